@@ -1,0 +1,585 @@
+"""The bus: takes a training's events from an adapter or a loop and hands them to the sinks, in order.
+
+Contract. Hooks are called on the calling thread, in the order the sinks were given, sinks that save the others'
+state last. Train and epoch order is always checked, batch order with ``strict=True``. A hook that raises is isolated:
+reported once, kept in `Bus.failures`, the other sinks are served, training goes on; three failures of a hook in a row
+cut its sink off. What propagates: `SetupError` at train begin, any exception of a ``critical`` sink or of a
+``strict`` bus (after every sink was served), and always `KeyboardInterrupt`, `SystemExit` and their like (after
+pending values were handed over).
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from monitor_core.blocks import Block, BlockBuffer
+from monitor_core.errors import OrderError, SetupError
+from monitor_core.handles import ModelHandle
+from monitor_core.hooks import HOOKS, Hook, find_hooks, sink_name
+from monitor_core.run import Run, Status
+from monitor_core.sink import Logs
+from monitor_core.values import to_floats
+
+logger = logging.getLogger("monitor_core")
+
+FAILURES_IN_A_ROW = 3
+"""Failures of one hook in a row after which its sink is cut off. Failures to write (`OSError`) do not count."""
+FAILURES_KEPT = 1000
+"""How many failures `Bus.failures` holds at most; later ones are counted in the summary only."""
+
+
+@attrs.frozen(eq=False)
+class Failure:
+    """What a hook raised.
+
+    Attributes:
+        sink: The sink's name.
+        hook: The hook's name.
+        error: The exception, without its traceback, so that nothing of the run is kept alive.
+        traceback: The traceback as text.
+        step: The step at which it was raised.
+    """
+
+    sink: str
+    hook: str
+    error: BaseException
+    traceback: str
+    step: int
+
+
+@attrs.define(eq=False)
+class _Member:
+    """A sink on the bus: its hooks, what the bus calls in their place, and how they fared."""
+
+    sink: Any
+    name: str
+    hooks: dict[str, Hook]
+    calls: dict[str, Hook] = attrs.field(init=False)
+    in_a_row: dict[str, int] = attrs.field(factory=dict)
+    failures: int = 0
+    cut_off_at: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self.calls = dict(self.hooks)
+
+
+class Bus:
+    """Hand the events of a training to sinks.
+
+    Args:
+        *sinks: Sinks, or any objects with hooks, in the order in which they are to be called.
+        model: The model's handle, for sinks that need one.
+        validation_data: Data lent to sinks that look at the model, usually ``(x, y)``.
+        strict: Whether to check the order of batches too, and to let every exception of a sink propagate.
+
+    Attributes:
+        run: The current run, or the last, or the one to come.
+        failures: What sinks raised, as `Failure` objects, in order.
+        strict: As given.
+
+    Raises:
+        HookError: An object is no sink: a misspelt hook, a wrong signature, no hook, or given twice.
+    """
+
+    def __init__(
+        self, *sinks: object, model: ModelHandle | None = None, validation_data: Any = None, strict: bool = False
+    ) -> None:
+        self.strict = strict
+        self.failures: list[Failure] = []
+        self.run = Run(model=model, validation_data=validation_data)
+        self._members: list[_Member] = []
+        self._hooks: dict[str, tuple[Hook, ...]] = dict.fromkeys(HOOKS, ())
+        self._tap: Callable[[Block], None] | None = None
+        self._buffer: BlockBuffer | None = None
+        self._open_epoch: int | None = None
+        self._open_batch: int | None = None
+        self._last_logs: dict[str, float] = {}
+        self._skips_told: set[str] = set()
+        self._failures_told: set[tuple[str, str]] = set()
+        if strict:
+            self.batch_begin = self._checked_batch_begin  # type: ignore[method-assign]
+            self.batch_end = self._checked_batch_end  # type: ignore[method-assign]
+        self._compile()
+        for sink in sinks:
+            self.add(sink)
+
+    # --- members -----------------------------------------------------------------------------------------------
+
+    @property
+    def sinks(self) -> tuple[Any, ...]:
+        """The sinks, in the order in which they are called."""
+        return tuple(member.sink for member in self._members)
+
+    def add(self, sink: object) -> None:
+        """Add a sink; in a run it is told of the train's begin, and hears what comes after.
+
+        Raises:
+            HookError: The object is no sink.
+            ValueError: It is on this bus already.
+            SetupError: In a run: the sink cannot begin.
+        """
+        if any(member.sink is sink for member in self._members):
+            raise ValueError(f"{sink_name(sink)} is on this bus already")
+        hooks = {name: self._guard(sink, name, hook) for name, hook in find_hooks(sink).items()}
+        member = _Member(sink, self._unique_name(sink_name(sink)), hooks)
+        if self.run.status == "running":
+            self.flush()
+            self._check_needs(member)
+            self._begin(member)
+        self._members.append(member)
+        self._members.sort(key=lambda each: bool(getattr(each.sink, "saves", False)))
+        self._compile()
+
+    def remove(self, sink: object) -> None:
+        """Remove a sink; in a run it is given what is pending and told of the train's end.
+
+        Raises:
+            ValueError: It is not on this bus.
+        """
+        member = next((each for each in self._members if each.sink is sink), None)
+        if member is None:
+            raise ValueError(f"{sink_name(sink)} is not on this bus; it has {[each.name for each in self._members]}")
+        if self.run.status == "running":
+            self.flush()
+            if "on_train_end" in member.calls:
+                self._call("on_train_end", (member.calls["on_train_end"],), (self.run, self._last_logs))
+        self._members.remove(member)
+        self._compile()
+
+    def hears(self, *hooks: str) -> bool:
+        """Answer whether any sink listens to one of these hooks."""
+        return any(self._hooks[hook] for hook in hooks)
+
+    def _unique_name(self, name: str) -> str:
+        taken = {member.name for member in self._members}
+        number = 2
+        unique = name
+        while unique in taken:
+            unique, number = f"{name}#{number}", number + 1
+        return unique
+
+    @staticmethod
+    def _guard(sink: object, name: str, hook: Hook) -> Hook:
+        """Give the hook of a sink that may write into its logs a copy of them."""
+        if HOOKS[name][-1] != "logs" or getattr(sink, "read_only", False):
+            return hook
+        return lambda *args: hook(*args[:-1], dict(args[-1]))
+
+    def _compile(self) -> None:
+        """Build for each hook the tuple of what to call. A call under way keeps the tuple it began with."""
+        for name in HOOKS:
+            # One that was cut off is still told of the train's end, to close its files.
+            self._hooks[name] = tuple(
+                member.calls[name]
+                for member in self._members
+                if name in member.calls and (member.cut_off_at is None or name == "on_train_end")
+            )
+        self._batch_begin_hooks = self._hooks["on_batch_begin"]
+        self._batch_end_hooks = self._hooks["on_batch_end"]
+        if self._tap is not None or self._hooks["on_block"]:
+            self._buffer = self._buffer or BlockBuffer(self.tell_skipped)
+        else:
+            self._buffer = None
+
+    def tap(self, listener: Callable[[Block], None] | None) -> None:
+        """Hand every block to a function too, before the sinks; None ends it. For loops, which need the values."""
+        self.flush()
+        self._tap = listener
+        self._compile()
+
+    # --- calling hooks -------------------------------------------------------------------------------------------
+
+    def _emit(self, name: str, *args: Any) -> None:
+        hooks = self._hooks[name]
+        if hooks:
+            self._call(name, hooks, (self.run, *args))
+
+    def _call(self, name: str, hooks: Iterable[Hook], args: tuple[Any, ...]) -> None:
+        """Call each of the hooks, whatever the others raise; raise in the end what the policy lets propagate."""
+        fatal: Exception | None = None
+        for hook in hooks:
+            try:
+                hook(*args)
+            except BaseException as error:
+                fatal = self._judge(name, hook, error) or fatal
+        if fatal is not None:
+            self._flush_unless(name)
+            raise fatal
+
+    def _recover(
+        self, name: str, hooks: tuple[Hook, ...], failed: Hook, error: BaseException, args: tuple[Any, ...]
+    ) -> None:
+        """Go on behind a hook that raised in the fast loop over them."""
+        fatal = self._judge(name, failed, error)
+        self._call(name, hooks[hooks.index(failed) + 1 :], args)
+        if fatal is not None:
+            self._flush_unless(name)
+            raise fatal
+
+    def _judge(self, name: str, hook: Hook, error: BaseException) -> Exception | None:
+        """Note what a hook raised; return it if it must propagate, and raise at once what is no failure."""
+        if not isinstance(error, Exception):
+            self._flush_unless(name)
+            raise error
+        member = next((each for each in self._members if each.calls.get(name) is hook), None)
+        if self.strict or (isinstance(error, SetupError) and name == "on_train_begin"):
+            return error
+        if member is None:  # it removed itself, and then raised
+            member = _Member(hook, getattr(hook, "__qualname__", repr(hook)), {})
+        self._note(member, name, error)
+        if getattr(member.sink, "critical", False):
+            return error
+        _drop_tracebacks(error)
+        return None
+
+    def _note(self, member: _Member, name: str, error: Exception) -> None:
+        member.failures += 1
+        if len(self.failures) < FAILURES_KEPT:
+            text = "".join(traceback.format_exception(error))
+            self.failures.append(Failure(member.name, name, error, text, self.run.step))
+        if (member.name, name) not in self._failures_told:
+            self._failures_told.add((member.name, name))
+            logger.warning(
+                "%s.%s raised at step %d; training goes on", member.name, name, self.run.step, exc_info=error
+            )
+        if isinstance(error, OSError):
+            return
+        member.in_a_row[name] = in_a_row = member.in_a_row.get(name, 0) + 1
+        if in_a_row >= FAILURES_IN_A_ROW:
+            member.cut_off_at = self.run.step
+            logger.warning(
+                "%s is cut off at step %d: %s failed %d times in a row", member.name, self.run.step, name, in_a_row
+            )
+        elif in_a_row == 1 and name in member.hooks:
+            member.calls[name] = self._on_probation(member, name)
+        self._compile()
+
+    def _on_probation(self, member: _Member, name: str) -> Hook:
+        """Wrap a hook that failed so that its first success clears it, at no cost to hooks that never failed."""
+        hook = member.hooks[name]
+
+        def call(*args: Any) -> None:
+            hook(*args)
+            del member.in_a_row[name]
+            member.calls[name] = hook
+            self._compile()
+
+        return call
+
+    def _flush_unless(self, name: str) -> None:
+        if name != "on_block":
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand over the values of the batches that have ended, as a block."""
+        if self._buffer:
+            block = self._buffer.take(self.run.epoch)
+            if self._tap is not None:
+                self._tap(block)
+            self._emit("on_block", block)
+
+    def tell_skipped(self, name: str, reason: str) -> None:
+        """Warn, once for each metric, that a value of it is skipped."""
+        if name not in self._skips_told:
+            self._skips_told.add(name)
+            logger.warning("metric %r is skipped: %s", name, reason)
+
+    # --- train and epochs ----------------------------------------------------------------------------------------
+
+    def train_begin(self) -> None:
+        """Begin a run. One that is still open is closed as interrupted first.
+
+        Raises:
+            SetupError: The model's handle lacks what a sink needs, or a sink says that it cannot begin.
+        """
+        if self.run.status == "running":
+            self._close("interrupted")
+        if self.run.status != "pending":
+            self.run = Run(self.run.index + 1, self.run.model, self.run.validation_data)
+        for member in self._members:
+            self._check_needs(member)
+        run = self.run
+        run.status = "running"
+        self._last_logs = {}
+        begun: list[_Member] = []
+        try:
+            for member in list(self._members):
+                self._begin(member)
+                begun.append(member)
+        except BaseException as error:
+            run.status = _status_after(error)
+            self._call(
+                "on_train_end",
+                [each.calls["on_train_end"] for each in begun if "on_train_end" in each.calls],
+                (run, {}),
+            )
+            raise
+
+    def _begin(self, member: _Member) -> None:
+        if "on_train_begin" in member.calls:
+            self._call("on_train_begin", (member.calls["on_train_begin"],), (self.run,))
+
+    def _check_needs(self, member: _Member) -> None:
+        model = self.run.model
+        for need in getattr(member.sink, "needs", ()):
+            if model is None:
+                raise SetupError(f"{member.name} needs {need!r} of the model, and no model was given: pass model=...")
+            if not hasattr(model, need):
+                raise SetupError(
+                    f"{member.name} needs {need!r} of the model, and {type(model).__name__} has none; a model is lent "
+                    "by its handle, such as KerasModel(model)"
+                )
+
+    def train_end(self, logs: Logs | None = None) -> None:
+        """End the run: as stopped or failed if a sink asked for it, else as completed.
+
+        Args:
+            logs: The results of the whole run; left out, those of the last epoch.
+
+        Raises:
+            OrderError: No run is open, or an epoch is.
+        """
+        self._require_run("train_end()")
+        if self._open_epoch is not None:
+            raise OrderError(f"train_end() while epoch {self._open_epoch} is open: end it first")
+        run = self.run
+        status: Status = "completed" if not run.stopped else "failed" if run.failed else "stopped"
+        self._close(status, None if logs is None else to_floats(logs, self.tell_skipped))
+
+    def exception(self, error: BaseException) -> None:
+        """End the run because the training raised: as interrupted if somebody ended it, else as failed.
+
+        Raises:
+            OrderError: No run is open.
+        """
+        self._require_run("exception()")
+        self.flush()
+        self._open_epoch = None
+        try:
+            self._emit("on_exception", error)
+        finally:
+            self._close(_status_after(error))
+
+    def _close(self, status: Status, logs: dict[str, float] | None = None) -> None:
+        self.flush()
+        self._open_epoch = self._open_batch = None
+        self.run.status = status
+        try:
+            self._emit("on_train_end", self._last_logs if logs is None else logs)
+        finally:
+            for member in self._members:
+                if member.failures:
+                    cut_off = "" if member.cut_off_at is None else f" and was cut off at step {member.cut_off_at}"
+                    logger.warning("%s failed %d times%s; see failures", member.name, member.failures, cut_off)
+                    member.failures = 0
+
+    def epoch_begin(self, epoch: int) -> None:
+        """Begin an epoch.
+
+        Args:
+            epoch: Its number, 0-based, above that of the epoch before.
+
+        Raises:
+            OrderError: No run is open, another epoch is, or the number does not ascend.
+        """
+        self._require_run(f"epoch_begin({epoch})")
+        if self._open_epoch is not None:
+            raise OrderError(f"epoch_begin({epoch}) while epoch {self._open_epoch} is open: end it first")
+        if epoch <= self.run.epoch:
+            raise OrderError(f"epoch_begin({epoch}) after epoch {self.run.epoch}: epochs ascend within a run")
+        self.run.epoch = self._open_epoch = epoch
+        self._emit("on_epoch_begin", epoch)
+
+    def epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """End an epoch, after handing over its last block.
+
+        Args:
+            epoch: Its number.
+            logs: Its results; converted to floats once, what is no number is left out with a warning.
+
+        Raises:
+            OrderError: This epoch is not open.
+        """
+        if epoch != self._open_epoch:
+            raise OrderError(f"epoch_end({epoch}) while {_named(self._open_epoch)} is open")
+        self.flush()
+        self._open_epoch = self._open_batch = None
+        floats = to_floats(logs, self.tell_skipped)
+        rate = self._reported_rate()
+        if rate is not None:
+            floats.setdefault("learning_rate", rate)
+        self._last_logs = floats
+        self._emit("on_epoch_end", epoch, floats)
+
+    def epoch_abandon(self) -> None:
+        """End the open epoch, if there is one, without a record: it was broken off."""
+        self.flush()
+        self._open_epoch = None
+
+    def _reported_rate(self) -> float | None:
+        """Return the rate in force during the epoch that ends, if any sink may set it."""
+        if not self.run.learning_rate_was_set and not any(
+            getattr(member.sink, "sets_learning_rate", False) for member in self._members
+        ):
+            return None
+        return self.run.learning_rate
+
+    def _require_run(self, event: str) -> None:
+        if self.run.status != "running":
+            raise OrderError(f"{event} without train_begin(): the run is {self.run.status}")
+
+    def rewind(self, epoch: int, step: int) -> None:
+        """Go back to where ``epoch`` (0-based) is the next and ``step`` batches have ended; sinks drop the rest."""
+        self.epoch_abandon()
+        self.run.epoch, self.run.step = epoch - 1, step
+        self._emit("on_rewind", epoch, step)
+
+    # --- batches: the path on which every nanosecond is paid for a million times ------------------------------------
+
+    def batch_begin(self, step: int) -> None:
+        """Begin a batch.
+
+        Args:
+            step: The number it will have when it ends, counted from 1 over the run.
+        """
+        hooks = self._batch_begin_hooks
+        if hooks:
+            run = self.run
+            try:
+                for hook in hooks:
+                    hook(run, step)
+            except BaseException as error:
+                self._recover("on_batch_begin", hooks, hook, error, (run, step))
+
+    def batch_end(self, step: int, logs: Logs | None = None) -> None:
+        """End a batch.
+
+        Args:
+            step: Its number: how many batches of this run have now ended.
+            logs: Its values as the framework gave them; they are neither read nor kept beyond the next block, and
+                may be reused by the caller.
+        """
+        run = self.run
+        run.step = step
+        if logs is None:
+            logs = {}
+        buffer = self._buffer
+        if buffer is not None and buffer.append(step, logs):
+            self.flush()
+        hooks = self._batch_end_hooks
+        if hooks:
+            try:
+                for hook in hooks:
+                    hook(run, step, logs)
+            except BaseException as error:
+                self._recover("on_batch_end", hooks, hook, error, (run, step, logs))
+
+    def _checked_batch_begin(self, step: int) -> None:
+        if self._open_epoch is None:
+            raise OrderError(f"batch_begin({step}) outside of an epoch")
+        if self._open_batch is not None:
+            raise OrderError(f"batch_begin({step}) while batch {self._open_batch} is open: end it first")
+        if step != self.run.step + 1:
+            raise OrderError(f"batch_begin({step}) after step {self.run.step}: the next is {self.run.step + 1}")
+        self._open_batch = step
+        Bus.batch_begin(self, step)
+
+    def _checked_batch_end(self, step: int, logs: Logs | None = None) -> None:
+        if self._open_batch is None or step < self._open_batch:
+            raise OrderError(f"batch_end({step}) while {_named(self._open_batch, 'batch')} is open")
+        self._open_batch = None
+        Bus.batch_end(self, step, logs)
+
+    # --- evaluation and prediction: legal at any time, also outside of a run ----------------------------------------
+
+    def evaluation_begin(self) -> None:
+        """Begin an evaluation; pending values are handed over first."""
+        self.flush()
+        self._emit("on_evaluation_begin")
+
+    def evaluation_end(self, logs: Logs | None = None) -> None:
+        """End an evaluation; ``logs`` are converted to floats once."""
+        if self._hooks["on_evaluation_end"]:
+            self._emit("on_evaluation_end", to_floats(logs, self.tell_skipped))
+
+    def evaluation_batch_begin(self, batch: int) -> None:
+        """Begin an evaluation batch, numbered from 0 within this evaluation."""
+        self._emit("on_evaluation_batch_begin", batch)
+
+    def evaluation_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """End an evaluation batch."""
+        self._emit("on_evaluation_batch_end", batch, {} if logs is None else logs)
+
+    def prediction_begin(self) -> None:
+        """Begin a prediction; pending values are handed over first."""
+        self.flush()
+        self._emit("on_prediction_begin")
+
+    def prediction_end(self, logs: Logs | None = None) -> None:
+        """End a prediction."""
+        self._emit("on_prediction_end", {} if logs is None else logs)
+
+    def prediction_batch_begin(self, batch: int) -> None:
+        """Begin a prediction batch, numbered from 0 within this prediction."""
+        self._emit("on_prediction_batch_begin", batch)
+
+    def prediction_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """End a prediction batch; ``logs`` hold its raw outputs."""
+        self._emit("on_prediction_batch_end", batch, {} if logs is None else logs)
+
+    # --- state -----------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the run's and every sink's state: JSON values and NumPy arrays, nested in dicts and lists."""
+        sinks = {
+            member.name: member.sink.state_dict() for member in self._members if hasattr(member.sink, "state_dict")
+        }
+        return {
+            "format": 1,
+            "run": self.run.state_dict(),
+            "sinks": {name: state for name, state in sinks.items() if state},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` of a bus with the same sinks returned; call it before train begin.
+
+        Raises:
+            OrderError: The run has begun.
+            ValueError: The state is of another format, or holds a sink's that this bus has not.
+        """
+        if self.run.status != "pending":
+            raise OrderError(f"load_state_dict() must come before train_begin(): the run is {self.run.status}")
+        if state.get("format") != 1:
+            raise ValueError(f"state must be of format 1 (got {state.get('format')!r})")
+        members = {member.name: member for member in self._members}
+        for name in state["sinks"]:
+            if name not in members:
+                raise ValueError(f"state holds a sink {name!r}; this bus has {', '.join(members) or 'none'}")
+        self.run.load_state_dict(state["run"])
+        for name, sink_state in state["sinks"].items():
+            members[name].sink.load_state_dict(sink_state)
+
+
+def _named(number: int | None, what: str = "epoch") -> str:
+    return f"no {what}" if number is None else f"{what} {number}"
+
+
+def _status_after(error: BaseException) -> Status:
+    return "failed" if isinstance(error, Exception) else "interrupted"
+
+
+def _drop_tracebacks(error: BaseException) -> None:
+    """Free the frames that an exception kept for later would keep alive, with all their models and tensors."""
+    seen: set[int] = set()
+    chain: list[BaseException | None] = [error]
+    while chain:
+        link = chain.pop()
+        if link is not None and id(link) not in seen:
+            seen.add(id(link))
+            link.__traceback__ = None
+            chain += [link.__cause__, link.__context__]

@@ -1,0 +1,97 @@
+"""Handles: what an adapter lends of a model, as small protocols. A sink names in ``needs`` what it cannot do without.
+
+A handle implements those members that its framework can give; which ones it has is looked up by name at train begin.
+Handles for Keras and PyTorch models stand in ``monitor_core.adapters``; any object with the members will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from os import PathLike
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+ModelHandle = Any
+"""A model's handle: an object with members of some of the protocols below."""
+
+
+class HasLearningRates(Protocol):
+    """Lends the learning rate of each parameter group, at least one, to read and to set."""
+
+    learning_rates: list[float]
+
+
+class HasWeights(Protocol):
+    """Lends the weights as host arrays."""
+
+    def get_weights(self) -> list[Array]:
+        """Return copies of all weights, in a fixed order."""
+        ...
+
+    def set_weights(self, weights: list[Array]) -> None:
+        """Set all weights to what `get_weights` returned."""
+        ...
+
+    def weights(self) -> Iterator[tuple[str, Array]]:
+        """Yield each weight's unique name and a copy of it."""
+        ...
+
+
+class HasFiles(Protocol):
+    """Lends saving and loading of the model. Loading executes no code from the file."""
+
+    def save(self, path: str | PathLike[str], *, weights_only: bool = False) -> None:
+        """Write the model to the path, which names its format."""
+        ...
+
+    def load(self, path: str | PathLike[str]) -> None:
+        """Set the model's state to what the file holds."""
+        ...
+
+
+class HasInsides(Protocol):
+    """Lends a look into the model, without changing its state, mode or random generators."""
+
+    def activations(self, x: Any) -> Iterator[tuple[str, Array]]:
+        """Yield each layer's name and its output for the samples ``x``."""
+        ...
+
+    def gradients(self, x: Any, y: Any) -> Iterator[tuple[str, Array]]:
+        """Yield each trainable weight's name and the loss's gradient by it on ``(x, y)``."""
+        ...
+
+    def predict(self, x: Any) -> Any:
+        """Return the model's outputs for the samples ``x`` as host arrays."""
+        ...
+
+
+class HasTrainingState(Protocol):
+    """Lends what else a training needs to go on: the optimizer's state and random generators."""
+
+    def training_state(self) -> Mapping[str, Any]:
+        """Return the state as JSON values and host arrays."""
+        ...
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        """Set the state to what `training_state` returned."""
+        ...
+
+
+class KnowsDirections(Protocol):
+    """Tells which way a metric improves."""
+
+    def direction(self, metric: str) -> Literal["min", "max"] | None:
+        """Return the direction in which the metric gets better, or None if the model does not know it."""
+        ...
+
+
+def to_host(array: Any) -> Array:
+    """Return a copy of any framework's array in host memory."""
+    if hasattr(array, "detach"):  # torch: some types have no NumPy equivalent, and gradients forbid conversion
+        array = array.detach().cpu()
+        if str(array.dtype) == "torch.bfloat16":
+            array = array.float()
+    return np.array(array)

@@ -1,0 +1,31 @@
+"""How a metric's name is looked up: the same in every sink and plot."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable
+
+_SPELLINGS = {"acc": "accuracy", "accuracy": "acc"}
+
+
+def find_metric(name: str, available: Collection[str]) -> str | None:
+    """Return the name under which a metric is there, or None.
+
+    ``acc`` and ``accuracy`` are one metric, behind any prefix (``val_acc``, ``train/acc``), unless both are there:
+    Keras names the metric as the user spelt it in ``compile``.
+    """
+    if name in available:
+        return name
+    for here, elsewhere in _SPELLINGS.items():
+        stem = name.removesuffix(here)
+        if stem != name and (not stem or stem[-1] in "_/") and stem + elsewhere in available:
+            return stem + elsewhere
+    return None
+
+
+def unknown_metric(name: str, available: Iterable[str], where: str) -> str:
+    """Return the message for a metric that is not there, with the nearest name, or all of them."""
+    names = sorted(available)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"no metric {name!r}{hint}; {where} has {', '.join(names) or 'none'}"

@@ -1,0 +1,114 @@
+"""The run: what is known of a training from its begin to its end, and how a sink acts on it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Literal
+
+from monitor_core.handles import ModelHandle
+
+Status = Literal["pending", "running", "completed", "stopped", "failed", "interrupted"]
+
+logger = logging.getLogger("monitor_core")
+
+
+class Run:
+    """One training, over any number of `fit` calls. The bus keeps it up to date; sinks read it and make requests.
+
+    Attributes:
+        index: Which run of its bus this is, from 0.
+        status: ``"pending"`` before train begin, ``"running"``, then ``"completed"``, ``"stopped"`` (a sink asked),
+            ``"failed"`` (a sink asked with ``failed=True``, or the training raised) or ``"interrupted"`` (Ctrl-C, an
+            exit, or another run began).
+        epoch: The epoch under way, or the last one, 0-based; -1 before the first.
+        step: Batches finished in this run, from 1; 0 before the first. Never reset within a run.
+        epochs: How many epochs are planned, None if unknown.
+        steps_per_epoch: How many batches an epoch has, None if unknown.
+        model: The model's handle, or None.
+        validation_data: What was lent for sinks that look at the model, usually ``(x, y)``, or None.
+        stop_reason: Why the run was asked to stop, in words, or None.
+        failed: Whether that request reported a failure.
+    """
+
+    __slots__ = (
+        "epoch",
+        "epochs",
+        "failed",
+        "index",
+        "learning_rate_was_set",
+        "model",
+        "status",
+        "step",
+        "steps_per_epoch",
+        "stop_reason",
+        "validation_data",
+    )
+
+    def __init__(self, index: int = 0, model: ModelHandle | None = None, validation_data: Any = None) -> None:
+        self.index = index
+        self.status: Status = "pending"
+        self.epoch = -1
+        self.step = 0
+        self.epochs: int | None = None
+        self.steps_per_epoch: int | None = None
+        self.model = model
+        self.validation_data = validation_data
+        self.stop_reason: str | None = None
+        self.failed = False
+        self.learning_rate_was_set = False
+
+    def __repr__(self) -> str:
+        reason = f", {self.stop_reason!r}" if self.stop_reason else ""
+        return f"Run(index={self.index}, {self.status}, epoch={self.epoch}, step={self.step}{reason})"
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop was requested."""
+        return self.stop_reason is not None
+
+    def stop(self, reason: str, *, failed: bool = False) -> None:
+        """Request the end of the training; the loop or adapter obeys at its next opportunity.
+
+        Args:
+            reason: Why, in words, for people to read. The first request's reason stays.
+            failed: Whether this is the end of a training gone wrong, such as a loss that is not finite.
+
+        Raises:
+            ValueError: The reason is empty.
+        """
+        if not reason:
+            raise ValueError("reason must not be empty")
+        if self.stop_reason is None:
+            self.stop_reason, self.failed = reason, failed
+            logger.info("training is asked to stop: %s", reason)
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the first parameter group, read from the model's handle; setting it sets all.
+
+        Raises:
+            AttributeError: There is no handle, or it has no learning rates.
+        """
+        return self._rates()[0]
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        rates = self._rates()
+        self.model.learning_rates = [float(rate)] * len(rates)  # type: ignore[union-attr]
+        self.learning_rate_was_set = True
+
+    def _rates(self) -> list[float]:
+        rates: list[float] | None = getattr(self.model, "learning_rates", None)
+        if not rates:
+            lender = "no model was given" if self.model is None else f"{type(self.model).__name__} has none"
+            raise AttributeError(f"there is no learning rate to read or set: {lender}")
+        return rates
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a run that goes on elsewhere must know."""
+        return {"index": self.index, "epoch": self.epoch, "step": self.step, "rate_set": self.learning_rate_was_set}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.index, self.epoch, self.step = state["index"], state["epoch"], state["step"]
+        self.learning_rate_was_set = state["rate_set"]

@@ -1,0 +1,99 @@
+"""The base class of sinks. Its hooks are the one list of all hooks there are: names, order and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from monitor_core.blocks import Block
+    from monitor_core.run import Run
+
+Logs = Mapping[str, Any]
+"""A mapping from metric name to value: floats for epochs and evaluations, raw framework values for batches."""
+
+
+class Sink:
+    """Listen to a run: override any of the hooks below and hand an instance to a bus, a loop or an adapter.
+
+    The bus calls only the hooks that a sink overrides, in the order in which the sinks were given, always on the
+    thread that trains. A hook that raises is reported once and isolated; training goes on. A sink needs not call
+    ``super().__init__()``, and any object with some of these hooks will do in its place.
+
+    Attributes:
+        needs: Names of the members that the model handle must have, such as ``"get_weights"``. One that is missing
+            fails at train begin.
+        critical: Whether an exception of this sink ends the training (after every other sink was served).
+        saves: Whether this sink saves the others' state. Such sinks are called after all others.
+        sets_learning_rate: Whether this sink may set the learning rate. If any does, ``learning_rate`` is among the
+            logs of every epoch.
+        read_only: Whether the hooks promise not to write into ``logs``. Sinks that do not promise it get a copy.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    critical: ClassVar[bool] = False
+    saves: ClassVar[bool] = False
+    sets_learning_rate: ClassVar[bool] = False
+    read_only: ClassVar[bool] = False
+
+    def on_train_begin(self, run: Run) -> None:
+        """Prepare for a run. What can be known to fail should raise `SetupError` here."""
+
+    def on_train_end(self, run: Run, logs: Logs) -> None:
+        """Finish a run; ``logs`` are those of its last epoch and ``run.status`` tells how it ended."""
+
+    def on_epoch_begin(self, run: Run, epoch: int) -> None:
+        """Learn that an epoch begins; ``epoch`` is 0-based."""
+
+    def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
+        """Learn an epoch's results; ``logs`` are floats, validation metrics bear the prefix ``val_``."""
+
+    def on_batch_begin(self, run: Run, step: int) -> None:
+        """Learn that a batch begins; ``step`` is the number it will have when it ends, from 1, never reset."""
+
+    def on_batch_end(self, run: Run, step: int, logs: Logs) -> None:
+        """Learn a batch's values at once, raw as the framework gave them. Reading one may wait for the device."""
+
+    def on_block(self, run: Run, block: Block) -> None:
+        """Learn the values of some steps of one epoch together, as columns, late and without a wait per batch."""
+
+    def on_evaluation_begin(self, run: Run) -> None:
+        """Learn that an evaluation begins, inside of an epoch or on its own."""
+
+    def on_evaluation_end(self, run: Run, logs: Logs) -> None:
+        """Learn an evaluation's results, as floats, without a prefix."""
+
+    def on_evaluation_batch_begin(self, run: Run, batch: int) -> None:
+        """Learn that an evaluation batch begins; ``batch`` counts from 0 within this evaluation."""
+
+    def on_evaluation_batch_end(self, run: Run, batch: int, logs: Logs) -> None:
+        """Learn an evaluation batch's raw values; ``batch`` counts from 0 within this evaluation."""
+
+    def on_prediction_begin(self, run: Run) -> None:
+        """Learn that a prediction begins."""
+
+    def on_prediction_end(self, run: Run, logs: Logs) -> None:
+        """Learn that a prediction has ended."""
+
+    def on_prediction_batch_begin(self, run: Run, batch: int) -> None:
+        """Learn that a prediction batch begins; ``batch`` counts from 0 within this prediction."""
+
+    def on_prediction_batch_end(self, run: Run, batch: int, logs: Logs) -> None:
+        """Learn a prediction batch's raw outputs; ``batch`` counts from 0 within this prediction."""
+
+    def on_exception(self, run: Run, error: BaseException) -> None:
+        """Learn that the training raised; only a `Loop` and ``adapter.fit`` can tell."""
+
+    def on_rewind(self, run: Run, epoch: int, step: int) -> None:
+        """Drop what was recorded from ``epoch`` (0-based) on and after ``step``: a resume went back there."""
+
+    def wants_hook(self, hook: str) -> bool:
+        """Answer whether to call a hook that this sink overrides; asked once for each, when the sink is added."""
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what this sink must know to go on after a restart: JSON values and NumPy arrays."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` of a sink of the same configuration returned."""

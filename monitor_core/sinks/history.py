@@ -1,0 +1,351 @@
+"""The history: every epoch's results, and every batch's if asked, in memory, over any number of fits and runs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor_core.blocks import Block
+from monitor_core.columns import Column, Table
+from monitor_core.names import find_metric, unknown_metric
+from monitor_core.run import Run
+from monitor_core.sink import Logs, Sink
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FORMAT = 1
+
+
+class MetricLists(dict[str, list[float]]):
+    """Each metric's values as a list, as in Keras's ``History.history``; ``acc`` finds ``accuracy`` and vice versa."""
+
+    def __missing__(self, name: str) -> list[float]:
+        """Return the column under its other spelling, or raise a KeyError that lists the names."""
+        found = find_metric(name, self.keys())
+        if found is None:
+            raise KeyError(unknown_metric(name, self, "this history"))
+        return self[found]
+
+
+@attrs.frozen
+class _Segment:
+    """A stretch of batches of one block with evenly spaced steps: their labels, once instead of 24 bytes a row."""
+
+    run: int
+    epoch: int
+    step: int
+    stride: int
+    rows: int
+    time: float
+
+    def up_to(self, step: int) -> _Segment:
+        return attrs.evolve(self, rows=max(0, min(self.rows, (step - self.step) // self.stride + 1)))
+
+
+class BatchHistory:
+    """The values of every batch as columns of one length: `History.batches`.
+
+    A batch takes 8 bytes for each metric and 4 for its time; times are exact to a microsecond within a block that
+    spans up to 16 seconds.
+    """
+
+    def __init__(self) -> None:
+        self._table = Table()
+        self._offsets = Column(np.float32)
+        self._segments: list[_Segment] = []
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self._table)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the metrics' names."""
+        return iter(self._table)
+
+    def __contains__(self, name: object) -> bool:
+        """Answer whether the metric is there, under either spelling of accuracy."""
+        return isinstance(name, str) and find_metric(name, list(self._table)) is not None
+
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        """Return a metric's values, ``(batches,) float64``, NaN where missing.
+
+        Raises:
+            KeyError: There is no such metric; the message lists the names.
+        """
+        return _column(self._table, name, "the batches of this history")
+
+    @property
+    def steps(self) -> NDArray[np.int64]:
+        """Each batch's step within its run, from 1, ``(batches,) int64``."""
+        return _joined([each.step + each.stride * np.arange(each.rows) for each in self._segments], np.int64)
+
+    @property
+    def epochs(self) -> NDArray[np.int64]:
+        """Each batch's epoch, 0-based, ``(batches,) int64``."""
+        return _joined([np.full(each.rows, each.epoch) for each in self._segments], np.int64)
+
+    @property
+    def runs(self) -> NDArray[np.int64]:
+        """Each batch's run, ``(batches,) int64``."""
+        return _joined([np.full(each.rows, each.run) for each in self._segments], np.int64)
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """When each batch ended, seconds since 1970, ``(batches,) float64``."""
+        times: NDArray[np.float64] = self._offsets.array().astype(np.float64)
+        times += _joined([np.full(each.rows, each.time) for each in self._segments], np.float64)
+        return times
+
+    def extend(
+        self, run: int, epoch: int, steps: NDArray[np.int64], times: NDArray[np.float64], columns: Mapping[str, Any]
+    ) -> None:
+        """Append batches of one epoch; the arguments are as in `Block`."""
+        rows = len(steps)
+        if not rows:
+            return
+        strides = np.diff(steps)
+        first = 0
+        while first < rows:
+            stride = int(strides[first]) if first < rows - 1 else 1
+            others = np.flatnonzero(strides[first:] != stride)
+            last = first + (int(others[0]) if len(others) else rows - 1 - first)
+            segment = _Segment(run, epoch, int(steps[first]), stride, last + 1 - first, float(times[first]))
+            self._segments.append(segment)
+            self._offsets.extend((times[first : last + 1] - segment.time).astype(np.float32))
+            first = last + 1
+        self._table.extend(rows, columns)
+
+    def truncate(self, run: int, step: int) -> None:
+        """Drop the last run's batches after a step."""
+        kept = [each.up_to(step) if each.run == run else each for each in self._segments]
+        self._segments = [each for each in kept if each.rows]
+        rows = sum(each.rows for each in self._segments)
+        self._table.truncate(rows)
+        self._offsets.truncate(rows)
+
+
+def _joined(parts: list[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
+    return np.concatenate(parts).astype(dtype) if parts else np.empty(0, dtype)
+
+
+def _column(table: Table, name: str, where: str) -> NDArray[np.float64]:
+    found = find_metric(name, list(table))
+    if found is None:
+        raise KeyError(unknown_metric(name, table, where))
+    return table[found]
+
+
+@attrs.define(eq=False)
+class History(Sink):
+    """Keep every epoch's results, and every batch's if asked, over any number of `fit` calls and runs.
+
+    ``history["loss"]`` is an array over all epochs; a metric that appears late or is missing in an epoch is NaN
+    there, so that all columns have one length. ``acc`` finds ``accuracy`` and vice versa, unless both are there.
+
+    Args:
+        per_batch: Whether to record every batch too, in `batches`.
+
+    Example:
+        >>> history = History()
+        >>> bus = Bus(history)
+        >>> bus.train_begin(); bus.epoch_begin(0); bus.epoch_end(0, {"loss": 0.5}); bus.train_end()
+        >>> history["loss"]
+        array([0.5])
+    """
+
+    read_only: ClassVar[bool] = True
+
+    per_batch: bool = attrs.field(default=False, kw_only=True, validator=attrs.validators.instance_of(bool))
+    batches: BatchHistory = attrs.field(init=False, factory=BatchHistory)
+    _epochs: Table = attrs.field(init=False, factory=Table)
+    _labels: list[tuple[int, int]] = attrs.field(init=False, factory=list)
+    _run: int = attrs.field(init=False, default=-1)
+
+    def __repr__(self) -> str:
+        batches = f", {len(self.batches)} batches" if self.per_batch else ""
+        return f"History({len(self)} epochs{batches}: {', '.join(self) or 'no metrics'})"
+
+    def __len__(self) -> int:
+        """Return the number of epochs."""
+        return len(self._labels)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the metrics' names, in the order of their first appearance."""
+        return iter(self._epochs)
+
+    def keys(self) -> list[str]:
+        """Return the metrics' names, in the order of their first appearance."""
+        return list(self._epochs)
+
+    def __contains__(self, name: object) -> bool:
+        """Answer whether the metric is there, under either spelling of accuracy."""
+        return isinstance(name, str) and find_metric(name, self.keys()) is not None
+
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        """Return a metric's values, ``(epochs,) float64``, read-only, NaN where missing.
+
+        Raises:
+            KeyError: There is no such metric; the message lists the names.
+        """
+        return _column(self._epochs, name, "this history")
+
+    @property
+    def history(self) -> MetricLists:
+        """Each metric's values as a list, as in Keras's ``History.history``."""
+        return MetricLists({name: self._epochs[name].tolist() for name in self._epochs})
+
+    @property
+    def epoch(self) -> list[int]:
+        """Each epoch's number within its run, 0-based."""
+        return [epoch for _, epoch in self._labels]
+
+    @property
+    def run(self) -> NDArray[np.int64]:
+        """Each epoch's run, counted from 0 since the last `reset`, ``(epochs,) int64``."""
+        return np.array([run for run, _ in self._labels], dtype=np.int64)
+
+    def wants_hook(self, hook: str) -> bool:
+        """Listen to blocks only if every batch is to be recorded."""
+        return hook != "on_block" or self.per_batch
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.batches = BatchHistory()
+        self._epochs, self._labels, self._run = Table(), [], -1
+
+    def on_train_begin(self, run: Run) -> None:
+        """Count the runs."""
+        self._run += 1
+
+    def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
+        """Append the epoch's results."""
+        self._epochs.append(logs)
+        self._labels.append((self._run, epoch))
+
+    def on_block(self, run: Run, block: Block) -> None:
+        """Append the batches."""
+        self.batches.extend(self._run, block.epoch, block.steps, block.times, block.columns)
+
+    def on_rewind(self, run: Run, epoch: int, step: int) -> None:
+        """Drop the epochs from ``epoch`` on, and the batches after ``step``, of this run."""
+        self._labels = [label for label in self._labels if label[0] < self._run or label[1] < epoch]
+        self._epochs.truncate(len(self._labels))
+        self.batches.truncate(self._run, step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how much is recorded, not the record."""
+        return {"run": self._run, "epochs": len(self), "batches": len(self.batches)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with the run that was recorded; the record itself comes from a file or a journal."""
+        self._run = state["run"] - 1  # the train begin that follows continues that run
+
+    # --- files -----------------------------------------------------------------------------------------------------
+
+    def to_json(self, path: str | PathLike[str]) -> None:
+        """Write everything as JSON; values that are not finite are written as the strings NaN, Infinity, -Infinity."""
+        data: dict[str, Any] = {"format": _FORMAT, "runs": self._run + 1, "per_batch": self.per_batch}
+        for part, arrays in self._arrays().items():
+            data[part] = {name: [_to_json(value) for value in array.tolist()] for name, array in arrays.items()}
+        Path(path).write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
+
+    @classmethod
+    def from_json(cls, path: str | PathLike[str]) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: The file is no such JSON.
+        """
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(data, dict) or data.get("format") != _FORMAT:
+            raise ValueError(f"{path} is no history of format {_FORMAT}")
+        parts = {
+            part: {name: np.array([float(value) for value in values]) for name, values in data[part].items()}
+            for part in ("labels", "epochs", "batch_labels", "batches")
+        }
+        return cls._from_arrays(parts, data["runs"], per_batch=data["per_batch"])
+
+    def to_npz(self, path: str | PathLike[str]) -> None:
+        """Write everything as a compressed NumPy archive without object arrays."""
+        header = {"format": np.int64(_FORMAT), "runs": np.int64(self._run + 1), "per_batch": np.bool_(self.per_batch)}
+        arrays: dict[str, Any] = {name: np.asarray(value) for name, value in header.items()}
+        for part, named in self._arrays().items():
+            arrays.update({f"{part}/{name}": array for name, array in named.items()})
+        with Path(path).open("wb") as file:  # given a name, NumPy would append its suffix
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+
+    @classmethod
+    def from_npz(cls, path: str | PathLike[str]) -> Self:
+        """Read what `to_npz` wrote; nothing in the file is executed.
+
+        Raises:
+            ValueError: The file is no such archive.
+        """
+        parts: dict[str, dict[str, NDArray[Any]]] = {"labels": {}, "epochs": {}, "batch_labels": {}, "batches": {}}
+        with np.load(path, allow_pickle=False) as archive:
+            if "format" not in archive or archive["format"] != _FORMAT:
+                raise ValueError(f"{path} is no history of format {_FORMAT}")
+            for key in archive.files:
+                part, slash, name = key.partition("/")
+                if slash:
+                    parts[part][name] = archive[key]
+            return cls._from_arrays(parts, int(archive["runs"]), per_batch=bool(archive["per_batch"]))
+
+    def _arrays(self) -> dict[str, dict[str, NDArray[Any]]]:
+        batches = self.batches
+        return {
+            "labels": {"run": self.run, "epoch": np.array(self.epoch, dtype=np.int64)},
+            "epochs": {name: self._epochs[name] for name in self._epochs},
+            "batch_labels": {
+                "run": batches.runs,
+                "epoch": batches.epochs,
+                "step": batches.steps,
+                "time": batches.times,
+            },
+            "batches": {name: batches[name] for name in batches},
+        }
+
+    @classmethod
+    def _from_arrays(cls, parts: Mapping[str, Mapping[str, NDArray[Any]]], runs: int, *, per_batch: bool) -> Self:
+        history = cls(per_batch=per_batch)
+        history._run = runs - 1
+        runs_, epochs = (parts["labels"][name].astype(int).tolist() for name in ("run", "epoch"))
+        history._labels = list(zip(runs_, epochs, strict=True))
+        history._epochs.extend(len(epochs), parts["epochs"])
+        run, epoch, step, time = (parts["batch_labels"][name] for name in ("run", "epoch", "step", "time"))
+        starts = np.flatnonzero(np.diff(run, prepend=-1) | np.diff(epoch, prepend=-1))
+        for first, last in zip(starts, [*starts[1:], len(run)], strict=True):
+            rows = slice(first, last)
+            columns = {name: column[rows] for name, column in parts["batches"].items()}
+            history.batches.extend(int(run[first]), int(epoch[first]), step[rows].astype(np.int64), time[rows], columns)
+        return history
+
+    def to_pandas(self, *, batches: bool = False) -> pd.DataFrame:
+        """Return a pandas frame with the columns ``run`` and ``epoch`` (and ``step``, ``time``), then the metrics.
+
+        Args:
+            batches: Whether to return the batches instead of the epochs.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        import pandas as pd
+
+        arrays = self._arrays()
+        labels, metrics = ("batch_labels", "batches") if batches else ("labels", "epochs")
+        return pd.DataFrame({**arrays[labels], **arrays[metrics]})
+
+
+def _to_json(value: float) -> float | str:
+    if isinstance(value, int) or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -1,0 +1,1 @@
+"""Pictures of recorded data, as matplotlib figures; needs the extra ``plot``."""

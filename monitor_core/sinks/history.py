@@ -322,7 +322,7 @@ class History(Sink):
         history._labels = list(zip(runs_, epochs, strict=True))
         history._epochs.extend(len(epochs), parts["epochs"])
         run, epoch, step, time = (parts["batch_labels"][name] for name in ("run", "epoch", "step", "time"))
-        starts = np.flatnonzero(np.diff(run, prepend=-1) | np.diff(epoch, prepend=-1))
+        starts = np.flatnonzero((np.diff(run, prepend=-1) != 0) | (np.diff(epoch, prepend=-1) != 0))
         for first, last in zip(starts, [*starts[1:], len(run)], strict=True):
             rows = slice(first, last)
             columns = {name: column[rows] for name, column in parts["batches"].items()}

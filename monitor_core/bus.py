@@ -291,19 +291,23 @@ class Bus:
 
     # --- train and epochs ----------------------------------------------------------------------------------------
 
-    def train_begin(self) -> None:
+    def train_begin(self, *, epochs: int | None = None, steps_per_epoch: int | None = None) -> None:
         """Begin a run. One that is still open is closed as interrupted first.
+
+        Args:
+            epochs: How many epochs are planned, if known.
+            steps_per_epoch: How many batches an epoch has, if known.
 
         Raises:
             SetupError: The model's handle lacks what a sink needs, or a sink says that it cannot begin.
         """
-        if self.run.status == "running":
-            self._close("interrupted")
+        self.interrupt()
         if self.run.status != "pending":
             self.run = Run(self.run.index + 1, self.run.model, self.run.validation_data)
         for member in self._members:
             self._check_needs(member)
         run = self.run
+        run.epochs, run.steps_per_epoch = epochs, steps_per_epoch
         run.status = "running"
         self._last_logs = {}
         begun: list[_Member] = []
@@ -364,6 +368,11 @@ class Bus:
             self._emit("on_exception", error)
         finally:
             self._close(_status_after(error))
+
+    def interrupt(self) -> None:
+        """End the run as interrupted, if one is open: whoever began it will not end it."""
+        if self.run.status == "running":
+            self._close("interrupted")
 
     def _close(self, status: Status, logs: dict[str, float] | None = None) -> None:
         self.flush()

@@ -1,0 +1,448 @@
+"""The Keras adapter: feeds a bus from `fit`, `evaluate` and `predict`, on any of Keras's back ends.
+
+Contract. `KerasAdapter` is a ``keras.callbacks.CallbackList``. Handed over whole, ``callbacks=adapter``, Keras uses it
+as it is, and no value is converted per batch; in a list, ``callbacks=[adapter, other]``, Keras converts every value of
+every batch first, for all callbacks alike. Hooks are called on the thread that calls `fit`. `fit` calls no end hook
+after an exception: the run then stays open until ``adapter.fit`` (which sees the exception), a `Loop` around it, or the
+next train begin closes it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from types import MethodType
+from typing import Any
+
+import keras
+
+from monitor_core.adapters.keras_model import KerasModel, reset_states
+from monitor_core.bus import Bus
+from monitor_core.errors import OrderError, SetupError
+from monitor_core.loop import Loop
+from monitor_core.run import Run
+from monitor_core.sink import Logs
+from monitor_core.values import flatten, scalar
+
+__all__ = ["KerasAdapter", "KerasModel", "reset_states"]
+
+# What a Keras callback's hooks are on the bus, with Keras's name for the hook that a batch hook falls back to.
+_BATCH_HOOKS = {
+    "on_batch_begin": ("on_train_batch_begin", "on_batch_begin"),
+    "on_batch_end": ("on_train_batch_end", "on_batch_end"),
+    "on_evaluation_batch_begin": ("on_test_batch_begin", None),
+    "on_evaluation_batch_end": ("on_test_batch_end", None),
+    "on_prediction_batch_begin": ("on_predict_batch_begin", None),
+    "on_prediction_batch_end": ("on_predict_batch_end", None),
+}
+_OTHER_HOOKS = {
+    "on_train_begin": "on_train_begin",
+    "on_train_end": "on_train_end",
+    "on_epoch_begin": "on_epoch_begin",
+    "on_epoch_end": "on_epoch_end",
+    "on_evaluation_begin": "on_test_begin",
+    "on_evaluation_end": "on_test_end",
+    "on_prediction_begin": "on_predict_begin",
+    "on_prediction_end": "on_predict_end",
+}
+
+
+def _is_default(callback: Any, hook: str) -> bool:
+    return bool(getattr(getattr(callback, hook), "_is_default", False))
+
+
+class _CallbackSink:
+    """A Keras callback among the sinks: gets what Keras would give it, when Keras would.
+
+    Callbacks share one dict of logs per event, as in Keras, where one may add to it what a later one reads.
+    """
+
+    critical = True  # a Keras callback that raises ends a training, as ever
+    read_only = True  # it reads the adapter's copy instead
+
+    def __init__(self, callback: keras.callbacks.Callback, adapter: KerasAdapter) -> None:
+        self.name = type(callback).__name__
+        self.callback = callback
+        self._adapter = adapter
+        for hook, (keras_hook, fallback) in _BATCH_HOOKS.items():
+            if not _is_default(callback, keras_hook) or (fallback and not _is_default(callback, fallback)):
+                setattr(self, hook, self._batch_hook(getattr(callback, keras_hook)))
+        for hook, keras_hook in _OTHER_HOOKS.items():
+            setattr(self, hook, self._other_hook(getattr(callback, keras_hook), numbered="epoch" in hook))
+
+    def _batch_hook(self, method: Callable[..., None]) -> Callable[..., None]:
+        event = self._adapter.event
+        return lambda *_: method(event.number, logs=event.logs)
+
+    def _other_hook(self, method: Callable[..., None], *, numbered: bool) -> Callable[..., None]:
+        event = self._adapter.event
+
+        def call(*_: Any) -> None:
+            if event.number is None:  # the bus closes a run that Keras left open: Keras tells its callbacks nothing
+                return
+            arguments = (event.number, event.logs) if numbered else (event.logs,)
+            method(*arguments)
+
+        return call
+
+
+class _Event:
+    """What Keras said with the event under way, for the Keras callbacks among the sinks."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._raw: Mapping[str, Any] | None = None
+        self._logs: dict[str, Any] | None = None
+
+    def set(self, number: int | None, logs: Mapping[str, Any] | None = None) -> None:
+        self.number, self._raw, self._logs = number, logs, None
+
+    @property
+    def logs(self) -> dict[str, Any]:
+        """The logs as Keras's own list gives them: sorted, floats where possible, converted once an event."""
+        if self._logs is None:
+            self._logs = dict(sorted((name, _float_or_same(value)) for name, value in flatten(self._raw or {})))
+        return self._logs
+
+
+def _float_or_same(value: Any) -> Any:
+    try:
+        return scalar(value)
+    except (TypeError, ValueError):
+        return value
+
+
+class _WhenHeard:
+    """A batch hook that looks as if it were not overridden while no sink listens to it.
+
+    Keras dispatches batches asynchronously on some back ends unless a callback overrides a batch hook.
+    """
+
+    def __init__(self, function: Callable[..., None], *hooks: str) -> None:
+        self._function = function
+        self._hooks = hooks
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._inherited = getattr(keras.callbacks.Callback, name)
+
+    def __get__(self, adapter: KerasAdapter | None, owner: type) -> Any:
+        if adapter is None:
+            return self._function
+        return MethodType(self._function if adapter.bus.hears(*self._hooks) else self._inherited, adapter)
+
+    def bind(self, adapter: KerasAdapter) -> Any:
+        return MethodType(self._function, adapter)
+
+
+def _when_heard(*hooks: str) -> Callable[[Callable[..., None]], _WhenHeard]:
+    return lambda function: _WhenHeard(function, *hooks)
+
+
+class KerasAdapter(keras.callbacks.CallbackList):
+    """Attach sinks to Keras: ``callbacks=KerasAdapter(...)``, whole, or in a list beside other callbacks.
+
+    Each `fit` is a run of its own; with a `Loop`, all fits inside it are one run. Inside of ``loop.epochs`` a fit's one
+    epoch joins the loop's; else each Keras epoch is the run's next.
+
+    Args:
+        *parts: Sinks and Keras callbacks, called in this order; or one `Loop` alone, which has its own sinks.
+        model: The model (or its `KerasModel`). Keras tells it to callbacks in a list, not to one handed over whole;
+            ``adapter.fit`` and a loop's handle tell it too.
+        epochs: How many epochs `fit` is asked for, for sinks that show it; ``adapter.fit`` knows by itself.
+        validation_data: Data lent to sinks that look at the model, usually ``(x, y)``.
+        strict: Whether to check the order of batches, and to let every exception of a sink propagate.
+
+    Attributes:
+        bus: The bus that carries the events.
+
+    Raises:
+        HookError: A part is neither a sink nor a Keras callback.
+        ValueError: A loop is given together with sinks, or with what the loop itself was given.
+
+    Example:
+        >>> adapter = KerasAdapter(History(), EarlyStopping("val_loss", patience=5), model=model)
+        >>> model.fit(x, y, epochs=50, validation_split=0.2, callbacks=adapter)
+    """
+
+    on_batch_begin = keras.callbacks.Callback.on_batch_begin
+    on_batch_end = keras.callbacks.Callback.on_batch_end
+
+    def __init__(
+        self,
+        *parts: Any,
+        model: keras.Model | KerasModel | None = None,
+        epochs: int | None = None,
+        validation_data: Any = None,
+        strict: bool = False,
+    ) -> None:
+        loops = [part for part in parts if isinstance(part, Loop)]
+        if loops and (len(parts) > 1 or epochs is not None or validation_data is not None or strict):
+            raise ValueError("a Loop comes alone: give the sinks, validation_data and strict to the Loop itself")
+        super().__init__()
+        self._model: Any = None
+        self.event = _Event()
+        self._loop: Loop | None = loops[0] if loops else None
+        self.callbacks = [part for part in parts if isinstance(part, keras.callbacks.Callback)]
+        if self._loop is not None:
+            self.bus = self._loop.bus
+        else:
+            self.bus = Bus(validation_data=validation_data, strict=strict)
+            for part in parts:
+                self.bus.add(_CallbackSink(part, self) if isinstance(part, keras.callbacks.Callback) else part)
+        self._epochs = epochs
+        self._keras_history: keras.callbacks.History | None = None
+        self._run: Run = self.bus.run
+        self._counts_batches = False
+        self._base = 0
+        self._updates = 0
+        self._skipped_from: tuple[Any, Any] | None = None
+        if model is not None:
+            self._lend(model)
+
+    # --- what Keras says before a fit ------------------------------------------------------------------------------
+
+    def set_model(self, model: keras.Model) -> None:
+        """Learn the model; Keras calls this where the adapter stands in a list."""
+        if model is not None:
+            self._lend(model)
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Learn ``epochs`` and ``steps``; Keras calls this where the adapter stands in a list."""
+        self.params = params
+        for callback in self.callbacks:
+            callback.set_params(params)
+
+    def _lend(self, model: keras.Model | KerasModel) -> None:
+        handle = model if isinstance(model, KerasModel) else KerasModel(model)
+        self._model = handle.model
+        lent = self.bus.run.model
+        if lent is None or (self._loop is None and getattr(lent, "model", None) is not handle.model):
+            self.bus.run.model = handle
+        for callback in self.callbacks:
+            callback.set_model(handle.model)
+
+    def fit(self, model: keras.Model, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Call ``model.fit`` with this adapter as its callbacks.
+
+        Unlike ``callbacks=adapter`` this tells the sinks the number of epochs and the validation data, and an exception
+        ends the run at once: sinks are told, files are closed.
+
+        Args:
+            model: The model to fit.
+            *args: As for ``model.fit``.
+            **kwargs: As for ``model.fit``, without ``callbacks``.
+
+        Returns:
+            Keras's history of this fit alone.
+
+        Raises:
+            TypeError: ``callbacks`` is given.
+        """
+        if "callbacks" in kwargs:
+            raise TypeError("callbacks must not be given to adapter.fit: hand them to the KerasAdapter")
+        arguments = inspect.signature(model.fit).bind(*args, **kwargs).arguments
+        self._lend(model)
+        self._epochs = arguments.get("epochs", 1)
+        if self.bus.run.validation_data is None:
+            self.bus.run.validation_data = arguments.get("validation_data")
+        try:
+            return model.fit(*args, callbacks=self, **kwargs)
+        except BaseException as error:
+            if self._loop is None and self.bus.run.status == "running":
+                self.event.set(None)
+                self.bus.exception(error)
+            raise
+        finally:
+            self._end_skip()
+
+    # --- train -----------------------------------------------------------------------------------------------------
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Begin a fit; ``logs`` are None where the adapter was handed over whole, and a dict from a Keras list."""
+        self._end_skip()
+        whole = logs is None
+        model = self._fitted_model()
+        if whole:
+            self._begin_whole(model)
+        self._hold_batch_hooks(whole=whole)
+        self.event.set(None)
+        steps = self.params.get("steps")
+        if self._loop is None:
+            self.bus.interrupt()  # a fit before this one that raised
+            self.event.set(0, logs)
+            self.bus.train_begin(epochs=self.params.get("epochs") or self._epochs, steps_per_epoch=steps)
+        elif self.bus.run.status != "running":
+            raise OrderError("a fit with KerasAdapter(loop) outside of the loop: write `with loop:` around it")
+        elif steps is not None:
+            self.bus.run.steps_per_epoch = steps
+        self._run = self.bus.run
+        if self._run.stopped:  # Keras would still train one batch and validate
+            self._skipped_from = (model, model._initial_epoch)
+            model._initial_epoch = sys.maxsize
+
+    def _fitted_model(self) -> Any:
+        model = self._model or getattr(self.bus.run.model, "model", None)
+        if model is None:
+            raise SetupError(
+                "KerasAdapter does not know the model: handed over whole, it must be told by KerasAdapter(..., "
+                "model=model), Loop(..., model=KerasModel(model)) or adapter.fit(model, ...)"
+            )
+        return model
+
+    def _begin_whole(self, model: Any) -> None:
+        """Do what Keras does for its own lists alone: lend model and parameters, provide the history of the fit."""
+        self.set_params({"verbose": 0, "epochs": self._epochs, "steps": None})
+        self._lend(model)
+        history = next((each for each in self.callbacks if isinstance(each, keras.callbacks.History)), None)
+        self._keras_history = None if history else keras.callbacks.History()
+        model.history = history or self._keras_history
+        if self._keras_history is not None:
+            self._keras_history.set_model(model)
+            self._keras_history.on_train_begin()
+
+    def _hold_batch_hooks(self, *, whole: bool) -> None:
+        """Fix for this fit whether batches are heard: Keras asks before, and may call from other threads."""
+        for name in ("on_train_batch_begin", "on_train_batch_end"):
+            self.__dict__.pop(name, None)
+            setattr(self, name, vars(KerasAdapter)[name].bind(self) if whole else getattr(self, name))
+        self._counts_batches = whole or not _is_default(self, "on_train_batch_end")
+
+    def _end_skip(self) -> None:
+        if self._skipped_from is not None:
+            model, initial_epoch = self._skipped_from
+            model._initial_epoch = initial_epoch
+            self._skipped_from = None
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """End a fit, and the run if it is not a loop's."""
+        self._end_skip()
+        self.event.set(0, logs)
+        try:
+            self._note_stop()
+            if self._loop is None:
+                self.bus.train_end(logs)
+            else:
+                self.bus.flush()
+        finally:
+            self.event.set(None)
+            self._keras_history = None
+            for name in ("on_train_batch_begin", "on_train_batch_end"):
+                self.__dict__.pop(name, None)
+
+    # --- epochs ----------------------------------------------------------------------------------------------------
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Begin an epoch of the run, or join the one of the loop."""
+        self.event.set(epoch, logs)
+        if self._loop is None:
+            self.bus.epoch_begin(epoch)
+        elif self._loop.in_epoch:
+            self._loop.join_fit_epoch()
+        else:
+            self.bus.epoch_begin(self._loop.next_epoch)
+        self._base = self._run.step
+        if not self._counts_batches:
+            self._updates = self._optimizer_updates()
+        self._obey()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """End the epoch; inside an epoch of a loop its logs join the loop's."""
+        self.event.set(epoch, logs)
+        run = self._run
+        if not self._counts_batches:
+            run.step = self._base + self._batches_of_epoch()
+        run.steps_per_epoch = run.step - self._base
+        self._note_stop()
+        if self._loop is not None and self._loop.in_epoch:
+            self.bus.flush()
+            self._loop.log(dict(flatten(logs or {})))
+        else:
+            self.bus.epoch_end(run.epoch, logs)
+        if self._keras_history is not None:
+            self._keras_history.on_epoch_end(epoch, self.event.logs)
+        self._obey()
+
+    def _batches_of_epoch(self) -> int:
+        """Count the epoch's batches where Keras told none: all of them, or as many as the optimizer made updates."""
+        steps: int | None = self.params.get("steps")
+        return (
+            steps if steps is not None and not self._model.stop_training else self._optimizer_updates() - self._updates
+        )
+
+    def _optimizer_updates(self) -> int:
+        optimizer = getattr(self._model, "optimizer", None)
+        return 0 if optimizer is None else int(scalar(optimizer._iterations.value))
+
+    def _obey(self) -> None:
+        if self._run.stopped:
+            self._model.stop_training = True
+
+    def _note_stop(self) -> None:
+        """Tell the run that a Keras callback, or the user, has stopped the fit."""
+        if self._loop is None and self._model.stop_training and not self._run.stopped:
+            self._run.stop("model.stop_training was set")
+
+    # --- batches ---------------------------------------------------------------------------------------------------
+
+    @_when_heard("on_batch_begin", "on_batch_end", "on_block")
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Begin a batch; ``batch`` counts from 0 in the epoch, and jumps by ``steps_per_execution``."""
+        if self.callbacks:
+            self.event.set(batch, logs)
+        self.bus.batch_begin(self._base + batch + 1)
+
+    @_when_heard("on_batch_begin", "on_batch_end", "on_block")
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """End a batch; ``batch`` is the last one of the execution."""
+        if self.callbacks:
+            self.event.set(batch, logs)
+        self.bus.batch_end(self._base + batch + 1, logs)
+        if self._run.stop_reason is not None:
+            self._model.stop_training = True
+
+    # --- evaluation and prediction -----------------------------------------------------------------------------------
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Begin an evaluation, of its own or within a fit."""
+        self.event.set(0, logs)
+        self.bus.evaluation_begin()
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """End an evaluation."""
+        self.event.set(0, logs)
+        self.bus.evaluation_end(logs)
+
+    @_when_heard("on_evaluation_batch_begin", "on_evaluation_batch_end")
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Begin an evaluation batch."""
+        self.event.set(batch, logs)
+        self.bus.evaluation_batch_begin(batch)
+
+    @_when_heard("on_evaluation_batch_begin", "on_evaluation_batch_end")
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """End an evaluation batch."""
+        self.event.set(batch, logs)
+        self.bus.evaluation_batch_end(batch, logs)
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        """Begin a prediction."""
+        self.event.set(0, logs)
+        self.bus.prediction_begin()
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        """End a prediction."""
+        self.event.set(0, logs)
+        self.bus.prediction_end(logs)
+
+    @_when_heard("on_prediction_batch_begin", "on_prediction_batch_end")
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Begin a prediction batch."""
+        self.event.set(batch, logs)
+        self.bus.prediction_batch_begin(batch)
+
+    @_when_heard("on_prediction_batch_begin", "on_prediction_batch_end")
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """End a prediction batch; ``logs["outputs"]`` are its outputs."""
+        self.event.set(batch, logs)
+        self.bus.prediction_batch_end(batch, logs)

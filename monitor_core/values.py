@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -43,26 +44,31 @@ def scalar(value: Any) -> float:
         return value
     if isinstance(value, Unusable):
         raise TypeError(value.reason)
+    if "Tracer" in type(value).__name__ or type(value).__name__ == "SymbolicTensor":
+        raise TypeError("it is a value under tracing: log what the compiled function returns")
     shape = getattr(value, "shape", None)
     if isinstance(shape, Sequence) and math.prod(shape) != 1:
         raise TypeError(f"it has the shape {tuple(shape)}, and a metric has one element")
     item = _item(value)
-    if not isinstance(item, (int, float)):
-        if isinstance(item, (str, bytes)) or not hasattr(item, "__float__"):
-            raise TypeError(f"it is {_shown(value)}, and a metric is a number")
-        item = item.__float__()  # Decimal, Fraction
+    if not hasattr(type(item), "__float__"):
+        raise TypeError(f"it is {_shown(value)}, and a metric is a number")
     try:
         return float(item)
     except OverflowError:
-        raise ValueError(f"it is an integer of {item.bit_length()} bits, too large for a float64") from None
+        kind = f"an integer of {item.bit_length()} bits" if isinstance(item, int) else f"a {type(item).__name__}"
+        raise ValueError(f"it is {kind}, too large for a float64") from None
+    except (TypeError, ValueError):
+        raise
+    except Exception as error:  # a number of somebody's own
+        raise ValueError(f"it cannot be read ({error!r})") from None
 
 
 def _item(value: Any) -> Any:
     """Return the one element of an array or tensor as a Python object; anything else as it is."""
     if isinstance(value, (int, float)):
         return value
-    if "Tracer" in type(value).__name__:
-        raise TypeError("it is a value under tracing: log what the compiled function returns")
+    if isinstance(value, (np.generic, np.ndarray)) and (value.dtype.kind in "mM" or np.ma.is_masked(value)):
+        return None  # their items would be plain numbers
     try:
         if hasattr(value, "item"):  # NumPy, JAX, torch
             return value.item()
@@ -70,7 +76,9 @@ def _item(value: Any) -> Any:
             return value.numpy().item()
     except (AttributeError, NotImplementedError):
         raise TypeError("it is a symbolic tensor: log what the compiled function returns") from None
-    except RuntimeError as error:  # JAX: "Array has been deleted"
+    except (TypeError, ValueError):
+        raise
+    except Exception as error:  # JAX: "Array has been deleted"; TensorFlow's errors have no other base
         raise ValueError(f"it cannot be read any more ({error}): log a copy") from None
     return value
 
@@ -97,7 +105,10 @@ def _clone(value: Any) -> Any:
     A parameter, a view, or a metric's own state is changed in place by the next step (torch's `Sum` and its like
     return the live one), and a loss that requires a gradient would keep its whole graph alive.
     """
-    return value.detach().clone() if value.numel() == 1 else _convert(value)
+    try:
+        return value.detach().clone() if value.numel() == 1 else _convert(value)
+    except Exception as error:  # tensors of torch's transforms
+        return Unusable(f"it cannot be read ({error})")
 
 
 def _keep_nested(logs: Mapping[str, Any]) -> Any:
@@ -132,7 +143,9 @@ def _choose(kind: type) -> Callable[[Any], Any]:
         return _one_element
     if kind.__name__ == "EagerTensor":
         return _one_element
-    if package == "torch" or any(base.__module__ == "torch" and base.__name__ == "Tensor" for base in kind.__mro__):
+    if issubclass(kind, Mapping):
+        return _keep_nested
+    if any(base.__module__ == "torch" and base.__name__ == "Tensor" for base in kind.__mro__):
         return _clone
     return _convert
 
@@ -160,8 +173,9 @@ def fetch(name: str, kept: Sequence[Any], on_skip: OnSkip) -> tuple[NDArray[np.f
             return np.array(kept, dtype=np.float64), None
         except OverflowError:
             pass
-    elif len(kinds) == 1 and hasattr(kept[0], "detach") and len({(each.dtype, each.device) for each in kept}) == 1:
-        return _fetch_torch(kept), None
+    elif _are_alike_tensors(kept, kinds):
+        with suppress(Exception):  # those without data, or that escaped from a transform, are read one by one below
+            return _fetch_torch(kept), None
     column = np.full(len(kept), np.nan)
     present = np.zeros(len(kept), dtype=np.bool_)
     for index, value in enumerate(kept):
@@ -174,6 +188,16 @@ def fetch(name: str, kept: Sequence[Any], on_skip: OnSkip) -> tuple[NDArray[np.f
         else:
             present[index] = True
     return column, (None if present.all() else present)
+
+
+def _are_alike_tensors(kept: Sequence[Any], kinds: set[type]) -> bool:
+    """Answer whether all are torch tensors of one real type, which stacking would change, on one device."""
+    return (
+        len(kinds) == 1
+        and hasattr(kept[0], "detach")
+        and len({(each.dtype, each.device) for each in kept}) == 1
+        and not kept[0].is_complex()
+    )
 
 
 def _fetch_torch(kept: Sequence[Any]) -> NDArray[np.float64]:

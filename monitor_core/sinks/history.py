@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import zipfile
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -49,6 +51,18 @@ class _Segment:
 
     def up_to(self, step: int) -> _Segment:
         return attrs.evolve(self, rows=max(0, min(self.rows, (step - self.step) // self.stride + 1)))
+
+
+@attrs.frozen
+class _Epochs:
+    """A stretch of consecutive epochs of one run."""
+
+    run: int
+    epoch: int
+    rows: int
+
+    def before(self, epoch: int) -> _Epochs:
+        return attrs.evolve(self, rows=max(0, min(self.rows, epoch - self.epoch)))
 
 
 class BatchHistory:
@@ -118,6 +132,8 @@ class BatchHistory:
             stride = int(strides[first]) if first < rows - 1 else 1
             others = np.flatnonzero(strides[first:] != stride)
             last = first + (int(others[0]) if len(others) else rows - 1 - first)
+            # float32 is exact to a microsecond for 16 seconds
+            last = max(first, min(last, int(np.searchsorted(times, times[first] + 16.0)) - 1))
             segment = _Segment(run, epoch, int(steps[first]), stride, last + 1 - first, float(times[first]))
             self._segments.append(segment)
             self._offsets.extend((times[first : last + 1] - segment.time).astype(np.float32))
@@ -167,8 +183,10 @@ class History(Sink):
     per_batch: bool = attrs.field(default=False, kw_only=True, validator=attrs.validators.instance_of(bool))
     batches: BatchHistory = attrs.field(init=False, factory=BatchHistory)
     _epochs: Table = attrs.field(init=False, factory=Table)
-    _labels: list[tuple[int, int]] = attrs.field(init=False, factory=list)
+    _stretches: list[_Epochs] = attrs.field(init=False, factory=list)
     _run: int = attrs.field(init=False, default=-1)
+    _run_is_new: bool = attrs.field(init=False, default=True)
+    _continues: bool = attrs.field(init=False, default=False)
 
     def __repr__(self) -> str:
         batches = f", {len(self.batches)} batches" if self.per_batch else ""
@@ -176,7 +194,7 @@ class History(Sink):
 
     def __len__(self) -> int:
         """Return the number of epochs."""
-        return len(self._labels)
+        return len(self._epochs)
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the metrics' names, in the order of their first appearance."""
@@ -206,12 +224,12 @@ class History(Sink):
     @property
     def epoch(self) -> list[int]:
         """Each epoch's number within its run, 0-based."""
-        return [epoch for _, epoch in self._labels]
+        return [each.epoch + row for each in self._stretches for row in range(each.rows)]
 
     @property
     def run(self) -> NDArray[np.int64]:
         """Each epoch's run, counted from 0 since the last `reset`, ``(epochs,) int64``."""
-        return np.array([run for run, _ in self._labels], dtype=np.int64)
+        return _joined([np.full(each.rows, each.run) for each in self._stretches], np.int64)
 
     def wants_hook(self, hook: str) -> bool:
         """Listen to blocks only if every batch is to be recorded."""
@@ -220,34 +238,48 @@ class History(Sink):
     def reset(self) -> None:
         """Forget everything."""
         self.batches = BatchHistory()
-        self._epochs, self._labels, self._run = Table(), [], -1
+        self._epochs, self._stretches, self._run, self._run_is_new = Table(), [], -1, True
 
     def on_train_begin(self, run: Run) -> None:
-        """Count the runs."""
-        self._run += 1
+        """Begin a run, or go on with the one whose state was loaded."""
+        self._run_is_new, self._continues = not self._continues, False
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Append the epoch's results."""
         self._epochs.append(logs)
-        self._labels.append((self._run, epoch))
+        self._label(self._number_of_run(), epoch)
 
     def on_block(self, run: Run, block: Block) -> None:
         """Append the batches."""
-        self.batches.extend(self._run, block.epoch, block.steps, block.times, block.columns)
+        self.batches.extend(self._number_of_run(), block.epoch, block.steps, block.times, block.columns)
+
+    def _number_of_run(self) -> int:
+        """Return the number of the run under way, counting those that left a record since the last reset."""
+        self._run += self._run_is_new
+        self._run_is_new = False
+        return self._run
+
+    def _label(self, run: int, epoch: int) -> None:
+        last = self._stretches[-1] if self._stretches else None
+        if last is not None and (run, epoch) == (last.run, last.epoch + last.rows):
+            self._stretches[-1] = attrs.evolve(last, rows=last.rows + 1)
+        else:
+            self._stretches.append(_Epochs(run, epoch, 1))
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
         """Drop the epochs from ``epoch`` on, and the batches after ``step``, of this run."""
-        self._labels = [label for label in self._labels if label[0] < self._run or label[1] < epoch]
-        self._epochs.truncate(len(self._labels))
+        kept = [each if each.run < self._run else each.before(epoch) for each in self._stretches]
+        self._stretches = [each for each in kept if each.rows]
+        self._epochs.truncate(sum(each.rows for each in self._stretches))
         self.batches.truncate(self._run, step)
 
     def state_dict(self) -> dict[str, Any]:
         """Return how much is recorded, not the record."""
-        return {"run": self._run, "epochs": len(self), "batches": len(self.batches)}
+        return {"run": self._run + self._run_is_new, "epochs": len(self), "batches": len(self.batches)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on with the run that was recorded; the record itself comes from a file or a journal."""
-        self._run = state["run"] - 1  # the train begin that follows continues that run
+        self._run, self._continues = state["run"], True
 
     # --- files -----------------------------------------------------------------------------------------------------
 
@@ -265,14 +297,16 @@ class History(Sink):
         Raises:
             ValueError: The file is no such JSON.
         """
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-        if not isinstance(data, dict) or data.get("format") != _FORMAT:
-            raise ValueError(f"{path} is no history of format {_FORMAT}")
-        parts = {
-            part: {name: np.array([float(value) for value in values]) for name, values in data[part].items()}
-            for part in ("labels", "epochs", "batch_labels", "batches")
-        }
-        return cls._from_arrays(parts, data["runs"], per_batch=data["per_batch"])
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            _check_format(data["format"])
+            parts = {
+                part: {name: np.array([float(value) for value in values]) for name, values in data[part].items()}
+                for part in ("labels", "epochs", "batch_labels", "batches")
+            }
+            return cls._from_arrays(parts, data["runs"], per_batch=data["per_batch"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is no history of format {_FORMAT}: {error}") from error
 
     def to_npz(self, path: str | PathLike[str]) -> None:
         """Write everything as a compressed NumPy archive without object arrays."""
@@ -291,14 +325,16 @@ class History(Sink):
             ValueError: The file is no such archive.
         """
         parts: dict[str, dict[str, NDArray[Any]]] = {"labels": {}, "epochs": {}, "batch_labels": {}, "batches": {}}
-        with np.load(path, allow_pickle=False) as archive:
-            if "format" not in archive or archive["format"] != _FORMAT:
-                raise ValueError(f"{path} is no history of format {_FORMAT}")
-            for key in archive.files:
-                part, slash, name = key.partition("/")
-                if slash:
-                    parts[part][name] = archive[key]
-            return cls._from_arrays(parts, int(archive["runs"]), per_batch=bool(archive["per_batch"]))
+        try:
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                _check_format(archive["format"])
+                for key in archive.files:
+                    part, slash, name = key.partition("/")
+                    if slash:
+                        parts[part][name] = archive[key]
+                return cls._from_arrays(parts, int(archive["runs"]), per_batch=bool(archive["per_batch"]))
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} is no history of format {_FORMAT}: {error}") from error
 
     def _arrays(self) -> dict[str, dict[str, NDArray[Any]]]:
         batches = self.batches
@@ -319,11 +355,12 @@ class History(Sink):
         history = cls(per_batch=per_batch)
         history._run = runs - 1
         runs_, epochs = (parts["labels"][name].astype(int).tolist() for name in ("run", "epoch"))
-        history._labels = list(zip(runs_, epochs, strict=True))
+        for label in zip(runs_, epochs, strict=True):
+            history._label(*label)
         history._epochs.extend(len(epochs), parts["epochs"])
         run, epoch, step, time = (parts["batch_labels"][name] for name in ("run", "epoch", "step", "time"))
         starts = np.flatnonzero((np.diff(run, prepend=-1) != 0) | (np.diff(epoch, prepend=-1) != 0))
-        for first, last in zip(starts, [*starts[1:], len(run)], strict=True):
+        for first, last in itertools.pairwise([*starts, len(run)]):
             rows = slice(first, last)
             columns = {name: column[rows] for name, column in parts["batches"].items()}
             history.batches.extend(int(run[first]), int(epoch[first]), step[rows].astype(np.int64), time[rows], columns)
@@ -342,7 +379,14 @@ class History(Sink):
 
         arrays = self._arrays()
         labels, metrics = ("batch_labels", "batches") if batches else ("labels", "epochs")
-        return pd.DataFrame({**arrays[labels], **arrays[metrics]})
+        # A metric may be called as a label is.
+        named = {f"logs/{name}" if name in arrays[labels] else name: array for name, array in arrays[metrics].items()}
+        return pd.DataFrame({**arrays[labels], **named})
+
+
+def _check_format(number: Any) -> None:
+    if number != _FORMAT:
+        raise ValueError(f"its format is {number!r}")
 
 
 def _to_json(value: float) -> float | str:

@@ -1,0 +1,21 @@
+"""What all tests share. The recorders stand in `recorders`, which pytest finds beside this file."""
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("monitor_core", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("monitor_core")
+
+
+@pytest.fixture
+def warned(caplog):
+    """Return a function that gives the package's warnings so far, as texts."""
+
+    def messages():
+        return [
+            record.getMessage()
+            for record in caplog.records
+            if record.name.startswith("monitor_core") and record.levelname == "WARNING"
+        ]
+
+    return messages

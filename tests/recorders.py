@@ -1,0 +1,128 @@
+"""Sinks that record what they hear, or misbehave as told; the tests use these in place of mocks."""
+
+import math
+from collections.abc import Callable
+
+from monitor_core import Block, Sink
+from monitor_core.hooks import HOOKS
+
+
+def plain(value):
+    """Return a block as its epoch and rows, and anything else as it is, for comparison by value."""
+    return (value.epoch, list(value.rows())) if isinstance(value, Block) else value
+
+
+def exact(logs):
+    """Return logs with their floats as texts, so that NaN equals NaN and -0.0 differs from 0.0."""
+    return {name: float(value).hex() for name, value in logs.items()}
+
+
+class Recorder(Sink):
+    """Record events as tuples of the hook's name, without its ``on_``, and its arguments after ``run``.
+
+    Args:
+        *hooks: The hooks to listen to, all if none is given.
+        name: The name in messages.
+        events: A list to share with other recorders; each event then begins with the recorder's name.
+    """
+
+    def __init__(self, *hooks, name="Recorder", events=None):
+        self.hooks = hooks
+        self.name = name
+        self.events = [] if events is None else events
+        self.shared = events is not None
+
+    def wants_hook(self, hook):
+        """Listen to the hooks that were given."""
+        return not self.hooks or hook in self.hooks
+
+    def hear(self, run, hook, *args):
+        """Record an event."""
+        event = (hook.removeprefix("on_"), *map(plain, args))
+        self.events.append((self.name, *event) if self.shared else event)
+
+
+def _recording(hook) -> Callable:
+    def record(self, run, *args):
+        self.hear(run, hook, *args)
+
+    record.__name__ = hook
+    return record
+
+
+for _hook in HOOKS:
+    setattr(Recorder, _hook, _recording(_hook))
+
+
+class Raiser(Recorder):
+    """Record, and then raise the errors given, one a call; None means a success.
+
+    Args:
+        hook: The hook that raises.
+        *errors: What to raise in turn.
+        forever: What to raise after these.
+        critical: As in `Sink`.
+        **options: As in `Recorder`.
+    """
+
+    def __init__(self, hook, *errors, forever=None, critical=False, **options):
+        super().__init__(hook, **{"name": "Raiser", **options})
+        self.errors = list(errors)
+        self.forever = forever
+        self.critical = critical
+
+    def hear(self, run, hook, *args):
+        """Record an event and raise what is due."""
+        super().hear(run, hook, *args)
+        error = self.errors.pop(0) if self.errors else self.forever
+        if error is not None:
+            raise error
+
+
+class BlockRecorder(Sink):
+    """Keep the blocks."""
+
+    def __init__(self):
+        self.blocks = []
+
+    def on_block(self, run, block):
+        """Keep a block."""
+        self.blocks.append(block)
+
+    @property
+    def rows(self):
+        """Every step so far as its epoch, number and metrics."""
+        return [(block.epoch, step, row) for block in self.blocks for step, row in block.rows()]
+
+    @property
+    def steps(self):
+        """Every step's number, block by block."""
+        return [block.steps.tolist() for block in self.blocks]
+
+    def column(self, name):
+        """Return one metric's values over all blocks, None where missing."""
+        return [row.get(name) for _, _, row in self.rows]
+
+
+class Handle:
+    """A model handle with two learning rates."""
+
+    def __init__(self, *rates):
+        self.learning_rates = list(rates or (0.1, 0.01))
+
+
+def train(bus, *epochs):
+    """Drive a bus through a run of these epochs, each a list of its batches' logs; the epoch's logs are the last's."""
+    bus.train_begin()
+    for epoch, batches in enumerate(epochs):
+        bus.epoch_begin(epoch)
+        for logs in batches:
+            bus.batch_begin(bus.run.step + 1)
+            bus.batch_end(bus.run.step + 1, logs)
+        bus.epoch_end(epoch, batches[-1] if batches else {})
+    bus.train_end()
+
+
+def close_to(value, expected):
+    """Answer whether two floats are equal up to rounding; NaN equals NaN."""
+    return value == expected or (math.isnan(value) and math.isnan(expected)) or math.isclose(value, expected)

@@ -1,0 +1,678 @@
+"""The progress sink, driven by real loops, on a stream in memory and on a pseudo-terminal."""
+
+import io
+import os
+import re
+import struct
+import subprocess
+import sys
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from monitor_core import Bus, Loop, SetupError
+from monitor_core.sinks import progress
+from monitor_core.sinks.progress import Progress, format_duration, format_value
+
+
+class Clock:
+    """A clock that moves on by itself at every look, by the same step, and otherwise when told."""
+
+    def __init__(self, step=0.0):
+        self.now = 100.0
+        self.step = step
+
+    def __call__(self):
+        self.now += self.step
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Stand in for the clock, so that durations are exact."""
+    stopped = Clock()
+    monkeypatch.setattr(progress, "_now", stopped)
+    return stopped
+
+
+class Terminal:
+    """A pseudo-terminal of a given size: `stream` is written to, `read` returns what arrived and closes it."""
+
+    def __init__(self, columns=120, rows=24):
+        fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
+        self._master, slave = os.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.stream = os.fdopen(slave, "w", encoding="utf-8")
+        self._chunks = []
+        self._reader = threading.Thread(target=self._drain)  # a pseudo-terminal blocks its writer when it is full
+        self._reader.start()
+
+    def _drain(self):
+        while True:
+            try:
+                chunk = os.read(self._master, 65536)
+            except OSError:  # EIO: the other end is closed
+                return
+            if not chunk:
+                return
+            self._chunks.append(chunk)
+
+    def read(self):
+        self.stream.close()
+        self._reader.join()
+        os.close(self._master)
+        return b"".join(self._chunks).decode()
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal of 120 columns, whatever the tests run in."""
+    monkeypatch.setenv("TERM", "xterm")
+    opened = Terminal()
+    yield opened
+    if not opened.stream.closed:
+        opened.read()
+
+
+def screen(output):
+    """Return the lines that remain on a screen: carriage returns, newlines and cursor-up carried out."""
+    lines, row, column = [""], 0, 0
+    for piece in re.findall(r"\x1b\[A|\r|\n|[^\r\n\x1b]+", output):
+        if piece == "\x1b[A":
+            row -= 1
+        elif piece == "\r":
+            column = 0
+        elif piece == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        else:
+            lines[row] = lines[row][:column].ljust(column) + piece + lines[row][column + len(piece) :]
+            column += len(piece)
+    return [line.rstrip() for line in lines if line.strip()]
+
+
+def train(loop, epochs=3, batches=2, clock=None, evaluate=True):
+    """Run epochs of 0.2 seconds a batch, with losses 1.0, 0.5, ..., 1 / batch."""
+    for epoch in loop.epochs(epochs):
+        for batch in loop.batches(range(batches)):
+            if clock is not None:
+                clock.now += 0.2
+            loop.log(loss=1 / (batch + 1))
+        if evaluate:
+            loop.log(val_loss=2.5601 + epoch)
+
+
+def break_off(loop, error, batches=1):
+    """Run an epoch in which the last batch raises."""
+    with loop:
+        for _ in loop.epochs(2):
+            for batch in loop.batches(range(batches)):
+                loop.log(loss=1)
+                if batch == batches - 1:
+                    raise error
+
+
+# --- one line for each epoch ---------------------------------------------------------------------------------------
+
+
+def test_a_file_gets_one_line_for_each_epoch(clock):
+    """A stream that is no terminal gets the epoch, its batches, duration, metrics and the time left."""
+    file = io.StringIO()
+    with Loop(Progress(file=file)) as loop:
+        train(loop, clock=clock)
+    assert file.getvalue() == (
+        "epoch 1/3 · 2 batches · 0.4 s · loss 0.75 · val_loss 2.56 · about 0.8 s left\n"
+        "epoch 2/3 · 2 batches · 0.4 s · loss 0.75 · val_loss 3.56 · about 0.4 s left\n"
+        "epoch 3/3 · 2 batches · 0.4 s · loss 0.75 · val_loss 4.56\n"
+    )
+
+
+def test_an_unknown_number_of_epochs_is_left_out(clock):
+    """Where nobody knows how many epochs there will be, a line has neither a total nor a time left."""
+    file = io.StringIO()
+    bus = Bus(Progress(file=file))
+    bus.train_begin()
+    bus.epoch_begin(0)
+    bus.batch_end(1, {"loss": 0.5})
+    bus.epoch_end(0, {"loss": 0.5})
+    bus.train_end()
+    assert file.getvalue() == "epoch 1 · 1 batch · 0 ms · loss 0.5\n"
+
+
+def test_the_time_left_follows_the_last_epochs(clock):
+    """The time left is extrapolated from end to end of the last epochs, so a slow first one is soon forgotten."""
+    file = io.StringIO()
+    with Loop(Progress(file=file)) as loop:
+        for epoch in loop.epochs(5):
+            clock.now += 60 if epoch == 0 else 1
+            if epoch == 2:
+                break
+    assert re.findall("about .* left", file.getvalue()) == ["about 4 min 00 s left", "about 3.0 s left"]
+
+
+def test_validation_metrics_stand_behind_their_counterparts(clock):
+    """A validation metric follows its training metric, in the order of the latter."""
+    file = io.StringIO()
+    with Loop(Progress(file=file)) as loop:
+        for _ in loop.epochs(1):
+            loop.log(loss=1, accuracy=0.5, val_loss=2, val_accuracy=0.25, val_extra=7)
+    assert file.getvalue() == (
+        "epoch 1/1 · 0 ms · loss 1 · val_loss 2 · accuracy 0.5 · val_accuracy 0.25 · val_extra 7\n"
+    )
+
+
+def test_only_the_chosen_metrics_are_shown(clock):
+    """``metrics`` chooses what is shown and its order, and knows both spellings of accuracy."""
+    file = io.StringIO()
+    with Loop(Progress(file=file, metrics=["val_acc", "loss", "missing"])) as loop:
+        for _ in loop.epochs(1):
+            loop.log(loss=1, accuracy=0.5, val_accuracy=0.25)
+    assert file.getvalue() == "epoch 1/1 · 0 ms · val_accuracy 0.25 · loss 1\n"
+
+
+def test_ascii_streams_get_ascii(clock):
+    """A stream that cannot encode the separator gets another, and escapes for names beyond its encoding."""
+    raw = io.BytesIO()
+    with io.TextIOWrapper(raw, encoding="ascii", newline="\n") as file, Loop(Progress(file=file)) as loop:
+        for _ in loop.epochs(1):
+            loop.log({"größe": 1})
+        file.flush()
+        written = raw.getvalue()
+    assert written == b"epoch 1/1 | 0 ms | gr\\xf6\\xdfe 1\n"
+
+
+def test_logs_have_no_control_characters(clock):
+    """Neither metric names nor reasons can bring control characters into a log."""
+    file = io.StringIO()
+    with Loop(Progress(file=file)) as loop:
+        for _ in loop.epochs(2):
+            loop.log({"a\tb\x1b[1m": 1})
+            loop.run.stop("two\r\nlines\b")
+    assert file.getvalue() == "epoch 1/2 · 0 ms · a b [1m 1\nstopped: two  lines\n"
+
+
+def test_blocks_are_asked_for_only_where_bars_are_shown(terminal):
+    """A log needs no values of batches, so nothing is gathered for it; a terminal without `batches` neither."""
+    heard = [
+        Bus(sink).hears("on_block")
+        for sink in (
+            Progress(file=io.StringIO()),
+            Progress(file=terminal.stream, batches=False),
+            Progress(file=terminal.stream),
+        )
+    ]
+    assert heard == [False, False, True]
+
+
+def test_no_batch_hook_is_overridden():
+    """Whatever the stream, a batch costs nothing: only blocks are heard."""
+    bus = Bus(Progress(file=io.StringIO()))
+    assert not bus.hears("on_batch_begin", "on_batch_end", "on_evaluation_batch_begin", "on_evaluation_batch_end")
+
+
+def test_standard_error_is_looked_up_at_train_begin(monkeypatch, clock):
+    """Without a file, the line goes to the standard error of the moment when the run begins."""
+    sink = Progress()
+    file = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", file)
+    with Loop(sink) as loop:
+        train(loop, 1, 1)
+    assert file.getvalue() == "epoch 1/1 · 1 batch · 0 ms · loss 1 · val_loss 2.56\n"
+
+
+def test_a_process_without_standard_error_is_served(monkeypatch):
+    """Where there is no standard error at all, as under pythonw, nothing is written and nothing fails."""
+    monkeypatch.setattr(sys, "stderr", None)
+    with Loop(Progress(), strict=True) as loop:
+        train(loop)
+    assert loop.bus.failures == []
+
+
+def test_a_dumb_terminal_gets_lines(monkeypatch, terminal):
+    """A terminal that cannot move its cursor gets plain lines."""
+    monkeypatch.setenv("TERM", "dumb")
+    with Loop(Progress(file=terminal.stream)) as loop:
+        train(loop, 2)
+    output = terminal.read()
+    assert len(output.splitlines()) == 2
+    assert "\x1b" not in output
+    assert "|" not in output
+
+
+# --- how a run ended -----------------------------------------------------------------------------------------------
+
+
+def test_a_stopped_run_says_why(clock):
+    """A run that a sink stopped ends with a line that gives the reason, and promises no time left."""
+    file = io.StringIO()
+    with Loop(Progress(file=file)) as loop:
+        for epoch in loop.epochs(9):
+            if epoch == 1:
+                loop.run.stop("val_loss has not improved for 5 epochs")
+    assert file.getvalue() == (
+        "epoch 1/9 · 0 ms · about 0 ms left\nepoch 2/9 · 0 ms\nstopped: val_loss has not improved for 5 epochs\n"
+    )
+
+
+def test_a_run_stopped_as_failed_says_so(clock):
+    """A stop that reports a failure is called one."""
+    file = io.StringIO()
+    with Loop(Progress(file=file)) as loop:
+        loop.run.stop("loss is not finite at step 3", failed=True)
+    assert file.getvalue() == "failed: loss is not finite at step 3\n"
+
+
+def test_a_failed_run_names_the_error():
+    """A run that raised ends with a line that names the exception."""
+    file = io.StringIO()
+    with pytest.raises(ValueError, match="boom"):
+        break_off(Loop(Progress(file=file)), ValueError("boom"))
+    assert file.getvalue() == "failed: ValueError: boom\n"
+
+
+def test_an_interrupted_run_says_so():
+    """A run that was ended by Ctrl-C ends with a line of one word."""
+    file = io.StringIO()
+    with pytest.raises(KeyboardInterrupt):
+        break_off(Loop(Progress(file=file)), KeyboardInterrupt())
+    assert file.getvalue() == "interrupted\n"
+
+
+def test_ending_twice_ends_once():
+    """A second exception or train end adds nothing."""
+    file = io.StringIO()
+    sink = Progress(file=file)
+    bus = Bus(sink)
+    bus.train_begin()
+    bus.run.stop("enough")
+    bus.train_end()
+    sink.on_exception(bus.run, ValueError("late"))
+    sink.on_train_end(bus.run, {})
+    assert file.getvalue() == "stopped: enough\n"
+
+
+def test_a_run_after_a_failed_one_is_told_nothing_of_it(clock):
+    """What ended one run is forgotten when the next begins."""
+    file = io.StringIO()
+    sink = Progress(file=file)
+    bus = Bus(sink)
+    bus.train_begin()
+    bus.exception(ValueError("boom"))
+    bus.train_begin()
+    bus.run.stop("enough")
+    bus.train_end()
+    assert file.getvalue() == "failed: ValueError: boom\nstopped: enough\n"
+
+
+# --- streams that fail ---------------------------------------------------------------------------------------------
+
+
+class BrokenPipe(io.StringIO):
+    """A pipe that nobody reads."""
+
+    def write(self, text):
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def closed_stream():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("stream", [closed_stream(), BrokenPipe(), SimpleNamespace(write=BrokenPipe().write)])
+def test_a_stream_that_cannot_be_written_hurts_nothing(stream):
+    """A closed stream, a broken pipe and an object that can only write are no failures."""
+    with Loop(Progress(file=stream), strict=True) as loop:
+        train(loop)
+    assert (loop.run.status, loop.bus.failures) == ("completed", [])
+
+
+def test_a_terminal_that_goes_away_hurts_nothing(terminal, clock):
+    """A terminal that is closed in mid-run is no failure, and leaves no bar behind."""
+    clock.step = 1.0
+    with Loop(Progress(file=terminal.stream), strict=True) as loop:
+        for epoch in loop.epochs(3):
+            for _ in loop.batches(range(300)):
+                loop.log(loss=1.0)
+            if epoch == 0:
+                terminal.stream.close()
+    assert (loop.run.status, loop.bus.failures, open_bars()) == ("completed", [], [])
+
+
+# --- bars in a terminal --------------------------------------------------------------------------------------------
+
+
+def open_bars():
+    """Return the bars that tqdm still knows of."""
+    from tqdm import tqdm
+
+    return list(tqdm._instances)
+
+
+def test_a_short_run_leaves_a_line_for_each_epoch(terminal, clock):
+    """After a run of a few epochs, the screen shows a line for each, and no bar."""
+    with Loop(Progress(file=terminal.stream)) as loop:
+        train(loop, clock=clock)
+    assert screen(terminal.read()) == [
+        "epoch 1/3 · 2 batches · 0.4 s · loss 0.75 · val_loss 2.56 · about 0.8 s left",
+        "epoch 2/3 · 2 batches · 0.4 s · loss 0.75 · val_loss 3.56 · about 0.4 s left",
+        "epoch 3/3 · 2 batches · 0.4 s · loss 0.75 · val_loss 4.56",
+    ]
+
+
+def test_a_long_run_leaves_its_last_line(terminal, clock):
+    """After a run of many epochs, the screen shows the last one's results and why it ended."""
+    with Loop(Progress(file=terminal.stream)) as loop:
+        for epoch in loop.epochs(1000):
+            loop.log(loss=1 / (epoch + 1))
+            if epoch == 99:
+                loop.run.stop("enough")
+    assert screen(terminal.read()) == ["epoch 100/1000 · 0 ms · loss 0.01", "stopped: enough"]
+
+
+def test_the_run_bar_shows_the_last_results(terminal, clock):
+    """During a long run, a bar counts the epochs and shows the last one's metrics with the time left."""
+    with Loop(Progress(file=terminal.stream)) as loop:
+        train(loop, 21, clock=clock)
+    assert re.search(r"Epochs 2/21 \|.*\| \d\d:\d\d left, loss 0\.75, val_loss 3\.56", terminal.read())
+
+
+def test_epoch_lines_can_be_had_in_a_long_run(terminal, clock):
+    """``epoch_lines`` decides whether each epoch leaves a line, whatever the run's length."""
+    with Loop(Progress(file=terminal.stream, epoch_lines=True)) as loop:
+        train(loop, 22)
+    assert len(screen(terminal.read())) == 22
+
+
+def test_epoch_lines_can_be_done_without_in_a_short_run(terminal, clock):
+    """``epoch_lines=False`` leaves the last line alone in a short run too."""
+    with Loop(Progress(file=terminal.stream, epoch_lines=False)) as loop:
+        train(loop, 3)
+    assert screen(terminal.read()) == ["epoch 3/3 · 2 batches · 0 ms · loss 0.75 · val_loss 4.56"]
+
+
+def test_a_long_epoch_shows_its_batches(terminal, clock):
+    """In an epoch that takes a while, a bar counts its batches and shows their latest values."""
+    clock.step = 0.5
+    with Loop(Progress(file=terminal.stream)) as loop:
+        train(loop, 2, 512)
+    output = terminal.read()
+    assert re.search(r"Epoch 1/2 \|█+[^|]*\| 256/512, \d\d:\d\d left, loss 0\.003906", output)
+    assert re.search(r"Epoch 2/2 \|█+\| 512/512, \d\d:\d\d left, loss 0\.001953", output)
+
+
+def test_a_short_epoch_shows_no_batches(terminal, clock):
+    """Epochs shorter than half a second get no bar of their own, which would only flicker."""
+    with Loop(Progress(file=terminal.stream)) as loop:
+        train(loop, 2, 512)
+    assert "Epoch 1/2" not in terminal.read()
+
+
+def test_an_unknown_number_of_batches_is_known_from_the_second_epoch_on(terminal, clock):
+    """Without a length of the data, the first epoch counts, and later ones expect as many batches."""
+    clock.step = 0.5
+    with Loop(Progress(file=terminal.stream)) as loop:
+        for _ in loop.epochs(2):
+            for _ in loop.batches(iter(range(300))):
+                loop.log(loss=1)
+    output = terminal.read()
+    assert re.search(r"Epoch 1/2, 256 batches, \d\d:\d\d, loss 1", output)
+    assert re.search(r"Epoch 2/2 \|.*\| 256/300, \d\d:\d\d left, loss 1", output)
+
+
+def test_more_batches_than_expected_count_on(terminal, clock):
+    """Where an epoch has more batches than announced, the bar gives up its total."""
+    clock.step = 0.5
+    with Loop(Progress(file=terminal.stream)) as loop:
+        for _ in loop.epochs(1):
+            for length in (200, 150):
+                for _ in loop.batches(range(length)):
+                    loop.log(loss=1)
+    assert re.search(r"Epoch 1/1, 350 batches, ", terminal.read())
+
+
+def test_a_missing_value_leaves_the_one_before(terminal, clock):
+    """A metric that the last batches lack keeps its latest value."""
+    clock.step = 0.5
+    with Loop(Progress(file=terminal.stream)) as loop:
+        for _ in loop.epochs(1):
+            for batch in loop.batches(range(10)):
+                loop.log({"loss": batch, "norm": 7} if batch == 3 else {"loss": batch})
+    assert "10/10, 00:00 left, loss 9, norm 7" in terminal.read()
+
+
+def test_an_evaluation_is_announced(terminal, clock):
+    """While the batches wait for an evaluation, their bar says so."""
+    clock.step = 0.5
+    with Loop(Progress(file=terminal.stream)) as loop:
+        for _ in loop.epochs(1):
+            for _ in loop.batches(range(300)):
+                loop.log(loss=1)
+            with loop.evaluation():
+                loop.log(loss=2)
+    assert "Epoch 1/1, evaluating |" in terminal.read()
+
+
+def test_an_evaluation_outside_of_a_run_shows_nothing(terminal):
+    """Evaluations on their own are legal and show nothing."""
+    bus = Bus(Progress(file=terminal.stream), strict=True)
+    bus.evaluation_begin()
+    bus.evaluation_end({"loss": 1.0})
+    assert terminal.read() == ""
+
+
+def test_metrics_that_do_not_fit_are_left_out_whole(monkeypatch):
+    """No line is wider than the terminal, and no metric is cut in two."""
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal(columns=60)
+    with Loop(Progress(file=terminal.stream)) as loop:
+        for _ in loop.epochs(30):
+            loop.log({f"metric_{number}": 0.25 for number in range(9)})
+    lines = [line for line in re.split(r"[\r\n]+", terminal.read()) if line.startswith("Epochs ") and "metric" in line]
+    assert max(map(len, lines)) <= 60
+    assert re.search(r"left, metric_0 0\.25, \.\.\.$", lines[0])
+
+
+def test_a_terminal_without_a_size_gets_bars(monkeypatch, clock):
+    """A terminal that reports no size, as in containers, is taken for one of 80 columns."""
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal(columns=0, rows=0)
+    with Loop(Progress(file=terminal.stream)) as loop:
+        train(loop, 2)
+    bars = re.findall(r"Epochs [^\r\n]*", terminal.read())
+    assert {len(bar) for bar in bars} == {80}
+
+
+def test_an_exception_leaves_no_bar(terminal, clock):
+    """After an exception in mid-epoch the bars are gone, and the screen says what happened."""
+    clock.step = 0.5
+    with pytest.raises(ValueError, match="boom"):
+        break_off(Loop(Progress(file=terminal.stream)), ValueError("boom"), batches=400)
+    output = terminal.read()
+    assert "Epoch 1/2 |" in output
+    assert (screen(output), open_bars()) == (["failed: ValueError: boom"], [])
+
+
+def test_a_run_that_begins_closes_the_bars_of_the_one_before(terminal, clock):
+    """Keras tells of no exception: the bars of a run that broke off are closed when the next begins."""
+    sink = Progress(file=terminal.stream)
+    broken, next_one = Bus(sink), Bus(sink)
+    broken.train_begin()
+    broken.epoch_begin(0)
+    next_one.train_begin()
+    assert open_bars() == []
+
+
+def test_an_abandoned_epoch_leaves_no_bar(terminal, clock):
+    """An epoch left by break takes its bar away, and counts for nothing."""
+    clock.step = 0.5
+    with Loop(Progress(file=terminal.stream)) as loop:
+        for _ in loop.epochs(3):
+            for _ in loop.batches(range(300)):
+                loop.log(loss=1)
+            break
+        for _ in loop.epochs(2):
+            pass
+    assert [line.split(" · ")[0] for line in screen(terminal.read())] == ["epoch 2/2"]
+    assert open_bars() == []
+
+
+def test_a_rewind_sets_the_epochs_back(terminal, clock):
+    """After a rewind the bar counts from the epoch that is next."""
+    clock.step = 0.5
+    bus = Bus(Progress(file=terminal.stream, epoch_lines=False))
+    bus.train_begin()
+    bus.run.epochs = 50
+    for epoch in range(3):
+        bus.epoch_begin(epoch)
+        bus.epoch_end(epoch)
+    bus.rewind(1, 0)
+    bus.epoch_begin(1)
+    bus.exception(KeyboardInterrupt())
+    counts = [int(count) for count in re.findall(r"Epochs (\d+)/50", terminal.read())]
+    assert counts == [0, 1, 2, 3, 1]
+
+
+def test_runs_in_threads_do_not_disturb_each_other(terminal):
+    """Several at once, on one terminal, all end with their own lines and without a failure."""
+    loops = [Loop(Progress(file=terminal.stream), strict=True) for _ in range(4)]
+
+    def run(loop, number):
+        with loop:
+            for _ in loop.epochs(5):
+                for _ in loop.batches(range(300)):
+                    loop.log({f"loss_{number}": number})
+
+    threads = [threading.Thread(target=run, args=(loop, number)) for number, loop in enumerate(loops)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    output = terminal.read()
+    ends = [
+        len(re.findall(rf"epoch \d/5 · 300 batches · [^·]+ · loss_{number} {number}", output)) for number in range(4)
+    ]
+    assert ([loop.run.status for loop in loops], ends, open_bars()) == (["completed"] * 4, [5] * 4, [])
+
+
+def test_bars_start_no_thread(terminal, clock):
+    """tqdm's monitor thread, which these bars do not need, is not started."""
+    before = threading.active_count()
+    with Loop(Progress(file=terminal.stream)) as loop:
+        for _ in loop.epochs(1):
+            assert threading.active_count() == before
+
+
+# --- notebooks -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def widgets(monkeypatch):
+    """Let tqdm.auto be what it is in a notebook; return a list of the bars that are made."""
+    import tqdm.auto
+
+    made = []
+
+    class Widget(tqdm.auto.tqdm):
+        __module__ = "tqdm.notebook"
+
+        def __init__(self, **options):
+            made.append((options["desc"], "file" in options))
+            super().__init__(file=io.StringIO(), **options)
+
+    monkeypatch.setattr(tqdm.auto, "tqdm", Widget)
+    monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())
+    return made
+
+
+def test_a_notebook_keeps_its_bar_of_batches(widgets, clock):
+    """In a notebook one bar serves the batches of all epochs, as each would leave an empty output behind."""
+    clock.step = 0.5
+    with Loop(Progress()) as loop:
+        train(loop, 2, 300)
+    assert (widgets, open_bars()) == ([("Epochs", False), ("Epoch 1/2", False)], [])
+
+
+def test_a_notebook_gets_tqdms_widgets(widgets, capsys, clock):
+    """Where tqdm.auto chose its notebook bars, these are used, and lines go to the cell's standard output."""
+    with Loop(Progress()) as loop:
+        train(loop, 2)
+    assert widgets == [("Epochs", False)]
+    written = capsys.readouterr()
+    assert written.err == ""
+    assert written.out == (
+        "epoch 1/2 · 2 batches · 0 ms · loss 0.75 · val_loss 2.56 · about 0 ms left\n"
+        "epoch 2/2 · 2 batches · 0 ms · loss 0.75 · val_loss 3.56\n"
+    )
+
+
+# --- setting up ----------------------------------------------------------------------------------------------------
+
+
+def test_without_tqdm_a_run_does_not_begin(monkeypatch):
+    """Where tqdm is missing, train begin fails and says what to install."""
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    with pytest.raises(SetupError, match=re.escape('Progress needs tqdm: pip install "monitor_core[progress]"')):
+        Bus(Progress(file=io.StringIO())).train_begin()
+
+
+def test_tqdm_is_imported_when_a_run_begins():
+    """Importing and making the sink imports no tqdm."""
+    code = "import sys; from monitor_core.sinks.progress import Progress; Progress(); sys.exit('tqdm' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("metrics", ["loss", [], [1], 3])
+def test_metrics_must_be_names(metrics):
+    """A text, which has letters and no names, and other mistakes are refused."""
+    with pytest.raises(ValueError, match=re.escape(f"metrics must be a list of names (got {metrics!r})")):
+        Progress(metrics=metrics)
+
+
+def test_file_must_be_writable():
+    """A path is no file."""
+    with pytest.raises(TypeError, match=re.escape("file must have a method write (got 'log.txt')")):
+        Progress(file="log.txt")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.43981, "0.4398"),
+        (2.5601, "2.56"),
+        (0.0, "0"),
+        (1.0, "1"),
+        (128.0, "128"),
+        (9999.9, "10000"),
+        (123456.7, "123457"),
+        (2.5e9, "2.5e+09"),
+        (0.001, "0.001"),
+        (1e-5, "1e-05"),
+        (-0.5, "-0.5"),
+        (float("nan"), "nan"),
+        (float("-inf"), "-inf"),
+    ],
+)
+def test_values_are_readable(value, text):
+    """Values have four significant digits, and an exponent only where they are tiny or huge."""
+    assert format_value(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0 ms"),
+        (0.035, "35 ms"),
+        (0.4, "0.4 s"),
+        (9.96, "10 s"),
+        (59.6, "1 min 00 s"),
+        (200, "3 min 20 s"),
+        (7530, "2 h 05 min"),
+        (100_000, "27 h 46 min"),
+    ],
+)
+def test_durations_are_readable(seconds, text):
+    """Durations are given in the units that people would use."""
+    assert format_duration(seconds) == text

@@ -1,0 +1,166 @@
+"""The live plot: a run's curves in a notebook, redrawn while it trains."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+
+from monitor_core import History, Run, SetupError, Sink
+from monitor_core.names import find_metric, unknown_metric
+from monitor_core.plotting.curves import check_metrics
+from monitor_core.plotting.history import check_smoothing, picture_path, plot_history
+from monitor_core.sink import Logs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SHARE_OF_TIME = 0.1
+"""What part of the time drawing may take: a picture takes 0.2 to 0.5 s, as long as many an epoch."""
+
+
+def _checked(check: Callable[[Any], None]) -> Callable[[Any, Any, Any], None]:
+    """Return a check of one value as a validator."""
+    return lambda _live, _attribute, value: check(value)
+
+
+def _check_every(every: float) -> None:
+    if not every >= 0:
+        raise ValueError(f"every must be >= 0 (got {every!r})")
+
+
+def _check_path(to_file: str | PathLike[str] | None) -> None:
+    if to_file is not None:
+        picture_path(to_file)
+
+
+@attrs.define(eq=False, kw_only=True)
+class LivePlot(Sink):
+    """Show the curves below the notebook's cell that trains, redrawn at the ends of epochs and of the training.
+
+    Outside of a notebook nothing is shown; with ``to_file`` the picture is written there, in a notebook too. What
+    was recorded goes on over any number of `fit` calls and runs until `reset`; each cell has a picture of its own.
+
+    Args:
+        metrics: What to draw, as in `plot_history`; one that appears late is drawn from then on.
+        every: Seconds from one picture to the next at least; the pause is longer where drawing would else take more
+            than a tenth of the time. 0 draws at the end of every epoch, whatever it costs.
+        smoothing: As in `plot_history`.
+        mark_best: As in `plot_history`.
+        title: As in `plot_history`.
+        to_file: As in `plot_history`.
+        figsize: As in `plot_history`.
+
+    Attributes:
+        history: What was recorded.
+        figure: The last figure that was drawn, or None.
+    """
+
+    read_only: ClassVar[bool] = True
+
+    metrics: Sequence[str] | None = attrs.field(default=None, validator=_checked(check_metrics))
+    every: float = attrs.field(default=1.0, validator=_checked(_check_every))
+    smoothing: float = attrs.field(default=0.0, validator=_checked(check_smoothing))
+    mark_best: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
+    title: str | None = None
+    to_file: str | PathLike[str] | None = attrs.field(default=None, validator=_checked(_check_path))
+    figsize: tuple[float, float] | None = None
+    history: History = attrs.field(init=False, factory=History)
+    figure: Figure | None = attrs.field(init=False, default=None, repr=False)
+    _due: float = attrs.field(init=False, default=0.0, repr=False)
+    _handle: Any = attrs.field(init=False, default=None, repr=False)
+    _cell: object = attrs.field(init=False, default=None, repr=False)
+
+    def reset(self) -> None:
+        """Forget what was recorded; the picture stays until the next one."""
+        self.history.reset()
+
+    def on_train_begin(self, run: Run) -> None:
+        """Check what the first picture will need.
+
+        Raises:
+            SetupError: matplotlib is not installed, or the folder to write to is not there.
+        """
+        self.history.on_train_begin(run)
+        if (self.to_file is not None or _notebook() is not None) and find_spec("matplotlib") is None:
+            raise SetupError('LivePlot needs matplotlib: pip install "monitor_core[plot]"')
+        if self.to_file is not None and not (folder := picture_path(self.to_file).parent).is_dir():
+            raise SetupError(
+                f"to_file must be in a folder that is there (got {str(self.to_file)!r}, no folder {folder})"
+            )
+
+    def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
+        """Record the epoch's results, and redraw if it is time."""
+        self.history.on_epoch_end(run, epoch, logs)
+        if time.monotonic() >= self._due:
+            self._redraw()
+
+    def on_train_end(self, run: Run, logs: Logs) -> None:
+        """Draw everything.
+
+        Raises:
+            KeyError: One of the metrics to draw never appeared.
+        """
+        if len(self.history):
+            self._redraw()
+            for name in self.metrics or ():
+                if name not in self.history:
+                    raise KeyError(unknown_metric(name, self.history, "this history"))
+
+    def on_rewind(self, run: Run, epoch: int, step: int) -> None:
+        """Drop the epochs from ``epoch`` on of this run."""
+        self.history.on_rewind(run, epoch, step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how much is recorded, not the record."""
+        return self.history.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with the run that was recorded."""
+        self.history.load_state_dict(state)
+
+    def _redraw(self) -> None:
+        shell = _notebook()
+        metrics = self.metrics
+        if metrics is not None:
+            metrics = [name for name in metrics if find_metric(name, self.history.keys()) is not None]
+        if (shell is None and self.to_file is None) or not self.history.keys() or metrics == []:
+            return
+        began = time.monotonic()
+        try:
+            self.figure = plot_history(
+                self.history,
+                metrics=metrics,
+                smoothing=self.smoothing,
+                mark_best=self.mark_best,
+                title=self.title,
+                to_file=self.to_file,
+                figsize=self.figsize,
+            )
+            if shell is not None:
+                self._show(shell)
+        finally:
+            if self.every:
+                now = time.monotonic()
+                self._due = now + max(self.every, (now - began) / _SHARE_OF_TIME)
+
+    def _show(self, shell: Any) -> None:
+        from IPython.display import DisplayHandle
+
+        if self._handle is None or self._cell != shell.execution_count:
+            self._cell, self._handle = shell.execution_count, DisplayHandle()
+            self._handle.display(self.figure)
+        else:
+            self._handle.update(self.figure)
+
+
+def _notebook() -> Any:
+    """Return IPython's shell if it runs in a kernel, whose front end shows pictures; else None."""
+    ipython = sys.modules.get("IPython")  # where it is not imported yet, no notebook runs
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell if getattr(shell, "kernel", None) is not None else None

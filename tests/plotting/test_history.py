@@ -1,0 +1,368 @@
+"""The picture of a history."""
+
+import os
+import stat
+import subprocess
+import sys
+import xml.parsers.expat
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from monitor_core import Bus, History
+from monitor_core.plotting import plot_history
+from recorders import train
+
+EPOCHS = {
+    "accuracy": [0.2, 0.5, 0.7, 0.9],
+    "loss": [2.0, 1.0, 0.5, 0.25],
+    "val_accuracy": [0.2, 0.4, 0.5, 0.4],
+    "val_loss": [2.0, 1.5, 1.25, 1.75],
+}
+
+
+def lines(axes, *, marks=False):
+    """Return the curves of an axis by label; those that belong to marks and raw values only if asked."""
+    return {line.get_label(): line for line in axes.lines if marks or not line.get_label().startswith("_")}
+
+
+def points(line):
+    return line.get_xdata().tolist(), line.get_ydata().tolist()
+
+
+def texts(figure):
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def labels(legend):
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def recorded(*batches):
+    history = History(per_batch=True)
+    train(Bus(history), [dict(zip(("loss", "accuracy"), values, strict=True)) for values in batches])
+    return history
+
+
+def test_one_run_has_losses_on_the_left_and_accuracies_on_the_right():
+    """The default picture has two axes over the epochs, with the data as recorded."""
+    figure = plot_history(EPOCHS)
+    left, right = figure.axes
+    assert (left.get_xlabel(), left.get_ylabel(), right.get_ylabel()) == ("epoch", "loss", "accuracy")
+    assert right.yaxis.get_label_position() == "right"
+    drawn = {name: points(line) for axes in (left, right) for name, line in lines(axes).items()}
+    assert drawn == {name: ([0, 1, 2, 3], EPOCHS[name]) for name in ("loss", "val_loss", "accuracy", "val_accuracy")}
+
+
+def test_both_axes_have_a_legend_above_the_curves():
+    """Each legend names its own axis's curves and stands outside of the diagram."""
+    figure = plot_history(EPOCHS)
+    figure.canvas.draw()
+    legends = [axes.get_legend() for axes in figure.axes]
+    assert [labels(legend) for legend in legends] == [["loss", "val_loss"], ["accuracy", "val_accuracy"]]
+    assert all(legend.get_window_extent().y0 >= figure.axes[0].bbox.y1 for legend in legends)
+    assert legends[0].get_window_extent().x1 < legends[1].get_window_extent().x0
+
+
+def test_training_is_solid_validation_dashed_and_every_colour_its_own():
+    """Curves differ by colour, and training from validation also without colours."""
+    drawn = {name: line for axes in plot_history(EPOCHS).axes for name, line in lines(axes).items()}
+    assert {name: line.get_linestyle() for name, line in drawn.items()} == {
+        "loss": "-",
+        "val_loss": "--",
+        "accuracy": "-",
+        "val_accuracy": "--",
+    }
+    assert len({line.get_color() for line in drawn.values()}) == 4
+
+
+def test_colours_stay_when_validation_appears():
+    """A live picture does not swap its colours once the first validation is done."""
+    early = plot_history({"loss": [1.0], "accuracy": [0.1]})
+    late = plot_history(EPOCHS)
+    for name, axes in (("loss", 0), ("accuracy", 1)):
+        assert lines(early.axes[axes])[name].get_color() == lines(late.axes[axes])[name].get_color()
+
+
+def test_the_lowest_validation_loss_is_marked_with_epoch_and_value():
+    """A vertical line, a dot and a text stand at the best epoch."""
+    figure = plot_history(EPOCHS)
+    marks = lines(figure.axes[0], marks=True)
+    assert list(marks["_best epoch"].get_xdata()) == [2, 2]
+    assert points(marks["_best"]) == ([2], [1.25])
+    assert texts(figure) == ["lowest val_loss 1.25\nat epoch 2"]
+
+
+def test_the_mark_s_text_meets_no_curve_and_stays_inside():
+    """The text is put where it can be read, also at the last epoch."""
+    values = np.linspace(1.0, 0.1, 50)
+    figure = plot_history({"loss": values, "val_loss": values * 1.2, "accuracy": 1 - values})
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    (text,) = figure.axes[1].texts
+    box = text.get_window_extent()
+    assert axes.bbox.x0 <= box.x0 < box.x1 <= axes.bbox.x1
+    for side in figure.axes:
+        for line in lines(side).values():
+            assert not line.get_path().transformed(side.transData).intersects_bbox(box, filled=False)
+
+
+def test_no_mark_if_not_asked():
+    """``mark_best=False`` leaves the curves alone."""
+    figure = plot_history(EPOCHS, mark_best=False)
+    assert (list(lines(figure.axes[0], marks=True)), texts(figure)) == (["loss", "val_loss"], [])
+
+
+def test_no_mark_without_validation():
+    """The lowest training loss says nothing and is not marked."""
+    assert texts(plot_history({"loss": [2.0, 1.0]})) == []
+
+
+def test_chosen_metrics_are_drawn_in_that_order():
+    """Metrics without bounds are on the left, those between 0 and 1 on the right."""
+    history = {**EPOCHS, "mae": [4.0, 3.0, 2.0, 1.0], "auc": [0.5, 0.6, 0.7, 0.8]}
+    left, right = plot_history(history, metrics=["mae", "auc", "val_acc", "loss"]).axes
+    assert (list(lines(left)), list(lines(right))) == (["mae", "loss"], ["auc", "val_accuracy"])
+    assert (left.get_ylabel(), right.get_ylabel()) == ("mae, loss", "auc, accuracy")
+
+
+def test_a_share_alone_is_drawn_on_the_left():
+    """One axis is enough where nothing belongs on the left."""
+    (axes,) = plot_history(EPOCHS, metrics=["acc"]).axes
+    assert (axes.get_ylabel(), axes.yaxis.get_label_position(), list(lines(axes))) == ("accuracy", "left", ["accuracy"])
+
+
+def test_an_unknown_metric_is_a_key_error_with_the_names():
+    """A misspelt name is told with the right ones."""
+    with pytest.raises(KeyError, match=r"no metric 'lose' .*this history has accuracy, loss, val_accuracy, val_loss"):
+        plot_history(EPOCHS, metrics=["lose"])
+
+
+def test_missing_values_are_bridged():
+    """A metric that is there in some epochs only is still seen, at its epochs."""
+    axes = plot_history({"loss": [4.0, 3.0, 2.0, 1.0], "val_loss": [np.nan, 3.0, np.nan, 2.0]}).axes[0]
+    assert points(lines(axes)["val_loss"]) == ([1, 3], [3.0, 2.0])
+
+
+def test_epochs_without_a_value_keep_their_place():
+    """A loss that diverged at epoch 2 does not shorten the axis."""
+    axes = plot_history({"loss": [2.0, 1.0] + [np.nan] * 8}).axes[0]
+    first, last = axes.get_xlim()
+    assert (first < 0, last > 9) == (True, True)
+
+
+def test_a_history_without_a_finite_value_is_drawn_empty():
+    """A training that diverged at once has a picture too."""
+    figure = plot_history({"loss": [np.nan, np.inf], "val_loss": [np.nan, np.nan]})
+    figure.canvas.draw()
+    assert (points(lines(figure.axes[0])["loss"]), texts(figure)) == (([], []), [])
+
+
+def test_a_single_epoch_is_seen_as_points():
+    """A line of one point would be invisible without a marker."""
+    figure = plot_history({name: values[:1] for name, values in EPOCHS.items()})
+    assert all(line.get_marker() == "o" for axes in figure.axes for line in lines(axes).values())
+    first, last = figure.axes[0].get_xlim()
+    assert [tick for tick in figure.axes[0].get_xticks() if first <= tick <= last] == [0]
+
+
+def test_huge_values_are_drawn():
+    """The distance of two values that are finite may overflow; such values are left out."""
+    figure = plot_history({"loss": [1e308, 2.0, -1e308, 1e300]})
+    figure.canvas.draw()
+    assert points(lines(figure.axes[0])["loss"])[1] == [2.0, 1e300]
+
+
+def test_smoothing_draws_the_values_pale_behind_their_average():
+    """The average is the curve with the name; the values themselves stay in sight."""
+    axes = plot_history({"loss": [1.0, 0.0]}, smoothing=0.5).axes[0]
+    drawn = lines(axes, marks=True)
+    assert points(drawn["_raw"])[1] == [1.0, 0.0]
+    assert points(drawn["loss"])[1] == pytest.approx([1.0, 1 / 3])
+    assert drawn["_raw"].get_alpha() < 1
+    assert drawn["_raw"].get_zorder() < drawn["loss"].get_zorder()
+
+
+@pytest.mark.parametrize("smoothing", [1.0, -0.1, float("nan")])
+def test_smoothing_must_be_below_one(smoothing):
+    """At 1 nothing would ever be forgotten."""
+    with pytest.raises(ValueError, match=rf"smoothing must be >= 0 and < 1 \(got {smoothing}\)"):
+        plot_history(EPOCHS, smoothing=smoothing)
+
+
+def test_several_runs_have_a_colour_each_and_a_diagram_for_each_metric():
+    """Comparison is within a diagram; the legend has the runs, and which line is which."""
+    runs = {"small": EPOCHS, "large": {name: values[:3] for name, values in EPOCHS.items()}}
+    figure = plot_history(runs)
+    losses, accuracies = figure.axes
+    assert (losses.get_ylabel(), accuracies.get_ylabel()) == ("loss", "accuracy")
+    assert {name: points(line)[1] for name, line in lines(losses).items()} == {
+        "small: loss": EPOCHS["loss"],
+        "small: val_loss": EPOCHS["val_loss"],
+        "large: loss": EPOCHS["loss"][:3],
+        "large: val_loss": EPOCHS["val_loss"][:3],
+    }
+    colours = {name: line.get_color() for axes in (losses, accuracies) for name, line in lines(axes).items()}
+    assert len({colour for name, colour in colours.items() if name.startswith("small")}) == 1
+    assert len(set(colours.values())) == 2
+    (legend,) = figure.legends
+    assert legend.get_title().get_text() == "lowest val_loss @ epoch"
+    assert labels(legend) == ["small   1.25 @ 2", "large   1.25 @ 2", "training", "validation"]
+
+
+def test_the_best_epoch_of_each_run_has_a_dot():
+    """Each run's lowest validation loss is marked in its colour."""
+    axes = plot_history({"a": EPOCHS, "b": {"val_loss": [0.5, 0.25]}}, metrics=["val_loss"]).axes[0]
+    dots = [line for line in axes.lines if line.get_label() == "_best"]
+    assert [points(dot) for dot in dots] == [([2], [1.25]), ([1], [0.25])]
+    assert [dot.get_markerfacecolor() for dot in dots] == [line.get_color() for line in lines(axes).values()]
+
+
+def test_a_dozen_runs_still_have_a_colour_each():
+    """Past the palette the colours are taken from a scale."""
+    figure = plot_history({f"run {number}": {"loss": [1.0, number]} for number in range(12)})
+    assert len({tuple(line.get_color()) for line in lines(figure.axes[0]).values()}) == 12
+
+
+def test_three_metrics_of_several_runs_leave_no_empty_diagram():
+    """The grid's last place is removed."""
+    run = {"loss": [1.0], "mae": [1.0], "auc": [0.5]}
+    figure = plot_history({"a": run, "b": run}, metrics=["loss", "mae", "auc"])
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "mae", "auc"]
+
+
+def test_batches_are_drawn_over_their_steps():
+    """Batches need no marks; the axes are as for epochs."""
+    left, right = plot_history(recorded((3.0, 0.1), (2.0, 0.2), (1.0, 0.4)), batches=True).axes
+    assert left.get_xlabel() == "step"
+    assert points(lines(left)["loss"]) == ([1, 2, 3], [3.0, 2.0, 1.0])
+    assert points(lines(right)["accuracy"]) == ([1, 2, 3], [0.1, 0.2, 0.4])
+
+
+def test_batches_that_were_not_recorded_are_an_error():
+    """The message says what to record with."""
+    with pytest.raises(ValueError, match=r"recorded by History\(per_batch=True\)"):
+        plot_history(History(), batches=True)
+
+
+def test_a_million_batches_become_few_points_and_lose_no_extreme():
+    """A spike of one batch in a million is in the picture."""
+    history = History(per_batch=True)
+    train(Bus(history), [{"loss": 1.0}])
+    values = np.random.default_rng(0).normal(size=999_999)
+    values[[123_456, 654_321]] = 50.0, -50.0
+    history.batches.extend(0, 0, np.arange(2, 1_000_001), np.zeros(999_999), {"loss": values})
+    axes = plot_history(history, batches=True, smoothing=0.99).axes[0]
+    raw = dict(zip(*points(lines(axes, marks=True)["_raw"]), strict=True))
+    assert len(raw) < 5000
+    assert (raw[123_458], raw[654_323]) == (50.0, -50.0)
+    assert {1, 1_000_000} <= raw.keys()
+
+
+def test_the_title_and_the_size_are_as_asked():
+    """Both go to the figure."""
+    figure = plot_history(EPOCHS, title="Digits", figsize=(4.0, 3.0))
+    assert (figure.get_suptitle(), figure.get_size_inches().tolist()) == ("Digits", [4.0, 3.0])
+
+
+def test_png_is_written(tmp_path):
+    """The file is a whole picture of the figure's size, at 150 dots per inch, and nothing else is left there."""
+    path = tmp_path / "curves.PNG"
+    plot_history(EPOCHS, to_file=path, figsize=(4.0, 3.0))
+    with Image.open(path) as picture:
+        picture.load()
+        assert (picture.format, picture.size) == ("PNG", (600, 450))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_svg_is_written(tmp_path):
+    """The file is well-formed XML with the root ``svg``; a path may be a string."""
+    path = tmp_path / "curves.svg"
+    plot_history(EPOCHS, to_file=str(path))
+    elements = []
+    parser = xml.parsers.expat.ParserCreate()
+    parser.StartElementHandler = lambda name, _: elements.append(name)
+    parser.Parse(path.read_bytes(), True)
+    assert elements[0] == "svg"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
+def test_files_have_the_user_s_own_permissions(tmp_path):
+    """A temporary file's stricter mode would keep a web server from showing the picture."""
+    path, other = tmp_path / "curves.png", tmp_path / "other"
+    other.touch()
+    plot_history(EPOCHS, to_file=path)
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(other.stat().st_mode)
+
+
+def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch):
+    """The file is replaced only by a whole one, and nothing half done stays behind."""
+    path = tmp_path / "curves.png"
+    path.write_bytes(b"old")
+
+    def run_out_of_space(figure, file, **options):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", run_out_of_space)
+    with pytest.raises(OSError, match="No space left"):
+        plot_history(EPOCHS, to_file=path)
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"curves.png": b"old"}
+
+
+@pytest.mark.parametrize("name", ["curves.jpg", "curves", "png"])
+def test_other_suffixes_are_refused_before_anything_is_drawn(name):
+    """The message lists the suffixes."""
+    with pytest.raises(ValueError, match=rf"to_file must end in \.png or \.svg \(got '{name}'\)"):
+        plot_history({}, to_file=name)
+
+
+def test_no_setting_of_matplotlib_changes(tmp_path):
+    """All of its settings, and its back end, are after a picture what they were before."""
+    before = dict(mpl.rcParams)
+    plot_history({"a": EPOCHS, "b": EPOCHS}, smoothing=0.5, title="Digits", to_file=tmp_path / "curves.png")
+    assert dict(mpl.rcParams) == before
+
+
+def test_the_user_s_style_is_kept():
+    """Paper and text keep the colours of a dark style."""
+    with mpl.rc_context({"figure.facecolor": "black", "text.color": "white"}):
+        figure = plot_history(EPOCHS)
+    assert figure.get_facecolor() == (0.0, 0.0, 0.0, 1.0)
+    assert figure.axes[1].texts[0].get_color() == "white"
+
+
+def test_neither_pyplot_nor_a_display_is_needed(tmp_path):
+    """A fresh process without a display writes a picture and has not imported pyplot."""
+    path = tmp_path / "curves.png"
+    code = (
+        "import sys\n"
+        "from monitor_core.plotting import plot_history\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        f"plot_history({EPOCHS!r}, to_file={str(path)!r})\n"
+        "print('matplotlib.pyplot' in sys.modules, 'tkinter' in sys.modules)\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in {"DISPLAY", "MPLBACKEND"}}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (result.stdout, result.stderr) == ("False False\n", "")
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_matplotlib_the_error_says_what_to_install():
+    """The extra's name is in the message."""
+    code = (
+        "import sys\n"
+        "sys.modules['matplotlib'] = None\n"
+        "from monitor_core.plotting import plot_history\n"
+        "try:\n"
+        "    plot_history({'loss': [1.0]})\n"
+        "except ImportError as error:\n"
+        "    print(error)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stdout == 'drawing needs matplotlib: pip install "monitor_core[plot]"\n', result.stderr

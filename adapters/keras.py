@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any
@@ -119,24 +120,34 @@ class _WhenHeard:
     Keras dispatches batches asynchronously on some back ends unless a callback overrides a batch hook.
     """
 
-    def __init__(self, function: Callable[..., None], *hooks: str) -> None:
+    def __init__(self, function: Callable[..., None], unheard: Callable[..., None], hooks: tuple[str, ...]) -> None:
         self._function = function
+        self._unheard = unheard
         self._hooks = hooks
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._inherited = getattr(keras.callbacks.Callback, name)
 
     def __get__(self, adapter: KerasAdapter | None, owner: type) -> Any:
         if adapter is None:
             return self._function
-        return MethodType(self._function if adapter.bus.hears(*self._hooks) else self._inherited, adapter)
+        return MethodType(self._function if adapter.bus.hears(*self._hooks) else self._unheard, adapter)
 
     def bind(self, adapter: KerasAdapter) -> Any:
+        """Return the hook whether it is heard or not."""
         return MethodType(self._function, adapter)
 
 
-def _when_heard(*hooks: str) -> Callable[[Callable[..., None]], _WhenHeard]:
-    return lambda function: _WhenHeard(function, *hooks)
+def _when_heard(*hooks: str, unheard: Callable[..., None] | None = None) -> Callable[[Callable[..., None]], _WhenHeard]:
+    def decorate(function: Callable[..., None]) -> _WhenHeard:
+        return _WhenHeard(function, unheard or getattr(keras.callbacks.Callback, function.__name__), hooks)
+
+    return decorate
+
+
+def _count_batch(adapter: KerasAdapter, batch: int, logs: Logs | None = None) -> None:
+    """Note a batch's number; Keras may call this from many threads, out of order, all before the epoch's end."""
+    adapter.numbers.append(batch)
+
+
+_count_batch._is_default = True  # type: ignore[attr-defined] # for Keras: it does not mind being called anywhere
 
 
 class KerasAdapter(keras.callbacks.CallbackList):
@@ -193,9 +204,11 @@ class KerasAdapter(keras.callbacks.CallbackList):
         self._epochs = epochs
         self._keras_history: keras.callbacks.History | None = None
         self._run: Run = self.bus.run
-        self._counts_batches = False
+        self._one_per_call = True
         self._base = 0
         self._updates = 0
+        self.numbers: deque[int] = deque(maxlen=1024)
+        self._batches_per_epoch: int | None = None
         self._skipped_from: tuple[Any, Any] | None = None
         if model is not None:
             self._lend(model)
@@ -266,6 +279,7 @@ class KerasAdapter(keras.callbacks.CallbackList):
         if whole:
             self._begin_whole(model)
         self._hold_batch_hooks(whole=whole)
+        self._batches_per_epoch = None
         self.event.set(None)
         steps = self.params.get("steps")
         if self._loop is None:
@@ -306,7 +320,6 @@ class KerasAdapter(keras.callbacks.CallbackList):
         for name in ("on_train_batch_begin", "on_train_batch_end"):
             self.__dict__.pop(name, None)
             setattr(self, name, vars(KerasAdapter)[name].bind(self) if whole else getattr(self, name))
-        self._counts_batches = whole or not _is_default(self, "on_train_batch_end")
 
     def _end_skip(self) -> None:
         if self._skipped_from is not None:
@@ -342,7 +355,9 @@ class KerasAdapter(keras.callbacks.CallbackList):
         else:
             self.bus.epoch_begin(self._loop.next_epoch)
         self._base = self._run.step
-        if not self._counts_batches:
+        self._one_per_call = self._model.steps_per_execution == 1
+        self.numbers.clear()
+        if not self._one_per_call:
             self._updates = self._optimizer_updates()
         self._obey()
 
@@ -350,9 +365,9 @@ class KerasAdapter(keras.callbacks.CallbackList):
         """End the epoch; inside an epoch of a loop its logs join the loop's."""
         self.event.set(epoch, logs)
         run = self._run
-        if not self._counts_batches:
-            run.step = self._base + self._batches_of_epoch()
-        run.steps_per_epoch = run.step - self._base
+        if self.numbers:
+            run.step = self._base + self._batches_done(max(self.numbers))
+        run.steps_per_epoch = self._batches_per_epoch = run.step - self._base
         self._note_stop()
         if self._loop is not None and self._loop.in_epoch:
             self.bus.flush()
@@ -363,16 +378,28 @@ class KerasAdapter(keras.callbacks.CallbackList):
             self._keras_history.on_epoch_end(epoch, self.event.logs)
         self._obey()
 
-    def _batches_of_epoch(self) -> int:
-        """Count the epoch's batches where Keras told none: all of them, or as many as the optimizer made updates."""
-        steps: int | None = self.params.get("steps")
-        return (
-            steps if steps is not None and not self._model.stop_training else self._optimizer_updates() - self._updates
-        )
+    def _batches_done(self, batch: int) -> int:
+        """Count the epoch's batches up to Keras's number, which takes the last call as full where one runs several.
+
+        Only where the epoch's length is not known, or passed, is the optimizer asked, which waits for the device.
+        """
+        done = batch + 1
+        if self._one_per_call:
+            return done
+        steps = self.params.get("steps") or self._batches_per_epoch
+        if steps is not None and (done <= steps or self.params.get("steps")):
+            return min(done, int(steps))
+        return min(done, self._optimizer_updates() - self._updates) or done
 
     def _optimizer_updates(self) -> int:
         optimizer = getattr(self._model, "optimizer", None)
-        return 0 if optimizer is None else int(scalar(optimizer._iterations.value))
+        if optimizer is None:
+            return 0
+        if getattr(self._model, "_jax_state", None) and not self._model._jax_state_synced:
+            updates = self._model._jax_state["optimizer_variables"][0]  # read beside the model, without a sync
+        else:
+            updates = optimizer.variables[0].value
+        return int(scalar(updates))
 
     def _obey(self) -> None:
         if self._run.stopped:
@@ -392,12 +419,13 @@ class KerasAdapter(keras.callbacks.CallbackList):
             self.event.set(batch, logs)
         self.bus.batch_begin(self._base + batch + 1)
 
-    @_when_heard("on_batch_begin", "on_batch_end", "on_block")
+    @_when_heard("on_batch_begin", "on_batch_end", "on_block", unheard=_count_batch)
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """End a batch; ``batch`` is the last one of the execution."""
         if self.callbacks:
             self.event.set(batch, logs)
-        self.bus.batch_end(self._base + batch + 1, logs)
+        done = batch + 1 if self._one_per_call else self._batches_done(batch)
+        self.bus.batch_end(self._base + done, logs)
         if self._run.stop_reason is not None:
             self._model.stop_training = True
 

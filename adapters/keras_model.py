@@ -135,29 +135,43 @@ class KerasModel:
         self.model.load_weights(fspath(path))
 
     def training_state(self) -> dict[str, Any]:
-        """Return the optimizer's variables and the seed generators' states, as lists of host arrays."""
+        """Return what `fit` needs to go on beside the weights, as lists of host arrays.
+
+        Returns:
+            The optimizer's variables, the states of the model's seed generators, and on the PyTorch back end the state
+            of PyTorch's own generator, from which layers without a seed draw.
+        """
         self._sync()
         optimizer = getattr(self.model, "optimizer", None)
-        return {
+        state = {
             "optimizer": [to_host(variable.value) for variable in optimizer.variables] if optimizer else [],
             "seeds": [to_host(variable.value) for variable in self._seeds()],
         }
+        if keras.backend.backend() == "torch":
+            import torch
+
+            state["torch"] = [to_host(torch.get_rng_state())]
+        return state
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Set the optimizer and the seed generators to what `training_state` returned.
+        """Go on from what `training_state` returned.
 
         Raises:
             ValueError: The state is that of another optimizer or model.
         """
         self._sync()
         optimizer = getattr(self.model, "optimizer", None)
-        if optimizer is not None and not optimizer.built:
+        if optimizer is not None and not optimizer.built and len(optimizer.variables) != len(state["optimizer"]):
             optimizer.build(self.model.trainable_variables)
         for name, variables in (("optimizer", optimizer.variables if optimizer else []), ("seeds", self._seeds())):
             if len(variables) != len(state[name]):
                 raise ValueError(f"state must have {len(variables)} arrays for {name!r} (got {len(state[name])})")
             for variable, value in zip(variables, state[name], strict=True):
                 variable.assign(value)
+        if keras.backend.backend() == "torch" and "torch" in state:
+            import torch
+
+            torch.set_rng_state(torch.from_numpy(state["torch"][0].copy()))
 
     def _seeds(self) -> list[Any]:
         weights = {id(weight) for weight in self.model.weights}
@@ -183,8 +197,9 @@ class KerasModel:
             self.model(x, training=False)
         graph = getattr(self.model, "_functional", self.model)  # a Sequential keeps its graph beside itself
         outputs = self._layer_outputs(graph)
-        for name, value in keras.Model(graph._inputs_struct, outputs)(x, training=False).items():
-            yield name, to_host(value)
+        values = keras.Model(graph._inputs_struct, outputs)(x, training=False)
+        for name in outputs:
+            yield name, to_host(values[name])
 
     def _layer_outputs(self, graph: Any) -> dict[str, Any]:
         by_depth = getattr(graph, "_nodes_by_depth", None)

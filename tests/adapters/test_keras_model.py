@@ -1,0 +1,177 @@
+"""The handle of a Keras model, on the back end of this process (`KERAS_BACKEND`)."""
+
+import keras
+import numpy as np
+import pytest
+
+from monitor_core.adapters.keras import KerasModel
+
+X = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+Y = (X.sum(axis=1, keepdims=True) > 0).astype("float32")
+
+
+def sequential():
+    keras.utils.set_random_seed(3)
+    layers = [keras.layers.Dense(3, "tanh", name="first"), keras.layers.Dropout(0.5), keras.layers.Dense(1, "sigmoid")]
+    model = keras.Sequential([keras.Input((4,)), *layers], name="net")
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy", keras.metrics.MeanAbsoluteError(name="mae")])
+    return model
+
+
+@pytest.fixture
+def handle():
+    return KerasModel(sequential())
+
+
+def same(ours, theirs):
+    return len(ours) == len(theirs) and all(np.array_equal(one, two) for one, two in zip(ours, theirs, strict=True))
+
+
+def state(handle):
+    """Return everything of a model that a look inside must leave alone."""
+    variables = [*handle.model.variables, *handle.model.optimizer.variables, *handle.model.metrics_variables]
+    return [keras.ops.convert_to_numpy(variable.value).copy() for variable in variables]
+
+
+def test_weights_are_copies_with_unique_names(handle):
+    """Weights come with their paths, and what was lent does not change when the model trains on."""
+    before = handle.get_weights()
+    kept = [array.copy() for array in before]
+    handle.model.fit(X, Y, verbose=0)
+    assert same(before, kept)
+    assert not same(handle.get_weights(), kept)
+    assert [name for name, _ in handle.weights()] == [weight.path for weight in handle.model.weights]
+    handle.set_weights(before)
+    assert same(handle.get_weights(), kept)
+
+
+def test_learning_rates_are_read_and_set(handle):
+    """The rate is a list of one float, as exact as the optimizer keeps it."""
+    handle.learning_rates = [0.25]
+    assert handle.learning_rates == [0.25]
+    assert not handle.has_rate_schedule
+
+
+def test_a_schedule_is_read_but_not_set():
+    """A rate that is a schedule object is read at its present value; setting it says what to do."""
+    model = sequential()
+    model.compile(keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.5, 10, 0.5)), "mse")
+    handle = KerasModel(model)
+    assert handle.learning_rates == [0.5]
+    with pytest.raises(TypeError, match=r"compile the model with a number, learning_rate=0\.001"):
+        handle.learning_rates = [0.1]
+
+
+def test_an_uncompiled_model_has_no_rates():
+    """A model without an optimizer lends no rates, as its protocol asks: by AttributeError."""
+    handle = KerasModel(keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]))
+    assert not hasattr(handle, "learning_rates")
+
+
+@pytest.mark.parametrize(("name", "weights_only"), [("m.keras", False), ("m.weights.h5", True)])
+def test_saved_files_load_back(handle, tmp_path, name, weights_only):
+    """Weights come back from whole models and from weights alone."""
+    before = handle.get_weights()
+    handle.save(tmp_path / name, weights_only=weights_only)
+    handle.set_weights([array + 1 for array in before])
+    handle.load(tmp_path / name)
+    assert same(handle.get_weights(), before)
+
+
+def test_training_state_goes_on_where_it_was(handle):
+    """With weights and training state restored, the same batches give the same weights again."""
+    handle.model.fit(X, Y, verbose=0, shuffle=False)
+    weights, training = handle.get_weights(), handle.training_state()
+    handle.model.fit(X, Y, verbose=0, shuffle=False)
+    first = handle.get_weights()
+    handle.set_weights(weights)
+    handle.load_training_state(training)
+    handle.model.fit(X, Y, verbose=0, shuffle=False)
+    assert same(handle.get_weights(), first)
+
+
+def test_training_state_of_another_model_is_refused(handle):
+    """A state with other arrays than the model's is an error that counts them."""
+    with pytest.raises(ValueError, match=r"must have 1 arrays for 'seeds' \(got 0\)"):
+        handle.load_training_state({**handle.training_state(), "seeds": []})
+
+
+def test_activations_are_each_layers_outputs(handle):
+    """Each layer's output in inference mode is what the layers compute one after another."""
+    before = state(handle)
+    found = dict(handle.activations(X))
+    assert same(state(handle), before)
+    assert list(found) == [layer.name for layer in handle.model.layers]
+    values = list(found.values())
+    kernel, bias, kernel_2, bias_2 = handle.get_weights()
+    hidden = np.tanh(X @ kernel + bias)
+    np.testing.assert_allclose(values[0], hidden, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(values[2], 1 / (1 + np.exp(-(hidden @ kernel_2 + bias_2))), rtol=1e-4)
+
+
+def test_activations_of_a_branched_model_with_a_shared_layer():
+    """A functional model of two inputs lends each use of a shared layer under its own name."""
+    one, two = keras.Input((4,)), keras.Input((4,))
+    shared = keras.layers.Dense(2, name="shared")
+    model = keras.Model([one, two], keras.layers.Add(name="sum")([shared(one), shared(two)]))
+    found = dict(KerasModel(model).activations([X, 2 * X]))
+    assert set(found) == {"shared", "shared:1", "sum"}
+    np.testing.assert_allclose(found["sum"], found["shared"] + found["shared:1"], rtol=1e-5)
+
+
+def test_activations_of_an_unbuilt_model_build_it():
+    """A Sequential model that has not seen data yet is built by the samples."""
+    model = keras.Sequential([keras.layers.Dense(2, name="only")])
+    assert [(name, array.shape) for name, array in KerasModel(model).activations(X)] == [("only", (8, 2))]
+
+
+def test_activations_of_a_subclassed_model_say_why_not():
+    """A subclassed model has no outputs of its layers, and the message says so."""
+
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(1)
+
+        def call(self, x):
+            return self.dense(x)
+
+    with pytest.raises(TypeError, match="it is a subclassed model"):
+        list(KerasModel(Net()).activations(X))
+
+
+def test_gradients_are_those_of_the_loss_and_leave_no_trace(handle):
+    """Gradients equal central differences of the compiled loss; weights, metrics, optimizer and seeds do not move."""
+    handle.model.fit(X, Y, verbose=0)
+    before = state(handle)
+    found = dict(handle.gradients(X, Y))
+    assert same(state(handle), before)
+    weights = handle.get_weights()
+    for index, gradient in enumerate(found.values()):
+        losses = []
+        for sign in (1, -1):
+            moved = [array.copy() for array in weights]
+            moved[index].flat[0] += sign * 1e-2
+            handle.set_weights(moved)
+            losses.append(handle.model.evaluate(X, Y, verbose=0, return_dict=True)["loss"])
+        np.testing.assert_allclose(gradient.flat[0], (losses[0] - losses[1]) / 2e-2, rtol=0.02, atol=1e-4)
+
+
+def test_predict_returns_host_arrays(handle):
+    """Predictions are NumPy arrays, and dropout plays no part."""
+    first, second = handle.predict(X), handle.predict(X)
+    assert isinstance(first, np.ndarray)
+    np.testing.assert_array_equal(first, second)
+
+
+def test_directions_are_the_metrics_own(handle):
+    """Keras's own direction of a compiled metric is told, validation or not; what Keras does not know is None."""
+    handle.model.fit(X, Y, verbose=0)
+    names = ("loss", "val_loss", "accuracy", "val_accuracy", "mae", "unknown")
+    assert [handle.direction(name) for name in names] == ["min", "min", "max", "max", "min", None]
+
+
+def test_only_keras_models_are_lent():
+    """Anything else is refused by type."""
+    with pytest.raises(TypeError, match=r"model must be a keras\.Model \(got int\)"):
+        KerasModel(3)

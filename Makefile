@@ -1,0 +1,53 @@
+# Two commands do all the set-up: `make demo` runs the main job, `make test` passes the tests.
+# Each makes .venv itself if it is missing, and again when pyproject.toml has changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EPOCHS ?= 200
+export KERAS_BACKEND ?= tensorflow
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help demo test coverage lint format bench clean
+
+help:
+	@echo "make demo    train on MNIST digits, monitored; curves and summary in out/demo (EPOCHS=$(EPOCHS))"
+	@echo "make test    run the tests (KERAS_BACKEND=$(KERAS_BACKEND))"
+	@echo "make lint    ruff and mypy --strict"
+	@echo "make bench   the benchmarks, quickly; see benchmarks/README.md"
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/python examples/mnist_overfitting.py --epochs $(EPOCHS) --out out/demo
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest
+
+coverage: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/dev.stamp
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) out build dist *.egg-info
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/demo.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[demo]"
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@touch $@ $(VENV)/demo.stamp

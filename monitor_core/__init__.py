@@ -11,6 +11,7 @@ from monitor_core.loop import Loop
 from monitor_core.run import Run
 from monitor_core.sink import Sink
 from monitor_core.sinks.history import History
+from monitor_core.sinks.progress import Progress
 from monitor_core.values import scalar
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Loop",
     "MonitorError",
     "OrderError",
+    "Progress",
     "Run",
     "SetupError",
     "Sink",

@@ -11,8 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from monitor_core import Bus, Loop, SetupError
-from monitor_core.sinks import progress
+from monitor_core import Bus, Loop, SetupError, bars
 from monitor_core.sinks.progress import Progress, format_duration, format_value
 
 
@@ -32,7 +31,7 @@ class Clock:
 def clock(monkeypatch):
     """Stand in for the clock, so that durations are exact."""
     stopped = Clock()
-    monkeypatch.setattr(progress, "_now", stopped)
+    monkeypatch.setattr(bars, "now", stopped)
     return stopped
 
 

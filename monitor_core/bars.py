@@ -1,0 +1,231 @@
+"""Progress bars on tqdm that cannot hurt: what the progress draws with.
+
+Contract. Nothing here raises for a stream that is closed, broken or cannot show a character. Bars of several runs may
+be open at once, in threads too.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from contextlib import suppress
+from typing import Any, TextIO
+
+DELAY = 0.5
+"""Seconds into an epoch before its batches get a bar, so that none flickers where epochs are short."""
+INTERVAL = 0.1
+"""Seconds between two refreshes of the bars."""
+
+now = time.perf_counter
+
+
+def of_total(number: int, total: int | None) -> str:
+    """Return how far something is: ``3/50``, or ``3`` where the total is unknown."""
+    return f"{number}" if total is None else f"{number}/{total}"
+
+
+class SafeStream:
+    """A text stream that never raises: what cannot be encoded is replaced, what cannot be written is dropped.
+
+    Equal to any other around the same stream; tqdm looks for the field `_wrapped` to recognise it.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._wrapped = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wrapped, name)
+
+    def __eq__(self, other: object) -> bool:
+        return self._wrapped is getattr(other, "_wrapped", other)
+
+    def __hash__(self) -> int:
+        return id(self._wrapped)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether bars can be drawn on it."""
+        try:
+            return bool(self._wrapped is not None and self._wrapped.isatty()) and os.environ.get("TERM") != "dumb"
+        except (AttributeError, OSError, ValueError):
+            return False
+
+    @property
+    def has_size(self) -> bool:
+        """Whether the terminal knows its size."""
+        try:
+            return self._wrapped is not None and os.get_terminal_size(self._wrapped.fileno()).columns > 0
+        except (AttributeError, OSError, ValueError):
+            return False
+
+    @property
+    def separator(self) -> str:
+        """What stands between the parts of a line."""
+        return " · " if self._encodable(" · ") == " · " else " | "
+
+    def _encodable(self, text: str) -> str:
+        encoding = getattr(self._wrapped, "encoding", None)
+        if not isinstance(encoding, str):
+            return text
+        try:
+            return text.encode(encoding, "backslashreplace").decode(encoding)
+        except (LookupError, ValueError):
+            return text
+
+    def write(self, text: str) -> None:
+        """Write what can be written."""
+        if self._wrapped is not None:
+            with suppress(OSError, ValueError):
+                self._wrapped.write(self._encodable(text))
+
+    def flush(self) -> None:
+        """Flush if possible."""
+        with suppress(AttributeError, OSError, ValueError):
+            self._wrapped.flush()  # type: ignore[union-attr]
+
+
+@functools.cache
+def bar_class(tqdm: type) -> Any:
+    """Return tqdm's class without its monitor thread, which wakes bars that skip updates: these skip none."""
+    return type("ProgressBar", (tqdm,), {"monitor_interval": 0})
+
+
+class Bars:
+    """A bar for the run's epochs and, below it, while an epoch takes long, one for the epoch's batches."""
+
+    def __init__(self, bar_class: Any, stream: SafeStream | None) -> None:
+        self._bar_class = bar_class
+        self._stream = stream
+        self._run_bar: Any = None
+        self._batch_bar: Any = None
+        self._batches_ended = True
+        self._label = ""
+        self._batches_due = 0.0
+        self._epochs_due = 0.0
+        self._ended: tuple[int, list[str]] | None = None
+
+    def _open(self, desc: str, total: int | None, bar_format: str, **options: Any) -> Any:
+        # In a notebook tqdm picks the stream by itself.
+        if self._stream is not None:
+            options["file"] = self._stream
+        # tqdm draws nothing on a terminal of 0 rows, which is what containers and some consoles report.
+        if self._stream is None or self._stream.has_size:
+            options["dynamic_ncols"] = True
+        else:
+            options |= {"ncols": 80, "nrows": 24}
+        return self._bar_class(
+            desc=desc,
+            total=total,
+            bar_format=bar_format,
+            leave=False,
+            mininterval=0,
+            miniters=0,
+            **options,
+        )
+
+    def begin_epoch(self, epoch: int, epochs: int | None) -> None:
+        """Show that an epoch begins; a run of one epoch needs no bar of its own."""
+        self.end_batches()
+        self._label = f"Epoch {of_total(epoch + 1, epochs)}"
+        self._batches_due = now() + DELAY
+        if self._run_bar is not None and self._run_bar.total != epochs:
+            self._close_run()
+        if self._run_bar is None and epochs != 1:
+            known = "{desc} {n_fmt}/{total_fmt} |{bar}| {remaining} left{postfix}"
+            unknown = "{desc} {n_fmt}, {elapsed}{postfix}"
+            self._run_bar = self._open("Epochs", epochs, unknown if epochs is None else known, initial=epoch)
+        elif self._run_bar is not None and epoch < self._run_bar.n:  # a rewind
+            self._ended = None
+            self._run_bar.update(epoch - self._run_bar.n)
+
+    def advance(self, done: int, total: int | None, elapsed: float, metrics: list[str]) -> None:
+        """Show how many batches of the epoch have ended, and their latest metrics."""
+        moment = now()
+        if moment < self._batches_due:
+            return
+        self._batches_due = moment + INTERVAL
+        if total is not None and done > total:
+            total = None
+        if self._batches_ended or self._batch_bar.total != total:
+            self._begin_batches(total, elapsed)
+        self._set_metrics(self._batch_bar, metrics)
+        self._batch_bar.update(done - self._batch_bar.n)
+        if self._run_bar is not None:
+            self._show_ended()
+            self._run_bar.refresh()
+
+    def _begin_batches(self, total: int | None, elapsed: float) -> None:
+        known = "{desc} |{bar}| {n_fmt}/{total_fmt}, {remaining} left{postfix}"
+        bar_format = "{desc}, {n_fmt} batches, {elapsed}{postfix}" if total is None else known
+        if self._batch_bar is not None and self._stream is None:
+            bar = self._batch_bar  # in a notebook each bar would leave an empty output behind
+            bar.desc, bar.bar_format, bar.total = self._label, bar_format, total
+            bar.reset(total=total)
+        else:
+            self._close_batches()
+            # The delay keeps it from showing itself before it is told when the epoch began.
+            bar = self._open(self._label, total, bar_format, delay=1e-9)
+        bar.start_t = bar.last_print_t = time.time() - elapsed
+        self._batch_bar, self._batches_ended = bar, False
+
+    def evaluating(self, *, begins: bool) -> None:
+        """Say why the batches stand still."""
+        if not self._batches_ended:
+            self._batch_bar.set_description_str(f"{self._label}, evaluating" if begins else self._label)
+
+    def end_batches(self) -> None:
+        """Take the bar of the batches away; in a notebook it stays for the next epoch."""
+        self._batches_ended = True
+        if self._stream is not None:
+            self._close_batches()
+
+    def _close_batches(self) -> None:
+        if self._batch_bar is not None:
+            bar, self._batch_bar = self._batch_bar, None
+            bar.total = bar.n  # a notebook would keep an unfinished bar, in red
+            bar.close()
+
+    def end_epoch(self, epoch: int, metrics: list[str]) -> None:
+        """Show an epoch's results, the last ones where epochs end faster than anybody reads."""
+        self.end_batches()
+        self._ended = epoch + 1, metrics
+        if (moment := now()) >= self._epochs_due:
+            self._epochs_due = moment + INTERVAL
+            self._show_ended()
+
+    def _show_ended(self) -> None:
+        if self._run_bar is not None and self._ended is not None:
+            (count, metrics), self._ended = self._ended, None
+            self._set_metrics(self._run_bar, metrics)
+            self._run_bar.update(count - self._run_bar.n)
+
+    @staticmethod
+    def _set_metrics(bar: Any, metrics: list[str]) -> None:
+        """Show as many metrics as fit beside a bar of 5 characters, whole ones."""
+        bar.postfix = None
+        state = bar.format_dict
+        shown = ", ".join(metrics)
+        if isinstance(width := state["ncols"], int) and width > 0:
+            room = width - len(bar.format_meter(**{**state, "ncols": None})) + 5
+            while metrics and len(shown) + 2 > room:
+                metrics = metrics[:-1]
+                shown = ", ".join([*metrics, "..."])
+        bar.set_postfix_str(shown if metrics else "", refresh=False)
+
+    def write(self, line: str, stream: SafeStream) -> None:
+        """Write a line above the bars."""
+        self._bar_class.write(line, file=stream)
+        stream.flush()
+
+    def _close_run(self) -> None:
+        if self._run_bar is not None:
+            bar, self._run_bar = self._run_bar, None
+            bar.total = bar.n
+            bar.close()
+
+    def close(self) -> None:
+        """Take all bars away."""
+        self._batches_ended = True
+        self._close_batches()
+        self._close_run()

@@ -62,10 +62,10 @@ class _CallbackSink:
     critical = True  # a Keras callback that raises ends a training, as ever
     read_only = True  # it reads the adapter's copy instead
 
-    def __init__(self, callback: keras.callbacks.Callback, adapter: KerasAdapter) -> None:
+    def __init__(self, callback: keras.callbacks.Callback, event: _Event) -> None:
         self.name = type(callback).__name__
         self.callback = callback
-        self._adapter = adapter
+        self._event = event
         for hook, (keras_hook, fallback) in _BATCH_HOOKS.items():
             if not _is_default(callback, keras_hook) or (fallback and not _is_default(callback, fallback)):
                 setattr(self, hook, self._batch_hook(getattr(callback, keras_hook)))
@@ -73,11 +73,11 @@ class _CallbackSink:
             setattr(self, hook, self._other_hook(getattr(callback, keras_hook), numbered="epoch" in hook))
 
     def _batch_hook(self, method: Callable[..., None]) -> Callable[..., None]:
-        event = self._adapter.event
+        event = self._event
         return lambda *_: method(event.number, logs=event.logs)
 
     def _other_hook(self, method: Callable[..., None], *, numbered: bool) -> Callable[..., None]:
-        event = self._adapter.event
+        event = self._event
 
         def call(*_: Any) -> None:
             if event.number is None:  # the bus closes a run that Keras left open: Keras tells its callbacks nothing
@@ -200,7 +200,7 @@ class KerasAdapter(keras.callbacks.CallbackList):
         else:
             self.bus = Bus(validation_data=validation_data, strict=strict)
             for part in parts:
-                self.bus.add(_CallbackSink(part, self) if isinstance(part, keras.callbacks.Callback) else part)
+                self.bus.add(_CallbackSink(part, self.event) if isinstance(part, keras.callbacks.Callback) else part)
         self._epochs = epochs
         self._keras_history: keras.callbacks.History | None = None
         self._run: Run = self.bus.run

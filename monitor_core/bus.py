@@ -10,66 +10,33 @@ pending values were handed over).
 
 from __future__ import annotations
 
-import functools
 import logging
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-import attrs
-
 from monitor_core.blocks import Block, BlockBuffer
 from monitor_core.errors import OrderError, SetupError
 from monitor_core.handles import ModelHandle
-from monitor_core.hooks import HOOKS, Hook, find_hooks, sink_name
+from monitor_core.hooks import Hook, sink_name
+from monitor_core.members import Failure, Member, Members
 from monitor_core.run import Run, Status
 from monitor_core.sink import Logs
 from monitor_core.values import to_floats
 
 logger = logging.getLogger("monitor_core")
 
-FAILURES_IN_A_ROW = 3
-"""Failures of one hook in a row after which its sink is cut off. Failures to write (`OSError`) do not count."""
-FAILURES_KEPT = 1000
-"""How many failures `Bus.failures` holds at most; later ones are counted in the summary only."""
 
+class _Skips:
+    """Warns of each metric once; no method of the bus, so that its buffer does not keep the bus alive."""
 
-@attrs.frozen(eq=False)
-class Failure:
-    """What a hook raised.
+    def __init__(self) -> None:
+        self._told: set[str] = set()
 
-    Attributes:
-        sink: The sink's name.
-        hook: The hook's name.
-        error: The exception; of one that was isolated without its traceback, so that nothing is kept alive by it.
-        traceback: The traceback as text.
-        step: The step at which it was raised.
-    """
-
-    sink: str
-    hook: str
-    error: BaseException
-    traceback: str
-    step: int
-
-
-@attrs.define(eq=False)
-class _Member:
-    """A sink on the bus: its hooks, what the bus calls in their place, and how they fared."""
-
-    sink: Any
-    name: str
-    hooks: dict[str, Hook]
-    calls: dict[str, Hook] = attrs.field(init=False)
-    in_a_row: dict[str, int] = attrs.field(factory=dict)
-    told: set[str] = attrs.field(factory=set)
-    begun: bool = False
-    failures: int = 0
-    cut_off_at: int | None = None
-
-    def __attrs_post_init__(self) -> None:
-        self.calls = dict(self.hooks)
+    def __call__(self, name: str, reason: str) -> None:
+        if name not in self._told:
+            self._told.add(name)
+            logger.warning("metric %r is skipped: %s", name, reason)
 
 
 class Bus:
@@ -83,8 +50,8 @@ class Bus:
 
     Attributes:
         run: The current run, or the last, or the one to come.
-        failures: What sinks raised, as `Failure` objects, in order.
         strict: As given.
+        tell_skipped: Warns, once for each metric, that a value of it is skipped; takes its name and the reason.
 
     Raises:
         HookError: An object is no sink: a misspelt hook, a wrong signature, or no hook.
@@ -95,24 +62,28 @@ class Bus:
         self, *sinks: object, model: ModelHandle | None = None, validation_data: Any = None, strict: bool = False
     ) -> None:
         self.strict = strict
-        self.failures: list[Failure] = []
         self.run = Run(model=model, validation_data=validation_data)
-        self._members: list[_Member] = []
-        self._hooks: dict[str, tuple[Hook, ...]] = dict.fromkeys(HOOKS, ())
+        self._members = Members(on_change=self._refresh)
+        self._hooks = self._members.hooks
         self._tap: Callable[[Block], None] | None = None
         self._buffer: BlockBuffer | None = None
         self._open_epoch: int | None = None
         self._open_batch: int | None = None
         self._last_logs: dict[str, float] = {}
-        self._skips_told: set[str] = set()
+        self.tell_skipped = _Skips()
         if strict:
             self.batch_begin = self._checked_batch_begin  # type: ignore[method-assign]
             self.batch_end = self._checked_batch_end  # type: ignore[method-assign]
-        self._compile()
+        self._refresh()
         for sink in sinks:
             self.add(sink)
 
     # --- members -----------------------------------------------------------------------------------------------
+
+    @property
+    def failures(self) -> list[Failure]:
+        """What sinks raised, in order."""
+        return self._members.failures
 
     @property
     def sinks(self) -> tuple[Any, ...]:
@@ -127,22 +98,19 @@ class Bus:
             ValueError: It is on this bus already.
             SetupError: In a run: the sink cannot begin.
         """
-        if any(member.sink is sink for member in self._members):
-            raise ValueError(f"{sink_name(sink)} is on this bus already")
-        hooks = {name: self._guard(sink, name, hook) for name, hook in find_hooks(sink).items()}
-        member = _Member(sink, self._unique_name(sink_name(sink)), hooks)
-        if self.run.status == "running":
+        member = self._members.make(sink)
+        running = self.run.status == "running"
+        if running:
             self.flush()
-            self._check_needs(member)
-        self._members.append(member)
-        if self.run.status == "running":
-            try:
+            member.check_needs(self.run.model)
+        self._members.insert(member)
+        try:
+            if running:
                 self._begin(member)
-            except BaseException:
-                self._members.remove(member)
-                raise
-        self._members.sort(key=lambda each: bool(getattr(each.sink, "saves", False)))
-        self._compile()
+        except BaseException:
+            self._members.discard(member)
+            raise
+        self._members.compile()
 
     def remove(self, sink: object) -> None:
         """Remove a sink; in a run it is given what is pending and told of the train's end.
@@ -150,52 +118,21 @@ class Bus:
         Raises:
             ValueError: It is not on this bus.
         """
-        member = next((each for each in self._members if each.sink is sink), None)
+        member = self._members.of(sink)
         if member is None:
             raise ValueError(f"{sink_name(sink)} is not on this bus; it has {[each.name for each in self._members]}")
         if self.run.status == "running":
             self.flush()
             if member.begun and "on_train_end" in member.calls:
                 self._call("on_train_end", (member.calls["on_train_end"],), (self.run, self._last_logs))
-        self._members.remove(member)
-        self._compile()
+        self._members.discard(member)
 
     def hears(self, *hooks: str) -> bool:
         """Answer whether any sink listens to one of these hooks."""
         return any(self._hooks[hook] for hook in hooks)
 
-    def _unique_name(self, name: str) -> str:
-        taken = {member.name for member in self._members}
-        number = 2
-        unique = name
-        while unique in taken:
-            unique, number = f"{name}#{number}", number + 1
-        return unique
-
-    @staticmethod
-    def _guard(sink: object, name: str, hook: Hook) -> Hook:
-        """Give the hook of a sink that may write into its logs a copy of them, and any hook its owner."""
-        guarded: Any = hook
-        if HOOKS[name][-1] == "logs" and not getattr(sink, "read_only", False):
-            if len(HOOKS[name]) == 2:
-                guarded = lambda run, logs: hook(run, dict(logs))  # noqa: E731
-            else:
-                guarded = lambda run, number, logs: hook(run, number, dict(logs))  # noqa: E731
-        elif getattr(hook, "__self__", None) is not sink:  # a function, which may be the hook of other sinks too
-            guarded = functools.partial(hook)
-        if guarded is not hook:
-            guarded.sink = sink
-        return guarded  # type: ignore[no-any-return]
-
-    def _compile(self) -> None:
-        """Build for each hook the tuple of what to call. A call under way keeps the tuple it began with."""
-        for name in HOOKS:
-            # One that was cut off is still told of the train's end, to close its files.
-            self._hooks[name] = tuple(
-                member.calls[name]
-                for member in self._members
-                if name in member.calls and (member.cut_off_at is None or name == "on_train_end")
-            )
+    def _refresh(self) -> None:
+        """Take over what is to be called on the batch path."""
         self._batch_begin_hooks = self._hooks["on_batch_begin"]
         self._batch_end_hooks = self._hooks["on_batch_end"]
         if self._tap is not None or self._hooks["on_block"]:
@@ -209,7 +146,7 @@ class Bus:
             self.flush()
         finally:
             self._tap = listener
-            self._compile()
+            self._refresh()
 
     # --- calling hooks -------------------------------------------------------------------------------------------
 
@@ -252,51 +189,13 @@ class Bus:
             raise error
         if isinstance(error, SetupError) and name == "on_train_begin":
             return error
-        member = next((each for each in self._members if each.calls.get(name) is hook), None)
-        if member is None:  # it removed itself, and then raised
-            owner = getattr(hook, "sink", None) or getattr(hook, "__self__", hook)
-            member = _Member(owner, sink_name(owner), {})
-        if len(self.failures) < FAILURES_KEPT:
-            text = "".join(traceback.format_exception(error))
-            self.failures.append(Failure(member.name, name, error, text, self.run.step))
+        step = self.run.step
+        member = self._members.owner_of(name, hook)
+        self._members.keep_failure(member, name, error, step)
         if self.strict or getattr(member.sink, "critical", False):
             return error
-        self._note(member, name, error)
-        _drop_tracebacks(error)
+        self._members.isolate(member, name, error, step)
         return None
-
-    def _note(self, member: _Member, name: str, error: Exception) -> None:
-        """Warn of an isolated failure, and cut its sink off where it goes on failing."""
-        member.failures += 1
-        if name not in member.told:
-            member.told.add(name)
-            logger.warning(
-                "%s.%s raised at step %d; training goes on", member.name, name, self.run.step, exc_info=error
-            )
-        if isinstance(error, OSError):
-            return
-        member.in_a_row[name] = in_a_row = member.in_a_row.get(name, 0) + 1
-        if in_a_row >= FAILURES_IN_A_ROW:
-            member.cut_off_at = self.run.step
-            logger.warning(
-                "%s is cut off at step %d: %s failed %d times in a row", member.name, self.run.step, name, in_a_row
-            )
-        elif in_a_row == 1 and name in member.hooks:
-            member.calls[name] = self._on_probation(member, name)
-        self._compile()
-
-    def _on_probation(self, member: _Member, name: str) -> Hook:
-        """Wrap a hook that failed so that its first success clears it, at no cost to hooks that never failed."""
-        hook = member.hooks[name]
-
-        def call(*args: Any) -> None:
-            hook(*args)
-            if member.in_a_row.pop(name, 0):
-                member.calls[name] = hook
-                self._compile()
-
-        call.sink = member.sink  # type: ignore[attr-defined]
-        return call
 
     def _flush_unless(self, name: str) -> None:
         if name != "on_block":
@@ -309,12 +208,6 @@ class Bus:
             if self._tap is not None:
                 self._tap(block)
             self._emit("on_block", block)
-
-    def tell_skipped(self, name: str, reason: str) -> None:
-        """Warn, once for each metric, that a value of it is skipped."""
-        if name not in self._skips_told:
-            self._skips_told.add(name)
-            logger.warning("metric %r is skipped: %s", name, reason)
 
     # --- train and epochs ----------------------------------------------------------------------------------------
 
@@ -333,15 +226,15 @@ class Bus:
         if self.run.status != "pending":
             self.run = Run(self.run.index + 1, self.run.model, self.run.validation_data)
         for member in self._members:
-            self._check_needs(member)
+            member.check_needs(self.run.model)
         run = self.run
         run.epochs, run.steps_per_epoch = epochs, steps_per_epoch
         run.status = "running"
         run.whole_state = self.state_dict
         self._last_logs = {}
-        begun: list[_Member] = []
+        begun: list[Member] = []
         try:
-            for member in list(self._members):
+            for member in self._members:
                 if member in self._members and not member.begun:
                     self._begin(member)
                     begun.append(member)
@@ -356,21 +249,10 @@ class Bus:
             )
             raise
 
-    def _begin(self, member: _Member) -> None:
+    def _begin(self, member: Member) -> None:
         member.begun = True
         if "on_train_begin" in member.calls:
             self._call("on_train_begin", (member.calls["on_train_begin"],), (self.run,))
-
-    def _check_needs(self, member: _Member) -> None:
-        model = self.run.model
-        for need in getattr(member.sink, "needs", ()):
-            if model is None:
-                raise SetupError(f"{member.name} needs {need!r} of the model, and no model was given: pass model=...")
-            if not hasattr(model, need):
-                raise SetupError(
-                    f"{member.name} needs {need!r} of the model, and {type(model).__name__} has none; a model is lent "
-                    "by its handle, such as KerasModel(model)"
-                )
 
     def train_end(self, logs: Logs | None = None) -> None:
         """End the run: as stopped or failed if a sink asked for it, else as completed.
@@ -426,17 +308,7 @@ class Bus:
         finally:
             for member in self._members:
                 member.begun = False
-                self._tell_failures(member)
-
-    @staticmethod
-    def _tell_failures(member: _Member) -> None:
-        """Tell at a run's end how a sink failed in it, or that it was cut off before."""
-        if member.failures:
-            cut_off = "" if member.cut_off_at is None else f" and was cut off at step {member.cut_off_at}"
-            logger.warning("%s failed %d times%s; see failures", member.name, member.failures, cut_off)
-            member.failures = 0
-        elif member.cut_off_at is not None:
-            logger.warning("%s heard nothing of this run: it was cut off in an earlier one; add it anew", member.name)
+                member.tell_failures()
 
     def epoch_begin(self, epoch: int) -> None:
         """Begin an epoch.
@@ -643,17 +515,3 @@ def _named(number: int | None, what: str = "epoch") -> str:
 
 def _status_after(error: BaseException) -> Status:
     return "failed" if isinstance(error, Exception) else "interrupted"
-
-
-def _drop_tracebacks(error: BaseException) -> None:
-    """Free the frames that an exception kept for later would keep alive, with all their models and tensors."""
-    seen: set[int] = set()
-    chain: list[BaseException | None] = [error]
-    while chain:
-        link = chain.pop()
-        if link is not None and id(link) not in seen:
-            seen.add(id(link))
-            link.__traceback__ = None
-            chain += [link.__cause__, link.__context__]
-            if isinstance(link, BaseExceptionGroup):
-                chain += link.exceptions

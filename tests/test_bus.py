@@ -1234,3 +1234,21 @@ def test_failures_that_propagate_are_kept_too():
     with pytest.raises(RuntimeError, match="no"):
         bus.epoch_begin(0)
     assert [(failure.sink, failure.hook) for failure in bus.failures] == [("Broken", "on_epoch_begin")]
+
+
+def test_bus_and_model_are_freed_at_once():
+    """Nothing of a bus refers back to it, so that a model it was lent is freed without the garbage collector."""
+
+    class Model:
+        learning_rates = (0.1,)
+
+    gc.disable()
+    try:
+        model, history = Model(), History(per_batch=True)
+        bus = Bus(history, Recorder(), model=model)
+        train(bus, [{"loss": 1.0}, {"loss": "no number"}])
+        kept = [weakref.ref(each) for each in (bus, model, history)]
+        del bus, model, history
+        assert [each() for each in kept] == [None, None, None]
+    finally:
+        gc.enable()

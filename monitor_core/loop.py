@@ -8,7 +8,6 @@ its turn in ``batches`` is over, or, if the loop is left inside of it, once some
 from __future__ import annotations
 
 import math
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from monitor_core.blocks import Block, BlockBuffer
 from monitor_core.bus import Bus, logger
+from monitor_core.checks import checked_count
 from monitor_core.errors import OrderError
 from monitor_core.handles import ModelHandle
 from monitor_core.run import Run
@@ -267,7 +267,7 @@ class Loop:
         initial_epoch: int = 0,
         strict: bool = False,
     ) -> None:
-        self._initial_epoch = _checked_count("initial_epoch", initial_epoch)
+        self._initial_epoch = checked_count("initial_epoch", initial_epoch)
         self.bus = Bus(*sinks, model=model, validation_data=validation_data, strict=strict)
         self._epoch: _Epoch | None = None
         self._scope: _Scope | None = None
@@ -327,7 +327,7 @@ class Loop:
         Raises:
             OrderError: The loop has not been entered, or an epoch is open.
         """
-        total = _checked_count("epochs", epochs)
+        total = checked_count("epochs", epochs)
         run = self._require_run("epochs")
         self._require_no_scope("epochs")
         run.epochs = total
@@ -462,13 +462,3 @@ class Loop:
                 "`with loop.evaluation():` around it"
             )
         return self._scope
-
-
-def _checked_count(name: str, value: int) -> int:
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer (got {value!r})") from None
-    if count < 0:
-        raise ValueError(f"{name} must be >= 0 (got {count})")
-    return count

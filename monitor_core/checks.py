@@ -1,0 +1,79 @@
+"""Validators of arguments, for attrs classes: each names the argument, the rule and the value."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import numpy as np
+
+Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+def number(*, least: float | None = None, finite: bool = False) -> Validator:
+    """Return a validator of numbers that are not NaN.
+
+    Args:
+        least: The smallest one allowed.
+        finite: Whether infinities are refused.
+
+    Raises:
+        TypeError: By the validator: the value is no Python or NumPy number.
+        ValueError: By the validator: it is out of range.
+    """
+    rules = [f">= {least:g}" if least is not None else "", "finite" if finite else ""]
+    rule = " and ".join(filter(None, rules)) or "a number"
+
+    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+            raise TypeError(f"{field.name} must be a number (got {value!r})")
+        if math.isnan(value) or (finite and math.isinf(value)) or (least is not None and value < least):
+            raise ValueError(f"{field.name} must be {rule} (got {value})")
+
+    return check
+
+
+def count(*, least: int = 0) -> Validator:
+    """Return a validator of integers from ``least`` on; it raises TypeError or ValueError."""
+
+    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        checked_count(field.name, value, least=least)
+
+    return check
+
+
+def checked_count(name: str, value: Any, *, least: int = 0) -> int:
+    """Return an argument as an integer.
+
+    Raises:
+        TypeError: It is no integer.
+        ValueError: It is below ``least``.
+    """
+    try:
+        whole = operator.index(value)
+    except TypeError:
+        whole = None
+    if whole is None or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer (got {value!r})")
+    if whole < least:
+        raise ValueError(f"{name} must be >= {least} (got {whole})")
+    return whole
+
+
+def one_of(*choices: str) -> Validator:
+    """Return a validator of strings; it raises ValueError with the choices."""
+    listed = f"{', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}"
+
+    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if value not in choices:
+            raise ValueError(f"{field.name} must be {listed} (got {value!r})")
+
+    return check
+
+
+def switch(*, default: bool = False) -> bool:
+    """Return a keyword-only attrs field that is True or False."""
+    return attrs.field(default=default, kw_only=True, validator=attrs.validators.instance_of(bool))

@@ -1,0 +1,103 @@
+"""What sinks decide by, as plain objects: whether a value is the best so far, and whether patience has run out.
+
+They know no hooks, no models and no frameworks; a sink tells them values and asks. All comparisons are in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import attrs
+
+Mode = Literal["min", "max"]
+
+
+@attrs.define
+class Best:
+    """The best value so far.
+
+    NaN is never the best and never better. The first other value is the best; after that a value is better if it
+    beats the best by more than ``min_delta``.
+
+    Attributes:
+        mode: Whether smaller or larger values are better.
+        min_delta: By how much a value must beat the best, strictly; at least 0.
+        relative: Whether ``min_delta`` is a fraction of the best instead of a difference.
+        by_magnitude: Whether that fraction is one of the best's absolute value. PyTorch's rule, which this differs from
+            below zero only, takes a worse value for a better one there: with a best of -1 and ``min_delta=0.1``,
+            -0.95 beats it in ``"min"``.
+        value: The best so far, None before the first.
+
+    Source: the difference as in Keras's ``MonitorCallback``, ``value + min_delta < best``; the fraction as in PyTorch's
+    ``ReduceLROnPlateau``, ``value < best * (1 - min_delta)``; for ``"max"`` the other way round.
+    """
+
+    mode: Mode = attrs.field(validator=attrs.validators.in_(("min", "max")))
+    min_delta: float = 0.0
+    relative: bool = False
+    value: float | None = None
+    by_magnitude: bool = attrs.field(default=False, kw_only=True)
+
+    def beats(self, value: float, reference: float | None) -> bool:
+        """Answer whether a value is better than a reference; anything but NaN beats None."""
+        if math.isnan(value):
+            return False
+        if reference is None:
+            return True
+        sign = 1.0 if self.mode == "min" else -1.0
+        if self.relative:
+            side = sign * math.copysign(1.0, reference) if self.by_magnitude else sign
+            return sign * value < sign * (reference * (1.0 - side * self.min_delta))
+        return sign * (value + sign * self.min_delta) < sign * reference
+
+    def reaches(self, value: float, threshold: float) -> bool:
+        """Answer whether a value is as good as a threshold or better, ``min_delta`` aside; NaN is not."""
+        return value <= threshold if self.mode == "min" else value >= threshold
+
+    def update(self, value: float) -> bool:
+        """Take over a value if it is better; answer whether it was."""
+        if not self.beats(value, self.value):
+            return False
+        self.value = value
+        return True
+
+
+@attrs.define
+class Patience:
+    """A count of the times in a row that nothing got better.
+
+    Attributes:
+        limit: How many are too many; 0 acts as 1.
+        waited: How many there were.
+    """
+
+    limit: int
+    waited: int = 0
+
+    def wait(self) -> bool:
+        """Count one more; answer whether patience has run out."""
+        self.waited += 1
+        return self.waited >= self.limit
+
+    def reset(self) -> None:
+        """Begin to count anew."""
+        self.waited = 0
+
+
+def state_of(decision: Any, *names: str) -> dict[str, Any]:
+    """Return fields of a decision, which are numbers, booleans or None, as JSON values; see `restore`.
+
+    Numbers that are not finite come as strings, which JSON has no other way to write.
+    """
+    state = {}
+    for name in names:
+        value = getattr(decision, name)
+        state[name] = str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    return state
+
+
+def restore(decision: Any, state: dict[str, Any]) -> None:
+    """Set fields to what `state_of` returned."""
+    for name, value in state.items():
+        setattr(decision, name, float(value) if isinstance(value, str) else value)

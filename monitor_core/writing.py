@@ -1,0 +1,306 @@
+"""Writing files so that a kill or a full disk at any moment loses nothing that was there before.
+
+Contract. `replacing` writes a file whole or not at all, and raises what goes wrong. `AppendFile` adds records to a
+file and, once it is open, raises nothing of the kind: what cannot be written is kept, up to a bound, and tried again
+later. Both have one writer: neither threads nor processes may share a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import logging
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from io import FileIO
+from os import PathLike
+from pathlib import Path
+from typing import BinaryIO
+
+from monitor_core.errors import SetupError
+
+logger = logging.getLogger("monitor_core")
+
+PENDING_BYTES = 1 << 20
+"""How many bytes of records an `AppendFile` keeps, unless told otherwise, while they cannot be written."""
+FIRST_DELAY, LONGEST_DELAY = 0.05, 5.0
+"""Seconds between two attempts to write what could not be written: doubled from the first to the longest."""
+
+_PREFIX = ".monitor_core-"
+_numbers = itertools.count()
+_under_way: set[str] = set()
+
+
+@contextlib.contextmanager
+def replacing(path: str | PathLike[str]) -> Iterator[Path]:
+    """Write a file whole or not at all: yield a temporary path, and put what was written there in the file's place.
+
+    The temporary name is in the same folder, ends like the target's name (writers choose the format by it) and is
+    removed where the body raises. The data are on disk before the name changes, so that at any moment the name stands
+    for a whole file, the old one or the new. The new one has the old one's permissions.
+
+    Args:
+        path: The file to replace; its folder must exist.
+
+    Raises:
+        OSError: The file cannot be written; the old one is as it was.
+    """
+    target = Path(path)
+    # The end of the name only: a name as long as a file system allows has no room for more.
+    temporary = target.with_name(f"{_PREFIX}{os.getpid()}-{next(_numbers)}-{target.name[-40:]}")
+    _under_way.add(temporary.name)
+    try:
+        yield temporary
+        with contextlib.suppress(OSError):
+            shutil.copymode(target, temporary)
+        _sync(temporary)
+        temporary.replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        _under_way.discard(temporary.name)
+    with contextlib.suppress(OSError):  # some file systems cannot sync a folder
+        _sync(target.parent)
+
+
+def remove_strays(folder: str | PathLike[str]) -> list[Path]:
+    """Remove the temporary files that processes which are gone have left in a folder; return what was removed."""
+    removed = []
+    for stray in Path(folder).glob(f"{_PREFIX}*"):
+        pid = stray.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdecimal() and not _is_in_use(stray.name, int(pid)):
+            with contextlib.suppress(OSError):
+                stray.unlink()
+                removed.append(stray)
+    return removed
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_in_use(name: str, pid: int) -> bool:
+    if pid == os.getpid():  # in a container that is started again, the process before had the same number
+        return name in _under_way
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+Change = Callable[[BinaryIO], Iterable[bytes]]
+"""Makes a file's new content, in pieces, from the old file, open for reading."""
+
+
+class AppendFile:
+    """A file that grows by records, and goes on after a full disk.
+
+    Each record is handed to the operating system at once, and the file ends with a whole record: one that fits only
+    in part is taken back. A record that cannot be written waits in memory for the next attempt, without holding up
+    the caller; where there are too many, the newest are dropped and counted. There is one warning. A file that was
+    removed is made anew. A process forked off writes nothing.
+
+    Args:
+        path: The file; its folder is made where missing.
+        append: Whether to go on with a file that is there; else it is emptied.
+        limit: How many bytes of records may wait.
+
+    Attributes:
+        path: The file, absolute and with symbolic links resolved.
+        head: The record that an empty file begins with.
+        dropped: How many records were given up.
+
+    Raises:
+        SetupError: The folder cannot be made or written, or the file cannot.
+    """
+
+    def __init__(self, path: str | PathLike[str], *, append: bool = True, limit: int = PENDING_BYTES) -> None:
+        self.path = Path(path)
+        self.head = b""
+        self.dropped = 0
+        self._limit = limit
+        self._pid = os.getpid()
+        self._file: FileIO | None = None
+        self._pending: deque[bytes | Change] = deque()
+        self._pending_bytes = 0
+        self._torn = 0
+        self._delay = self._due = 0.0
+        self._warned = False
+        try:
+            self.path = Path(os.path.realpath(path))
+            _prepare(self.path)
+            file = self._opened()
+            if not append:
+                file.truncate(0)
+        except (OSError, ValueError) as error:  # a name with a null character is a ValueError
+            self._release()
+            raise SetupError(f"{self.path} cannot be written: {error}") from error
+
+    def __del__(self) -> None:
+        """Try for the last time to write what waits, and tell of what is lost."""
+        with contextlib.suppress(Exception):
+            self.close()
+            self.dropped += self.waiting
+            if self.dropped and self._is_ours():
+                logger.warning("%s lacks %d records that could not be written", self.path, self.dropped)
+
+    @property
+    def waiting(self) -> int:
+        """How many records wait to be written."""
+        return sum(isinstance(each, bytes) for each in self._pending)
+
+    def append(self, *records: bytes) -> None:
+        """Add records at the end, each whole or not at all."""
+        if self._is_ours():
+            self._pending.extend(records)
+            self._pending_bytes += sum(map(len, records))
+            self._attempt()
+            while self._pending_bytes > self._limit and isinstance(newest := self._pending[-1], bytes):
+                self._pending.pop()
+                self._pending_bytes -= len(newest)
+                self.dropped += 1
+
+    def change(self, change: Change) -> None:
+        """Rewrite the whole file, at once or not at all, after the records before have been written."""
+        if self._is_ours():
+            self._pending.append(change)
+            self._attempt()
+
+    def close(self) -> None:
+        """Put on disk what was written, and free the file; what comes later opens it again."""
+        if not self._is_ours():
+            return
+        if self._pending:
+            self._due = 0.0
+            self._attempt()
+        if self._file is not None:
+            try:
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                self._warn(error)
+            self._release()
+
+    def _is_ours(self) -> bool:
+        return os.getpid() == self._pid
+
+    def _attempt(self) -> None:
+        """Write what waits, unless the last attempt failed only just now."""
+        if time.monotonic() < self._due:
+            return
+        try:
+            while self._pending:
+                self._write_next(self._opened())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._untear()
+            self._delay = min(2 * self._delay or FIRST_DELAY, LONGEST_DELAY)
+            self._due = time.monotonic() + self._delay
+            self._warn(error)
+        else:
+            self._delay = self._due = 0.0
+
+    def _opened(self) -> FileIO:
+        """Return the file, ready for what comes next."""
+        if self._file is not None and not _is_there(self._file):
+            self._release()
+            self._torn = 0
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = FileIO(self.path, "ab")
+        self._untear()
+        return self._file
+
+    def _write_next(self, file: FileIO) -> None:
+        """Write the records up to the next change of the file, or make that change."""
+        first = self._pending[0]
+        if not isinstance(first, bytes):
+            self._rewrite(first)
+            self._pending.popleft()
+            return
+        if self.head and first is not self.head and not os.fstat(file.fileno()).st_size:
+            self._pending.appendleft(self.head)
+            self._pending_bytes += len(self.head)
+        data = b"".join(_leading_records(self._pending))
+        written = 0
+        try:
+            while written < len(data):
+                written += file.write(data[written:])
+        finally:
+            self._torn = written - self._forget(written)
+
+    def _forget(self, written: int) -> int:
+        """Take the records that are whole within the bytes written off the queue; return their bytes."""
+        whole = 0
+        while self._pending and isinstance(record := self._pending[0], bytes) and whole + len(record) <= written:
+            whole += len(record)
+            self._pending.popleft()
+        self._pending_bytes -= whole
+        return whole
+
+    def _untear(self) -> None:
+        """Take back the part of a record that there was room for."""
+        if self._torn and self._file is not None:
+            self._file.truncate(os.fstat(self._file.fileno()).st_size - self._torn)
+            self._torn = 0
+
+    def _rewrite(self, change: Change) -> None:
+        self._release()
+        # Without this, each attempt on a full disk would write until nothing is left for anybody.
+        usage = shutil.disk_usage(self.path.parent)
+        if usage.total and usage.free < self.path.stat().st_size:  # some network file systems tell nothing
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with replacing(self.path) as temporary, self.path.open("rb") as old, temporary.open("wb") as new:
+            new.writelines(change(old))
+
+    def _release(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._file = None
+
+    def _warn(self, error: OSError) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "%s cannot be written (%s); training goes on, and up to %d bytes wait until it can",
+                self.path,
+                str(error),  # not the error, which would keep its frames alive with the log's record
+                self._limit,
+            )
+
+
+def _leading_records(pending: Iterable[bytes | Change]) -> Iterator[bytes]:
+    for each in pending:
+        if not isinstance(each, bytes):
+            return
+        yield each
+
+
+def _prepare(path: Path) -> None:
+    """Make the folder; raise OSError where a file in it could not be written, or not be replaced later."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():  # to open a pipe could wait for ever
+        raise OSError("it is no regular file")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path.parent))
+    remove_strays(path.parent)
+
+
+def _is_there(file: FileIO) -> bool:
+    try:
+        return os.fstat(file.fileno()).st_nlink > 0
+    except OSError:  # a handle gone stale, as happens on network file systems
+        return False

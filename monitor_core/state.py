@@ -1,0 +1,190 @@
+"""States on disk: JSON values and NumPy arrays, nested in dicts and lists, as ``bus.state_dict()`` returns them.
+
+Contract. The values stand in a JSON file, the arrays in an ``.npz`` beside it, whose name, new with every save, is in
+the JSON. The JSON is put in its place last and at once, so after a kill at any moment it is the old state or the new
+one, each with its own arrays. Loading executes nothing from the files. Floats that are not finite are written as
+the strings ``NaN``, ``Infinity`` and ``-Infinity``, and come back as floats.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+import uuid
+import zipfile
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from monitor_core.handles import Array
+from monitor_core.writing import replacing
+
+_FORMAT = 1
+_ARRAY = "__array__"
+_NOT_FINITE = {"NaN", "Infinity", "-Infinity"}
+_QUOTED = re.compile(r"'*(?:NaN|-?Infinity)")  # a text that would read as a float gets one more quote in front
+
+
+def save_state(path: str | PathLike[str], state: Mapping[str, Any]) -> None:
+    """Write a state; after a kill or a full disk at any moment the old one or the new one is there, whole.
+
+    Args:
+        path: The JSON file; its folder must exist. Arrays go beside it into ``<stem>.<number>.npz``.
+        state: Dicts with text keys, lists, tuples (which come back as lists), None, booleans, integers, floats, texts,
+            and arrays of any numeric dtype.
+
+    Raises:
+        TypeError: The state holds something else; the message says where.
+        OSError: The files cannot be written; the old state is as it was.
+    """
+    target = Path(path)
+    arrays: list[Array] = []
+    data: dict[str, Any] = {"format": _FORMAT, "arrays": None, "state": _pack(state, "state", arrays)}
+    if arrays:
+        data["arrays"] = f"{target.stem}.{uuid.uuid4().hex}.npz"
+    text = json.dumps(data, allow_nan=False)
+    try:
+        if arrays:
+            with replacing(target.with_name(data["arrays"])) as temporary:
+                write_arrays(temporary, arrays)
+        with replacing(target) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    finally:
+        _remove_unused_arrays(target)
+
+
+def load_state(path: str | PathLike[str]) -> dict[str, Any]:
+    """Return the state that `save_state` wrote; nothing in the files is executed.
+
+    Raises:
+        OSError: A file cannot be read.
+        ValueError: The files hold no such state.
+    """
+    source = Path(path)
+    try:
+        data = json.loads(source.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        name = _checked_format(data, source)
+        arrays = [] if name is None else read_arrays(source.with_name(name))
+        state: dict[str, Any] = _unpack(data["state"], arrays)
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"{source} holds no state: {error}") from error
+    return state
+
+
+def _checked_format(data: Any, path: Path) -> str | None:
+    """Return the name of the file with the arrays, None if there are none."""
+    if not isinstance(data, dict) or data.get("format") != _FORMAT or not isinstance(data.get("state"), dict):
+        raise ValueError(f"it is not of format {_FORMAT}")
+    name = data["arrays"]
+    if name is not None and not (isinstance(name, str) and _arrays_of(path).fullmatch(name)):
+        raise ValueError(f"its arrays are not beside it (got {name!r})")
+    return name
+
+
+def write_arrays(path: str | PathLike[str], arrays: Iterable[Array]) -> None:
+    """Write arrays into one ``.npz`` file, whatever the path's ending; those of dtypes beyond NumPy's own, too.
+
+    Raises:
+        TypeError: An array holds Python objects.
+    """
+    entries = {}
+    for number, array in enumerate(arrays):
+        if array.dtype.hasobject:
+            raise TypeError(f"arrays must hold numbers or texts (got dtype {array.dtype})")
+        if array.dtype.isbuiltin == 2:  # such as bfloat16, of which NumPy's format keeps the width alone
+            entries[f"{number}.{array.dtype.name}"] = array.view(f"V{array.dtype.itemsize}")
+        else:
+            entries[f"{number}"] = array
+    with Path(path).open("wb") as file:  # given a name, NumPy would append its suffix
+        np.savez(file, **entries)  # type: ignore[arg-type]
+
+
+def read_arrays(path: str | PathLike[str]) -> list[Array]:
+    """Return the arrays that `write_arrays` wrote, in their order; nothing in the file is executed.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It holds no arrays, or is damaged.
+    """
+    found: dict[int, Array] = {}
+    try:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            for key in archive.files:
+                number, _, dtype = key.partition(".")
+                array = archive[key]
+                found[int(number)] = array.view(_extension_dtype(dtype)) if dtype else array
+    except (zipfile.BadZipFile, AttributeError, EOFError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no arrays: {error}") from error
+    return [found[number] for number in sorted(found)]
+
+
+def _extension_dtype(name: str) -> np.dtype[Any]:
+    import ml_dtypes  # comes with the frameworks that have such arrays
+
+    dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+    return dtype
+
+
+def _pack(value: Any, place: str, arrays: list[Array]) -> Any:
+    """Return a value as JSON has it; arrays are moved into the list."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return (
+            value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        )
+    if isinstance(value, str):
+        return "'" + value if _QUOTED.fullmatch(value) else value
+    if isinstance(value, np.ndarray):
+        if value.dtype.hasobject:
+            raise TypeError(f"{place} must hold numbers (got an array of dtype {value.dtype})")
+        arrays.append(value)
+        return {_ARRAY: len(arrays) - 1}
+    if isinstance(value, (list, tuple)):
+        return [_pack(each, f"{place}[{number}]", arrays) for number, each in enumerate(value)]
+    if isinstance(value, Mapping):
+        return {_packed_key(key, place): _pack(each, f"{place}[{key!r}]", arrays) for key, each in value.items()}
+    raise TypeError(f"{place} must hold JSON values and arrays (got {type(value).__name__})")
+
+
+def _packed_key(key: Any, place: str) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"{place} must have keys of text (got {key!r})")
+    return "'" + key if key.lstrip("'") == _ARRAY else key
+
+
+def _unpack(value: Any, arrays: list[Array]) -> Any:
+    if isinstance(value, str) and _QUOTED.fullmatch(value):
+        return float(value) if value in _NOT_FINITE else value[1:]
+    if isinstance(value, list):
+        return [_unpack(each, arrays) for each in value]
+    if isinstance(value, dict):
+        if _ARRAY in value:
+            return arrays[value[_ARRAY]]
+        return {key[1:] if key.lstrip("'") == _ARRAY else key: _unpack(each, arrays) for key, each in value.items()}
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _arrays_of(path: Path) -> re.Pattern[str]:
+    return re.compile(re.escape(path.stem) + r"\.[0-9a-f]{32}\.npz")
+
+
+def _remove_unused_arrays(path: Path) -> None:
+    """Remove the arrays of earlier saves, of kills and failures: all that the JSON does not name."""
+    pattern = _arrays_of(path)
+    with contextlib.suppress(OSError, ValueError, LookupError):
+        used = json.loads(path.read_text(encoding="utf-8"))["arrays"] if path.exists() else None
+        for each in path.parent.iterdir():
+            if pattern.fullmatch(each.name) and each.name != used:
+                each.unlink()

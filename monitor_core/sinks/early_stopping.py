@@ -1,0 +1,284 @@
+"""Early stopping: end the training when a metric has stopped getting better, and go back to the best weights."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any, ClassVar, Literal
+
+import attrs
+import numpy as np
+
+from monitor_core import checks
+from monitor_core.blocks import Block
+from monitor_core.decisions import Best, Patience, restore, state_of
+from monitor_core.handles import Array
+from monitor_core.monitor import AnyMode, Monitor
+from monitor_core.run import Run
+from monitor_core.sink import Logs, Sink
+
+logger = logging.getLogger("monitor_core")
+
+Unit = Literal["epoch", "step"]
+
+
+def _as_float(value: Any) -> Any:
+    """Return a number as a float, so that all comparisons are in float64; the rest is left to the validator."""
+    return float(value) if isinstance(value, Real) else value
+
+
+def _as_difference(value: Any) -> Any:
+    return math.fabs(value) if isinstance(value, Real) else value
+
+
+def _number() -> float | None:
+    optional = attrs.validators.optional(checks.number())
+    return attrs.field(default=None, kw_only=True, converter=_as_float, validator=optional)
+
+
+@attrs.define(eq=False)
+class EarlyStopping(Sink):
+    """Stop the training when a metric has not got better for a while, and go back to the best weights if asked.
+
+    An epoch is better if its value beats the best so far by more than ``min_delta``; the first value is the best at
+    once. After ``patience`` epochs in a row that were not better the run is asked to stop, with the reason in
+    ``run.stop_reason``. An epoch without the metric is not counted, with one warning; NaN is never the best and counts
+    as not better.
+
+    Each run is judged anew; a `Loop` makes many `fit` calls one run. What `state_dict` returned lets the next run go on
+    where that one was.
+
+    Args:
+        monitor: The metric's name; ``acc`` and ``accuracy`` find each other.
+        min_delta: By how much a value must beat the best, strictly; its sign is ignored.
+        relative: Whether ``min_delta``, below 1, is a fraction of the best's absolute value instead of a difference.
+        patience: How many epochs in a row may pass that are not better, at least 0; 0 acts as 1.
+        mode: ``"min"``, ``"max"``, or ``"auto"``: the metric's own direction on a Keras model, else that of its name
+            in `monitor_core.monitor.DIRECTIONS`.
+        baseline: A value to beat (by ``min_delta``) as well: until one does, every epoch counts against the patience.
+            It never becomes the best; an epoch that beats the best does not stop the run.
+        restore_best_weights: Whether to set the best epoch's weights when the run ends, whether stopped, completed or
+            broken off. They are kept in host memory and fetched whenever an epoch is better.
+        start_from_epoch: The first epoch to look at, 0-based; earlier ones are passed over (but see ``check_finite``).
+        stopping_threshold: A value that is good enough: one that reaches it stops the run at once.
+        divergence_threshold: A value that is too bad: one that is worse stops the run at once, as failed.
+        check_finite: Whether a value that is NaN or infinite stops the run at once, as failed, in any epoch.
+        unit: ``"epoch"``, or ``"step"``: look at the batches' values instead and count those that have the metric.
+            They are fetched together, without a wait for the device at each, so that the run stops up to 256 batches or
+            1 second after the batch that decided. Keras's batch values are means since the epoch began.
+
+    Attributes:
+        best: The best value so far, None before the first.
+        best_epoch: Its epoch, 0-based; 0 before the first.
+        best_step: The run's step at that time.
+        best_weights: The weights at that time, None unless they are to be restored.
+        stopped_epoch: The epoch in which this sink asked to stop, 0-based; 0 if it did not.
+        stopped_step: The step that decided it; 0 if none did.
+        wait: How many epochs in a row were not better.
+
+    Raises:
+        TypeError: ``patience`` or ``start_from_epoch`` is no integer, or an option is of a wrong type.
+        ValueError: An argument breaks its rule above, or weights are to be restored with ``unit="step"``: they are read
+            at the end of an epoch only.
+
+    Example:
+        >>> with Loop(EarlyStopping("val_loss", patience=2)) as loop:
+        ...     for epoch in loop.epochs(50):
+        ...         loop.log(val_loss=max(0.5, 1 - epoch / 4))
+        >>> loop.run.stop_reason
+        'val_loss has not got better in 2 epochs; its best was 0.5 in epoch 2 (0-based)'
+
+    Source: Keras 3.15's callback of the same name, whose decisions these are, except that there NaN stays the best
+    where it comes first, and values are compared in float32. The thresholds and ``check_finite`` are as in Lightning's,
+    where a value must be better than ``stopping_threshold`` instead of reaching it.
+    """
+
+    read_only: ClassVar[bool] = True
+
+    monitor: str = attrs.field(default="val_loss")
+    min_delta: float = attrs.field(
+        default=0.0, kw_only=True, converter=_as_difference, validator=checks.number(finite=True)
+    )
+    relative: bool = checks.switch()
+    patience: int = attrs.field(default=0, kw_only=True, validator=checks.count())
+    mode: AnyMode = attrs.field(default="auto", kw_only=True)
+    baseline: float | None = _number()
+    restore_best_weights: bool = checks.switch()
+    start_from_epoch: int = attrs.field(default=0, kw_only=True, validator=checks.count())
+    stopping_threshold: float | None = _number()
+    divergence_threshold: float | None = _number()
+    check_finite: bool = checks.switch()
+    unit: Unit = attrs.field(default="epoch", kw_only=True, validator=checks.one_of("epoch", "step"))
+    best_epoch: int = attrs.field(init=False, default=0)
+    best_step: int = attrs.field(init=False, default=0)
+    best_weights: list[Array] | None = attrs.field(init=False, repr=False, default=None)
+    stopped_epoch: int = attrs.field(init=False, default=0)
+    stopped_step: int = attrs.field(init=False, default=0)
+    _monitor: Monitor = attrs.field(init=False, repr=False)
+    _best: Best = attrs.field(init=False, repr=False, factory=lambda: Best("min"))
+    _patience: Patience = attrs.field(init=False, repr=False, factory=lambda: Patience(0))
+    _loaded: bool = attrs.field(init=False, repr=False, default=False)
+    _stopped: bool = attrs.field(init=False, repr=False, default=False)
+    _raised: bool = attrs.field(init=False, repr=False, default=False)
+    _batch_names: set[str] = attrs.field(init=False, repr=False, factory=set)
+
+    @_monitor.default
+    def _make_monitor(self) -> Monitor:
+        return Monitor(self.monitor, self.mode, type(self).__name__)
+
+    def __attrs_post_init__(self) -> None:
+        if self.relative and self.min_delta >= 1:
+            raise ValueError(f"min_delta must be < 1 where it is relative (got {self.min_delta})")
+        if self.restore_best_weights and self.unit == "step":
+            raise ValueError(
+                "restore_best_weights must be False with unit='step' (got True): weights are read at the end of an "
+                "epoch only"
+            )
+
+    @property
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What the model's handle must have: weights, if they are to be restored."""
+        return ("get_weights", "set_weights") if self.restore_best_weights else ()
+
+    @property
+    def best(self) -> float | None:
+        """The best value so far, None before the first."""
+        return self._best.value
+
+    @property
+    def wait(self) -> int:
+        """How many epochs in a row were not better."""
+        return self._patience.waited
+
+    def wants_hook(self, hook: str) -> bool:
+        """Listen to blocks only if steps are counted."""
+        return hook != "on_block" or self.unit == "step"
+
+    def on_train_begin(self, run: Run) -> None:
+        """Begin anew, unless a state was loaded just before.
+
+        Raises:
+            SetupError: The direction is not known.
+        """
+        mode = self._monitor.direction(run.model)
+        if not self._loaded:
+            self._best.value = self.best_weights = None
+            self._patience.reset()
+            self.best_epoch = self.best_step = 0
+        self.stopped_epoch = self.stopped_step = 0
+        self._best = Best(mode, self.min_delta, self.relative, self.best, by_magnitude=True)
+        self._patience.limit = self.patience
+        self._batch_names.clear()
+        self._loaded = self._stopped = self._raised = False
+
+    def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
+        """Judge the epoch; with ``unit="step"`` only see that its batches had the metric."""
+        if self.unit == "epoch":
+            value = self._monitor.read(logs)
+            if value is not None:
+                self._judge(run, value, epoch, run.step, first=epoch == 0)
+        elif self._monitor.find(self._batch_names) is None:
+            self._monitor.tell_missing(self._batch_names, "a batch of this epoch")
+        self._batch_names.clear()
+
+    def on_block(self, run: Run, block: Block) -> None:
+        """Judge the batches, one after another."""
+        self._batch_names.update(block.columns)
+        name = self._monitor.find(block.columns)
+        if name is None:
+            return
+        mask = block.present[name]
+        rows = np.arange(len(block)) if mask is None else mask.nonzero()[0]
+        for value, step in zip(block.columns[name][rows].tolist(), block.steps[rows].tolist(), strict=True):
+            self._judge(run, value, block.epoch, step, first=step == 1)
+
+    def _judge(self, run: Run, value: float, epoch: int, step: int, *, first: bool) -> None:
+        """Take a value into account and stop the run if it says so. The very first epoch never exhausts patience."""
+        if self._stopped:
+            return
+        if self.check_finite and not math.isfinite(value):
+            self._stop(run, epoch, step, f"{self.monitor} is {value}", failed=True)
+            return
+        if epoch < self.start_from_epoch:
+            return
+        better = self._best.beats(value, self._best.value)
+        if better:
+            if self.restore_best_weights:
+                model: Any = run.model
+                self.best_weights = model.get_weights()
+            self.best_epoch, self.best_step = epoch, step
+        ran_out = self._patience.wait() and not better and not first
+        if self._best.update(value) and (self.baseline is None or self._best.beats(value, self.baseline)):
+            self._patience.reset()
+        if self.stopping_threshold is not None and self._best.reaches(value, self.stopping_threshold):
+            self._stop(run, epoch, step, f"{self.monitor} is {value:.6g} and has reached {self.stopping_threshold:.6g}")
+        elif self._diverges(value):
+            reason = f"{self.monitor} is {value:.6g}, worse than {self.divergence_threshold:.6g}"
+            self._stop(run, epoch, step, reason, failed=True)
+        elif ran_out:
+            self._stop(run, epoch, step, self._verdict())
+
+    def _diverges(self, value: float) -> bool:
+        threshold = self.divergence_threshold
+        return threshold is not None and not math.isnan(value) and not self._best.reaches(value, threshold)
+
+    def _stop(self, run: Run, epoch: int, step: int, reason: str, *, failed: bool = False) -> None:
+        self._stopped = True
+        self.stopped_epoch, self.stopped_step = epoch, step
+        run.stop(reason, failed=failed)
+
+    def _verdict(self) -> str:
+        """Say in words that patience has run out."""
+        what = "step" if self.unit == "step" else "epoch"
+        waited = f"{self.wait} {what}{'s' if self.wait > 1 else ''}"
+        best = self._best.value
+        if best is None:
+            return f"{self.monitor} has been nan for {waited}"
+        where = f"at step {self.best_step}" if self.unit == "step" else f"in epoch {self.best_epoch} (0-based)"
+        aim = "better"
+        if self.baseline is not None and not self._best.beats(best, self.baseline):
+            aim = f"better than the baseline {self.baseline:.6g}"
+        return f"{self.monitor} has not got {aim} in {waited}; its best was {best:.6g} {where}"
+
+    def on_exception(self, run: Run, error: BaseException) -> None:
+        """Learn that the training raised and ends here."""
+        self._raised = True
+
+    def on_train_end(self, run: Run, logs: Logs) -> None:
+        """Set the best weights, if asked.
+
+        Not where the run ends only because the next one begins (`fit` tells nobody that it raised), or never began: the
+        model's weights may be somebody else's by then.
+        """
+        if not self.restore_best_weights or self.best_weights is None:
+            return
+        if self._raised or run.status in ("completed", "stopped") or (run.status == "failed" and run.failed):
+            model: Any = run.model
+            model.set_weights(self.best_weights)
+        elif run.status == "interrupted":
+            logger.warning(
+                "%s did not restore the weights of epoch %d: the run was left open by an exception, and found so when "
+                "the next one began; adapter.fit(...) or a Loop restores them at once",
+                type(self).__name__,
+                self.best_epoch,
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the decisions so far and the best weights."""
+        return {
+            "best": state_of(self._best, "value"),
+            "patience": state_of(self._patience, "waited"),
+            **state_of(self, "best_epoch", "best_step"),
+            "best_weights": None if self.best_weights is None else list(self.best_weights),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the run that begins next go on from what `state_dict` returned."""
+        restore(self._best, state["best"])
+        restore(self._patience, state["patience"])
+        restore(self, {name: state[name] for name in ("best_epoch", "best_step")})
+        weights = state["best_weights"]
+        self.best_weights = None if weights is None else list(weights)
+        self._loaded = True

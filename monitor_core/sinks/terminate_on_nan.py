@@ -1,0 +1,116 @@
+"""Termination of a training whose values are not finite any more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+import attrs
+import numpy as np
+
+from monitor_core import checks
+from monitor_core.blocks import Block
+from monitor_core.monitor import Monitor
+from monitor_core.run import Run
+from monitor_core.sink import Logs, Sink
+from monitor_core.values import flatten, scalar
+
+Every = Literal["batch", "block"]
+
+
+@attrs.define(eq=False)
+class TerminateOnNaN(Sink):
+    """Stop the training as failed when a metric is NaN or infinite.
+
+    The reason names the metric, the epoch and the step. The epochs' own logs are looked at too, for loops that log
+    nothing per batch. Values that are no numbers are passed over; that the metric is in no log at all is warned about
+    once.
+
+    Args:
+        monitor: The metric's name; None: every metric there is, those of the validation too.
+        every: When to look at the batches. ``"batch"``: at once, which waits for the device at each batch.
+            ``"block"``: when their values are fetched together, without a wait; up to 256 batches or 1 second later.
+
+    Raises:
+        ValueError: ``monitor`` is no name, or ``every`` none of these.
+
+    Example:
+        >>> with Loop(TerminateOnNaN()) as loop:
+        ...     for epoch in loop.epochs(1):
+        ...         for x, y in loop.batches(train_data):
+        ...             loop.log(loss=math.nan)
+        >>> loop.run.stop_reason
+        'loss is nan at step 1, in epoch 0 (0-based)'
+
+    Source: Keras's callback of the same name, which looks at the batches' ``loss`` alone.
+    """
+
+    read_only: ClassVar[bool] = True
+
+    monitor: str | None = attrs.field(default="loss")
+    every: Every = attrs.field(default="batch", kw_only=True, validator=checks.one_of("batch", "block"))
+    _monitor: Monitor | None = attrs.field(init=False, repr=False)
+    _seen: bool = attrs.field(init=False, repr=False, default=False)
+
+    @_monitor.default
+    def _make_monitor(self) -> Monitor | None:
+        return None if self.monitor is None else Monitor(self.monitor, "min", type(self).__name__)
+
+    def wants_hook(self, hook: str) -> bool:
+        """Listen to batches or to blocks, not to both."""
+        return hook != ("on_block" if self.every == "batch" else "on_batch_end")
+
+    def on_batch_end(self, run: Run, step: int, logs: Logs) -> None:
+        """Look at a batch's values, waiting for the device."""
+        for name, value in self._watched(logs):
+            if not math.isfinite(value):
+                run.stop(f"{name} is {value} at step {step}, in epoch {run.epoch} (0-based)", failed=True)
+                return
+
+    def on_block(self, run: Run, block: Block) -> None:
+        """Look at the values of some batches, the earliest first."""
+        found: list[tuple[int, str]] = []
+        for name in self._names(block.columns):
+            wrong = ~np.isfinite(block.columns[name])
+            if (mask := block.present[name]) is not None:
+                wrong &= mask
+            if wrong.any():
+                found.append((int(wrong.argmax()), name))
+        if found:
+            row, name = min(found, key=lambda each: each[0])
+            value, step = float(block.columns[name][row]), int(block.steps[row])
+            run.stop(f"{name} is {value} at step {step}, in epoch {block.epoch} (0-based)", failed=True)
+
+    def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
+        """Look at the epoch's values."""
+        for name, value in self._watched(logs):
+            if not math.isfinite(value):
+                run.stop(f"{name} is {value} at the end of epoch {epoch} (0-based), step {run.step}", failed=True)
+                return
+        if self._monitor is not None and not self._seen:
+            self._monitor.tell_missing(logs, "this epoch")
+        self._seen = False
+
+    def _watched(self, logs: Logs) -> Iterator[tuple[str, float]]:
+        """Yield the metrics to look at, those that are numbers."""
+        monitor = self._monitor
+        if monitor is None:
+            for name, value in flatten(logs):
+                try:
+                    yield name, scalar(value)
+                except (TypeError, ValueError):
+                    continue
+        elif (found := monitor.find(logs)) is not None and logs[found] is not None:
+            self._seen = True
+            if (converted := monitor.convert(found, logs[found])) is not None:
+                yield found, converted
+
+    def _names(self, available: Logs) -> list[str]:
+        if self._monitor is None:
+            return list(available)
+        name = self._monitor.find(available)
+        if name is None:
+            return []
+        self._seen = True
+        return [name]

@@ -1,0 +1,255 @@
+"""The plateau rule: lowers the learning rate when a metric has stopped getting better."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import attrs
+import numpy as np
+
+from monitor_core import checks
+from monitor_core.decisions import Best, Mode, Patience, restore, state_of
+from monitor_core.errors import SetupError
+from monitor_core.monitor import AnyMode, Monitor
+from monitor_core.run import Run
+from monitor_core.sink import Logs, Sink
+
+logger = logging.getLogger("monitor_core")
+
+Rule = Literal["keras", "pytorch"]
+
+
+@attrs.define
+class Plateau:
+    """Whether a value has stopped getting better, for longer than patience allows.
+
+    Attributes:
+        best: What is better.
+        patience: How many values in a row may be no better.
+        cooldown: How many values after `begin_again` are spared: not counted, and they reset the count.
+        spared: How many of these are still to come.
+    """
+
+    best: Best
+    patience: Patience
+    cooldown: int = 0
+    spared: int = 0
+
+    def is_reached(self, value: float) -> bool:
+        """Take a value into account; answer whether a plateau is reached, and still is."""
+        is_spared = self.spared > 0
+        if is_spared:
+            self.spared -= 1
+            self.patience.reset()
+        if self.best.update(value):
+            self.patience.reset()
+            return False
+        return not is_spared and self.patience.wait()
+
+    def begin_again(self) -> None:
+        """Begin to count anew, after the cooldown."""
+        self.spared = self.cooldown
+        self.patience.reset()
+
+
+class _PyTorchBest(Best):
+    """The best so far as PyTorch's scheduler has it: from infinity on, and the difference taken on the other side.
+
+    ``value < best - min_delta`` and ``value + min_delta < best`` differ by a rounding where the values do.
+    """
+
+    def beats(self, value: float, reference: float | None) -> bool:
+        if self.relative or reference is None or math.isnan(value):
+            return super().beats(value, reference)
+        sign = 1.0 if self.mode == "min" else -1.0
+        return sign * value < sign * (reference - sign * self.min_delta)
+
+
+def _check_factor(sink: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    checks.number(least=0, finite=True)(sink, field, value)
+    if value >= 1:
+        raise ValueError(f"factor must be < 1 (got {value})")
+
+
+def _check_bounds(sink: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    bounds = value if isinstance(value, (tuple, list)) else [value]
+    if not bounds:
+        raise ValueError("min_lr must be a number, or one for each parameter group (got none)")
+    for bound in bounds:
+        checks.number(least=0, finite=True)(sink, field, bound)
+
+
+def _magnitude(value: Any) -> Any:
+    return abs(value) if isinstance(value, (int, float, np.number)) else value
+
+
+@attrs.define(eq=False)
+class ReduceLROnPlateau(Sink):
+    """Multiply the learning rate by a factor when a metric has not got better for some epochs.
+
+    All parameter groups are lowered together, each to its own bound at most. An epoch without the metric is not
+    counted; NaN counts as no improvement. Each train begin starts afresh, unless a state was loaded just before.
+
+    Args:
+        monitor: The metric's name.
+        factor: What the rate is multiplied by, at least 0 and below 1.
+        patience: By Keras's rule, the rate is lowered at the end of this many epochs in a row without an improvement
+            (0 acts as 1). By PyTorch's rule, so many are tolerated, and the rate is lowered at the end of the next.
+        mode: ``"min"``, ``"max"`` or ``"auto"``, which knows common metrics and never guesses; see `Monitor`.
+        min_delta: What counts as an improvement: beating the best by more than this; its sign is ignored.
+        cooldown: How many epochs after a reduction are not counted. By Keras's rule, ``cooldown=N`` spares N - 1
+            epochs (0 and 1 are the same); by PyTorch's rule, N.
+        min_lr: The rate is never lowered below this; a number, or one for each parameter group.
+        rule: ``"keras"``, or ``"pytorch"`` for what ``torch.optim.lr_scheduler.ReduceLROnPlateau`` does.
+        relative: Whether ``min_delta`` is a fraction of the best (PyTorch's ``threshold_mode="rel"``) instead of a
+            difference. Left out, it is False by Keras's rule and True by PyTorch's. It is a fraction of the best's
+            absolute value by Keras's rule; by PyTorch's, of the best itself, so that below zero worse values beat it.
+        eps: A rate is left as it is if it would fall by no more than this. Left out, it is 0 by Keras's rule and 1e-8
+            by PyTorch's.
+
+    Raises:
+        TypeError: An argument is of another type.
+        ValueError: An argument is out of its range.
+
+    Source: Keras 3.15's ``ReduceLROnPlateau``; there a NaN that comes first remains the best for ever, here never.
+    With ``rule="pytorch"``, PyTorch's class of this name, whose ``threshold`` is ``min_delta`` here.
+
+    Example:
+        >>> reduce = ReduceLROnPlateau("val_loss", factor=0.2, patience=5, min_lr=1e-5)
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("learning_rates",)
+    sets_learning_rate: ClassVar[bool] = True
+    read_only: ClassVar[bool] = True
+
+    monitor: str = "val_loss"
+    factor: float = attrs.field(default=0.1, kw_only=True, validator=_check_factor)
+    patience: int = attrs.field(default=10, kw_only=True, validator=checks.count())
+    mode: AnyMode = attrs.field(default="auto", kw_only=True)
+    min_delta: float = attrs.field(
+        default=1e-4, kw_only=True, converter=_magnitude, validator=checks.number(least=0, finite=True)
+    )
+    cooldown: int = attrs.field(default=0, kw_only=True, validator=checks.count())
+    min_lr: float | Sequence[float] = attrs.field(default=0.0, kw_only=True, validator=_check_bounds)
+    rule: Rule = attrs.field(default="keras", kw_only=True, validator=checks.one_of("keras", "pytorch"))
+    relative: bool = attrs.field(kw_only=True, validator=attrs.validators.instance_of(bool))
+    eps: float = attrs.field(kw_only=True, validator=checks.number(least=0, finite=True))
+    _monitor: Monitor = attrs.field(init=False, repr=False)
+    _plateau: Plateau = attrs.field(init=False, repr=False)
+    _loaded: Mapping[str, Any] | None = attrs.field(init=False, repr=False, default=None)
+
+    @relative.default
+    def _relative_by_rule(self) -> bool:
+        return self.rule == "pytorch"
+
+    @eps.default
+    def _eps_by_rule(self) -> float:
+        return 1e-8 if self.rule == "pytorch" else 0.0
+
+    @_monitor.default
+    def _watch(self) -> Monitor:
+        return Monitor(self.monitor, self.mode, type(self).__name__)
+
+    @_plateau.default
+    def _idle(self) -> Plateau:
+        return self._fresh("min")
+
+    def _fresh(self, mode: Mode) -> Plateau:
+        """Return the rule's decision as it is before the first epoch."""
+        if self.rule == "pytorch":
+            worst = math.inf if mode == "min" else -math.inf
+            best: Best = _PyTorchBest(mode, self.min_delta, self.relative, worst)
+            return Plateau(best, Patience(self.patience + 1), self.cooldown)
+        best = Best(mode, self.min_delta, self.relative, by_magnitude=True)
+        return Plateau(best, Patience(self.patience), max(self.cooldown - 1, 0))
+
+    def on_train_begin(self, run: Run) -> None:
+        """Start afresh, or go on from a state that was loaded.
+
+        Raises:
+            SetupError: The optimizer's rate is a schedule object, the metric's direction is not known, or ``min_lr``
+                has not one bound for each parameter group.
+        """
+        model: Any = run.model
+        if getattr(model, "has_rate_schedule", False):
+            raise SetupError(
+                "ReduceLROnPlateau cannot set the learning rate, because the optimizer's is a schedule object, which "
+                "decides the rate by itself: compile the model with a number, learning_rate=0.001, or leave "
+                "ReduceLROnPlateau away"
+            )
+        groups = len(model.learning_rates)
+        if isinstance(self.min_lr, Sequence) and len(self.min_lr) != groups:
+            raise SetupError(
+                f"min_lr must have one bound for each of the optimizer's {groups} parameter groups "
+                f"(got {len(self.min_lr)})"
+            )
+        self._plateau = self._fresh(self._monitor.direction(model))
+        if self._loaded is not None:
+            self._restore(self._loaded)
+            self._loaded = None
+
+    def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
+        """Decide, and lower the rate."""
+        value = self._monitor.read(logs)
+        if value is None or not self._plateau.is_reached(value):
+            return
+        model: Any = run.model
+        before = model.learning_rates
+        after = [self._lowered(rate, bound) for rate, bound in zip(before, self._bounds(len(before)), strict=True)]
+        if after != before:
+            model.learning_rates = after
+            self._tell(epoch, before, after, value)
+        if after != before or self.rule == "pytorch":  # PyTorch's counts anew also where nothing is left to lower
+            self._plateau.begin_again()
+
+    def _tell(self, epoch: int, before: list[float], after: list[float], value: float) -> None:
+        logger.info(
+            "epoch %d: the learning rate is lowered from %s to %s: %s has not got better in %d epochs; "
+            "it is %s, its best was %s",
+            epoch,
+            ", ".join(map(str, before)),
+            ", ".join(map(str, after)),
+            self.monitor,
+            self._plateau.patience.waited,
+            value,
+            self._plateau.best.value,
+        )
+
+    def _bounds(self, groups: int) -> Sequence[float]:
+        return self.min_lr if isinstance(self.min_lr, Sequence) else [self.min_lr] * groups
+
+    def _lowered(self, rate: float, bound: float) -> float:
+        lower = max(rate * self.factor, bound)
+        if not rate - lower > self.eps:
+            return rate
+        if self.rule == "keras" and not _float32(rate) > _float32(bound):
+            return rate  # it is at its bound: Keras keeps rates in float32, a rounding above or below it
+        return lower
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best value and the counts."""
+        if self._loaded is not None:
+            return dict(self._loaded)
+        plateau = self._plateau
+        return {
+            **state_of(plateau.best, "value"),
+            **state_of(plateau.patience, "waited"),
+            **state_of(plateau, "spared"),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from this state at the train begin that follows."""
+        self._loaded = dict(state)
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        restore(self._plateau.best, {"value": state["value"]})
+        restore(self._plateau.patience, {"waited": state["waited"]})
+        restore(self._plateau, {"spared": state["spared"]})
+
+
+def _float32(value: float) -> np.float32:
+    with np.errstate(over="ignore", under="ignore"):
+        return np.float32(value)

@@ -1,0 +1,380 @@
+"""The CSV file: a row for every epoch, or for every batch, on disk as soon as its epoch has ended.
+
+Contract. Once the run has begun, nothing that happens to the file ends it: rows that cannot be written wait, see
+`AppendFile`. Rows that are there are copied as they are, never formatted anew. Names are encoded as UTF-8, numbers so
+that reading them gives the same float64; lines end with a carriage return and a line feed, as the format has it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+import attrs
+
+from monitor_core.blocks import Block
+from monitor_core.errors import SetupError
+from monitor_core.run import Run
+from monitor_core.sink import Logs, Sink
+from monitor_core.writing import AppendFile, logger
+
+_SEPARATORS = ",;\t|: "
+"""What a file that is appended to may be separated by, besides the separator asked for."""
+
+
+_BEFORE_FIRST = (-1, 0)
+"""The epoch and the step before the first."""
+
+
+class _Lines(list[str]):
+    """What a CSV writer writes to: a list with an item for each row."""
+
+    write = list[str].append
+
+
+@attrs.define
+class _Sheet:
+    """What a CSV file has: its shape, and what its last row says.
+
+    Attributes:
+        labels: The names of its first columns, which number the rows: epoch, or epoch and step.
+        separator: What stands between two fields.
+        metrics: The names of the other columns, in the file's order; None while there is no header.
+        rows: How many rows it has below the header.
+        last: The last row's numbers; of an empty sheet those before the first.
+    """
+
+    labels: tuple[str, ...]
+    separator: str
+    metrics: list[str] | None = None
+    rows: int = 0
+    last: tuple[int, ...] = _BEFORE_FIRST
+
+    @property
+    def head(self) -> bytes:
+        """The header."""
+        return self.encode([[*self.labels, *(self.metrics or ())]])[0]
+
+    def encode(self, rows: Iterable[Iterable[Any]]) -> list[bytes]:
+        """Return rows as the file's records."""
+        lines = _Lines()
+        csv.writer(lines, delimiter=self.separator).writerows(rows)
+        return [line.encode(errors="backslashreplace") for line in lines]
+
+    def decode(self, record: bytes) -> list[str]:
+        """Return the fields of a record."""
+        text = record.decode(errors="backslashreplace")
+        return next(csv.reader(io.StringIO(text, newline=""), delimiter=self.separator), [])
+
+    def width(self, record: bytes) -> int:
+        """Return how many fields a record has."""
+        return len(self.decode(record)) if b'"' in record else record.count(self.separator.encode()) + 1
+
+    def numbers(self, record: bytes) -> tuple[int, ...]:
+        """Return a row's numbers, -1 where there is none."""
+        return tuple(map(_number, self.decode(record)[: len(self.labels)]))
+
+    @classmethod
+    def read(cls, path: Path, labels: tuple[str, ...], separator: str) -> _Sheet:
+        """Read what a file has, and mend its end: a last line that was cut short is dropped, with a warning.
+
+        Raises:
+            ValueError: It is no such file, or is damaged.
+            OSError: It cannot be read or mended.
+        """
+        sheet = cls(labels, separator)
+        end = 0
+        last = b""
+        with path.open("rb") as file:
+            for record in _records(file):
+                if not _is_whole(record):
+                    sheet._mend(path, end, record)
+                    break
+                end += len(record)
+                if sheet.metrics is None:
+                    sheet._read_header(record)
+                elif record.strip():
+                    sheet._check_width(record)
+                    sheet.rows, last = sheet.rows + 1, record
+        if last:
+            sheet.last = sheet.numbers(last)
+            if min(sheet.last) < 0:
+                raise ValueError(f"its last row must begin with {' and '.join(labels)} (got {last!r})")
+        return sheet
+
+    def _read_header(self, record: bytes) -> None:
+        found = re.match(rb'("?)epoch\1([^"\r\n])', record)
+        if found is not None and (separator := found[2].decode(errors="replace")) in _SEPARATORS:
+            self.separator = separator
+        names = self.decode(record)
+        labels, metrics = tuple(names[: len(self.labels)]), names[len(self.labels) :]
+        if labels != self.labels or len(set(metrics)) < len(metrics):
+            raise ValueError(
+                f"its first line must name the columns, each once, from {' and '.join(self.labels)} on (got {record!r})"
+            )
+        self.metrics = metrics
+
+    def _check_width(self, record: bytes) -> None:
+        columns = len(self.labels) + len(self.metrics or ())
+        if self.width(record) != columns:
+            raise ValueError(
+                f"row {self.rows + 1} has {self.width(record)} fields under {columns} columns ({record!r}): "
+                "mend the file, or move it away"
+            )
+
+    def _mend(self, path: Path, end: int, record: bytes) -> None:
+        """Drop the last record, which was cut short: its last number may lack digits."""
+        if self.metrics is None and not b"epoch".startswith(record.lstrip(b'"')[:5]):
+            self._read_header(record)  # somebody else's file: let it be
+        os.truncate(path, end)
+        logger.warning("%s ended with an unfinished line, which is dropped: %r", path, record)
+
+
+def _number(field: str) -> int:
+    try:
+        return int(float(field))
+    except (ValueError, OverflowError):
+        return -1
+
+
+def _is_whole(record: bytes) -> bool:
+    return record.endswith(b"\n") and record.count(b'"') % 2 == 0
+
+
+def _records(file: BinaryIO) -> Iterator[bytes]:
+    """Yield each record with its line end, the last maybe unfinished; quoted fields may hold line ends of their own."""
+    lines: list[bytes] = []
+    quotes = 0
+    for line in file:
+        lines.append(line)
+        quotes += line.count(b'"')
+        if quotes % 2 == 0:
+            yield b"".join(lines)
+            lines = []
+    if lines:
+        yield b"".join(lines)
+
+
+@attrs.define(eq=False)
+class CSVLogger(Sink):
+    r"""Write every epoch's results, or every batch's, to a CSV file.
+
+    The columns are ``epoch`` (0-based; per batch also ``step``, from 1) and the metrics in the order of their names. A
+    metric that appears later gets a column at the end; a metric that is missing in a row is an empty field, while NaN
+    is ``nan``. For one `fit` whose epochs all have the same metrics, validation among them, the file is byte for byte
+    that of Keras's ``CSVLogger``.
+
+    The first run of this object replaces the file, unless ``append`` is true; each later run goes on with it, until
+    `reset`. **Numbers go on too**: a run whose first epoch is 0 is numbered from behind the last row, and so are
+    its steps. A run that begins with a later epoch (``initial_epoch``, a resumed run) keeps its numbers, be they in
+    the file or not; only its steps go on if it counts them from 1 again.
+
+    Args:
+        filename: The file; its folder is made where missing.
+        separator: The character between two fields; a file that is appended to keeps its own.
+        append: Whether to go on with a file that is there, its columns and its numbers. A last line that was cut
+            short by a kill is dropped, with a warning.
+        per_batch: Whether to write a row for each batch, with what the framework reports for it, instead of epochs.
+
+    Raises:
+        ValueError: ``separator`` is not one character, or is a quote or a line end.
+        SetupError: At train begin: the file cannot be written, or ``append`` is true and it is no such file.
+
+    Source: the format of Keras 3.15's ``CSVLogger``. That one also adds ``val_`` columns of its own where there is no
+    validation, drops metrics that are not in the first epoch, writes ``NA`` for missing ones, empties the file at
+    each `fit`, and, when appending, ignores the old header, numbers from 0 again and glues onto an unfinished line.
+
+    Example:
+        >>> logger = CSVLogger("run.csv")
+        >>> bus = Bus(logger)
+        >>> bus.train_begin(); bus.epoch_begin(0); bus.epoch_end(0, {"loss": 0.5}); bus.train_end()
+        >>> Path("run.csv").read_text()
+        'epoch,loss\n0,0.5\n'
+    """
+
+    read_only: ClassVar[bool] = True
+
+    filename: Path = attrs.field(converter=Path)
+    separator: str = attrs.field(default=",", kw_only=True)
+    append: bool = attrs.field(default=False, kw_only=True, validator=attrs.validators.instance_of(bool))
+    per_batch: bool = attrs.field(default=False, kw_only=True, validator=attrs.validators.instance_of(bool))
+    _file: AppendFile | None = attrs.field(init=False, default=None, repr=False)
+    _sheet: _Sheet = attrs.field(init=False, repr=False)
+    _shift: tuple[int, int] | None = attrs.field(init=False, default=None, repr=False)
+    _first_row: int = attrs.field(init=False, default=0, repr=False)
+    _state: Mapping[str, Any] | None = attrs.field(init=False, default=None, repr=False)
+
+    @separator.validator
+    def _check_separator(self, _: Any, value: Any) -> None:
+        if not isinstance(value, str) or len(value) != 1 or value in '"\r\n\0':
+            raise ValueError(f"separator must be one character, and no quote or line end (got {value!r})")
+
+    @_sheet.default
+    def _empty_sheet(self) -> _Sheet:
+        return _Sheet(("epoch", "step") if self.per_batch else ("epoch",), self.separator)
+
+    @property
+    def dropped(self) -> int:
+        """How many rows were given up because they could not be written for too long."""
+        return 0 if self._file is None else self._file.dropped
+
+    def wants_hook(self, hook: str) -> bool:
+        """Listen to blocks or to epochs."""
+        return hook != ("on_epoch_end" if self.per_batch else "on_block")
+
+    def reset(self) -> None:
+        """Let the next run treat the file as the first one did: replace it, or go on with what is there."""
+        if self._file is not None:
+            self._file.close()
+        self._file, self._sheet, self._shift, self._state = None, self._empty_sheet(), None, None
+
+    # --- hooks -----------------------------------------------------------------------------------------------------
+
+    def on_train_begin(self, run: Run) -> None:
+        """Open the file."""
+        if self._file is None:
+            self._open()
+        self._shift = None
+        if self._state is not None:
+            self._go_on(run, self._state)
+            self._state = None
+
+    def on_epoch_begin(self, run: Run, epoch: int) -> None:
+        """Settle, with the run's first epoch, how its numbers are shifted."""
+        if self._shift is None:
+            last_epoch, last_step = (*self._sheet.last, 0)[:2]
+            self._shift = (last_epoch + 1 if epoch == 0 else 0, last_step if run.step == 0 else 0)
+            self._first_row = self._sheet.rows
+
+    def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
+        """Write the epoch's row."""
+        self.on_epoch_begin(run, epoch)  # where this sink was added within the epoch
+        shift, _ = self._shift or (0, 0)
+        self._add([[epoch + shift]], {name: [value] for name, value in logs.items()})
+
+    def on_block(self, run: Run, block: Block) -> None:
+        """Write the batches' rows."""
+        self.on_epoch_begin(run, block.epoch)
+        epoch_shift, step_shift = self._shift or (0, 0)
+        labels = [[block.epoch + epoch_shift] * len(block), (block.steps + step_shift).tolist()]
+        self._add(labels, {name: _cells(block, name) for name in block.columns})
+
+    def on_rewind(self, run: Run, epoch: int, step: int) -> None:
+        """Drop this run's rows from ``epoch`` on or, per batch, after ``step``."""
+        if self._shift is None:  # this run has no rows; those there are from the run that it continues, if any
+            if epoch == 0:
+                return
+            self._shift, self._first_row = (0, 0), 0
+        epoch_shift, step_shift = self._shift
+        if self.per_batch:
+            self._drop(self._first_row, 1, step + step_shift + 1)
+        else:
+            self._drop(self._first_row, 0, epoch + epoch_shift)
+
+    def on_train_end(self, run: Run, logs: Logs) -> None:
+        """Put the file on disk and close it."""
+        if self._file is not None:
+            self._file.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how many rows there are, and where this run's begin and how they are numbered."""
+        if self._file is None:
+            return {}
+        return {
+            "rows": self._sheet.rows - self._file.dropped,
+            "first_row": self._first_row,
+            "shift": None if self._shift is None else list(self._shift),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with the file at the next train begin, whatever ``append`` says, without the rows that came later."""
+        self.reset()
+        self._state = state
+
+    # --- the file --------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        append = self.append or self._state is not None
+        file = AppendFile(self.filename, append=append)
+        sheet = self._empty_sheet()
+        if append:
+            try:
+                sheet = _Sheet.read(file.path, sheet.labels, self.separator)
+            except (OSError, ValueError) as error:
+                raise SetupError(f"{file.path} cannot be appended to: {error}") from error
+        if sheet.metrics is not None:
+            file.head = sheet.head
+        self._file, self._sheet = file, sheet
+
+    def _go_on(self, run: Run, state: Mapping[str, Any]) -> None:
+        """Take the file back to what it had when the state was saved; per batch, a block was then still to come."""
+        self._first_row = state["first_row"]
+        if state["shift"] is not None:
+            self._shift = (int(state["shift"][0]), int(state["shift"][1]))
+        first_lost = run.step + (self._shift or (0, 0))[1] + 1
+        self._drop(state["rows"], *((1, first_lost) if self.per_batch else (0, 0)))
+
+    def _add(self, labels: Sequence[Sequence[int]], columns: Mapping[str, Sequence[Any]]) -> None:
+        """Append rows, given as columns, after making room for new metrics."""
+        sheet, file = self._sheet, self._file
+        if file is None:
+            return
+        if sheet.metrics is None:
+            sheet.metrics = sorted(columns)
+            file.head = sheet.head
+        elif new := sorted(columns.keys() - set(sheet.metrics)):
+            sheet.metrics += new
+            self._widen(file, sheet.head, sheet.separator.encode() * len(new))
+        missing = [""] * len(labels[0])
+        rows = zip(*labels, *(columns.get(name, missing) for name in sheet.metrics), strict=True)
+        file.append(*sheet.encode(rows))
+        sheet.rows += len(labels[0])
+        sheet.last = tuple(column[-1] for column in labels)
+
+    @staticmethod
+    def _widen(file: AppendFile, head: bytes, fields: bytes) -> None:
+        """Rewrite the file with a wider header, and as many empty fields at the end of each row."""
+
+        def change(old: BinaryIO) -> Iterator[bytes]:
+            file.head = head  # not before: until now, a file made anew would get the rows of the old shape
+            yield head
+            for index, record in enumerate(_records(old)):
+                row = record.rstrip(b"\r\n")
+                if index and row:
+                    yield row + fields + record[len(row) :]
+
+        file.change(change)
+
+    def _drop(self, first: int, column: int, limit: int) -> None:
+        """Rewrite the file without those of the rows after the first ones whose number reaches a limit."""
+        sheet, file = self._sheet, self._file
+        if file is None or sheet.rows <= first or sheet.last[column] < limit:
+            return
+
+        last = sheet.last
+
+        def change(old: BinaryIO) -> Iterator[bytes]:
+            kept, dropped = b"", 0
+            for index, record in enumerate(record for record in _records(old) if record.strip()):
+                if index <= first or sheet.numbers(record)[column] < limit:
+                    kept = record if index else b""
+                    yield record
+                else:
+                    dropped += 1
+            sheet.rows -= dropped
+            if sheet.last is last:  # else rows have come since, while this change was waiting
+                sheet.last = sheet.numbers(kept) if kept else _BEFORE_FIRST
+
+        file.change(change)
+
+
+def _cells(block: Block, name: str) -> list[Any]:
+    values: list[Any] = block.columns[name].tolist()
+    if (mask := block.present[name]) is None:
+        return values
+    return [value if is_there else "" for value, is_there in zip(values, mask.tolist(), strict=True)]

@@ -110,9 +110,17 @@ class Run:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a run that goes on elsewhere must know."""
-        return {"index": self.index, "epoch": self.epoch, "step": self.step, "rate_set": self.learning_rate_was_set}
+        return {
+            "index": self.index,
+            "epoch": self.epoch,
+            "step": self.step,
+            "stop_reason": self.stop_reason,
+            "failed": self.failed,
+            "rate_set": self.learning_rate_was_set,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Go on from what `state_dict` returned; a run that was asked to stop stays stopped."""
         self.index, self.epoch, self.step = state["index"], state["epoch"], state["step"]
+        self.stop_reason, self.failed = state["stop_reason"], state["failed"]
         self.learning_rate_was_set = state["rate_set"]

@@ -1,0 +1,138 @@
+"""The handle of a pytree: nested dicts, lists and tuples of arrays, as JAX programs keep their parameters.
+
+JAX is not needed; where it is imported, its registered containers (Flax's and Optax's states) are known too.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from monitor_core.handles import Array, to_host
+from monitor_core.state import read_arrays, write_arrays
+
+
+class PytreeModel:
+    """Lend a pytree of arrays to sinks.
+
+    A training loop in JAX replaces its parameters at every step, so the handle is given how to reach them.
+
+    Args:
+        get: Returns the present tree: nested dicts, lists, tuples and named tuples of arrays and numbers.
+        assign: Takes a tree of the same structure and makes it the present one.
+
+    Example:
+        >>> state = {"params": params, "optimizer": optimizer.init(params)}
+        >>> handle = PytreeModel(lambda: state, state.update)
+    """
+
+    def __init__(self, get: Callable[[], Any], assign: Callable[[Any], object]) -> None:
+        self._get = get
+        self._assign = assign
+
+    def __repr__(self) -> str:
+        return f"PytreeModel({len(self.get_weights())} arrays)"
+
+    def weights(self) -> Iterator[tuple[str, Array]]:
+        """Yield each leaf's path, such as ``params/dense/kernel``, and a copy of it on the host."""
+        taken: dict[str, int] = {}
+        for name, leaf in _leaves(self._get()):
+            taken[name] = number = taken.get(name, 0) + 1
+            yield (name if number == 1 else f"{name}#{number}"), to_host(leaf)
+
+    def get_weights(self) -> list[Array]:
+        """Return copies of all leaves on the host, in a fixed order."""
+        return [array for _, array in self.weights()]
+
+    def set_weights(self, weights: list[Array]) -> None:
+        """Replace all leaves; each keeps its kind: a number, a NumPy or a JAX array, and its dtype.
+
+        Raises:
+            ValueError: Their number or shapes are not the tree's.
+        """
+        tree = self._get()
+        leaves = [leaf for _, leaf in _leaves(tree)]
+        if len(weights) != len(leaves):
+            raise ValueError(f"weights must have the tree's {len(leaves)} arrays (got {len(weights)})")
+        for number, (leaf, array) in enumerate(zip(leaves, weights, strict=True)):
+            if np.shape(leaf) != np.shape(array):
+                raise ValueError(f"weights[{number}] must have the shape {np.shape(leaf)} (got {np.shape(array)})")
+        self._assign(_rebuilt(tree, iter([_alike(*pair) for pair in zip(leaves, weights, strict=True)])))
+
+    def save(self, path: str | PathLike[str], *, weights_only: bool = False) -> None:
+        """Write all leaves with their paths into one ``.npz`` file; ``weights_only`` makes no difference."""
+        names, arrays = [], []
+        for name, array in self.weights():
+            names.append(name)
+            arrays.append(array)
+        write_arrays(path, [np.array(names, dtype=str), *arrays])
+
+    def load(self, path: str | PathLike[str]) -> None:
+        """Replace all leaves by those that `save` wrote; nothing in the file is executed.
+
+        Raises:
+            ValueError: The file holds another tree.
+        """
+        names, *arrays = read_arrays(path)
+        expected = [name for name, _ in self.weights()]
+        if names.tolist() != expected:
+            raise ValueError(f"{path} must hold the arrays {', '.join(expected)} (got {', '.join(map(str, names))})")
+        self.set_weights(arrays)
+
+
+def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the leaves with their paths, in JAX's order: dicts by sorted keys."""
+    children = _children(tree)
+    if children is None:
+        yield prefix, tree
+        return
+    for key, child in children:
+        yield from _leaves(child, f"{prefix}/{key}" if prefix else str(key))
+
+
+def _children(tree: Any) -> list[tuple[Any, Any]] | None:
+    """Return a container's children with their keys, or None for a leaf."""
+    if tree is None:
+        return []
+    if isinstance(tree, dict):
+        return [(key, tree[key]) for key in sorted(tree)]
+    if isinstance(tree, (list, tuple)):
+        return list(zip(getattr(tree, "_fields", range(len(tree))), tree, strict=True))
+    if isinstance(tree, (int, float, complex, np.ndarray, np.generic)) or "jax" not in sys.modules:
+        return None
+    nodes, _ = _one_level(tree)
+    return None if len(nodes) == 1 and nodes[0] is tree else list(enumerate(nodes))
+
+
+def _one_level(tree: Any) -> tuple[list[Any], Any]:
+    """Return the children of a container that is registered with JAX, and its structure."""
+    flatten: Callable[..., tuple[list[Any], Any]] = sys.modules["jax"].tree_util.tree_flatten
+    return flatten(tree, is_leaf=lambda each: each is not tree)
+
+
+def _rebuilt(tree: Any, leaves: Iterator[Any]) -> Any:
+    children = _children(tree)
+    if children is None:
+        return next(leaves)
+    values = [_rebuilt(child, leaves) for _, child in children]
+    if tree is None:
+        return None
+    if isinstance(tree, dict):
+        by_key = {key: value for (key, _), value in zip(children, values, strict=True)}
+        return type(tree)((key, by_key[key]) for key in tree)
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(*values) if hasattr(tree, "_fields") else type(tree)(values)
+    return sys.modules["jax"].tree_util.tree_unflatten(_one_level(tree)[1], values)
+
+
+def _alike(leaf: Any, array: Array) -> Any:
+    """Return an array as what the leaf is."""
+    if isinstance(leaf, (bool, int, float, complex)):
+        return type(leaf)(array.item())
+    if isinstance(leaf, (np.ndarray, np.generic)) or "jax" not in sys.modules:
+        return np.array(array, dtype=getattr(leaf, "dtype", None))
+    return sys.modules["jax"].numpy.asarray(array, dtype=leaf.dtype)

@@ -58,37 +58,43 @@ class KerasModel:
 
     @property
     def learning_rates(self) -> list[float]:
-        """The optimizer's learning rate, as a list of one; where it is a schedule, its present value.
+        """The learning rate of each optimizer, of which there usually is one; a schedule's at its present value.
 
         Raises:
             AttributeError: The model is not compiled.
-            TypeError: On setting: the optimizer's rate is a schedule object.
+            TypeError: On setting: an optimizer's rate is a schedule object.
         """
-        optimizer = self._optimizer()
+        optimizers = self._optimizers()
         self._sync()
-        return [float(to_host(keras.ops.convert_to_tensor(optimizer.learning_rate)))]
+        return [float(to_host(keras.ops.convert_to_tensor(each.learning_rate))) for each in optimizers]
 
     @learning_rates.setter
     def learning_rates(self, rates: list[float]) -> None:
-        optimizer = self._optimizer()
+        optimizers = self._optimizers()
         if self.has_rate_schedule:
             raise TypeError(
                 "the optimizer's learning rate is a schedule object, which decides the rate by itself: compile the "
                 "model with a number, learning_rate=0.001, or leave the sink that sets the rate away"
             )
         self._sync()
-        (optimizer.learning_rate,) = rates
+        for optimizer, rate in zip(optimizers, rates, strict=True):
+            optimizer.learning_rate = rate
 
     @property
     def has_rate_schedule(self) -> bool:
-        """Whether the optimizer's rate is a schedule object, and so cannot be set."""
-        return not isinstance(self._optimizer()._learning_rate, keras.Variable)
+        """Whether an optimizer's rate is a schedule object, and so cannot be set."""
+        return any(not isinstance(each._learning_rate, keras.Variable) for each in self._optimizers())
 
-    def _optimizer(self) -> Any:
+    def _optimizers(self) -> list[Any]:
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is None:
             raise AttributeError(f"the model {self.model.name!r} is not compiled, so it has no optimizer")
-        return getattr(optimizer, "inner_optimizer", optimizer)  # mixed precision wraps it
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # mixed precision wraps it
+        if not hasattr(optimizer, "optimizers"):
+            return [optimizer]
+        if not optimizer.built:  # a MultiOptimizer finds out then which it has
+            optimizer.build(self.model.trainable_variables)
+        return list(optimizer.optimizers)
 
     # --- weights and files -----------------------------------------------------------------------------------------
 
@@ -130,8 +136,14 @@ class KerasModel:
             self.model.save(fspath(path), overwrite=True)
 
     def load(self, path: str | PathLike[str]) -> None:
-        """Set the weights to those in a file that `save` wrote; nothing in the file is executed."""
+        """Set the model to what is in a file that `save` wrote; nothing in the file is executed.
+
+        A whole model's file holds the optimizer's state too; one of weights alone leaves the optimizer as it is.
+        """
         self._sync()
+        optimizer = getattr(self.model, "optimizer", None)
+        if optimizer is not None and not optimizer.built:  # else Keras leaves its state out
+            optimizer.build(self.model.trainable_variables)
         self.model.load_weights(fspath(path))
 
     def training_state(self) -> dict[str, Any]:
@@ -247,7 +259,11 @@ class KerasModel:
 
     def _metrics(self) -> Iterator[Any]:
         for metric in self.model.metrics:
-            yield from getattr(metric, "metrics", [metric])
+            if hasattr(metric, "_user_metrics") and not metric.built:  # compiled, and no batch has come yet
+                given = keras.tree.flatten([metric._user_metrics, metric._user_weighted_metrics])
+                yield from (each for each in given if isinstance(each, keras.metrics.Metric))
+            else:
+                yield from getattr(metric, "metrics", [metric])
 
 
 def _gradient(loss: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:

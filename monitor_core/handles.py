@@ -89,9 +89,11 @@ class KnowsDirections(Protocol):
 
 
 def to_host(array: Any) -> Array:
-    """Return a copy of any framework's array in host memory."""
-    if hasattr(array, "detach"):  # torch: some types have no NumPy equivalent, and gradients forbid conversion
-        array = array.detach().cpu()
-        if str(array.dtype) == "torch.bfloat16":
-            array = array.float()
-    return np.array(array)
+    """Return a copy of any framework's array in host memory; as float32 where NumPy has no such type."""
+    if not hasattr(array, "detach"):
+        return np.array(array)
+    tensor = array.detach().cpu()  # torch, where a tensor with gradients refuses to be converted
+    try:
+        return np.array(tensor)
+    except TypeError:  # bfloat16 and float8
+        return np.array(tensor.float())

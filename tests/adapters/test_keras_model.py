@@ -62,6 +62,19 @@ def test_a_schedule_is_read_but_not_set():
         handle.learning_rates = [0.1]
 
 
+def test_several_optimizers_have_a_rate_each():
+    """A model with an optimizer for some of its layers lends all rates, and setting sets each."""
+    model = sequential()
+    slow, fast = keras.optimizers.SGD(0.125), keras.optimizers.Adam(0.5)
+    chosen = keras.optimizers.MultiOptimizer(lambda variable: slow if "first" in variable.path else fast)
+    model.compile(chosen, "binary_crossentropy")
+    handle = KerasModel(model)
+    assert handle.learning_rates == [0.125, 0.5]
+    handle.learning_rates = [0.25, 1.0]
+    model.fit(X, Y, verbose=0)
+    assert handle.learning_rates == [0.25, 1.0]
+
+
 def test_an_uncompiled_model_has_no_rates():
     """A model without an optimizer lends no rates, as its protocol asks: by AttributeError."""
     handle = KerasModel(keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]))
@@ -169,6 +182,15 @@ def test_directions_are_the_metrics_own(handle):
     handle.model.fit(X, Y, verbose=0)
     names = ("loss", "val_loss", "accuracy", "val_accuracy", "mae", "unknown")
     assert [handle.direction(name) for name in names] == ["min", "min", "max", "max", "min", None]
+
+
+def test_directions_are_known_before_the_first_batch():
+    """A metric object tells its direction as soon as the model is compiled, under the name it was given."""
+    model = sequential()
+    area, count = keras.metrics.AUC(name="area"), keras.metrics.MeanAbsoluteError(name="off_by")
+    model.compile("sgd", "binary_crossentropy", metrics=["accuracy", area], weighted_metrics=[count])
+    handle = KerasModel(model)
+    assert [handle.direction(name) for name in ("val_area", "off_by", "unknown")] == ["max", "min", None]
 
 
 def test_only_keras_models_are_lent():

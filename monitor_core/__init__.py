@@ -11,23 +11,36 @@ from monitor_core.loop import Loop
 from monitor_core.members import Failure
 from monitor_core.run import Run
 from monitor_core.sink import Sink
+from monitor_core.sinks.csv_logger import CSVLogger
+from monitor_core.sinks.early_stopping import EarlyStopping
 from monitor_core.sinks.history import History
+from monitor_core.sinks.learning_rate_scheduler import LearningRateScheduler
+from monitor_core.sinks.model_checkpoint import Keep, ModelCheckpoint
 from monitor_core.sinks.progress import Progress
+from monitor_core.sinks.reduce_lr_on_plateau import ReduceLROnPlateau
+from monitor_core.sinks.terminate_on_nan import TerminateOnNaN
 from monitor_core.values import scalar
 
 __all__ = [
     "Block",
     "Bus",
+    "CSVLogger",
+    "EarlyStopping",
     "Failure",
     "History",
     "HookError",
+    "Keep",
+    "LearningRateScheduler",
     "Loop",
+    "ModelCheckpoint",
     "MonitorError",
     "OrderError",
     "Progress",
+    "ReduceLROnPlateau",
     "Run",
     "SetupError",
     "Sink",
+    "TerminateOnNaN",
     "on",
     "scalar",
 ]

@@ -7,11 +7,14 @@ small training step. At the end of an epoch it is free.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from os import PathLike, fspath
 from typing import Any, Literal
 
+import h5py
 import keras
 
 from monitor_core.handles import Array, to_host
@@ -142,8 +145,8 @@ class KerasModel:
         """
         self._sync()
         optimizer = getattr(self.model, "optimizer", None)
-        if optimizer is not None and not optimizer.built:  # else Keras leaves its state out
-            optimizer.build(self.model.trainable_variables)
+        if optimizer is not None and not optimizer.built and _optimizer_size(path) > len(optimizer.variables):
+            optimizer.build(self.model.trainable_variables)  # else Keras leaves its state out
         self.model.load_weights(fspath(path))
 
     def training_state(self) -> dict[str, Any]:
@@ -264,6 +267,16 @@ class KerasModel:
                 yield from (each for each in given if isinstance(each, keras.metrics.Metric))
             else:
                 yield from getattr(metric, "metrics", [metric])
+
+
+def _optimizer_size(path: str | PathLike[str]) -> int:
+    """Return how many of an optimizer's variables a file of Keras's holds."""
+    with contextlib.ExitStack() as stack:
+        source: Any = path
+        if zipfile.is_zipfile(path):  # .keras
+            source = stack.enter_context(stack.enter_context(zipfile.ZipFile(path)).open("model.weights.h5"))
+        file = stack.enter_context(h5py.File(source, "r"))
+        return len(file["optimizer/vars"]) if "optimizer/vars" in file else 0
 
 
 def _gradient(loss: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:

@@ -1151,7 +1151,8 @@ def test_state_dict_holds_the_run_and_those_sinks_that_have_a_state():
     bus = Bus(Counter(), Counter(), Recorder(), on("epoch_end", lambda run, epoch, logs: None))
     state = bus.state_dict()
     assert list(state["sinks"]) == ["Counter", "Counter#2"]
-    assert (state["format"], state["run"]) == (1, {"index": 0, "epoch": -1, "step": 0, "rate_set": False})
+    numbers = {"index": 0, "epoch": -1, "step": 0, "stop_reason": None, "failed": False, "rate_set": False}
+    assert (state["format"], state["run"]) == (1, numbers)
 
 
 @pytest.mark.parametrize(

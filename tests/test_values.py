@@ -63,7 +63,7 @@ NUMBERS = [
 ]
 
 
-@pytest.mark.parametrize(("value", "expected"), NUMBERS, ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize(("value", "expected"), NUMBERS, ids=lambda value: repr(value).partition(" at 0x")[0][:30])
 def test_scalar(value, expected):
     """Numbers of Python and NumPy become floats, alone, in a column and in an epoch's logs."""
     result = scalar(value)
@@ -105,7 +105,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("value", "error", "message"), REFUSED, ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize(("value", "error", "message"), REFUSED, ids=lambda value: repr(value).partition(" at 0x")[0][:30])
 def test_scalar_refuses_what_is_no_number(value, error, message):
     """What cannot be a metric is a TypeError or ValueError that says what it is."""
     with pytest.raises(error, match=message):
@@ -115,7 +115,7 @@ def test_scalar_refuses_what_is_no_number(value, error, message):
 @pytest.mark.parametrize(
     "value",
     [value for value, *_ in REFUSED if value is not None and type(value) is not dict],
-    ids=lambda v: repr(v)[:30],
+    ids=lambda value: repr(value).partition(" at 0x")[0][:30],
 )
 def test_what_is_no_number_is_missing_in_a_column(value):
     """Such a value ends nothing: it is told as skipped and counts as missing, and values around it stay."""

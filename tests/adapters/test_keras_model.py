@@ -91,6 +91,15 @@ def test_saved_files_load_back(handle, tmp_path, name, weights_only):
     assert same(handle.get_weights(), before)
 
 
+def test_a_new_model_gets_the_optimizer_of_a_whole_file(handle, tmp_path):
+    """A model that has not trained yet takes over the optimizer's state with the weights."""
+    handle.model.fit(X, Y, verbose=0)
+    handle.save(tmp_path / "m.keras")
+    other = KerasModel(sequential())
+    other.load(tmp_path / "m.keras")
+    assert same(other.training_state()["optimizer"], handle.training_state()["optimizer"])
+
+
 def test_training_state_goes_on_where_it_was(handle):
     """With weights and training state restored, the same batches give the same weights again."""
     handle.model.fit(X, Y, verbose=0, shuffle=False)

@@ -105,7 +105,9 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("value", "error", "message"), REFUSED, ids=lambda value: repr(value).partition(" at 0x")[0][:30])
+@pytest.mark.parametrize(
+    ("value", "error", "message"), REFUSED, ids=lambda value: repr(value).partition(" at 0x")[0][:30]
+)
 def test_scalar_refuses_what_is_no_number(value, error, message):
     """What cannot be a metric is a TypeError or ValueError that says what it is."""
     with pytest.raises(error, match=message):

@@ -6,7 +6,6 @@ Colours of text and paper are left to the user's own settings, so that a dark st
 from __future__ import annotations
 
 import io
-import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import attrs
 import numpy as np
 
 from monitor_core.plotting.curves import Curve, Floats, envelope, smooth
+from monitor_core.writing import replacing
 
 try:
     from matplotlib import colormaps
@@ -92,15 +92,8 @@ def save(figure: Figure, path: Path) -> None:
     Raises:
         OSError: It cannot be written; what was there stays.
     """
-    kind = path.suffix.lower().removeprefix(".")
-    # In the same folder, since files are replaced atomically within one file system only.
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with unfinished.open("xb") as file:
-            figure.savefig(file, format=kind, dpi=DOTS_PER_INCH)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.lower().removeprefix("."), dpi=DOTS_PER_INCH)
 
 
 def _colours(count: int) -> list[Any]:

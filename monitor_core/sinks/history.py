@@ -20,6 +20,7 @@ from monitor_core.columns import Column, Table
 from monitor_core.names import find_metric, unknown_metric
 from monitor_core.run import Run
 from monitor_core.sink import Logs, Sink
+from monitor_core.writing import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -284,11 +285,15 @@ class History(Sink):
     # --- files -----------------------------------------------------------------------------------------------------
 
     def to_json(self, path: str | PathLike[str]) -> None:
-        """Write everything as JSON; values that are not finite are written as the strings NaN, Infinity, -Infinity."""
+        """Write everything as JSON, whole or not at all.
+
+        Values that are not finite are written as the strings ``NaN``, ``Infinity`` and ``-Infinity``.
+        """
         data: dict[str, Any] = {"format": _FORMAT, "runs": self._run + 1, "per_batch": self.per_batch}
         for part, arrays in self._arrays().items():
             data[part] = {name: [_to_json(value) for value in array.tolist()] for name, array in arrays.items()}
-        Path(path).write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
 
     @classmethod
     def from_json(cls, path: str | PathLike[str]) -> Self:
@@ -309,12 +314,12 @@ class History(Sink):
             raise ValueError(f"{path} is no history of format {_FORMAT}: {error}") from error
 
     def to_npz(self, path: str | PathLike[str]) -> None:
-        """Write everything as a compressed NumPy archive without object arrays."""
+        """Write everything as a compressed NumPy archive without object arrays, whole or not at all."""
         header = {"format": np.int64(_FORMAT), "runs": np.int64(self._run + 1), "per_batch": np.bool_(self.per_batch)}
         arrays: dict[str, Any] = {name: np.asarray(value) for name, value in header.items()}
         for part, named in self._arrays().items():
             arrays.update({f"{part}/{name}": array for name, array in named.items()})
-        with Path(path).open("wb") as file:  # given a name, NumPy would append its suffix
+        with replacing(path) as temporary, temporary.open("wb") as file:  # given a name, NumPy would append its suffix
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
     @classmethod

@@ -304,7 +304,7 @@ def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch):
     path.write_bytes(b"old")
 
     def run_out_of_space(figure, file, **options):
-        file.write(b"half")
+        file.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Figure, "savefig", run_out_of_space)

@@ -202,6 +202,7 @@ class KerasAdapter(keras.callbacks.CallbackList):
             for part in parts:
                 self.bus.add(_CallbackSink(part, self.event) if isinstance(part, keras.callbacks.Callback) else part)
         self._epochs = epochs
+        self._has_own_data = self.bus.run.validation_data is not None
         self._keras_history: keras.callbacks.History | None = None
         self._run: Run = self.bus.run
         self._one_per_call = True
@@ -257,7 +258,7 @@ class KerasAdapter(keras.callbacks.CallbackList):
         arguments = inspect.signature(model.fit).bind(*args, **kwargs).arguments
         self._lend(model)
         self._epochs = arguments.get("epochs", 1)
-        if self.bus.run.validation_data is None:
+        if not self._has_own_data:
             self.bus.run.validation_data = arguments.get("validation_data")
         try:
             return model.fit(*args, callbacks=self, **kwargs)
@@ -274,6 +275,7 @@ class KerasAdapter(keras.callbacks.CallbackList):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Begin a fit; ``logs`` are None where the adapter was handed over whole, and a dict from a Keras list."""
         self._end_skip()
+        self._keras_history = None
         whole = logs is None
         model = self._fitted_model()
         if whole:
@@ -288,15 +290,18 @@ class KerasAdapter(keras.callbacks.CallbackList):
             self.bus.train_begin(epochs=self.params.get("epochs") or self._epochs, steps_per_epoch=steps)
         elif self.bus.run.status != "running":
             raise OrderError("a fit with KerasAdapter(loop) outside of the loop: write `with loop:` around it")
-        elif steps is not None:
-            self.bus.run.steps_per_epoch = steps
+        else:
+            if not self._loop.in_epoch:
+                self.bus.epoch_abandon()  # that of a fit that raised
+            if steps is not None:
+                self.bus.run.steps_per_epoch = steps
         self._run = self.bus.run
         if self._run.stopped:  # Keras would still train one batch and validate
             self._skipped_from = (model, model._initial_epoch)
             model._initial_epoch = sys.maxsize
 
     def _fitted_model(self) -> Any:
-        model = self._model or getattr(self.bus.run.model, "model", None)
+        model = self._model if self._model is not None else getattr(self.bus.run.model, "model", None)
         if model is None:
             raise SetupError(
                 "KerasAdapter does not know the model: handed over whole, it must be told by KerasAdapter(..., "

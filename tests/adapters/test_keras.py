@@ -450,15 +450,20 @@ def test_a_failing_sink_does_not_end_the_fit(model, warned):
     ]
 
 
-def test_a_failing_keras_callback_ends_the_fit(model):
-    """A Keras callback handed to the adapter keeps its powers: what it raises ends the training."""
+class Failing(keras.callbacks.Callback):
+    """A Keras callback that raises at an epoch's end."""
 
-    class Broken(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
+    fails = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.fails:
             raise RuntimeError("no")
 
+
+def test_a_failing_keras_callback_ends_the_fit(model):
+    """A Keras callback handed to the adapter keeps its powers: what it raises ends the training."""
     with pytest.raises(RuntimeError, match="no"):
-        fit(model, KerasAdapter(Broken(), History(), model=model))
+        fit(model, KerasAdapter(Failing(), History(), model=model))
 
 
 def test_adapter_fit_tells_of_an_exception(model):
@@ -506,6 +511,41 @@ def test_a_fit_after_one_that_raised_closes_its_run(model):
     ends = [event for event in listener.events if event[0] == "train_end"]
     assert ends == [("train_end", "interrupted"), ("train_end", "completed")]
     assert [event[0] for event in recorder.events if event[0].startswith("train_e")] == ["train_end"]
+
+
+def test_a_loop_goes_on_after_a_fit_that_raised(model):
+    """Where the training code catches what a fit raised, the broken epoch leaves no record and the next fit goes on."""
+    history = History()
+    with Loop(history, model=KerasModel(model)) as loop:
+        fit(model, KerasAdapter(loop), epochs=1)
+        with pytest.raises(RuntimeError, match="no"):
+            fit(model, [Failing(), KerasAdapter(loop)], epochs=1)
+        fit(model, KerasAdapter(loop), epochs=1)
+    assert (history.epoch, loop.run.status) == ([0, 2], "completed")
+
+
+def test_the_history_of_a_fit_that_raised_gets_no_more(model):
+    """A fit in a list after a whole one that raised leaves that one's Keras history alone."""
+    failing = Failing()
+    adapter = KerasAdapter(failing, model=model)
+    with pytest.raises(RuntimeError, match="no"):
+        fit(model, adapter)
+    broken = model.history
+    failing.fails = False
+    returned = fit(model, [adapter])
+    assert (broken.epoch, returned.epoch) == ([], [0, 1])
+
+
+def test_each_fit_lends_its_own_validation_data(model):
+    """adapter.fit lends the validation data of each fit, unless the adapter was given its own."""
+    lent = []
+    note = on("train_begin", lambda run: lent.append(run.validation_data))
+    other = (X[:4], Y[:4])
+    adapter = KerasAdapter(note)
+    for data in (VALIDATION, other):
+        adapter.fit(model, *TRAIN, verbose=0, validation_data=data)
+    KerasAdapter(note, validation_data=VALIDATION).fit(model, *TRAIN, verbose=0, validation_data=other)
+    assert [each is VALIDATION for each in lent] == [True, False, True]
 
 
 def test_a_whole_adapter_without_a_model_is_told_so_at_train_begin(model):

@@ -210,7 +210,7 @@ class KerasAdapter(keras.callbacks.CallbackList):
         self._updates = 0
         self.numbers: deque[int] = deque(maxlen=1024)
         self._batches_per_epoch: int | None = None
-        self._skipped_from: tuple[Any, Any] | None = None
+        self._began_late: tuple[Any, Any] | None = None
         if model is not None:
             self._lend(model)
 
@@ -268,13 +268,13 @@ class KerasAdapter(keras.callbacks.CallbackList):
                 self.bus.exception(error)
             raise
         finally:
-            self._end_skip()
+            self._undo_late_begin()
 
     # --- train -----------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Begin a fit; ``logs`` are None where the adapter was handed over whole, and a dict from a Keras list."""
-        self._end_skip()
+        self._undo_late_begin()
         self._keras_history = None
         whole = logs is None
         model = self._fitted_model()
@@ -297,8 +297,14 @@ class KerasAdapter(keras.callbacks.CallbackList):
                 self.bus.run.steps_per_epoch = steps
         self._run = self.bus.run
         if self._run.stopped:  # Keras would still train one batch and validate
-            self._skipped_from = (model, model._initial_epoch)
-            model._initial_epoch = sys.maxsize
+            self._begin_late(model, sys.maxsize)
+        elif self._loop is None and self._run.epoch >= 0:  # a state was loaded: go on behind its epoch
+            self._begin_late(model, self._run.epoch + 1)
+
+    def _begin_late(self, model: Any, epoch: int) -> None:
+        """Let Keras begin with a later epoch; it remembers that over fits, so it is undone when this one has ended."""
+        self._began_late = (model, model._initial_epoch)
+        model._initial_epoch = epoch
 
     def _fitted_model(self) -> Any:
         model = self._model if self._model is not None else getattr(self.bus.run.model, "model", None)
@@ -326,15 +332,15 @@ class KerasAdapter(keras.callbacks.CallbackList):
             self.__dict__.pop(name, None)
             setattr(self, name, vars(KerasAdapter)[name].bind(self) if whole else getattr(self, name))
 
-    def _end_skip(self) -> None:
-        if self._skipped_from is not None:
-            model, initial_epoch = self._skipped_from
+    def _undo_late_begin(self) -> None:
+        if self._began_late is not None:
+            model, initial_epoch = self._began_late
             model._initial_epoch = initial_epoch
-            self._skipped_from = None
+            self._began_late = None
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """End a fit, and the run if it is not a loop's."""
-        self._end_skip()
+        self._undo_late_begin()
         self.event.set(0, logs)
         try:
             self._note_stop()

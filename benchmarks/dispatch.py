@@ -74,6 +74,7 @@ def keras_list(listeners: int) -> Callable[[int], None]:
             pass
 
     callbacks = keras.callbacks.CallbackList([Callback() for _ in range(listeners)])
+    callbacks.on_train_begin()  # on some back ends it starts the pool for callbacks that hear no batches
 
     def work(calls: int) -> None:
         logs = LOGS

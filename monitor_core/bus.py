@@ -17,7 +17,7 @@ from typing import Any
 
 from monitor_core.blocks import Block, BlockBuffer
 from monitor_core.errors import OrderError, SetupError
-from monitor_core.handles import ModelHandle
+from monitor_core.handles import ModelHandle, check_handle
 from monitor_core.hooks import Hook, sink_name
 from monitor_core.members import Failure, Member, Members
 from monitor_core.run import Run, Status
@@ -55,12 +55,14 @@ class Bus:
 
     Raises:
         HookError: An object is no sink: a misspelt hook, a wrong signature, or no hook.
+        TypeError: ``model`` is a framework's model instead of its handle.
         ValueError: A sink is given twice.
     """
 
     def __init__(
         self, *sinks: object, model: ModelHandle | None = None, validation_data: Any = None, strict: bool = False
     ) -> None:
+        check_handle(model)
         self.strict = strict
         self.run = Run(model=model, validation_data=validation_data)
         self._members = Members(on_change=self._refresh)
@@ -323,7 +325,10 @@ class Bus:
         if self._open_epoch is not None:
             raise OrderError(f"epoch_begin({epoch}) while epoch {self._open_epoch} is open: end it first")
         if epoch <= self.run.epoch:
-            raise OrderError(f"epoch_begin({epoch}) after epoch {self.run.epoch}: epochs ascend within a run")
+            raise OrderError(
+                f"epoch_begin({epoch}) after epoch {self.run.epoch}: epochs ascend within a run, and the next is "
+                f"{self.run.epoch + 1} or later"
+            )
         self.flush()  # batches that ended between epochs are not of this one
         self.run.epoch = self._open_epoch = epoch
         self._emit("on_epoch_begin", epoch)

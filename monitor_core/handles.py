@@ -88,6 +88,20 @@ class KnowsDirections(Protocol):
         ...
 
 
+_RAW_MODELS = {
+    "keras.src.models.model": "KerasModel(model)",
+    "torch.nn.modules.module": "TorchModel(module, optimizer)",
+}
+
+
+def check_handle(model: Any) -> None:
+    """Raise a TypeError where a framework's model is given in the place of its handle."""
+    for base in type(model).__mro__:
+        if base.__module__ in _RAW_MODELS:
+            handle = _RAW_MODELS[base.__module__]
+            raise TypeError(f"model must be a handle (got a {type(model).__name__}): pass {handle}")
+
+
 def to_host(array: Any) -> Array:
     """Return a copy of any framework's array in host memory; as float32 where NumPy has no such type."""
     if not hasattr(array, "detach"):

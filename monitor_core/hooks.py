@@ -69,10 +69,7 @@ def find_hooks(sink: object) -> dict[str, Hook]:
             be called with the parameters that the bus passes.
     """
     name = sink_name(sink)
-    if isinstance(sink, type):
-        raise HookError(f"a sink must be an instance (got the class {sink.__name__}): write {sink.__name__}(...)")
-    if hasattr(sink, "set_params") and hasattr(sink, "on_train_batch_end"):
-        raise HookError(f"{name} is a Keras callback, not a sink: hand it to a KerasAdapter, or to fit beside it")
+    _refuse_other_kinds(sink, name)
     found: dict[str, Hook] = {}
     wants_hook = getattr(sink, "wants_hook", None) or (lambda _: True)
     for attribute in dir(type(sink)) + list(getattr(sink, "__dict__", ())):
@@ -85,8 +82,22 @@ def find_hooks(sink: object) -> dict[str, Hook]:
             if wants_hook(attribute):
                 found[attribute] = hook
     if not found:
-        raise HookError(f"{name} has no hook; a sink has at least one of {', '.join(HOOKS)}")
+        meant = next((hook for hook in HOOKS if hasattr(sink, hook.removeprefix("on_"))), None)
+        hint = f"did you mean {meant}?" if meant else f"a sink has at least one of {', '.join(HOOKS)}"
+        raise HookError(f"{name} has no hook; {hint}")
     return found
+
+
+def _refuse_other_kinds(sink: object, name: str) -> None:
+    """Say what to write where something else was meant to be a sink."""
+    if isinstance(sink, type):
+        raise HookError(f"a sink must be an instance (got the class {sink.__name__}): write {sink.__name__}(...)")
+    if isinstance(sink, (list, tuple, set)):
+        raise HookError(f"sinks are given one by one (got a {name} of them): write *sinks")
+    if inspect.isroutine(sink):
+        raise HookError(f"a function must say which hook it is (got {sink!r}): write on('epoch_end', function)")
+    if hasattr(sink, "set_params") and hasattr(sink, "on_train_batch_end"):
+        raise HookError(f"{name} is a Keras callback, not a sink: hand it to a KerasAdapter, or to fit beside it")
 
 
 def _nearest(attribute: str) -> str:

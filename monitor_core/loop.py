@@ -180,8 +180,11 @@ class Loop:
     def evaluation(self, prefix: str = "val_") -> Iterator[dict[str, float]]:
         """Evaluate: what is logged inside arrives in the epoch's logs under the prefix.
 
+        Outside of an epoch, such as on test data after the last one, it arrives in ``on_evaluation_end`` and in what
+        is yielded alone.
+
         Args:
-            prefix: What the names of the metrics get in the epoch's logs.
+            prefix: What the names of the metrics get in the epoch's logs, unless they begin with it already.
 
         Yields:
             A dict that holds the results, without the prefix, once the evaluation has ended.
@@ -196,7 +199,9 @@ class Loop:
         results.update(to_floats(scope.results(), self.bus.tell_skipped))
         self.bus.evaluation_end(results)
         if self._epoch is not None:
-            self._epoch.logs.update({prefix + name: value for name, value in results.items()})
+            self._epoch.logs.update(
+                {name if name.startswith(prefix) else prefix + name: value for name, value in results.items()}
+            )
 
     @contextmanager
     def prediction(self) -> Iterator[None]:

@@ -80,11 +80,10 @@ class Member:
         for need in getattr(self.sink, "needs", ()):
             if model is None:
                 raise SetupError(f"{self.name} needs {need!r} of the model, and no model was given: pass model=...")
-            if not hasattr(model, need):
-                raise SetupError(
-                    f"{self.name} needs {need!r} of the model, and {type(model).__name__} has none; a model is lent "
-                    "by its handle, such as KerasModel(model)"
-                )
+            try:
+                getattr(model, need)
+            except AttributeError as error:
+                raise SetupError(f"{self.name} needs {need!r} of the model, and there is none: {error}") from error
 
     def tell_failures(self) -> None:
         """Tell at a run's end how the sink failed in it, or that it was cut off before."""

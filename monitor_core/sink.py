@@ -36,6 +36,12 @@ class Sink:
     sets_learning_rate: ClassVar[bool] = False
     read_only: ClassVar[bool] = False
 
+    def __getattr__(self, name: str) -> Any:
+        """Say what to do where a sink is handed to Keras as if it were a callback."""
+        if name in ("set_model", "set_params"):
+            raise AttributeError(f"{type(self).__name__} is a sink, no Keras callback: hand Keras a KerasAdapter of it")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+
     def on_train_begin(self, run: Run) -> None:
         """Prepare for a run. What can be known to fail should raise `SetupError` here."""
 

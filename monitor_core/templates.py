@@ -105,7 +105,7 @@ class Template:
     @property
     def file_name(self) -> str:
         """The template as the name of one file: of its last part, with the fields' names alone."""
-        plain = "".join(literal + (f"{{{name}}}".replace("/", "_") if name else "") for literal, name, _ in self._parts)
+        plain = "".join(literal + (name or "").replace("/", "_") for literal, name, _ in self._parts)
         return os.path.basename(plain)  # noqa: PTH119 (a fragment of a path)
 
     def format(self, numbers: Mapping[str, int], metrics: Mapping[str, Any]) -> str:

@@ -876,7 +876,9 @@ def test_needs_without_a_model():
 
 def test_needs_that_the_model_lacks():
     """What a handle cannot give is named with the sink and the handle."""
-    with pytest.raises(SetupError, match="Needy needs 'get_weights' of the model, and Handle has none"):
+    with pytest.raises(
+        SetupError, match="Needy needs 'get_weights' of the model, and there is none: 'Handle' object has no attribute"
+    ):
         Bus(Needy(), model=Handle()).train_begin()
 
 

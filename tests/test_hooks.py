@@ -189,10 +189,24 @@ def test_keras_callback_is_refused():
         Bus(callback)
 
 
-@pytest.mark.parametrize("thing", [object(), 3, None, print, Sink()])
+@pytest.mark.parametrize("thing", [object(), 3, None, Sink()])
 def test_object_without_hooks_is_refused(thing):
     """What has no hook would never be called: an error that lists the hooks."""
     with pytest.raises(HookError, match="has no hook; a sink has at least one of on_train_begin, on_train_end, "):
+        Bus(thing)
+
+
+@pytest.mark.parametrize(
+    ("thing", "hint"),
+    [
+        ([History()], r"sinks are given one by one \(got a list of them\): write \*sinks"),
+        (print, r"a function must say which hook it is \(got <built-in function print>\): write on\('epoch_end', "),
+        (type("Mine", (), {"epoch_end": print})(), "Mine has no hook; did you mean on_epoch_end?"),
+    ],
+)
+def test_what_was_meant_to_be_a_sink_is_told_what_to_write(thing, hint):
+    """A list of sinks, a bare function and a hook without its on_ are refused with what to write."""
+    with pytest.raises(HookError, match=hint):
         Bus(thing)
 
 

@@ -158,10 +158,10 @@ def test_no_format_spec_leads_out_of_the_folder(spec, value, epoch):
     ("text", "folder", "depth", "file_name"),
     [
         ("model.keras", "", 0, "model.keras"),
-        ("runs/a/{epoch:02d}-{val_loss:.2f}.keras", "runs/a", 0, "{epoch}-{val_loss}.keras"),
-        ("runs/e{epoch}/m-{train/loss}.npz", "runs", 1, "m-{train_loss}.npz"),
+        ("runs/a/{epoch:02d}-{val_loss:.2f}.keras", "runs/a", 0, "epoch-val_loss.keras"),
+        ("runs/e{epoch}/m-{train/loss}.npz", "runs", 1, "m-train_loss.npz"),
         ("/data/{{x}}/y/{epoch}/{step}/m.pt", "/data/{x}/y", 2, "m.pt"),
-        ("{epoch}.keras", "", 0, "{epoch}.keras"),
+        ("{epoch}.keras", "", 0, "epoch.keras"),
     ],
 )
 def test_the_folder_above_all_fields_is_known(text, folder, depth, file_name):

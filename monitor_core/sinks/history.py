@@ -96,7 +96,9 @@ class BatchHistory:
         Raises:
             KeyError: There is no such metric; the message lists the names.
         """
-        return _column(self._table, name, "the batches of this history")
+        if not len(self):
+            raise KeyError("no batches are on record; History(per_batch=True) records them")
+        return _column(self._table, name, "each batch")
 
     @property
     def steps(self) -> NDArray[np.int64]:
@@ -196,6 +198,10 @@ class History(Sink):
     def __len__(self) -> int:
         """Return the number of epochs."""
         return len(self._epochs)
+
+    def __bool__(self) -> bool:
+        """Answer True, also while it is empty: code such as Keras's drops a listener that is not."""
+        return True
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the metrics' names, in the order of their first appearance."""

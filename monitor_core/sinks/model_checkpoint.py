@@ -27,7 +27,7 @@ from monitor_core import checks
 from monitor_core.bus import Bus
 from monitor_core.decisions import Best, restore, state_of
 from monitor_core.errors import SetupError
-from monitor_core.handles import ModelHandle
+from monitor_core.handles import ModelHandle, check_handle
 from monitor_core.monitor import AnyMode, Monitor
 from monitor_core.run import Run
 from monitor_core.sink import Logs, Sink
@@ -247,6 +247,7 @@ class ModelCheckpoint(Sink):
     def _load(self, model: ModelHandle, path: Path | None, which: str) -> Path:
         if path is None:
             raise FileNotFoundError(errno.ENOENT, f"there is no {which} checkpoint", str(self.index_path))
+        check_handle(model)
         model.load(path)
         return path
 
@@ -276,7 +277,10 @@ class ModelCheckpoint(Sink):
                 "load_latest(model) loads the model alone"
             )
         if not hasattr(bus.run.model, "load"):
-            raise ValueError(f"bus must have a model's handle with 'load' (got {bus.run.model!r})")
+            raise ValueError(
+                f"bus must have a model's handle with 'load' (got {bus.run.model!r}): give model=... to the "
+                "KerasAdapter or the Loop"
+            )
         bus.load_state_dict(index["state"])
         model: Any = bus.run.model
         if index.get("training") is not None:  # before the file, which may hold what an optimizer needs to be built for

@@ -513,6 +513,32 @@ def test_a_fit_after_one_that_raised_closes_its_run(model):
     assert [event[0] for event in recorder.events if event[0].startswith("train_e")] == ["train_end"]
 
 
+def test_a_fit_goes_on_behind_the_epoch_of_a_loaded_state(model):
+    """After load_state_dict a fit begins with the next epoch by itself, and the fit after it with the first again."""
+    first = KerasAdapter(History(), model=model)
+    fit(model, first, epochs=2)
+    history = History()
+    adapter = KerasAdapter(history, model=model)
+    adapter.bus.load_state_dict(first.bus.state_dict())
+    fit(model, adapter, epochs=4)
+    assert (history.epoch, adapter.bus.run.step, model._initial_epoch) == ([2, 3], 16, None)
+    fit(model, adapter, epochs=1)
+    assert history.epoch == [2, 3, 0]
+
+
+def test_a_sink_in_the_place_of_an_adapter_is_told_so(model):
+    """Handed to Keras as a callback, a sink says what to do, also one that is empty and might pass for nothing."""
+    for callbacks in (History(), [History()]):
+        with pytest.raises(AttributeError, match="History is a sink, no Keras callback: hand Keras a KerasAdapter"):
+            fit(model, callbacks)
+
+
+def test_a_model_in_the_place_of_its_handle_is_refused(model):
+    """A loop is lent a model by its handle, and the message names it."""
+    with pytest.raises(TypeError, match=r"model must be a handle \(got a Sequential\): pass KerasModel\(model\)"):
+        Loop(History(), model=model)
+
+
 def test_a_loop_goes_on_after_a_fit_that_raised(model):
     """Where the training code catches what a fit raised, the broken epoch leaves no record and the next fit goes on."""
     history = History()
@@ -582,7 +608,7 @@ def test_a_loop_comes_alone(model):
 
 def test_what_is_no_sink_is_refused():
     """An object without hooks is refused when the adapter is made."""
-    with pytest.raises(HookError, match="list has no hook"):
+    with pytest.raises(HookError, match=r"sinks are given one by one \(got a list of them\): write \*sinks"):
         KerasAdapter([History()])
 
 

@@ -107,7 +107,7 @@ def test_acc_and_accuracy_are_two_metrics_where_both_exist():
     [
         (lambda history: history["val_los"], "this history"),
         (lambda history: history.history["val_los"], "this history"),
-        (lambda history: history.batches["val_los"], "the batches of this history"),
+        (lambda history: history.batches["val_los"], "each batch"),
     ],
 )
 def test_unknown_name_lists_the_names(look_up, where):

@@ -123,7 +123,7 @@ def test_fields_may_name_folders(tmp_path):
     checkpoint = ModelCheckpoint(tmp_path / "a/epoch-{epoch}/{step}.npy")
     run(checkpoint, 1.0, 2.0)
     assert names(tmp_path) == ["a/epoch-1/1.npy", "a/epoch-2/2.npy"]
-    assert checkpoint.index_path == tmp_path / "a/{step}.npy.latest.json"
+    assert checkpoint.index_path == tmp_path / "a/step.npy.latest.json"
 
 
 def test_batch_is_the_last_of_the_epoch_at_its_end(tmp_path):
@@ -193,7 +193,7 @@ def test_the_index_moves_with_its_folder(tmp_path):
     (tmp_path / "a").rename(tmp_path / "b")
     checkpoint = ModelCheckpoint(tmp_path / "b" / "{epoch}.npy")
     assert checkpoint.load_best(Model()) == tmp_path / "b" / "2.npy"
-    data = json.loads((tmp_path / "b" / "{epoch}.npy.latest.json").read_text())
+    data = json.loads((tmp_path / "b" / "epoch.npy.latest.json").read_text())
     assert data["state"]["latest"] == {"file": "3.npy", "epoch": 2, "step": 3, "value": 3.0}
 
 

@@ -38,7 +38,7 @@ class Sink:
 
     def __getattr__(self, name: str) -> Any:
         """Say what to do where a sink is handed to Keras as if it were a callback."""
-        if name in ("set_model", "set_params"):
+        if name in ("set_model", "set_params", "on_train_batch_end"):  # what Keras asks for first, by back end
             raise AttributeError(f"{type(self).__name__} is a sink, no Keras callback: hand Keras a KerasAdapter of it")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 

@@ -16,7 +16,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor_core.values import OnSkip, fetch, flatten, keep
+from monitor_core.values import OnSkip, fetch, flattened, keep
 
 BLOCK_STEPS = 256
 """Steps after which a block is closed. Larger ones cost no less per step, and fetching 1,024 stalls for 15 ms."""
@@ -117,7 +117,7 @@ class BlockBuffer:
         self._clock_origin = max(self._clock_origin, time.time() - time.perf_counter())
         columns: dict[str, NDArray[np.float64]] = {}
         present: dict[str, NDArray[np.bool_] | None] = {}
-        for name, kept in _transpose(names, rows).items():
+        for name, kept in _transpose(names, rows, self._on_skip).items():
             if not isinstance(name, str):
                 self._on_skip(repr(name), "its name is not a string")
                 continue
@@ -133,7 +133,7 @@ class BlockBuffer:
         )
 
 
-def _transpose(names: list[tuple[str, ...]], rows: list[list[Any]]) -> dict[str, list[Any]]:
+def _transpose(names: list[tuple[str, ...]], rows: list[list[Any]], on_skip: OnSkip) -> dict[str, list[Any]]:
     """Turn rows of values into a list for each metric, with None where a row lacks it."""
     columns: dict[str, list[Any]] = {}
     if names.count(names[0]) == len(names):
@@ -143,8 +143,8 @@ def _transpose(names: list[tuple[str, ...]], rows: list[list[Any]]) -> dict[str,
             for name, value in zip(row_names, row, strict=True):
                 columns.setdefault(name, [None] * len(rows))[index] = value
     if any(dict in set(map(type, kept)) for kept in columns.values()):  # metrics within a metric, as in Keras
-        flat = [dict(flatten(dict(zip(*row, strict=True)))) for row in zip(names, rows, strict=True)]
-        return _transpose([tuple(each) for each in flat], [list(each.values()) for each in flat])
+        flat = [flattened(dict(zip(*row, strict=True)), on_skip) for row in zip(names, rows, strict=True)]
+        return _transpose([tuple(each) for each in flat], [list(each.values()) for each in flat], on_skip)
     return columns
 
 

@@ -13,6 +13,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor_core.errors import SetupError
+
 Array = NDArray[Any]
 ModelHandle = Any
 """A model's handle: an object with members of some of the protocols below."""
@@ -100,6 +102,15 @@ def check_handle(model: Any) -> None:
         if base.__module__ in _RAW_MODELS:
             handle = _RAW_MODELS[base.__module__]
             raise TypeError(f"model must be a handle (got a {type(model).__name__}): pass {handle}")
+
+
+def check_rate_can_be_set(model: Any, owner: str) -> None:
+    """Raise a SetupError, in the name of a sink, where the optimizer's learning rate is a schedule object."""
+    if getattr(model, "has_rate_schedule", False):
+        raise SetupError(
+            f"{owner} cannot set the learning rate, because the optimizer's is a schedule object, which decides the "
+            f"rate by itself: compile the model with a number, learning_rate=0.001, or leave {owner} away"
+        )
 
 
 def to_host(array: Any) -> Array:

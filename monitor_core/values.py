@@ -217,6 +217,16 @@ def flatten(logs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
+def flattened(logs: Mapping[str, Any], on_skip: OnSkip) -> dict[str, Any]:
+    """Return the metrics of a mapping in one level; of two of one name the last one counts, with a warning."""
+    flat: dict[str, Any] = {}
+    for name, value in flatten(logs):
+        if name in flat:
+            on_skip(name, "it is there twice, in mappings within the logs, and the last one counts")
+        flat[name] = value
+    return flat
+
+
 def to_floats(logs: Mapping[str, Any] | None, on_skip: OnSkip) -> dict[str, float]:
     """Convert logs to floats, in their order.
 
@@ -225,7 +235,7 @@ def to_floats(logs: Mapping[str, Any] | None, on_skip: OnSkip) -> dict[str, floa
         on_skip: Told of each value that is no number; it is left out.
     """
     floats: dict[str, float] = {}
-    for name, value in flatten(logs or {}):
+    for name, value in flattened(logs or {}, on_skip).items():
         if value is None:
             continue
         if not isinstance(name, str):

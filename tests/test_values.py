@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor_core import scalar
+from monitor_core.blocks import BlockBuffer
 from monitor_core.values import Unusable, fetch, keep, to_floats
 from recorders import exact
 
@@ -199,3 +200,14 @@ def test_column_against_a_loop(values):
     assert exact(dict(enumerate(column))) == exact(dict(enumerate(expected)))
     assert mask == (None if None not in values else [value is not None for value in values])
     assert skips == []
+
+
+def test_metrics_of_one_name_in_two_mappings_are_told_of():
+    """Two metrics that would bear one name within nested logs are told of, and the last one counts."""
+    told = []
+    logs = {"train": {"loss": 1.0}, "valid": {"loss": 2.0}}
+    assert to_floats(logs, lambda name, reason: told.append(name)) == {"loss": 2.0}
+    buffer = BlockBuffer(lambda name, reason: told.append(name))
+    buffer.append(1, logs)
+    assert list(buffer.take(0).rows()) == [(1, {"loss": 2.0})]
+    assert told == ["loss", "loss"]

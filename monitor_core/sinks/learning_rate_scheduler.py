@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 
 from monitor_core import checks
-from monitor_core.errors import SetupError
+from monitor_core.handles import check_rate_can_be_set
 from monitor_core.run import Run
 from monitor_core.sink import Sink
 from monitor_core.values import scalar
@@ -105,12 +105,7 @@ class LearningRateScheduler(Sink):
         Raises:
             SetupError: The optimizer's rate is a schedule object.
         """
-        if getattr(run.model, "has_rate_schedule", False):
-            raise SetupError(
-                "LearningRateScheduler cannot set the learning rate, because the optimizer's is a schedule object, "
-                "which decides the rate by itself: compile the model with a number, learning_rate=0.001, or leave "
-                "LearningRateScheduler away"
-            )
+        check_rate_can_be_set(run.model, type(self).__name__)
 
     def on_epoch_begin(self, run: Run, epoch: int) -> None:
         """Set the epoch's rate."""

@@ -13,6 +13,7 @@ import numpy as np
 from monitor_core import checks
 from monitor_core.decisions import Best, Mode, Patience, restore, state_of
 from monitor_core.errors import SetupError
+from monitor_core.handles import check_rate_can_be_set
 from monitor_core.monitor import AnyMode, Monitor
 from monitor_core.run import Run
 from monitor_core.sink import Logs, Sink
@@ -174,12 +175,7 @@ class ReduceLROnPlateau(Sink):
                 has not one bound for each parameter group.
         """
         model: Any = run.model
-        if getattr(model, "has_rate_schedule", False):
-            raise SetupError(
-                "ReduceLROnPlateau cannot set the learning rate, because the optimizer's is a schedule object, which "
-                "decides the rate by itself: compile the model with a number, learning_rate=0.001, or leave "
-                "ReduceLROnPlateau away"
-            )
+        check_rate_can_be_set(model, type(self).__name__)
         groups = len(model.learning_rates)
         if isinstance(self.min_lr, Sequence) and len(self.min_lr) != groups:
             raise SetupError(

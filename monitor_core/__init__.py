@@ -3,6 +3,9 @@
 Importing this package imports NumPy and attrs, and no framework.
 """
 
+import importlib
+import typing
+
 from monitor_core.blocks import Block
 from monitor_core.bus import Bus
 from monitor_core.errors import HookError, MonitorError, OrderError, SetupError
@@ -11,15 +14,39 @@ from monitor_core.loop import Loop
 from monitor_core.members import Failure
 from monitor_core.run import Run
 from monitor_core.sink import Sink
-from monitor_core.sinks.csv_logger import CSVLogger
-from monitor_core.sinks.early_stopping import EarlyStopping
-from monitor_core.sinks.history import History
-from monitor_core.sinks.learning_rate_scheduler import LearningRateScheduler
-from monitor_core.sinks.model_checkpoint import Keep, ModelCheckpoint
-from monitor_core.sinks.progress import Progress
-from monitor_core.sinks.reduce_lr_on_plateau import ReduceLROnPlateau
-from monitor_core.sinks.terminate_on_nan import TerminateOnNaN
 from monitor_core.values import scalar
+
+if typing.TYPE_CHECKING:
+    from monitor_core.sinks.csv_logger import CSVLogger
+    from monitor_core.sinks.early_stopping import EarlyStopping
+    from monitor_core.sinks.history import History
+    from monitor_core.sinks.learning_rate_scheduler import LearningRateScheduler
+    from monitor_core.sinks.model_checkpoint import Keep, ModelCheckpoint
+    from monitor_core.sinks.progress import Progress
+    from monitor_core.sinks.reduce_lr_on_plateau import ReduceLROnPlateau
+    from monitor_core.sinks.terminate_on_nan import TerminateOnNaN
+
+# Imported when first asked for: together they take longer to import than the rest.
+_SINKS = {
+    "CSVLogger": "monitor_core.sinks.csv_logger",
+    "EarlyStopping": "monitor_core.sinks.early_stopping",
+    "History": "monitor_core.sinks.history",
+    "Keep": "monitor_core.sinks.model_checkpoint",
+    "LearningRateScheduler": "monitor_core.sinks.learning_rate_scheduler",
+    "ModelCheckpoint": "monitor_core.sinks.model_checkpoint",
+    "Progress": "monitor_core.sinks.progress",
+    "ReduceLROnPlateau": "monitor_core.sinks.reduce_lr_on_plateau",
+    "TerminateOnNaN": "monitor_core.sinks.terminate_on_nan",
+}
+
+
+def __getattr__(name: str) -> typing.Any:
+    """Import a sink when it is first asked for."""
+    if name not in _SINKS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(_SINKS[name]), name)
+    return found
+
 
 __all__ = [
     "Block",

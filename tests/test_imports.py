@@ -127,6 +127,7 @@ def test_long_names_are_imported_everywhere(path):
 
 def test_all_is_sorted_and_complete():
     """The public names stand in a sorted ``__all__``, and nothing else that is public is bound."""
+    assert all(getattr(monitor_core, name) is not None for name in monitor_core.__all__)
     bound = {
         name
         for name, value in vars(monitor_core).items()

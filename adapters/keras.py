@@ -268,7 +268,9 @@ class KerasAdapter(keras.callbacks.CallbackList):
                 self.bus.exception(error)
             raise
         finally:
-            self._undo_late_begin()
+            self._end_fit()
+            if not self._has_own_data:
+                self.bus.run.validation_data = None
 
     # --- train -----------------------------------------------------------------------------------------------------
 
@@ -340,7 +342,6 @@ class KerasAdapter(keras.callbacks.CallbackList):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """End a fit, and the run if it is not a loop's."""
-        self._undo_late_begin()
         self.event.set(0, logs)
         try:
             self._note_stop()
@@ -349,10 +350,17 @@ class KerasAdapter(keras.callbacks.CallbackList):
             else:
                 self.bus.flush()
         finally:
-            self.event.set(None)
-            self._keras_history = None
-            for name in ("on_train_batch_begin", "on_train_batch_end"):
-                self.__dict__.pop(name, None)
+            self._end_fit()
+
+    def _end_fit(self) -> None:
+        """Be as before the fit, and keep the model alive no longer, once no run needs it."""
+        self._undo_late_begin()
+        self.event.set(None)
+        self._model = self._keras_history = None
+        if self.bus.run.status != "running":
+            self.bus.run.let_go()
+        for name in ("on_train_batch_begin", "on_train_batch_end"):
+            self.__dict__.pop(name, None)
 
     # --- epochs ----------------------------------------------------------------------------------------------------
 

@@ -1,14 +1,14 @@
 """Blocks: the values of some steps of one epoch as columns, and the buffer that gathers them.
 
-The buffer keeps raw values as handed in and converts them together when the block is closed: after `BLOCK_STEPS`
-steps, after `BLOCK_SECONDS`, at the epoch's end, and before a stop, an error or a signal goes on. Every value
-arrives once, in order. Not thread-safe: one training thread feeds one buffer.
+The buffer keeps raw values as handed in and converts them together when a block is taken: of `BLOCK_STEPS` steps, or
+of those that wait after `BLOCK_SECONDS`, at the epoch's end, and before a stop, an error or a signal goes on. Every
+value arrives once, in order.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -16,12 +16,14 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor_core.values import OnSkip, fetch, flattened, keep
+from monitor_core.values import OnSkip, fetch, flattened, is_ready, keep
 
 BLOCK_STEPS = 256
 """Steps after which a block is closed. Larger ones cost no less per step, and fetching 1,024 stalls for 15 ms."""
+BLOCK_VALUES = 1 << 16
+"""Values after which a block is closed: what waits is bounded also where each step has thousands of metrics."""
 BLOCK_SECONDS = 1.0
-"""Age in seconds of its first value after which a block is closed by the next step."""
+"""Age in seconds of its first value at which a block is closed."""
 
 
 @attrs.frozen(eq=False)
@@ -64,60 +66,87 @@ class Block:
 
 
 class BlockBuffer:
-    """Gathers the raw values of steps until they are taken as a `Block`."""
+    """Gathers the raw values of steps until they are taken as a `Block`.
 
-    __slots__ = ("_clock_origin", "_due", "_names", "_on_skip", "_rows", "_steps", "_times")
+    One thread appends, and one at a time takes.
+
+    Args:
+        on_skip: Told of each value that is no number.
+
+    Attributes:
+        limit: At how many waiting steps a block is full: `BLOCK_STEPS`, fewer where each has very many values.
+        attend_at: At how many waiting steps whoever appends should look after them; for its user to set.
+        deferred: How many values were left for a later block because their device was still at work.
+    """
+
+    __slots__ = ("_clock_origin", "_on_skip", "_rows", "attend_at", "deferred", "limit")
 
     def __init__(self, on_skip: OnSkip) -> None:
         self._on_skip = on_skip
         self._clock_origin = 0.0
-        self._clear()
+        self._rows: list[tuple[int, float, tuple[str, ...], list[Any]]] = []
+        self.limit = self.attend_at = BLOCK_STEPS
+        self.deferred = 0
 
     def __len__(self) -> int:
         """Return the number of steps that are waiting."""
-        return len(self._steps)
+        return len(self._rows)
 
-    def _clear(self) -> None:
-        self._steps: list[int] = []
-        self._times: list[float] = []
-        self._names: list[tuple[str, ...]] = []
-        self._rows: list[list[Any]] = []
-        self._due = 0.0
+    def append(self, step: int, logs: Mapping[str, Any] | None) -> int:
+        """Keep a step's values; return how many steps are waiting now."""
+        values = [keep(value) for value in logs.values()] if logs else []
+        rows = self._rows
+        rows.append((step, time.perf_counter(), tuple(logs) if logs else (), values))
+        waiting = len(rows)
+        if waiting == 1:
+            self.limit = min(BLOCK_STEPS, BLOCK_VALUES // (len(values) or 1) + 1)
+        return waiting
 
-    def append(self, step: int, logs: Mapping[str, Any] | None) -> bool:
-        """Keep a step's values; answer whether a block is due."""
-        now = time.perf_counter()
-        steps = self._steps
-        if not steps:
-            self._due = now + BLOCK_SECONDS
-        row = [keep(value) for value in logs.values()] if logs else []
-        steps.append(step)
-        self._times.append(now)
-        self._names.append(tuple(logs) if logs else ())
-        self._rows.append(row)
-        return len(steps) >= BLOCK_STEPS or now >= self._due
+    def seconds_left(self) -> float | None:
+        """Return in how many seconds a block is due, 0 or less if it is; None if nothing waits."""
+        rows = self._rows
+        if not rows:
+            return None
+        return 0.0 if len(rows) >= self.limit else rows[0][1] + BLOCK_SECONDS - time.perf_counter()
 
-    def take(self, epoch: int) -> Block:
-        """Return what was gathered as a block of that epoch, and begin anew.
+    def take(self, epoch: int, *, ready_only: bool = False) -> Block | None:
+        """Return the first steps that wait, as a block of that epoch; None if there are none.
 
         Interrupted while it waits for a device, it keeps what was gathered for the next call.
+
+        Args:
+            epoch: The epoch's number.
+            ready_only: Whether to leave steps whose values are not ready on their device.
         """
+        rows = self._rows[: self.limit]
+        if ready_only:
+            rows = self._ready(rows)
+        if not rows:
+            return None
         try:
-            block = self._block(epoch)
+            block = self._block(epoch, rows)
         except Exception:
-            self._clear()
+            del self._rows[: len(rows)]
             raise
-        self._clear()
+        del self._rows[: len(rows)]
         return block
 
-    def _block(self, epoch: int) -> Block:
-        steps, times, names, rows = self._steps, self._times, self._names, self._rows
+    def _ready(self, rows: list[Any]) -> list[Any]:
+        """Return the steps before the first one that is not ready: devices compute in order."""
+        count = len(rows)
+        while count and not all(is_ready(value) for value in rows[count - 1][3]):
+            count -= 1
+            self.deferred += len(rows[count][3])
+        return rows[:count]
+
+    def _block(self, epoch: int, rows: list[Any]) -> Block:
+        steps, times, names, values = zip(*rows, strict=True)
         # The wall clock at the monotonic clock's zero. It follows a clock set forward, or a machine that slept,
         # and ignores one set back, so that times never go back.
         self._clock_origin = max(self._clock_origin, time.time() - time.perf_counter())
         columns: dict[str, NDArray[np.float64]] = {}
         present: dict[str, NDArray[np.bool_] | None] = {}
-        for name, kept in _transpose(names, rows, self._on_skip).items():
+        for name, kept in _transpose(names, values, self._on_skip).items():
             if not isinstance(name, str):
                 self._on_skip(repr(name), "its name is not a string")
                 continue
@@ -133,7 +162,7 @@ class BlockBuffer:
         )
 
 
-def _transpose(names: list[tuple[str, ...]], rows: list[list[Any]], on_skip: OnSkip) -> dict[str, list[Any]]:
+def _transpose(names: Sequence[tuple[str, ...]], rows: Sequence[list[Any]], on_skip: OnSkip) -> dict[str, list[Any]]:
     """Turn rows of values into a list for each metric, with None where a row lacks it."""
     columns: dict[str, list[Any]] = {}
     if names.count(names[0]) == len(names):

@@ -1,10 +1,13 @@
 """The bus: takes a training's events from an adapter or a loop and hands them to the sinks, in order.
 
 Contract. Hooks are called on the calling thread, in the order the sinks were given, sinks that save the others'
-state last. Train and epoch order is always checked, batch order with ``strict=True``. A hook that raises is isolated:
-reported once, kept in `Bus.failures`, the other sinks are served, training goes on; three failures of a hook in a row
-cut its sink off. What propagates: `SetupError` at train begin, any exception of a ``critical`` sink or of a
-``strict`` bus (after every sink was served), and always `KeyboardInterrupt`, `SystemExit` and their like (after
+state last. Blocks alone are fetched and handed over by a thread of the bus's own, so that a training waits for neither
+device nor file: a sink that says ``background = True`` hears them there, never at the same time as another event but
+that of a batch; the others hear them on the calling thread, before the next batch ends. Train and epoch order is
+always checked, batch order with ``strict=True``. A hook that raises is isolated: reported once, kept in
+`Bus.failures`, the other sinks are served, training goes on; three failures of a hook in a row cut its sink off. What
+propagates: `SetupError` at train begin, any exception of a ``critical`` sink or of a ``strict`` bus (after every sink
+was served; from a block, with the next event), and always `KeyboardInterrupt`, `SystemExit` and their like (after
 pending values were handed over).
 """
 
@@ -13,9 +16,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from time import perf_counter
 from typing import Any
 
 from monitor_core.blocks import Block, BlockBuffer
+from monitor_core.costs import BUS, KEPT, SAMPLED, Cost, CostMeter
+from monitor_core.delivery import Delivery
+from monitor_core.delivery_thread import watch
 from monitor_core.errors import OrderError, SetupError
 from monitor_core.handles import ModelHandle, check_handle
 from monitor_core.hooks import Hook, sink_name
@@ -52,6 +59,7 @@ class Bus:
         run: The current run, or the last, or the one to come.
         strict: As given.
         tell_skipped: Warns, once for each metric, that a value of it is skipped; takes its name and the reason.
+        slow_share: A sink whose hooks for batches and blocks take more than this share of a step is warned about.
 
     Raises:
         HookError: An object is no sink: a misspelt hook, a wrong signature, or no hook.
@@ -65,18 +73,21 @@ class Bus:
         check_handle(model)
         self.strict = strict
         self.run = Run(model=model, validation_data=validation_data)
+        self.tell_skipped = _Skips()
         self._members = Members(on_change=self._refresh)
         self._hooks = self._members.hooks
-        self._tap: Callable[[Block], None] | None = None
+        self._meter = CostMeter()
+        self._delivery = Delivery(self._members, self._call_block, self.tell_skipped, self.run, self._meter)
         self._buffer: BlockBuffer | None = None
+        self.slow_share = 0.1
         self._open_epoch: int | None = None
         self._open_batch: int | None = None
         self._last_logs: dict[str, float] = {}
-        self.tell_skipped = _Skips()
         if strict:
             self.batch_begin = self._checked_batch_begin  # type: ignore[method-assign]
             self.batch_end = self._checked_batch_end  # type: ignore[method-assign]
         self._refresh()
+        watch(self)
         for sink in sinks:
             self.add(sink)
 
@@ -137,17 +148,15 @@ class Bus:
         """Take over what is to be called on the batch path."""
         self._batch_begin_hooks = self._hooks["on_batch_begin"]
         self._batch_end_hooks = self._hooks["on_batch_end"]
-        if self._tap is not None or self._hooks["on_block"]:
-            self._buffer = self._buffer or BlockBuffer(self.tell_skipped)
-        else:
-            self._buffer = None
+        self._delivery.refresh()
+        self._buffer = self._delivery.buffer
 
     def tap(self, listener: Callable[[Block], None] | None) -> None:
         """Hand every block to a function too, before the sinks; None ends it. For loops, which need the values."""
         try:
             self.flush()
         finally:
-            self._tap = listener
+            self._delivery.tap = listener
             self._refresh()
 
     # --- calling hooks -------------------------------------------------------------------------------------------
@@ -155,21 +164,22 @@ class Bus:
     def _emit(self, name: str, *args: Any) -> None:
         hooks = self._hooks[name]
         if hooks:
-            self._call(name, hooks, (self.run, *args))
+            with self._delivery.lock:
+                self._call(name, hooks, (self.run, *args))
 
     def _call(self, name: str, hooks: Iterable[Hook], args: tuple[Any, ...]) -> None:
         """Call each of the hooks, whatever the others raise; raise in the end what the policy lets propagate."""
         fatal: BaseException | None = None
         for hook in hooks:
+            begin = perf_counter()
             try:
                 hook(*args)
             except BaseException as error:
                 verdict = self._judge(name, hook, error)
                 if fatal is None or isinstance(fatal, Exception):  # an interrupt wins
                     fatal = verdict or fatal
-        if fatal is not None:
-            self._flush_unless(name)
-            raise fatal
+            self._meter.add(self._members.owner_of(name, hook).name, name, perf_counter() - begin)
+        self._raise(name, fatal)
 
     def _recover(
         self, name: str, hooks: tuple[Hook, ...], failed: Hook, error: BaseException, args: tuple[Any, ...]
@@ -177,9 +187,7 @@ class Bus:
         """Go on behind a hook that raised in the fast loop over them."""
         fatal = self._judge(name, failed, error)
         self._call(name, hooks[hooks.index(failed) + 1 :], args)
-        if fatal is not None:
-            self._flush_unless(name)
-            raise fatal
+        self._raise(name, fatal)
 
     def _judge(self, name: str, hook: Hook, error: BaseException) -> BaseException | None:
         """Note what a hook raised; return it if it must propagate, and raise at once what is no failure."""
@@ -199,17 +207,39 @@ class Bus:
         self._members.isolate(member, name, error, step)
         return None
 
-    def _flush_unless(self, name: str) -> None:
-        if name != "on_block":
-            self.flush()
+    def _raise(self, name: str, fatal: BaseException | None) -> None:
+        """Raise what must propagate, after handing over what waits."""
+        if fatal is not None:
+            if name != "on_block":
+                self.flush()
+            raise fatal
+
+    def cost(self) -> Cost:
+        """Return what the sinks have cost in this run, or cost in the last one: how long each hook took."""
+        return self._meter.cost(self.run.step)
+
+    def _tell_slow(self) -> None:
+        for sink, share in self._meter.newly_slow(self.run.step, self.slow_share):
+            logger.warning("%s takes %.0f%% of each step's time; bus.cost() shows where", sink, 100 * share)
+
+    # --- blocks --------------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Hand over the values of the batches that have ended, as a block."""
-        if self._buffer:
-            block = self._buffer.take(self.run.epoch)
-            if self._tap is not None:
-                self._tap(block)
-            self._emit("on_block", block)
+        """Hand over the values of the batches that have ended, as blocks, on this thread."""
+        self._delivery.flush()
+
+    def _call_block(self, hooks: Iterable[Hook], block: Block) -> None:
+        self._call("on_block", hooks, (self.run, block))
+
+    def after_fork(self) -> None:
+        """Begin anew in a process that was forked off: what waited is the parent's to hand over."""
+        self._delivery.after_fork()
+        self._refresh()
+
+    def at_exit(self) -> None:
+        """Hand over what waits, at the interpreter's exit."""
+        if self.run.status == "running":
+            self._delivery.at_exit()
 
     # --- train and epochs ----------------------------------------------------------------------------------------
 
@@ -226,12 +256,13 @@ class Bus:
         self.interrupt()
         self.flush()
         if self.run.status != "pending":
-            self.run = Run(self.run.index + 1, self.run.model, self.run.validation_data)
+            self.run = self._delivery.run = Run(self.run.index + 1, self.run.model, self.run.validation_data)
         for member in self._members:
             member.check_needs(self.run.model)
         run = self.run
         run.epochs, run.steps_per_epoch = epochs, steps_per_epoch
         run.status = "running"
+        self._meter = self._delivery.meter = CostMeter(run.step)
         run.whole_state = self.state_dict
         self._last_logs = {}
         begun: list[Member] = []
@@ -308,6 +339,10 @@ class Bus:
         try:
             self._emit("on_train_end", self._last_logs if logs is None else logs)
         finally:
+            self._delivery.stop()
+            self._tell_slow()
+            self._meter.end()
+            self.run.let_go()
             for member in self._members:
                 member.begun = False
                 member.tell_failures()
@@ -353,6 +388,7 @@ class Bus:
             floats.setdefault("learning_rate", rate)
         self._last_logs = floats
         self._emit("on_epoch_end", epoch, floats)
+        self._tell_slow()
 
     def epoch_abandon(self) -> None:
         """End the open epoch, if there is one, without a record: it was broken off."""
@@ -395,6 +431,9 @@ class Bus:
         hooks = self._batch_begin_hooks
         if hooks:
             run = self.run
+            if step % SAMPLED == 0:
+                self._call("on_batch_begin", hooks, (run, step))
+                return
             try:
                 for hook in hooks:
                     hook(run, step)
@@ -413,9 +452,14 @@ class Bus:
         run.step = step
         if logs is None:
             logs = {}
+        if step % SAMPLED == 0:
+            self._timed_batch_end(step, logs)
+            return
         buffer = self._buffer
-        if buffer is not None and buffer.append(step, logs):
-            self.flush()
+        if buffer is not None:
+            waiting = buffer.append(step, logs)
+            if waiting == 1 or waiting >= buffer.attend_at:
+                self._delivery.attend(waiting)
         hooks = self._batch_end_hooks
         if hooks:
             try:
@@ -423,6 +467,16 @@ class Bus:
                     hook(run, step, logs)
             except BaseException as error:
                 self._recover("on_batch_end", hooks, hook, error, (run, step, logs))
+
+    def _timed_batch_end(self, step: int, logs: Logs) -> None:
+        buffer = self._buffer
+        if buffer is not None:
+            begin = perf_counter()
+            waiting = buffer.append(step, logs)
+            self._meter.add(BUS, KEPT, perf_counter() - begin)
+            if waiting == 1 or waiting >= buffer.attend_at:
+                self._delivery.attend(waiting)
+        self._call("on_batch_end", self._batch_end_hooks, (self.run, step, logs))
 
     def _checked_batch_begin(self, step: int) -> None:
         if self._open_epoch is None:

@@ -75,6 +75,12 @@ class Member:
     def __attrs_post_init__(self) -> None:
         self.calls = dict(self.hooks)
 
+    @property
+    def in_background(self) -> bool:
+        """Whether its blocks may come beside the training: it says so, and hears no batch at the same time."""
+        hears_batches = "on_batch_begin" in self.calls or "on_batch_end" in self.calls
+        return bool(getattr(self.sink, "background", False)) and not hears_batches
+
     def check_needs(self, model: ModelHandle | None) -> None:
         """Raise a SetupError where the model's handle lacks what the sink needs."""
         for need in getattr(self.sink, "needs", ()):
@@ -103,11 +109,15 @@ class Members:
 
     Attributes:
         hooks: For each hook the tuple of what to call. A call under way keeps the tuple it began with.
+        background: Those of ``on_block`` that may be called beside the training.
+        foreground: Those of ``on_block`` that may not.
         failures: What the sinks raised, in order.
     """
 
     def __init__(self, on_change: Callable[[], None]) -> None:
         self.hooks: dict[str, tuple[Hook, ...]] = dict.fromkeys(HOOKS, ())
+        self.background: tuple[Hook, ...] = ()
+        self.foreground: tuple[Hook, ...] = ()
         self.failures: list[Failure] = []
         self._members: list[Member] = []
         self._on_change = weakref.WeakMethod(on_change)
@@ -160,6 +170,9 @@ class Members:
                 for member in self._members
                 if name in member.calls and (member.cut_off_at is None or name == "on_train_end")
             )
+        beside = {id(each.calls["on_block"]): each.in_background for each in self._members if "on_block" in each.calls}
+        self.background = tuple(hook for hook in self.hooks["on_block"] if beside[id(hook)])
+        self.foreground = tuple(hook for hook in self.hooks["on_block"] if not beside[id(hook)])
         on_change = self._on_change()
         if on_change is not None:
             on_change()

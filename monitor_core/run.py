@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -25,7 +26,8 @@ class Run:
         step: Batches finished in this run, from 1; 0 before the first. Never reset within a run.
         epochs: How many epochs are planned, None if unknown.
         steps_per_epoch: How many batches an epoch has, None if unknown.
-        model: The model's handle, or None.
+        model: The model's handle, or None. After the run, the run keeps no model alive: it is there as long as the
+            model is.
         validation_data: What was lent for sinks that look at the model, usually ``(x, y)``, or None.
         stop_reason: Why the run was asked to stop, in words, or None.
         failed: Whether that request reported a failure.
@@ -33,12 +35,13 @@ class Run:
     """
 
     __slots__ = (
+        "_model",
+        "_recall",
         "epoch",
         "epochs",
         "failed",
         "index",
         "learning_rate_was_set",
-        "model",
         "status",
         "step",
         "steps_per_epoch",
@@ -54,7 +57,7 @@ class Run:
         self.step = 0
         self.epochs: int | None = None
         self.steps_per_epoch: int | None = None
-        self.model = model
+        self.model: ModelHandle | None = model
         self.validation_data = validation_data
         self.stop_reason: str | None = None
         self.failed = False
@@ -64,6 +67,23 @@ class Run:
     def __repr__(self) -> str:
         reason = f", {self.stop_reason!r}" if self.stop_reason else ""
         return f"Run(index={self.index}, {self.status}, epoch={self.epoch}, step={self.step}{reason})"
+
+    @property
+    def model(self) -> ModelHandle | None:
+        """The model's handle, or None."""
+        return self._recall() if self._recall is not None else self._model
+
+    @model.setter
+    def model(self, model: ModelHandle | None) -> None:
+        self._model = model
+        self._recall: Callable[[], ModelHandle | None] | None = None
+
+    def let_go(self) -> None:
+        """Keep the model's handle, and the model, no longer alive, if the handle says how to find them again."""
+        recall = getattr(self._model, "recall", None)
+        if recall is not None:
+            handle, again = weakref.ref(self._model), recall()
+            self._model, self._recall = None, lambda: handle() or again()
 
     @property
     def stopped(self) -> bool:
@@ -98,7 +118,8 @@ class Run:
     @learning_rate.setter
     def learning_rate(self, rate: float) -> None:
         rates = self._rates()
-        self.model.learning_rates = [float(rate)] * len(rates)  # type: ignore[union-attr]
+        model: Any = self.model
+        model.learning_rates = [float(rate)] * len(rates)
         self.learning_rate_was_set = True
 
     def _rates(self) -> list[float]:

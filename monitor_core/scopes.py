@@ -42,8 +42,8 @@ class Means:
 
     def add(self, block: Block) -> None:
         """Add a block's values."""
-        if self._weights:
-            for step, row in self._weights.take(block.epoch).rows():
+        while (given := self._weights.take(block.epoch)) is not None:
+            for step, row in given.rows():
                 self._weight_rows.setdefault(step, {}).update(row)
         for name, column in block.columns.items():
             weights = self._column_weights(name, block)
@@ -208,14 +208,18 @@ class Evaluation(Scope):
         self.bus.evaluation_batch_begin(self.number)
 
     def _end_batch(self, logs: dict[str, Any]) -> None:
-        if self._buffer.append(self.number, logs):
-            self.means.add(self._buffer.take(self.bus.run.epoch))
+        if self._buffer.append(self.number, logs) >= self._buffer.limit:
+            self._add_block()
         self.bus.evaluation_batch_end(self.number, logs)
+
+    def _add_block(self) -> None:
+        block = self._buffer.take(self.bus.run.epoch)
+        if block is not None:
+            self.means.add(block)
 
     def results(self) -> dict[str, Any]:
         """Return the means and what was logged outside, those of the last block included."""
-        if self._buffer:
-            self.means.add(self._buffer.take(self.bus.run.epoch))
+        self._add_block()
         return super().results()
 
 

@@ -16,9 +16,10 @@ Logs = Mapping[str, Any]
 class Sink:
     """Listen to a run: override any of the hooks below and hand an instance to a bus, a loop or an adapter.
 
-    The bus calls only the hooks that a sink overrides, in the order in which the sinks were given, always on the
-    thread that trains. A hook that raises is reported once and isolated; training goes on. A sink needs not call
-    ``super().__init__()``, and any object with some of these hooks will do in its place.
+    The bus calls only the hooks that a sink overrides, in the order in which the sinks were given, on the thread that
+    trains, except for the blocks of those that are ``background``. A hook that raises is reported once and isolated;
+    training goes on. A sink needs not call ``super().__init__()``, and any object with some of these hooks will do in
+    its place.
 
     Attributes:
         needs: Names of the members that the model handle must have, such as ``"get_weights"``. One that is missing
@@ -28,6 +29,9 @@ class Sink:
         sets_learning_rate: Whether this sink may set the learning rate. If any does, ``learning_rate`` is among the
             logs of every epoch.
         read_only: Whether the hooks promise not to write into ``logs``. Sinks that do not promise it get a copy.
+        background: Whether ``on_block`` may come on the bus's own thread, while a batch is under way, so that no step
+            waits for it. Of a sink's hooks no two run at a time. One that touches the model must not say so; one that
+            hears batches too gets its blocks between them in any case.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -35,6 +39,7 @@ class Sink:
     saves: ClassVar[bool] = False
     sets_learning_rate: ClassVar[bool] = False
     read_only: ClassVar[bool] = False
+    background: ClassVar[bool] = False
 
     def __getattr__(self, name: str) -> Any:
         """Say what to do where a sink is handed to Keras as if it were a callback."""

@@ -1,18 +1,20 @@
 """Log values: what a metric's value may be, how one becomes a float, and how a raw one is kept safe until then.
 
-Frameworks are known here by the module of a value's type alone; none is imported.
+What each framework's values need beyond that is in ``monitor_core.arrays``; none is imported.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from monitor_core.arrays import framework_of
 
 OnSkip = Callable[[str, str], None]
 """Told of a value that was skipped: the metric's name and the reason."""
@@ -99,18 +101,6 @@ def _convert(value: Any) -> Any:
         return Unusable(str(error))
 
 
-def _clone(value: Any) -> Any:
-    """Copy a torch tensor on its device: 3 to 4 us, no wait.
-
-    A parameter, a view, or a metric's own state is changed in place by the next step (torch's `Sum` and its like
-    return the live one), and a loss that requires a gradient would keep its whole graph alive.
-    """
-    try:
-        return value.detach().clone() if value.numel() == 1 else _convert(value)
-    except Exception as error:  # tensors of torch's transforms
-        return Unusable(f"it cannot be read ({error})")
-
-
 def _keep_nested(logs: Mapping[str, Any]) -> Any:
     return {name: keep(value) for name, value in logs.items()}
 
@@ -127,8 +117,8 @@ _KEEP: dict[type, Callable[[Any], Any]] = {
 def keep(value: Any) -> Any:
     """Return something that will still hold this value at the next block, without waiting for a device.
 
-    Immutable device values (JAX, eager tensorflow) are kept as they are; torch tensors are detached and cloned;
-    whatever may change in place otherwise (0-d arrays, variables) is converted at once.
+    How a framework's values are kept is in ``monitor_core.arrays``; whatever else may change in place (0-d arrays,
+    variables) is converted at once. What cannot be a metric is not kept, only the reason.
     """
     kind = type(value)
     keeper = _KEEP.get(kind)
@@ -138,21 +128,23 @@ def keep(value: Any) -> Any:
 
 
 def _choose(kind: type) -> Callable[[Any], Any]:
-    package = kind.__module__.partition(".")[0]
-    if package in ("jaxlib", "jax") and kind.__name__ == "ArrayImpl":
-        return _one_element
-    if kind.__name__ == "EagerTensor":
-        return _one_element
-    if issubclass(kind, Mapping):
-        return _keep_nested
-    if any(base.__module__ == "torch" and base.__name__ == "Tensor" for base in kind.__mro__):
-        return _clone
-    return _convert
+    framework = framework_of(kind)
+    if framework is not None:
+        return partial(_keep_array, framework.keep)
+    return _keep_nested if issubclass(kind, Mapping) else _convert
 
 
-def _one_element(value: Any) -> Any:
-    """Keep an immutable device value as it is; let go of anything large at once."""
-    return value if math.prod(value.shape) == 1 else _convert(value)
+def _keep_array(keep_one: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return keep_one(value)
+    except Exception:  # the frameworks' own say less than the reason that converting it gives
+        return _convert(value)
+
+
+def is_ready(kept: Any) -> bool:
+    """Answer whether something that was kept can be fetched without waiting for a device, as far as that is known."""
+    framework = framework_of(type(kept))
+    return framework is None or bool(framework.is_ready(kept))
 
 
 def fetch(name: str, kept: Sequence[Any], on_skip: OnSkip) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None]:
@@ -173,9 +165,11 @@ def fetch(name: str, kept: Sequence[Any], on_skip: OnSkip) -> tuple[NDArray[np.f
             return np.array(kept, dtype=np.float64), None
         except OverflowError:
             pass
-    elif _are_alike_tensors(kept, kinds):
-        with suppress(Exception):  # those without data, or that escaped from a transform, are read one by one below
-            return _fetch_torch(kept), None
+    elif len(kinds) == 1 and (framework := framework_of(type(kept[0]))) is not None:
+        with suppress(Exception):  # those that differ, or cannot be read, are converted one by one below
+            array = framework.fetch(kept)
+            if array.dtype.kind not in "cOSUmM":
+                return array.astype(np.float64), None
     column = np.full(len(kept), np.nan)
     present = np.zeros(len(kept), dtype=np.bool_)
     for index, value in enumerate(kept):
@@ -188,24 +182,6 @@ def fetch(name: str, kept: Sequence[Any], on_skip: OnSkip) -> tuple[NDArray[np.f
         else:
             present[index] = True
     return column, (None if present.all() else present)
-
-
-def _are_alike_tensors(kept: Sequence[Any], kinds: set[type]) -> bool:
-    """Answer whether all are torch tensors of one real type, which stacking would change, on one device."""
-    return (
-        len(kinds) == 1
-        and hasattr(kept[0], "detach")
-        and len({(each.dtype, each.device) for each in kept}) == 1
-        and not kept[0].is_complex()
-    )
-
-
-def _fetch_torch(kept: Sequence[Any]) -> NDArray[np.float64]:
-    """Fetch tensors of one kind in one transfer: 0.7 us each, against a wait for each one."""
-    torch = sys.modules["torch"]  # who made these tensors has imported it
-    stacked = torch.stack([each.reshape(()) for each in kept])
-    column: NDArray[np.float64] = stacked.cpu().double().numpy()
-    return column
 
 
 def flatten(logs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -168,14 +168,59 @@ def clock(monkeypatch):
 
 
 def test_block_is_due_after_a_second(clock):
-    """A block whose first value is a second old is closed by the next step."""
-    bus = Bus(recorder := BlockRecorder())
-    bus.train_begin()
-    bus.epoch_begin(0)
-    for step, seconds in enumerate([0.0, 0.5, 0.25, 0.25, 0.75, 0.0, 5.0], 1):
+    """What waits is due when its first value is a second old, whatever comes later, and at once when it is full."""
+    buffer = BlockBuffer(lambda name, reason: None)
+    assert buffer.seconds_left() is None
+    for seconds, left in [(0.0, 1.0), (0.25, 0.75), (0.5, 0.25), (0.5, -0.25)]:
         clock.now += seconds
-        bus.batch_end(step, {"loss": step})
-    assert recorder.steps == [[1, 2, 3, 4], [5, 6, 7]]
+        buffer.append(1, {"loss": 1.0})
+        assert buffer.seconds_left() == left
+    assert len(buffer.take(0)) == 4
+    for step in range(256):
+        buffer.append(step, {"loss": 1.0})
+    assert buffer.seconds_left() == 0.0
+
+
+def test_steps_with_very_many_values_fill_a_block_sooner():
+    """What waits is bounded in values too: steps of 10,000 metrics are taken by the half dozen."""
+    buffer = BlockBuffer(lambda name, reason: None)
+    for step in range(1, 21):
+        buffer.append(step, {f"metric {number}": 1.0 for number in range(10_000)})
+    assert buffer.limit < 10
+    taken_steps = []
+    while (block := buffer.take(0)) is not None:
+        taken_steps += block.steps.tolist()
+        assert len(block) <= buffer.limit
+    assert taken_steps == list(range(1, 21))
+
+
+class ArrayImpl:
+    """Look to the package like an array of JAX that a device is still to compute."""
+
+    __module__ = "jaxlib"
+    shape = ()
+
+    def __init__(self, value, *, ready):
+        self.value, self.ready = value, ready
+
+    def is_ready(self):
+        return self.ready
+
+    def item(self):
+        return self.value
+
+
+def test_values_that_are_not_ready_are_left_for_a_later_block():
+    """Steps from the first one on whose value is still being computed wait, in order, and are counted."""
+    buffer = BlockBuffer(lambda name, reason: None)
+    values = [ArrayImpl(float(step), ready=step < 3) for step in range(1, 6)]
+    for step, value in enumerate(values, 1):
+        buffer.append(step, {"loss": value, "lr": 0.5})
+    assert buffer.take(0, ready_only=True).steps.tolist() == [1, 2]
+    assert (buffer.take(0, ready_only=True), len(buffer)) == (None, 3)
+    assert buffer.deferred == 12
+    values[2].ready = values[3].ready = values[4].ready = True
+    assert buffer.take(0, ready_only=True).columns["loss"].tolist() == [3.0, 4.0, 5.0]
 
 
 def test_times_are_when_each_batch_ended(clock):
@@ -212,7 +257,7 @@ def test_repr():
 class EagerTensor:
     """Look to the package like a value on a device, whose fetch the user interrupts."""
 
-    shape = ()
+    shape = types.SimpleNamespace(rank=0)
 
     def __init__(self, *outcomes):
         self.outcomes = list(outcomes)

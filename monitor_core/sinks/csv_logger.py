@@ -198,6 +198,7 @@ class CSVLogger(Sink):
     """
 
     read_only: ClassVar[bool] = True
+    background: ClassVar[bool] = True
 
     filename: Path = attrs.field(converter=Path)
     separator: str = attrs.field(default=",", kw_only=True)

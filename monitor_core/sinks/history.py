@@ -182,6 +182,7 @@ class History(Sink):
     """
 
     read_only: ClassVar[bool] = True
+    background: ClassVar[bool] = True
 
     per_batch: bool = attrs.field(default=False, kw_only=True, validator=attrs.validators.instance_of(bool))
     batches: BatchHistory = attrs.field(init=False, factory=BatchHistory)

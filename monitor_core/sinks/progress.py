@@ -109,6 +109,7 @@ class Progress(Sink):
     """
 
     read_only: ClassVar[bool] = True
+    background: ClassVar[bool] = True
 
     file: TextIO | None = attrs.field(default=None, kw_only=True, validator=_check_file)
     metrics: tuple[str, ...] | None = attrs.field(default=None, kw_only=True, converter=_names)

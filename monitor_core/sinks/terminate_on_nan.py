@@ -47,6 +47,7 @@ class TerminateOnNaN(Sink):
     """
 
     read_only: ClassVar[bool] = True
+    background: ClassVar[bool] = True
 
     monitor: str | None = attrs.field(default="loss")
     every: Every = attrs.field(default="batch", kw_only=True, validator=checks.one_of("batch", "block"))

@@ -1,0 +1,150 @@
+"""What sinks cost: how long each of their hooks takes, on the thread that trains and beside it.
+
+Hooks for train, epochs, blocks and evaluations are timed at each call; those for batches at one batch in `SAMPLED`, so
+that the meter costs nothing itself, and the rest is estimated from these.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import attrs
+
+SAMPLED = 61
+"""One batch in so many is timed: a prime, so that no other rhythm of a training coincides with it."""
+PER_BATCH = ("on_batch_begin", "on_batch_end")
+KEPT, FETCHED = "values kept", "values fetched"
+BUS = "the bus itself"
+"""Stands among the sinks for what the bus does: it keeps the values of batches, and fetches them."""
+
+_WARM_UP_SECONDS, _WARM_UP_SAMPLES = 1.0, 3
+
+
+@attrs.frozen
+class HookCost:
+    """What one hook of a sink cost in a run.
+
+    Attributes:
+        sink: The sink's name.
+        hook: The hook's name.
+        calls: How many times it was called; for hooks of batches the number of batches.
+        seconds: How long that took together, wall time; for hooks of batches an estimate.
+        longest: The longest call that was timed, in seconds.
+    """
+
+    sink: str
+    hook: str
+    calls: int
+    seconds: float
+    longest: float
+
+
+@attrs.frozen
+class Cost:
+    """What the sinks of a bus cost in a run so far.
+
+    Attributes:
+        hooks: Each hook that was called, the most expensive one first.
+        seconds: How long the run has taken, wall time.
+        steps: How many batches have ended in it.
+    """
+
+    hooks: tuple[HookCost, ...]
+    seconds: float
+    steps: int
+
+    def by_sink(self) -> dict[str, float]:
+        """Return the seconds that each sink took, the slowest first."""
+        sums: dict[str, float] = {}
+        for each in self.hooks:
+            sums[each.sink] = sums.get(each.sink, 0.0) + each.seconds
+        return dict(sorted(sums.items(), key=lambda pair: -pair[1]))
+
+    @property
+    def slowest(self) -> str | None:
+        """The sink that took longest, None if none was called."""
+        return next((name for name in self.by_sink() if name != BUS), None)
+
+    def share_of_step(self, sink: str) -> float:
+        """Return what a sink's hooks for batches and blocks take, as a share of the mean step's time."""
+        hooks = (*PER_BATCH, "on_block")
+        return sum(each.seconds for each in self.hooks if each.sink == sink and each.hook in hooks) / self.seconds
+
+    def __str__(self) -> str:
+        """Return a table of the sinks and of what each hook took."""
+        if not self.hooks:
+            return "nothing was called"
+        step = f"{1e3 * self.seconds / self.steps:.3g} ms each" if self.steps else "none ended"
+        lines = [f"{self.steps} steps in {self.seconds:.1f} s, {step}; slowest sink: {self.slowest or 'none'}"]
+        for each in self.hooks:
+            mean = each.seconds / each.calls
+            lines.append(
+                f"{each.sink:<24} {each.hook:<24} {each.calls:>10} x {_shown(mean):>10} = {_shown(each.seconds):>10}"
+                f" {each.seconds / self.seconds:>7.2%}"
+            )
+        return "\n".join(lines)
+
+
+def _shown(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-6:.3g} us"
+
+
+@attrs.define
+class _Meter:
+    calls: int = 0
+    seconds: float = 0.0
+    longest: float = 0.0
+
+
+class CostMeter:
+    """Adds up what hooks take in a run.
+
+    Args:
+        first_step: How many batches had ended when the run began.
+    """
+
+    def __init__(self, first_step: int = 0) -> None:
+        self._began = time.perf_counter()
+        self._ended: float | None = None
+        self._first_step = first_step
+        self._meters: dict[tuple[str, str], _Meter] = {}
+        self._told: set[str] = set()
+
+    def add(self, sink: str, hook: str, seconds: float) -> None:
+        """Add a call that was timed."""
+        meter = self._meters.get((sink, hook))
+        if meter is None:
+            meter = self._meters[sink, hook] = _Meter()
+        meter.calls += 1
+        meter.seconds += seconds
+        meter.longest = max(meter.longest, seconds)
+
+    def end(self) -> None:
+        """Stop the run's clock."""
+        self._ended = time.perf_counter()
+
+    def cost(self, step: int) -> Cost:
+        """Return what was added up until a step."""
+        steps = step - self._first_step
+        hooks = [
+            HookCost(sink, hook, steps, meter.seconds / meter.calls * steps, meter.longest)
+            if hook in (*PER_BATCH, KEPT)
+            else HookCost(sink, hook, meter.calls, meter.seconds, meter.longest)
+            for (sink, hook), meter in tuple(self._meters.items())
+        ]
+        seconds = (self._ended or time.perf_counter()) - self._began
+        return Cost(tuple(sorted(hooks, key=lambda each: -each.seconds)), max(seconds, 1e-9), steps)
+
+    def newly_slow(self, step: int, share: float) -> Iterator[tuple[str, float]]:
+        """Yield each sink that takes more than a share of the step, once, with what it takes."""
+        if time.perf_counter() - self._began < _WARM_UP_SECONDS or step - self._first_step < _WARM_UP_SAMPLES * SAMPLED:
+            return
+        cost = self.cost(step)
+        for sink in cost.by_sink():
+            if sink not in self._told and sink != BUS and (taken := cost.share_of_step(sink)) > share:
+                self._told.add(sink)
+                yield sink, taken

@@ -201,7 +201,7 @@ class Bus:
             return error
         step = self.run.step
         member = self._members.owner_of(name, hook)
-        self._members.keep_failure(member, name, error, step)
+        self._members.keep_failure(member, name, error, self.run)
         if self.strict or getattr(member.sink, "critical", False):
             return error
         self._members.isolate(member, name, error, step)

@@ -18,6 +18,7 @@ import attrs
 from monitor_core.errors import SetupError
 from monitor_core.handles import ModelHandle
 from monitor_core.hooks import HOOKS, Hook, find_hooks, sink_name
+from monitor_core.run import Run
 
 logger = logging.getLogger("monitor_core")
 
@@ -185,11 +186,13 @@ class Members:
         sink = getattr(hook, "sink", None) or getattr(hook, "__self__", hook)
         return Member(sink, sink_name(sink), {})  # it removed itself, and then raised
 
-    def keep_failure(self, member: Member, name: str, error: Exception, step: int) -> None:
-        """Keep what a hook raised."""
+    def keep_failure(self, member: Member, name: str, error: Exception, run: Run) -> None:
+        """Keep what a hook raised in a run."""
         if len(self.failures) < FAILURES_KEPT:
             text = "".join(traceback.format_exception(error))
-            self.failures.append(Failure(member.name, name, error, text, step))
+            failure = Failure(member.name, name, error, text, run.step)
+            self.failures.append(failure)
+            run.failures.append(failure)
 
     def isolate(self, member: Member, name: str, error: Exception, step: int) -> None:
         """Warn of a failure, once, free what its traceback holds, and cut its sink off where it goes on failing."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from monitor_core.handles import ModelHandle
+
+if TYPE_CHECKING:
+    from monitor_core.members import Failure
 
 Status = Literal["pending", "running", "completed", "stopped", "failed", "interrupted"]
 
@@ -31,6 +34,7 @@ class Run:
         validation_data: What was lent for sinks that look at the model, usually ``(x, y)``, or None.
         stop_reason: Why the run was asked to stop, in words, or None.
         failed: Whether that request reported a failure.
+        failures: What sinks raised in this run, in order.
         whole_state: While the run is open, a function that returns the state of the bus, for sinks that save it.
     """
 
@@ -40,6 +44,7 @@ class Run:
         "epoch",
         "epochs",
         "failed",
+        "failures",
         "index",
         "learning_rate_was_set",
         "status",
@@ -61,6 +66,7 @@ class Run:
         self.validation_data = validation_data
         self.stop_reason: str | None = None
         self.failed = False
+        self.failures: list[Failure] = []
         self.learning_rate_was_set = False
         self.whole_state: Callable[[], dict[str, Any]] | None = None
 

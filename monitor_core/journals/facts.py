@@ -1,0 +1,245 @@
+"""What a journal records besides rows of metrics: how a run began and ended, what was decided, what failed.
+
+Contract. Each fact is a JSON object whose ``type`` names its class here and whose other members are the class's fields.
+Of what a file holds nothing is trusted: a fact that lacks a field, or has one of another type, is refused; fields that
+are not known here, of a later release, are passed over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any
+
+import attrs
+import numpy as np
+from attrs import validators
+
+
+def _check_int64(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if type(value) is not int or not -(2**63) <= value < 2**63:
+        raise TypeError(f"{field.name} must be an integer of 64 bits (got {value!r})")
+
+
+_is_text = validators.instance_of(str)
+_is_number = validators.instance_of((int, float))
+_is_list = validators.instance_of(list)
+_CHECKS: dict[str, Any] = {
+    "bool": validators.instance_of(bool),
+    "dict[str, Any]": validators.instance_of(dict),
+    "float": _is_number,
+    "int": _check_int64,
+    "list[float]": validators.deep_iterable(_is_number, _is_list),
+    "list[str]": validators.deep_iterable(_is_text, _is_list),
+    "str": _is_text,
+}
+
+
+def _checked(_: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
+    """Give each field the validator that its annotation asks for."""
+    checked = []
+    for field in fields:
+        kind = str(field.type)
+        check = _CHECKS[kind.removesuffix(" | None")]
+        checked.append(field.evolve(validator=validators.optional(check) if kind.endswith(" | None") else check))
+    return checked
+
+
+@attrs.frozen(kw_only=True, field_transformer=_checked)
+class Begin:
+    """A run begins.
+
+    Attributes:
+        id: What tells it from every other run.
+        index: Which run of its bus it is, from 0.
+        continues: The ``id`` of the run that it goes on with, from this epoch and step; None for a run of its own.
+        epoch: The last epoch before it, 0-based, -1 if there is none.
+        step: How many batches have ended before it.
+        config: The configuration.
+        versions: Of Python, this package and the frameworks that were imported.
+        git_commit: The commit of the working folder, None if it is in no repository.
+        platform: The machine and its system.
+        argv: The command line.
+        process: Which process it is, see `monitor_core.journals.provenance.this_process`.
+        time: When, seconds since 1970.
+    """
+
+    id: str
+    index: int
+    continues: str | None
+    epoch: int
+    step: int
+    config: dict[str, Any]
+    versions: dict[str, Any]
+    git_commit: str | None
+    platform: str
+    argv: list[str]
+    process: dict[str, Any]
+    time: float
+
+
+@attrs.frozen(kw_only=True, field_transformer=_checked)
+class Plan:
+    """What is known of a run once an epoch has ended.
+
+    Attributes:
+        epochs: How many epochs are planned, None if unknown.
+        steps_per_epoch: How many batches an epoch has, None if unknown.
+        learning_rates: Each parameter group's, None if the model lends none.
+        directions: For metrics whose direction the model knows, ``"min"`` or ``"max"``.
+    """
+
+    epochs: int | None
+    steps_per_epoch: int | None
+    learning_rates: list[float] | None
+    directions: dict[str, Any]
+
+
+@attrs.frozen(kw_only=True, field_transformer=_checked)
+class Stop:
+    """A sink asked for the run's end.
+
+    Attributes:
+        reason: Why, in words.
+        failed: Whether it reported a failure.
+        epoch: The epoch in which it was noted, 0-based.
+        step: The step at which it was noted.
+        time: When, seconds since 1970.
+    """
+
+    reason: str
+    failed: bool
+    epoch: int
+    step: int
+    time: float
+
+
+@attrs.frozen(kw_only=True, field_transformer=_checked)
+class RateChange:
+    """The learning rate was changed.
+
+    Attributes:
+        reason: What it was and what it is, in words.
+        before: Each parameter group's rate before.
+        after: And then.
+        epoch: The epoch at whose end it was noted, 0-based.
+        step: The step at which it was noted.
+        time: When, seconds since 1970.
+    """
+
+    reason: str
+    before: list[float]
+    after: list[float]
+    epoch: int
+    step: int
+    time: float
+
+
+@attrs.frozen(kw_only=True, field_transformer=_checked)
+class SinkFailure:
+    """A sink's hook raised.
+
+    Attributes:
+        sink: The sink's name.
+        hook: The hook's name.
+        error: The exception, in words.
+        traceback: The traceback.
+        step: The step at which it was raised.
+        time: When it was noted, seconds since 1970.
+    """
+
+    sink: str
+    hook: str
+    error: str
+    traceback: str
+    step: int
+    time: float
+
+
+@attrs.frozen(kw_only=True, field_transformer=_checked)
+class Raised:
+    """The training raised.
+
+    Attributes:
+        error: The exception, in words.
+        traceback: The traceback.
+        epoch: The epoch under way, 0-based.
+        step: The step before.
+        time: When, seconds since 1970.
+    """
+
+    error: str
+    traceback: str
+    epoch: int
+    step: int
+    time: float
+
+
+@attrs.frozen(kw_only=True, field_transformer=_checked)
+class Rewind:
+    """The run went back to where ``epoch`` is the next and ``step`` batches have ended."""
+
+    epoch: int
+    step: int
+    time: float
+
+
+@attrs.frozen(kw_only=True, field_transformer=_checked)
+class End:
+    """A run has ended, with this status; ``"running"`` where it went on without being recorded."""
+
+    status: str
+    epoch: int
+    step: int
+    time: float
+
+
+Fact = Begin | Plan | Stop | RateChange | SinkFailure | Raised | Rewind | End
+Decision = Stop | RateChange
+
+_TYPES: dict[str, type[Fact]] = {
+    "begin": Begin,
+    "plan": Plan,
+    "stop": Stop,
+    "learning_rate": RateChange,
+    "failure": SinkFailure,
+    "exception": Raised,
+    "rewind": Rewind,
+    "end": End,
+}
+_NAMES = {kind: name for name, kind in _TYPES.items()}
+
+
+def as_json(value: Any) -> Any:
+    """Return a value as JSON has it; what JSON cannot hold as its text."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): as_json(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [as_json(each) for each in value]
+    return str(value) if isinstance(value, PathLike) else repr(value)
+
+
+def encode_fact(fact: Fact) -> bytes:
+    """Return a fact as a journal holds it. Numbers that are not finite are written as Python writes and reads them."""
+    members = attrs.asdict(fact, recurse=False)
+    return json.dumps({"type": _NAMES[type(fact)], **members}, separators=(",", ":")).encode("ascii")
+
+
+def parse_fact(payload: bytes) -> Fact:
+    """Return what `encode_fact` encoded.
+
+    Raises:
+        ValueError: It is no such thing.
+    """
+    try:
+        members = json.loads(payload)
+        kind = _TYPES[members["type"]]
+        known = attrs.fields_dict(kind)
+        return kind(**{name: value for name, value in members.items() if name in known})
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"it is no fact that is known here ({type(error).__name__}: {error})") from None

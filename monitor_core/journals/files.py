@@ -1,0 +1,244 @@
+"""The file of a journal: framed records that are only ever appended, each with its checksums, and how they are read.
+
+Contract. A file has one writer, the process that made it; readers may come at any time. A reader never raises on
+damage: it returns every record that is whole, before and after what is damaged, and tells what is damaged and where. No
+lock and no memory map is needed, and nothing in the file is executed.
+
+Layout, all little-endian. The file's head: 8 bytes of signature, the version (uint32), the CRC-32 of both. Then frames:
+a mark of 4 bytes, the kind, the run's number within the file, the record's number within the file, the payload's
+bytes and the payload's CRC-32 (uint32 each), the CRC-32 of all these, and the payload. The frame's head has a checksum
+of its own so that the length can be trusted where the payload cannot; the mark, so that the next frame is found where
+it cannot either; the number, so that records which are missing without a trace, such as those dropped on a full disk,
+are told.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import struct
+from os import PathLike
+from pathlib import Path
+from typing import NamedTuple
+from zlib import crc32
+
+import attrs
+
+from monitor_core.journals.facts import Fact, parse_fact
+from monitor_core.journals.rows import Rows, parse_rows
+
+_SIGNATURE = b"\x89MCJ\r\n\x1a\n"  # not ASCII, and spoilt by whatever translates line ends
+_VERSION = 1
+_MARK = b"\xf5\xfbMJ"  # its first two bytes are in no UTF-8 text
+_FRAME = struct.Struct("<4sIIIII")
+_CHECKSUM = struct.Struct("<I")
+_FRAME_SIZE = _FRAME.size + _CHECKSUM.size
+_NAME = re.compile(r"journal-(\d+)\.mcj")
+
+
+class Kind(enum.IntEnum):
+    """What a frame holds."""
+
+    FACT = 1
+    """A fact, as JSON."""
+    BATCHES = 2
+    """Rows: a block of batches."""
+    EPOCH = 3
+    """Rows: one, an epoch's results."""
+    EVALUATION = 4
+    """Rows: one, an evaluation's results."""
+
+
+def _sealed(data: bytes) -> bytes:
+    return data + _CHECKSUM.pack(crc32(data))
+
+
+FILE_HEAD = _sealed(_SIGNATURE + _CHECKSUM.pack(_VERSION))
+"""What each file begins with, 16 bytes."""
+
+
+def frame(kind: Kind, run: int, number: int, payload: bytes) -> bytes:
+    """Return a record as the file holds it."""
+    return _sealed(_FRAME.pack(_MARK, kind, run, number, len(payload), crc32(payload))) + payload
+
+
+def journal_files(folder: str | PathLike[str]) -> list[Path]:
+    """Return a folder's journals in the order in which they were begun.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    files = [path for path in Path(folder).iterdir() if file_number(path) is not None]
+    return sorted(files, key=lambda path: file_number(path) or 0)
+
+
+def file_name(number: int) -> str:
+    """Return the name of a folder's journal of this number, from 0."""
+    return f"journal-{number:04d}.mcj"
+
+
+def file_number(path: Path) -> int | None:
+    """Return the number in a journal's name, None if it is no such name."""
+    match = _NAME.fullmatch(path.name)
+    return int(match[1]) if match else None
+
+
+@attrs.frozen
+class Damage:
+    """What is wrong with a file, and where.
+
+    Attributes:
+        file: The file's name.
+        offset: The first byte of it.
+        length: How many bytes it has; 0 where records are missing.
+        reason: What is wrong, in words.
+        unfinished: Whether it is the beginning of a record, at the file's end: its writer was killed, or is at it.
+    """
+
+    file: str
+    offset: int
+    length: int
+    reason: str
+    unfinished: bool = False
+
+
+class Record(NamedTuple):
+    """A record that is whole: its place, kind, the number of its run within the file, and what it holds."""
+
+    offset: int
+    kind: Kind
+    run: int
+    content: Fact | Rows
+
+
+@attrs.frozen
+class JournalContent:
+    """What a file holds: the records that are whole, in the file's order, and what else there is."""
+
+    records: list[Record]
+    damage: list[Damage]
+
+
+def read_journal(path: str | PathLike[str]) -> JournalContent:
+    """Return what a file holds, whatever was done to it; it may be written to meanwhile.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    source = Path(path)
+    return _Reader(source.read_bytes(), source.name).read()
+
+
+class _Header(NamedTuple):
+    kind: int
+    run: int
+    number: int
+    length: int
+    checksum: int
+
+
+class _Reader:
+    """Finds the whole records in some bytes, in time that is linear in their number."""
+
+    def __init__(self, data: bytes, file: str) -> None:
+        self._data = data
+        self._view = memoryview(data)
+        self._file = file
+        self._records: list[Record] = []
+        self._damage: list[Damage] = []
+        self._names: dict[bytes, tuple[str, ...]] = {}
+        self._expected = 0
+        self._in_vain = 0
+
+    def read(self) -> JournalContent:
+        position = self._after_head()
+        while position < len(self._data):
+            header = self._header(position)
+            position = self._take(position, header) or self._skip(position, header)
+        return JournalContent(self._records, self._damage)
+
+    def _tell(self, offset: int, end: int, reason: str, *, unfinished: bool = False) -> None:
+        self._damage.append(Damage(self._file, offset, end - offset, reason, unfinished))
+
+    def _after_head(self) -> int:
+        """Return where the first frame begins."""
+        end = len(self._data)
+        head = self._data[: len(FILE_HEAD)]
+        if head == FILE_HEAD:
+            return len(head)
+        if FILE_HEAD.startswith(head):
+            if head:
+                self._tell(0, end, "the file's head is unfinished", unfinished=True)
+            return end
+        if head.startswith(_SIGNATURE) and head == _sealed(head[: -_CHECKSUM.size]):
+            version = _CHECKSUM.unpack_from(head, len(_SIGNATURE))[0]
+            self._tell(0, end, f"it is of format {version}, and this release reads format {_VERSION}")
+            return end
+        position = len(FILE_HEAD) if self._header(len(FILE_HEAD)) else self._next(0)
+        self._tell(0, position, "the file's head is damaged, or it is no journal")
+        return position
+
+    def _header(self, position: int) -> _Header | None:
+        """Return the head of the frame that begins here, None if none does."""
+        end = position + _FRAME.size
+        if end + _CHECKSUM.size > len(self._data) or not self._data.startswith(_MARK, position):
+            return None
+        if crc32(self._view[position:end]) != _CHECKSUM.unpack_from(self._data, end)[0]:
+            return None
+        return _Header(*_FRAME.unpack_from(self._data, position)[1:])
+
+    def _next(self, position: int) -> int:
+        """Return where the next frame begins, the end of the data if none does."""
+        while (position := self._data.find(_MARK, position)) >= 0:
+            if self._header(position):
+                return position
+            position += 1
+        return len(self._data)
+
+    def _take(self, position: int, header: _Header | None) -> int | None:
+        """Take over the frame that begins here; return where the next begins, None if this one cannot be trusted."""
+        if header is None or (end := position + _FRAME_SIZE + header.length) > len(self._data):
+            return None
+        payload = self._view[position + _FRAME_SIZE : end]
+        # Many lengths that lead nowhere could make each of them sum up most of a hostile file.
+        if self._in_vain <= len(self._data) and crc32(payload) == header.checksum:
+            self._accept(position, end, header, payload)
+        elif end == len(self._data) or self._header(end):
+            self._tell(position, end, f"record {header.number} is damaged")
+            self._expected = max(self._expected, header.number + 1)
+        else:
+            self._in_vain += header.length
+            return None
+        return end
+
+    def _accept(self, position: int, end: int, header: _Header, payload: memoryview) -> None:
+        missing = header.number - self._expected
+        if missing < 0:  # a network file system may write again what it has no answer to
+            self._tell(position, end, f"record {header.number} is there twice; this one is left out")
+            return
+        if missing:
+            self._tell(position, position, f"{missing} record{'s are' if missing > 1 else ' is'} missing before this")
+        self._expected = header.number + 1
+        try:
+            kind = Kind(header.kind)
+            content = parse_fact(bytes(payload)) if kind is Kind.FACT else parse_rows(payload, self._names)
+        except ValueError as error:
+            self._tell(position, end, f"record {header.number} cannot be read: {error}")
+        else:
+            self._records.append(Record(position, kind, header.run, content))
+
+    def _skip(self, position: int, header: _Header | None) -> int:
+        """Tell of what is no whole record, and return where the next frame begins."""
+        after = self._next(position + 1)
+        if after < len(self._data) or not self._is_begun(position, header):
+            self._tell(position, after, "these bytes are no record")
+        else:
+            self._tell(position, after, "the last record is unfinished", unfinished=True)
+        return after
+
+    def _is_begun(self, position: int, header: _Header | None) -> bool:
+        """Answer whether the data ends within a frame that begins here."""
+        rest = self._data[position : position + _FRAME_SIZE]
+        if len(rest) < _FRAME_SIZE:
+            return rest.startswith(_MARK[: len(rest)])
+        return header is not None and position + _FRAME_SIZE + header.length > len(self._data)

@@ -1,0 +1,138 @@
+"""Where a run comes from: versions, the source's revision, host and process, as far as they can be told at no cost.
+
+Contract. Nothing here raises, imports a framework, starts a process or needs a network: what cannot be told is left
+out. Everything is returned as JSON values.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("numpy", "keras", "tensorflow", "jax", "torch")
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, of this package, and of the frameworks that are imported already, by name."""
+    found = {"python": platform.python_version()}
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        found["monitor_core"] = metadata.version("monitor_core")
+    for name in _PACKAGES:
+        module = sys.modules.get(name)
+        version = getattr(module, "__dict__", {}).get("__version__")  # asked for by name it might import something
+        if isinstance(version, str):
+            found[name] = str(version)  # torch's is a string of a class of its own
+    return found
+
+
+def git_commit(folder: Path | None = None) -> str | None:
+    """Return the commit that a folder's git repository is at, in hexadecimal, None where there is none.
+
+    Git itself is not run; changes that are not committed are not told.
+
+    Args:
+        folder: A folder in the working tree; None: the working folder.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        folder = Path(folder or Path.cwd()).resolve()
+        for each in (folder, *folder.parents):
+            if (repository := _repository(each / ".git")) is not None:
+                return _resolved(repository)
+    return None
+
+
+def _repository(path: Path) -> Path | None:
+    """Return the folder of a repository; in worktrees and submodules ``.git`` is a file that names it."""
+    if path.is_dir():
+        return path
+    if not path.is_file():
+        return None
+    return path.parent / _text(path).removeprefix("gitdir:").strip()
+
+
+def _resolved(repository: Path) -> str | None:
+    head = _text(repository / "HEAD").strip()
+    reference = head.removeprefix("ref:").strip()
+    if reference == head:
+        return _checked(head)
+    common = repository
+    with contextlib.suppress(OSError):  # a worktree's branches are with the main one's
+        common = repository / _text(repository / "commondir").strip()
+    for folder in (repository, common):
+        with contextlib.suppress(OSError):
+            return _checked(_text(folder / reference).strip())
+    for line in _text(common / "packed-refs").splitlines():
+        commit, _, name = line.partition(" ")
+        if name == reference:
+            return _checked(commit)
+    return None
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _checked(text: str) -> str | None:
+    """Return a commit, and nothing else that a file might hold."""
+    return text if _COMMIT.fullmatch(text) else None
+
+
+def this_process() -> dict[str, Any]:
+    """Return what tells this process from any other: host, number, and when it began, where the system says so."""
+    process: dict[str, Any] = {"host": platform.node(), "pid": os.getpid()}
+    process.update(_birth(os.getpid()))
+    return process
+
+
+def is_alive(process: Mapping[str, Any]) -> bool | None:
+    """Answer whether the process that `this_process` described is there; None where that cannot be told from here.
+
+    A process that bears its number but began at another time is not it.
+    """
+    pid = process.get("pid")
+    if process.get("host") != platform.node() or not isinstance(pid, int) or pid <= 0:
+        return None
+    if "started" in process and (birth := _birth(pid)):
+        return birth.items() <= process.items()
+    if pid == os.getpid():
+        return True
+    return None if os.name == "nt" else _answers(pid)  # there, to ask is to interrupt
+
+
+def _answers(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it is somebody else's
+        return True
+    return True
+
+
+def _birth(pid: int) -> dict[str, str]:
+    """Return when a process that runs began, in ticks of which boot, where the system says so (Linux)."""
+    with contextlib.suppress(OSError, IndexError):
+        fields = _text(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()  # behind its name, which may be anything
+        has_ended = fields[0] in "ZX"  # and its parent has not asked yet
+        return {"boot": _text(_BOOT_ID).strip(), "started": "" if has_ended else fields[19]}
+    return {}
+
+
+def describe() -> dict[str, Any]:
+    """Return what a run's record should say of where it comes from."""
+    return {
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "platform": platform.platform(),
+        "argv": [str(each) for each in sys.argv],
+        "process": this_process(),
+    }

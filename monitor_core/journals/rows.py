@@ -1,0 +1,173 @@
+"""Rows of metrics as a journal holds them: a step, a time and the values of each, as one matrix of float64.
+
+Layout, all little-endian: the epoch (int64), the number of rows and the bytes of the names (uint32 each), the names as
+a JSON list of texts, then the rows one after the other: the step (int64), the time and the values (float64). Every
+matrix stands by itself, names included, so that what is lost elsewhere costs nothing here; and since rows lie one after
+the other, many matrices of the same names are decoded as one. A value that is missing is a NaN of bits of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor_core.blocks import Block
+from monitor_core.columns import Table
+
+_HEAD = struct.Struct("<qII")
+_LABELS = 2
+"""Columns of the matrix before the values: step and time."""
+_MISSING_BITS = 0x7FF84D434A000001
+_MISSING = struct.unpack("<d", struct.pack("<Q", _MISSING_BITS))[0]
+
+
+@attrs.frozen(eq=False)
+class Rows:
+    """Rows of one epoch, undecoded.
+
+    Attributes:
+        epoch: The epoch they belong to, 0-based; -1 before the first.
+        names: The metrics' names; one object for all rows of the same names that were decoded together.
+        data: The rows' bytes.
+    """
+
+    epoch: int
+    names: tuple[str, ...]
+    data: memoryview | bytes
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.data) // (8 * (_LABELS + len(self.names)))
+
+    def matrix(self) -> NDArray[np.float64]:
+        """Return the rows, ``(rows, 2 + metrics) float64``; the bits of the first column are the steps' integers."""
+        return _matrix(self.data, self.names)
+
+    def steps(self) -> NDArray[np.int64]:
+        """Return each row's step, ``(rows,) int64``."""
+        return _steps(self.matrix())
+
+    def up_to(self, step: int) -> Rows:
+        """Return the rows whose step is no later than this one."""
+        kept = self.steps() <= step
+        return self if kept.all() else attrs.evolve(self, data=self.matrix()[kept].tobytes())
+
+    def first(self, rows: int) -> Rows:
+        """Return the first rows."""
+        return attrs.evolve(self, data=self.data[: 8 * rows * (_LABELS + len(self.names))])
+
+    def block(self) -> Block:
+        """Return the rows as the block that they were recorded from."""
+        matrix = self.matrix()
+        columns, present = {}, {}
+        for index, name in enumerate(self.names, start=_LABELS):
+            columns[name] = _frozen(matrix[:, index].astype(np.float64))
+            there = columns[name].view(np.uint64) != _MISSING_BITS
+            present[name] = None if there.all() else _frozen(there)
+        times = _frozen(matrix[:, 1].astype(np.float64))
+        return Block(self.epoch, _frozen(_steps(matrix)), times, MappingProxyType(columns), MappingProxyType(present))
+
+    def logs(self) -> dict[str, float]:
+        """Return the last row's metrics."""
+        return dict(zip(self.names, self.matrix()[-1, _LABELS:].tolist(), strict=True))
+
+
+def encode_rows(
+    epoch: int,
+    steps: Sequence[int] | NDArray[np.int64],
+    times: Sequence[float] | NDArray[np.float64],
+    columns: Mapping[str, Any],
+    present: Mapping[str, Any] | None = None,
+) -> bytes:
+    """Return rows as a journal holds them; the arguments are as in `Block`."""
+    names = _encoded(tuple(columns))
+    matrix = np.empty((len(steps), _LABELS + len(columns)), "<f8")
+    matrix[:, 0].view("<i8")[:] = steps
+    matrix[:, 1] = times
+    for index, (name, column) in enumerate(columns.items(), start=_LABELS):
+        mask = present[name] if present else None
+        matrix[:, index] = column if mask is None else np.where(mask, column, _MISSING)
+    return b"".join((_HEAD.pack(epoch, len(steps), len(names)), names, matrix.tobytes()))
+
+
+@functools.lru_cache(maxsize=16)
+def _encoded(names: tuple[str, ...]) -> bytes:
+    return json.dumps(names).encode("ascii")
+
+
+def parse_rows(payload: memoryview, known: dict[bytes, tuple[str, ...]]) -> Rows:
+    """Return what `encode_rows` encoded.
+
+    Args:
+        payload: The bytes.
+        known: Names that were met before, by their bytes; those met here are added.
+
+    Raises:
+        ValueError: It is no such thing.
+    """
+    if len(payload) < _HEAD.size:
+        raise ValueError("rows lack their head")
+    epoch, rows, size = _HEAD.unpack_from(payload)
+    begin = _HEAD.size + size
+    text = bytes(payload[_HEAD.size : begin])
+    names = known.get(text)
+    if names is None:
+        names = known[text] = _decoded(text)
+    if not rows:
+        raise ValueError("there are no rows")
+    if begin + 8 * rows * (_LABELS + len(names)) != len(payload):
+        raise ValueError(f"{rows} rows of {len(names)} metrics have not {len(payload) - begin} bytes")
+    return Rows(epoch, names, payload[begin:])
+
+
+def _decoded(text: bytes) -> tuple[str, ...]:
+    try:
+        names = json.loads(text)
+    except RecursionError:
+        raise ValueError("names are no list of texts") from None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("names are no list of texts")
+    if len(set(names)) < len(names):
+        raise ValueError("a name is there twice")
+    return tuple(names)
+
+
+def extend_table(table: Table, parts: Iterable[Rows]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Append rows to a table, those of the same names at once; return their steps and times."""
+    steps: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+    times: list[NDArray[np.float64]] = [np.empty(0)]
+    for names, group in _by_names(parts):
+        matrix = _matrix(b"".join(each.data for each in group), names)
+        table.extend(len(matrix), {name: matrix[:, index] for index, name in enumerate(names, start=_LABELS)})
+        steps.append(_steps(matrix))
+        times.append(matrix[:, 1].astype(np.float64))
+    return np.concatenate(steps), np.concatenate(times)
+
+
+def _by_names(parts: Iterable[Rows]) -> Iterator[tuple[tuple[str, ...], list[Rows]]]:
+    """Yield neighbours of the same names together; by identity, as there may be thousands of names."""
+    for _, group in itertools.groupby(parts, key=lambda rows: id(rows.names)):
+        neighbours = list(group)
+        yield neighbours[0].names, neighbours
+
+
+def _matrix(data: memoryview | bytes, names: tuple[str, ...]) -> NDArray[np.float64]:
+    return np.frombuffer(data, "<f8").reshape(-1, _LABELS + len(names))
+
+
+def _steps(matrix: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.ascontiguousarray(matrix[:, 0]).view("<i8").astype(np.int64)
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    array.setflags(write=False)
+    return array

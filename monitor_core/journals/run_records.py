@@ -1,0 +1,168 @@
+"""The runs in the files of a journal: each run's records in order, put together from all that continued it.
+
+Contract. A run may have been recorded by several processes, each of which went on from a checkpoint of the one before,
+and may have gone back within a process. What lay behind where it went back is left out, failures excepted, so that the
+records are those of one run without a break. Nothing that a file holds raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, TypeVar
+
+import attrs
+
+from monitor_core.journals import provenance
+from monitor_core.journals.facts import Begin, Decision, End, Fact, Plan, Raised, RateChange, Rewind, SinkFailure, Stop
+from monitor_core.journals.files import Damage, JournalContent, Kind, Record
+from monitor_core.journals.rows import Rows
+
+RecordedStatus = Literal["running", "completed", "stopped", "failed", "interrupted", "killed", "unknown"]
+F = TypeVar("F", bound=Fact)
+
+_ENDS: dict[str, RecordedStatus] = {
+    "completed": "completed",
+    "stopped": "stopped",
+    "failed": "failed",
+    "interrupted": "interrupted",
+}
+_OF_ALIVE: dict[bool | None, RecordedStatus] = {True: "running", False: "killed", None: "unknown"}
+
+
+@attrs.define(eq=False)
+class RunRecord:
+    """One run.
+
+    Attributes:
+        begin: How it began, or was last gone on with; None where that record is lost.
+        records: What was recorded, in order.
+        status: How it ended; where it has not, ``"running"`` if its process was there when the record was read,
+            ``"killed"`` if it was gone; ``"unknown"`` where that cannot be told.
+    """
+
+    begin: Begin | None = None
+    records: list[Record] = attrs.field(factory=list, repr=False)
+    status: RecordedStatus = "unknown"
+
+    def facts(self, kind: type[F]) -> list[F]:
+        """Return the facts of a kind, in order."""
+        return [record.content for record in self.records if isinstance(record.content, kind)]
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """What was decided, in order."""
+        return [record.content for record in self.records if isinstance(record.content, (Stop, RateChange))]
+
+    def rows(self, kind: Kind) -> list[Rows]:
+        """Return the rows of a kind, in order."""
+        return [record.content for record in self.records if record.kind is kind and isinstance(record.content, Rows)]
+
+    def state(self) -> dict[str, Any]:
+        """Return what a run that goes on elsewhere must know, as `Run.state_dict` does, after the last whole epoch."""
+        epochs, stops = self.rows(Kind.EPOCH), self.facts(Stop)
+        if epochs:
+            epoch, step = epochs[-1].epoch, int(epochs[-1].steps()[-1])
+        else:
+            epoch, step = (-1, 0) if self.begin is None else (self.begin.epoch, self.begin.step)
+        return {
+            "index": 0 if self.begin is None else self.begin.index,
+            "epoch": epoch,
+            "step": step,
+            "stop_reason": stops[0].reason if stops else None,
+            "failed": bool(stops and stops[0].failed),
+            "rate_set": bool(epochs) and "learning_rate" in epochs[-1].names,
+        }
+
+    def go_back(self, epoch: int, step: int) -> None:
+        """Leave out what lies behind where ``epoch`` is the next and ``step`` batches have ended."""
+        kept = (_before(record, epoch, step) for record in self.records)
+        self.records = [record for record in kept if record is not None]
+
+
+def _before(record: Record, epoch: int, step: int) -> Record | None:
+    """Return what of a record lies before, None for nothing."""
+    content = record.content
+    if isinstance(content, (Plan, SinkFailure, Raised)):
+        return record
+    if isinstance(content, Rows):
+        if record.kind is Kind.BATCHES:  # of an epoch that was broken off and begins again, some may count
+            content = content.up_to(step)
+            return record._replace(content=content) if len(content) else None
+        return record if content.epoch < epoch and len(content.up_to(step)) else None
+    if isinstance(content, (Stop, RateChange)):
+        return record if content.epoch < epoch and content.step <= step else None
+    return None
+
+
+def join_runs(files: Iterable[JournalContent]) -> tuple[list[RunRecord], list[Damage]]:
+    """Return the runs of a journal's files in the order in which they were begun, or last gone on with, and damage."""
+    joiner = _Joiner()
+    for content in files:
+        parts = list(_parts(content))
+        joiner.damage += _lasting(content.damage, parts)
+        for part in parts:
+            joiner.add(part)
+    return joiner.runs, joiner.damage
+
+
+def _parts(content: JournalContent) -> Iterator[RunRecord]:
+    """Yield what one process recorded of each run."""
+    parts: dict[int, RunRecord] = {}
+    for record in content.records:
+        part = parts.setdefault(record.run, RunRecord())
+        if isinstance(record.content, Begin):
+            part.begin = part.begin or record.content
+        else:
+            part.records.append(record)
+    for part in parts.values():
+        part.status = _status(part)
+        yield part
+
+
+def _status(run: RunRecord) -> RecordedStatus:
+    ends = run.facts(End)
+    if ends:
+        return _ENDS.get(ends[-1].status, "unknown")
+    return "unknown" if run.begin is None else _OF_ALIVE[provenance.is_alive(run.begin.process)]
+
+
+def _lasting(damage: list[Damage], parts: list[RunRecord]) -> list[Damage]:
+    """Return the damage without a record that is being written."""
+    if parts and parts[-1].status == "running":
+        return [each for each in damage if not each.unfinished]
+    return damage
+
+
+class _Joiner:
+    """Puts parts of runs together."""
+
+    def __init__(self) -> None:
+        self.runs: list[RunRecord] = []
+        self.damage: list[Damage] = []
+        self._by_id: dict[str, RunRecord] = {}
+
+    def add(self, part: RunRecord) -> None:
+        """Add a part; those that it continues have been added before."""
+        records, part.records = part.records, []
+        begin = part.begin
+        if begin is not None:
+            self._by_id[begin.id] = part
+            if begin.continues is not None:
+                self._continue(part, self._by_id.get(begin.continues), begin.epoch + 1, begin.step)
+        for record in records:
+            rewind = record.content
+            if not isinstance(rewind, Rewind):
+                part.records.append(record)
+                continue
+            if not part.records and rewind.epoch > 0 and self.runs:  # there must have been a run to go back in
+                self._continue(part, self.runs[-1], rewind.epoch, rewind.step)
+            part.go_back(rewind.epoch, rewind.step)
+        self.runs.append(part)
+
+    def _continue(self, part: RunRecord, earlier: RunRecord | None, epoch: int, step: int) -> None:
+        if earlier is None:
+            self.damage.append(Damage("", 0, 0, "the run that a later one goes on with is not here"))
+            return
+        part.records = list(earlier.records)
+        part.go_back(epoch, step)
+        self.runs = [run for run in self.runs if run is not earlier]

@@ -1,0 +1,136 @@
+"""A run as its journal has it: history, decisions, failures, configuration and status, of a run that has ended or not.
+
+Contract. A journal may be read while it is written to, after a kill, and with damage: what is whole is returned, what
+is not is told in ``damage``. Nothing in the files is executed.
+"""
+
+from __future__ import annotations
+
+import errno
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from monitor_core.journals.facts import Begin, Decision, Raised, SinkFailure
+from monitor_core.journals.files import Damage, Kind, journal_files, read_journal
+from monitor_core.journals.recorded_rows import RecordedBatches, RecordedHistory
+from monitor_core.journals.rows import Rows
+from monitor_core.journals.run_records import RecordedStatus, RunRecord, join_runs
+
+
+@attrs.frozen(eq=False)
+class RecordedRun:
+    """What a folder's journals hold. Where that is several runs, what there is one of is the last run's.
+
+    Attributes:
+        path: What was opened.
+        runs: The runs, in the order in which they were begun or last gone on with.
+        history: Every epoch's results, looked up as in a `History`: ``recorded.history["val_loss"]``.
+        batches: The same for every batch.
+        evaluations: The same for every evaluation; those within an epoch are in its results too.
+        damage: What could not be read, and where.
+    """
+
+    path: Path
+    runs: tuple[RunRecord, ...]
+    history: RecordedHistory
+    batches: RecordedBatches
+    evaluations: RecordedHistory
+    damage: tuple[Damage, ...]
+
+    def __repr__(self) -> str:
+        damaged = f", damaged in {len(self.damage)} places" if self.damage else ""
+        return (
+            f"RecordedRun({str(self.path)!r}, {self.status}, {len(self.history)} epochs, "
+            f"{len(self.batches)} batches{damaged})"
+        )
+
+    @property
+    def last(self) -> RunRecord:
+        """The last run; an empty one if there is none."""
+        return self.runs[-1] if self.runs else RunRecord()
+
+    @property
+    def status(self) -> RecordedStatus:
+        """How the run ended, as `Run.status` has it.
+
+        Where it had not when this was read: ``"running"`` if its process was there, ``"killed"`` if it was gone, and
+        ``"unknown"`` where that cannot be told, as on another host, or once the journal was taken off its bus.
+        """
+        return self.last.status
+
+    @property
+    def begin(self) -> Begin | None:
+        """Where the run comes from: versions, git commit, command line, process; None where that is lost."""
+        return self.last.begin
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The run's configuration."""
+        return {} if self.begin is None else self.begin.config
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """Requests to stop and changes of the learning rate, with their reasons, in order."""
+        return [decision for run in self.runs for decision in run.decisions]
+
+    @property
+    def failures(self) -> list[SinkFailure]:
+        """What sinks raised, in order."""
+        return [fact for run in self.runs for fact in run.facts(SinkFailure)]
+
+    @property
+    def exception(self) -> Raised | None:
+        """What the training raised, None if that is not on record."""
+        return next(reversed(self.last.facts(Raised)), None)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The run's state after its last whole epoch, for `Bus.load_state_dict`.
+
+        The states of sinks are not in it: those with arrays are in checkpoints, and what a sink knows of a run it
+        learns from `monitor_core.replay`.
+        """
+        return {"format": 1, "run": self.last.state(), "sinks": {}}
+
+
+def open_run(path: str | PathLike[str], *, run: int | None = None) -> RecordedRun:
+    """Read what a `Journal` has recorded, in this process or another, finished, running or killed.
+
+    Args:
+        path: The run's folder, or one of the files in it.
+        run: Which of several runs, as an index from the first (0) or the last (-1); None for all of them.
+
+    Raises:
+        FileNotFoundError: There is no journal.
+        IndexError: There is no such run.
+        OSError: It cannot be read.
+
+    Example:
+        >>> recorded = open_run("runs/a")
+        >>> recorded.status, recorded.history["loss"]
+        ('killed', array([1. , 0.5]))
+    """
+    source = Path(path)
+    files = journal_files(source) if source.is_dir() else [source]
+    if not files:
+        raise FileNotFoundError(errno.ENOENT, "there is no journal", str(source))
+    found, damage = join_runs(read_journal(file) for file in files)
+    if run is not None:
+        if not -len(found) <= run < len(found):
+            raise IndexError(f"there is no run {run}: {source} holds {len(found)}")
+        found = [found[run]]
+    return RecordedRun(
+        source,
+        tuple(found),
+        history=RecordedHistory(_numbered(found, Kind.EPOCH)),
+        batches=RecordedBatches(_numbered(found, Kind.BATCHES)),
+        evaluations=RecordedHistory(_numbered(found, Kind.EVALUATION)),
+        damage=tuple(damage),
+    )
+
+
+def _numbered(runs: list[RunRecord], kind: Kind) -> list[tuple[int, Rows]]:
+    return [(number, rows) for number, run in enumerate(runs) for rows in run.rows(kind)]

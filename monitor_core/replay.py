@@ -1,0 +1,190 @@
+"""Replay: feed what a journal recorded to sinks, without training.
+
+Contract. Sinks hear what they would have heard beside the journal, in the recorded order, through a bus: batches with
+their values as floats, blocks with their recorded times, evaluations, epochs. A request to stop is obeyed before the
+next batch, and the rest of the record is not played. Nothing is isolated: what a sink raises propagates. There is no
+model; a stand-in lends its recorded learning rates and the directions of its metrics.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from monitor_core.blocks import Block
+from monitor_core.bus import Bus
+from monitor_core.errors import SetupError
+from monitor_core.handles import ModelHandle
+from monitor_core.journals.facts import Plan
+from monitor_core.journals.files import Kind, Record
+from monitor_core.journals.rows import Rows
+from monitor_core.journals.run_records import RunRecord
+from monitor_core.recorded import RecordedRun
+from monitor_core.run import Run
+from monitor_core.sink import Logs
+
+_NO_PLAN = Plan(epochs=None, steps_per_epoch=None, learning_rates=None, directions={})
+_TAKEN_AS_ENDED = ("completed", "stopped", "failed")
+
+
+class RecordedModel:
+    """Stands in for the model: a handle that lends what the journal knows of it.
+
+    Attributes:
+        learning_rates: Each parameter group's, if any are on record: those of the first epoch, from where on they are
+            the sinks' to set.
+    """
+
+    learning_rates: list[float]
+
+    def __init__(self) -> None:
+        self._directions: dict[str, Any] = {}
+
+    def begin(self, plan: Plan) -> None:
+        """Become what it was when a run began."""
+        self._directions = plan.directions
+        if plan.learning_rates is not None:
+            self.learning_rates = list(plan.learning_rates)
+
+    def direction(self, metric: str) -> Literal["min", "max"] | None:
+        """Return the direction in which the metric got better, None if the model did not know it."""
+        known = self._directions.get(metric)
+        return known if known in ("min", "max") else None
+
+    def __getattr__(self, name: str) -> Any:
+        """Say that there is no model to lend anything else."""
+        what = "no learning rate is on record" if name == "learning_rates" else "a replay has no model"
+        raise AttributeError(f"{what}; pass model=... to lend {name!r}", name=name, obj=self)
+
+
+def replay(recorded: RecordedRun, *sinks: object, model: ModelHandle | None = None) -> Run:
+    """Feed a recorded run to sinks, without training.
+
+    So its CSV file or its TensorBoard folder is written afterwards, or one finds out what another `EarlyStopping` would
+    have done. Where any of the sinks may set the learning rate, that in the logs is theirs, beginning with the first
+    epoch's. Of an epoch that a sink stops within the results cannot be known, and are left out.
+
+    Args:
+        recorded: What `open_run` returned. Several runs are played one after the other, each as a run.
+        *sinks: The sinks, in the order in which they are to be called.
+        model: A handle to lend in the place of the stand-in, for sinks that need more of the model.
+
+    Returns:
+        The run, the last one of several: whether a sink asked to stop, why and in which epoch. Its status is what these
+        sinks made of it; it is ``"interrupted"`` where none asked to stop and the record breaks off.
+
+    Raises:
+        SetupError: No run is on record, or a sink needs what only the model has, or cannot begin.
+        HookError: An object is no sink.
+
+    Example:
+        >>> run = replay(open_run("runs/a"), EarlyStopping("val_loss", patience=2))
+        >>> run.epoch, run.stop_reason
+    """
+    if not recorded.runs:
+        raise SetupError(f"{recorded.path} holds no run to replay")
+    handle = RecordedModel() if model is None else model
+    bus = _ReplayBus(*sinks, model=handle, strict=True)
+    bus.slow_share = math.inf  # steps take no time here
+    player = _Player(bus)
+    for run in recorded.runs:
+        plan = next(iter(run.facts(Plan)), _NO_PLAN)
+        if isinstance(handle, RecordedModel):
+            handle.begin(plan)
+        player.play(run, plan)
+    return bus.run
+
+
+class _ReplayBus(Bus):
+    """A bus that is given blocks as they were recorded, instead of gathering them anew."""
+
+    def block(self, block: Block) -> None:
+        """Hand over a block."""
+        self.run.step = int(block.steps[-1])
+        self._emit("on_block", block)
+
+    def batch(self, step: int, logs: Logs) -> None:
+        """Begin and end a batch, for the sinks that hear each."""
+        self._emit("on_batch_begin", step)
+        self.run.step = step
+        self._emit("on_batch_end", step, logs)
+
+
+class _Player:
+    """Plays runs to a bus."""
+
+    def __init__(self, bus: _ReplayBus) -> None:
+        self.bus = bus
+        self._open: int | None = None
+        self._hears_batches = bus.hears("on_batch_begin", "on_batch_end")
+        self._drops_rates = any(getattr(sink, "sets_learning_rate", False) for sink in bus.sinks)
+
+    def play(self, run: RunRecord, plan: Plan) -> None:
+        """Play a run from its begin to its end."""
+        bus = self.bus
+        bus.train_begin(epochs=plan.epochs, steps_per_epoch=plan.steps_per_epoch)
+        try:
+            all(map(self._play, run.records))
+            self._leave()
+        except BaseException as error:
+            bus.exception(error)
+            raise
+        if bus.run.stopped or run.status in _TAKEN_AS_ENDED:
+            bus.train_end()
+        else:
+            bus.interrupt()
+
+    def _play(self, record: Record) -> bool:
+        """Play a record; answer whether to go on."""
+        rows = record.content
+        if not isinstance(rows, Rows):
+            return True
+        begins_anew = record.kind is Kind.BATCHES or rows.epoch > self.bus.run.epoch
+        if self.bus.run.stopped and begins_anew:
+            return False
+        self._enter(rows.epoch)
+        return _PLAY[record.kind](self, rows)
+
+    def _enter(self, epoch: int) -> None:
+        """Begin the epoch, unless it has begun; what lies between two epochs bears the number of the one before."""
+        if epoch > self.bus.run.epoch:
+            self._leave()
+            self.bus.epoch_begin(epoch)
+            self._open = epoch
+
+    def _leave(self) -> None:
+        """End the epoch under way, if there is one, without results: it was broken off."""
+        self._open = None
+        self.bus.epoch_abandon()
+
+    def _batches(self, rows: Rows) -> bool:
+        block = rows.block()
+        played = self._each_batch(block) if self._hears_batches else len(block)
+        self.bus.block(block if played == len(block) else rows.first(played).block())
+        return played == len(block)
+
+    def _each_batch(self, block: Block) -> int:
+        """Play batch by batch, until a sink asks to stop; return how many."""
+        for number, (step, logs) in enumerate(block.rows(), start=1):
+            self.bus.batch(step, logs)
+            if self.bus.run.stopped:
+                return number
+        return len(block)
+
+    def _evaluation(self, rows: Rows) -> bool:
+        self.bus.evaluation_begin()
+        self.bus.evaluation_end(rows.logs())
+        return True
+
+    def _epoch(self, rows: Rows) -> bool:
+        if rows.epoch == self._open:  # else its begin is lost
+            self.bus.run.step = int(rows.steps()[-1])
+            logs = rows.logs()
+            if self._drops_rates:
+                logs.pop("learning_rate", None)
+            self.bus.epoch_end(rows.epoch, logs)
+            self._open = None
+        return True
+
+
+_PLAY = {Kind.BATCHES: _Player._batches, Kind.EVALUATION: _Player._evaluation, Kind.EPOCH: _Player._epoch}

@@ -1,0 +1,263 @@
+"""The journal: an append-only record of a run on disk, which is there whatever becomes of the process.
+
+Contract. What a hook has recorded is with the operating system when it returns: a kill loses nothing of it, a power cut
+what was not on disk yet. Once the run has begun, nothing that happens to the file ends it: records that cannot be
+written wait, see `AppendFile`. Each process has a file of its own in the folder. `monitor_core.recorded.open_run` reads
+it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+
+from monitor_core import checks
+from monitor_core.blocks import Block
+from monitor_core.journals import provenance
+from monitor_core.journals.facts import Begin, End, Fact, Plan, Raised, RateChange, Rewind, SinkFailure, Stop, as_json
+from monitor_core.journals.files import Kind
+from monitor_core.journals.writer import JournalWriter
+from monitor_core.members import Failure
+from monitor_core.run import Run
+from monitor_core.sink import Logs, Sink
+
+
+def _copied_config(value: Any) -> dict[str, Any]:
+    if value is not None and not isinstance(value, Mapping):
+        raise TypeError(f"config must be a mapping (got {value!r})")
+    try:
+        copy: dict[str, Any] = as_json(value or {})
+        json.dumps(copy)
+    except (RecursionError, ValueError) as error:
+        raise ValueError(f"config must be something that can be written down: {error}") from None
+    return copy
+
+
+@attrs.define
+class _OnRecord:
+    """What the run under way has on record."""
+
+    run: Run
+    planned: bool = False
+    stopped: bool = False
+    failures: int = 0
+
+
+@attrs.define(eq=False)
+class Journal(Sink):
+    """Record a run in a folder: every batch and epoch, what was decided and why, what failed, and where it comes from.
+
+    What comes from where: the configuration that is given, the versions of Python, this package and the frameworks that
+    are imported, the git commit of the working folder, the command line, the host and the process.
+
+    Nothing that was recorded is ever changed: where a run goes back to a checkpoint, that is recorded too, and
+    `open_run` leaves out what lay behind. Runs that follow are recorded behind each other. Processes that write to one
+    folder have a file each, and their runs stay apart.
+
+    Args:
+        folder: The run's folder; made where missing.
+        per_batch: Whether to record every batch: 24 bytes, and 8 for each further metric.
+        config: The run's configuration, as it is now, such as hyperparameters by name. What JSON cannot hold is
+            recorded as its text.
+
+    Attributes:
+        path: The file, None before the first run.
+        dropped: How many records were given up because they could not be written for too long.
+
+    Raises:
+        TypeError: ``config`` is no mapping.
+        ValueError: ``config`` holds itself, or a number that has no text.
+        SetupError: At train begin: the folder cannot be written.
+
+    Example:
+        >>> with Loop(Journal("runs/a", config={"width": 8})) as loop:
+        ...     for epoch in loop.epochs(2):
+        ...         loop.log(loss=1 / (epoch + 1))
+        >>> open_run("runs/a").history["loss"]
+        array([1. , 0.5])
+    """
+
+    read_only: ClassVar[bool] = True
+    background: ClassVar[bool] = True
+
+    folder: Path = attrs.field(converter=Path)
+    per_batch: bool = checks.switch(default=True)
+    config: dict[str, Any] = attrs.field(default=None, kw_only=True, converter=_copied_config, repr=False)
+    _writer: JournalWriter | None = attrs.field(init=False, default=None, repr=False)
+    _open: _OnRecord | None = attrs.field(init=False, default=None, repr=False)
+    _id: str | None = attrs.field(init=False, default=None, repr=False)
+    _continues: str | None = attrs.field(init=False, default=None, repr=False)
+    _rates: list[float] | None = attrs.field(init=False, default=None, repr=False)
+    _rewound: tuple[int, int] | None = attrs.field(init=False, default=None, repr=False)
+    _last_time: float = attrs.field(init=False, default=0.0, repr=False)
+
+    @property
+    def path(self) -> Path | None:
+        """The file, None before the first run."""
+        return None if self._writer is None else self._writer.path
+
+    @property
+    def dropped(self) -> int:
+        """How many records were given up because they could not be written for too long."""
+        return 0 if self._writer is None else self._writer.dropped
+
+    def wants_hook(self, hook: str) -> bool:
+        """Listen to blocks only if every batch is to be recorded."""
+        return hook != "on_block" or self.per_batch
+
+    # --- hooks -----------------------------------------------------------------------------------------------------
+
+    def on_train_begin(self, run: Run) -> None:
+        """Take a file, and record where the run comes from."""
+        if self._writer is None or not self._writer.is_ours:
+            self._writer = JournalWriter(self.folder)
+        elif self._open is not None:  # an exception may have left it so, unknown to its bus
+            self._write(End(status="interrupted", **self._place(self._open.run)))
+        self._id, continues, self._continues = uuid.uuid4().hex, self._continues, None
+        if continues is None:
+            self._rates = None
+        self._open = _OnRecord(run, stopped=run.stopped)  # one that is gone on with has that on record
+        about = {**provenance.describe(), "config": self.config, **self._place(run)}
+        self._write(Begin(id=self._id, index=run.index, continues=continues, **about))
+        if self._rewound is not None:
+            self._write_rewind(*self._rewound)
+
+    def on_block(self, run: Run, block: Block) -> None:
+        """Record the batches."""
+        if self._writer is not None:
+            self._writer.block(block)
+
+    def on_evaluation_end(self, run: Run, logs: Logs) -> None:
+        """Record an evaluation's results, if the run is under way."""
+        if self._writer is not None and self._open is not None:
+            self._writer.row(Kind.EVALUATION, run.epoch, run.step, self._now(), logs)
+
+    def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
+        """Record the epoch's results, and what was decided and failed since the last."""
+        if self._writer is None or self._open is None:
+            return
+        self._writer.row(Kind.EPOCH, epoch, run.step, self._now(), logs)
+        rates = _learning_rates(run)
+        if not self._open.planned:
+            self._open.planned = True
+            self._write(_plan(run, rates, logs))
+        self._note(self._open)
+        self._note_rates(run, rates)
+
+    def on_exception(self, run: Run, error: BaseException) -> None:
+        """Record what the training raised."""
+        text = "".join(traceback.format_exception(error))
+        self._write(Raised(error=_in_words(error), traceback=text, **self._place(run)))
+
+    def on_rewind(self, run: Run, epoch: int, step: int) -> None:
+        """Record that what lies behind is to be left out."""
+        if self._open is None:
+            self._rewound = (epoch, step)
+        else:
+            self._write_rewind(epoch, step)
+
+    def on_train_end(self, run: Run, logs: Logs) -> None:
+        """Record how the run has ended, and put the file on disk."""
+        if self._writer is not None and self._open is not None:
+            self._note(self._open)
+            self._write(End(status=run.status, **self._place(run)))
+            self._open = None
+            self._writer.close()
+
+    # --- what is found out -------------------------------------------------------------------------------------------
+
+    def _note(self, on_record: _OnRecord) -> None:
+        """Record a request to stop, and failures, that are not on record yet."""
+        run = on_record.run
+        if run.stop_reason is not None and not on_record.stopped:
+            on_record.stopped = True
+            self._write(Stop(reason=run.stop_reason, failed=run.failed, **self._place(run)))
+        for failure in run.failures[on_record.failures :]:
+            on_record.failures += 1
+            self._write(_failure(failure, self._now()))
+
+    def _note_rates(self, run: Run, rates: list[float] | None) -> None:
+        """Record that the learning rate has changed, where it has."""
+        before, self._rates = self._rates, rates
+        if before is not None and rates is not None and rates != before:
+            reason = f"the learning rate is {_listed(rates)} now, and was {_listed(before)}"
+            self._write(RateChange(reason=reason, before=before, after=rates, **self._place(run)))
+
+    def _place(self, run: Run) -> dict[str, Any]:
+        return {"epoch": int(run.epoch), "step": int(run.step), "time": self._now()}
+
+    def _now(self) -> float:
+        """Return the seconds since 1970, on a clock that never goes back."""
+        self._last_time = max(self._last_time, time.time())
+        return self._last_time
+
+    def _write_rewind(self, epoch: int, step: int) -> None:
+        self._rewound = None
+        self._write(Rewind(epoch=int(epoch), step=int(step), time=self._now()))
+
+    def _write(self, fact: Fact) -> None:
+        if self._writer is not None:
+            self._writer.fact(fact)
+
+    # --- state -------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return which run this is; what was decided so far is on record before any checkpoint that relies on it."""
+        if self._open is not None:
+            self._note(self._open)
+        return {} if self._id is None else {"id": self._id, "rates": self._rates}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the run that begins next go on with the one on record, without what lies behind where it goes on."""
+        self._continues, self._rates = state["id"], state["rates"]
+
+
+def _learning_rates(run: Run) -> list[float] | None:
+    """Return each parameter group's rate, None where the model lends none; to be asked at an epoch's end only.
+
+    Within an epoch, some handles wait for the device to tell.
+    """
+    with suppress(Exception):
+        model: Any = run.model
+        return [float(rate) for rate in model.learning_rates] or None
+    return None
+
+
+def _plan(run: Run, rates: list[float] | None, logs: Logs) -> Plan:
+    directions = {}
+    with suppress(Exception):  # a handle need not know any
+        model: Any = run.model
+        directions = {name: known for name in logs if (known := model.direction(name)) is not None}
+    return Plan(
+        epochs=None if run.epochs is None else int(run.epochs),
+        steps_per_epoch=None if run.steps_per_epoch is None else int(run.steps_per_epoch),
+        learning_rates=rates,
+        directions=directions,
+    )
+
+
+def _failure(failure: Failure, time: float) -> SinkFailure:
+    return SinkFailure(
+        sink=failure.sink,
+        hook=failure.hook,
+        error=_in_words(failure.error),
+        traceback=failure.traceback,
+        step=int(failure.step),
+        time=time,
+    )
+
+
+def _in_words(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(error)).strip()
+
+
+def _listed(rates: Sequence[float]) -> str:
+    return ", ".join(f"{rate:g}" for rate in rates)

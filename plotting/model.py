@@ -1,0 +1,98 @@
+"""The picture of a model: `plot_model`."""
+
+from __future__ import annotations
+
+import math
+from os import PathLike
+from typing import TYPE_CHECKING, Any, get_args
+
+from monitor_core.frameworks import handle_of
+from monitor_core.layer_graph import LayerGraph
+from monitor_core.plotting.captions import Style
+from monitor_core.plotting.history import picture_path
+from monitor_core.plotting.layout import Direction
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LONGEST = 30 * 72.0  # points
+
+
+def plot_model(
+    model: Any,
+    *,
+    to_file: str | PathLike[str] | None = None,
+    show_shapes: bool = False,
+    show_layer_names: bool = True,
+    show_dtype: bool = False,
+    show_parameters: bool = False,
+    direction: Direction = "TB",
+    expand_nested: bool = False,
+    fold: bool = True,
+    sample: Any = None,
+    dpi: float = 150.0,
+) -> Figure:
+    """Draw the layers of a model and how they feed each other.
+
+    Each layer is a box, with the name of its class, and an edge leads from it to each layer that takes its output. A
+    layer that the model uses several times is drawn once. Nothing but matplotlib is needed: no other program, no
+    window, no pyplot and no display, and no setting of matplotlib is changed. In a notebook the figure shows itself.
+
+    Args:
+        model: A Keras model, a PyTorch module, a handle of either, or a `LayerGraph`, which is drawn as it is.
+        to_file: A path with the suffix ``.png`` or ``.svg`` to write the picture to; what was there is replaced in
+            one go, once the new picture is complete.
+        show_shapes: Whether to tell the shapes of each layer's inputs and outputs, where they are known.
+        show_layer_names: Whether to tell each layer's name.
+        show_dtype: Whether to tell the data type of each layer's output.
+        show_parameters: Whether to tell how many numbers each layer's weights hold.
+        direction: ``"TB"`` from top to bottom, ``"LR"`` from left to right.
+        expand_nested: Whether to draw the layers of models within the model, in a frame, in place of each of these as
+            one box.
+        fold: Whether to set a drawing that is longer than 30 inches in columns side by side, or rows below each other,
+            so that it is about as wide as it is high.
+        sample: Inputs of the model. A PyTorch module is run with them once, for shapes and for code that cannot be
+            traced; of a subclassed Keras model they tell the shapes. Not for a `LayerGraph`.
+        dpi: Dots per inch of a PNG file; fewer where the picture would have more than 100 million.
+
+    Returns:
+        The figure, as large as its boxes need.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        OSError: The file cannot be written.
+        TypeError: ``model`` is none of the above.
+        ValueError: ``direction``, ``dpi`` or the suffix is another one, or the model has no layers.
+
+    Example:
+        >>> from monitor_core.layer_graph import LayerGraph, LayerNode
+        >>> nodes = [LayerNode("image", "InputLayer"), LayerNode("digit", "Dense")]
+        >>> figure = plot_model(LayerGraph("reader", nodes, [("image", "digit")]), direction="LR")
+    """
+    if direction not in get_args(Direction):
+        raise ValueError(f"direction must be 'TB' or 'LR' (got {direction!r})")
+    if not 0 < dpi < math.inf:
+        raise ValueError(f"dpi must be > 0 and finite (got {dpi!r})")
+    path = None if to_file is None else picture_path(to_file)
+    graph = _graph(model, sample, expand_nested=expand_nested)
+    if not graph.nodes:
+        raise ValueError(f"model must have at least one layer (got {graph.name!r} with none)")
+
+    from monitor_core.plotting import drawing  # noqa: F401 (tells what to install where matplotlib is missing)
+    from monitor_core.plotting.model_drawing import draw_model, save_model
+
+    style = Style(shapes=show_shapes, names=show_layer_names, dtype=show_dtype, parameters=show_parameters)
+    figure = draw_model(graph, style, direction, _LONGEST if fold else math.inf)
+    if path is not None:
+        save_model(figure, path, dpi)
+    return figure
+
+
+def _graph(model: Any, sample: Any, *, expand_nested: bool) -> LayerGraph:
+    if isinstance(model, LayerGraph):
+        if sample is not None:
+            raise ValueError("sample must be None for a LayerGraph, whose shapes are as they are")
+        return model
+    handle = model if hasattr(model, "layer_graph") else handle_of(model)
+    graph: LayerGraph = handle.layer_graph(sample, expand_nested=expand_nested)
+    return graph

@@ -10,6 +10,7 @@ next train begin closes it.
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -105,6 +106,16 @@ class _Event:
         if self._logs is None:
             self._logs = dict(sorted((name, _float_or_same(value)) for name, value in flatten(self._raw or {})))
         return self._logs
+
+
+def _validation_data(arguments: Mapping[str, Any]) -> Any:
+    """Return what a fit with these arguments validates on: what is given, or the last part of the arrays, unshuffled."""
+    given, split = arguments.get("validation_data"), arguments.get("validation_split") or 0.0
+    if given is not None or not split:
+        return given
+    x, y = arguments.get("x"), arguments.get("y")
+    first = math.floor(len(keras.tree.flatten(x)[0]) * (1.0 - split))
+    return tuple(keras.tree.map_structure(lambda array: array[first:], part) for part in (x, y))
 
 
 def _float_or_same(value: Any) -> Any:
@@ -259,7 +270,7 @@ class KerasAdapter(keras.callbacks.CallbackList):
         self._lend(model)
         self._epochs = arguments.get("epochs", 1)
         if not self._has_own_data:
-            self.bus.run.validation_data = arguments.get("validation_data")
+            self.bus.run.validation_data = _validation_data(arguments)
         try:
             return model.fit(*args, callbacks=self, **kwargs)
         except BaseException as error:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import weakref
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from os import PathLike, fspath
 from typing import Any, Literal
 
 import h5py
 import keras
 
+from monitor_core.adapters import keras_insides
 from monitor_core.handles import Array, to_host
+from monitor_core.layer_graph import LayerGraph
 
 logger = logging.getLogger("monitor_core")
 
@@ -43,6 +46,11 @@ class KerasModel:
 
     def __repr__(self) -> str:
         return f"KerasModel({self.model.name})"
+
+    def recall(self) -> Callable[[], KerasModel | None]:
+        """Return a function that gives a handle of this model while it lives, None once it is gone."""
+        reference = weakref.ref(self.model)
+        return lambda: None if (model := reference()) is None else KerasModel(model)
 
     def _sync(self) -> None:
         """Attach the model's state on JAX, where a step has detached it."""
@@ -197,58 +205,65 @@ class KerasModel:
     def predict(self, x: Any) -> Any:
         """Return the model's outputs for the samples ``x`` as host arrays."""
         self._sync()
-        return self.model.predict(x, verbose=0)
+        with keras_insides.restored(self.model):
+            return self.model.predict(x, verbose=0)
 
-    def activations(self, x: Any) -> Iterator[tuple[str, Array]]:
-        """Yield each layer's name and its output for the samples ``x``, in inference mode.
+    def layer_names(self) -> list[str] | None:
+        """Return the names that `activations` knows, or None before the model is built."""
+        return keras_insides.layer_names(self.model) if self.model.built else None
 
-        A layer that is used several times yields each of its outputs, named ``layer``, ``layer:1``, and so on.
+    def activations(self, x: Any, layers: Collection[str] | None = None) -> Iterator[tuple[str, Array]]:
+        """Yield each layer's name and its output for the samples ``x``, in inference mode, in the order of computing.
+
+        Layers inside of nested models, and of layers of one's own, are named ``model/layer``, and come before the
+        output of what they are in. A layer that is used several times yields each of its outputs, named ``layer``,
+        ``layer:1``, and so on; so does one with several outputs. One that is not used yields nothing.
+
+        Args:
+            x: The samples as the model takes them: an array, or a list or mapping of arrays.
+            layers: The names of the layers to yield, without numbers; None for all.
 
         Raises:
-            TypeError: The model is subclassed, so that its layers have no outputs of their own.
+            ValueError: There is no such layer; the message tells the nearest.
         """
         self._sync()
-        if not self.model.built:
-            self.model(x, training=False)
-        graph = getattr(self.model, "_functional", self.model)  # a Sequential keeps its graph beside itself
-        outputs = self._layer_outputs(graph)
-        values = keras.Model(graph._inputs_struct, outputs)(x, training=False)
-        for name in outputs:
-            yield name, to_host(values[name])
+        yield from keras_insides.activations(self.model, x, layers).items()
 
-    def _layer_outputs(self, graph: Any) -> dict[str, Any]:
-        by_depth = getattr(graph, "_nodes_by_depth", None)
-        if by_depth is None:
-            raise TypeError(
-                f"the activations of {type(self.model).__name__} cannot be read: it is a subclassed model, and only "
-                "Sequential and functional models have outputs for each layer"
-            )
-        found: dict[str, Any] = {}
-        for depth in sorted(by_depth, reverse=True):
-            for node in by_depth[depth]:
-                if not isinstance(node.operation, keras.layers.InputLayer):
-                    for output in node.output_tensors:
-                        name = node.operation.name
-                        number = sum(each.partition(":")[0] == name for each in found)
-                        found[f"{name}:{number}" if number else name] = output
-        return found
+    def embeddings(self) -> Iterator[tuple[str, Array]]:
+        """Yield the name of each embedding layer that is built, nested ones too, and a copy of its matrix.
+
+        A name that several layers bear is numbered from the second on: ``embedding#2``.
+        """
+        self._sync()
+        taken: dict[str, int] = {}
+        for layer in self.model._flatten_layers():
+            if isinstance(layer, keras.layers.Embedding) and layer.built:
+                taken[layer.name] = number = taken.get(layer.name, 0) + 1
+                name = layer.name if number == 1 else f"{layer.name}#{number}"
+                yield name, to_host(keras.ops.convert_to_tensor(layer.embeddings))
+
+    def layer_graph(self, sample: Any = None, *, expand_nested: bool = False) -> LayerGraph:
+        """Return the model's layers and how they feed each other.
+
+        Args:
+            sample: Inputs for a subclassed model, of which the shapes are read; None for those it was built with.
+            expand_nested: Whether to show the layers of models within the model, in place of each as one node.
+        """
+        from monitor_core.adapters.keras_layers import layer_graph
+
+        self._sync()
+        return layer_graph(self.model, sample, expand_nested=expand_nested)
 
     def gradients(self, x: Any, y: Any) -> Iterator[tuple[str, Array]]:
         """Yield each trainable weight's path and the gradient by it of the compiled loss on ``(x, y)``.
 
-        The model computes in inference mode, and neither its metrics nor its random generators move.
+        The model computes in inference mode, and nothing of it moves.
+
+        Raises:
+            TypeError: The model is not compiled.
         """
         self._sync()
-        variables = self.model.trainable_variables
-        x, y = (keras.tree.map_structure(keras.ops.convert_to_tensor, data) for data in (x, y))
-
-        def loss(values: list[Any]) -> Any:
-            with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
-                return self.model.compute_loss(x=x, y=y, y_pred=self.model(x, training=False))
-
-        values = [variable.value for variable in variables]
-        for variable, gradient in zip(variables, _gradient(loss, values), strict=True):
-            yield variable.path, to_host(gradient)
+        return keras_insides.gradients(self.model, x, y)
 
     def direction(self, metric: str) -> Literal["min", "max"] | None:
         """Return the direction in which a compiled metric gets better, ``val_`` ignored; None if Keras has none."""
@@ -277,46 +292,6 @@ def _optimizer_size(path: str | PathLike[str]) -> int:
             source = stack.enter_context(stack.enter_context(zipfile.ZipFile(path)).open("model.weights.h5"))
         file = stack.enter_context(h5py.File(source, "r"))
         return len(file["optimizer/vars"]) if "optimizer/vars" in file else 0
-
-
-def _gradient(loss: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:
-    """Return the gradient of a function of tensors by them, zeros where it does not depend on one."""
-    return _GRADIENTS[keras.backend.backend()](loss, values)
-
-
-def _gradient_jax(loss: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:
-    import jax
-
-    gradient: list[Any] = jax.grad(loss)(values)
-    return gradient
-
-
-def _gradient_tensorflow(loss: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:
-    import tensorflow as tf
-
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        values = [tf.identity(value) for value in values]
-        tape.watch(values)
-        result = loss(values)
-    gradient: list[Any] = tape.gradient(result, values, unconnected_gradients="zero")
-    return gradient
-
-
-def _gradient_torch(loss: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:
-    import torch
-
-    with torch.enable_grad():
-        values = [value.detach().clone().requires_grad_() for value in values]
-        result = loss(values)
-    found = torch.autograd.grad(result, values, allow_unused=True)
-    return [torch.zeros_like(value) if each is None else each for value, each in zip(values, found, strict=True)]
-
-
-_GRADIENTS: Mapping[str, Callable[..., list[Any]]] = {
-    "jax": _gradient_jax,
-    "tensorflow": _gradient_tensorflow,
-    "torch": _gradient_torch,
-}
 
 
 def reset_states(model: keras.Model) -> None:

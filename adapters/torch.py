@@ -8,7 +8,8 @@ buffers, the mode of each of its parts, the parameters' gradients and PyTorch's 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from os import PathLike
@@ -17,7 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from monitor_core.handles import Array, to_host
+from monitor_core.handles import Array, check_layers, to_host
+from monitor_core.layer_graph import LayerGraph
 
 __all__ = ["TorchModel"]
 
@@ -62,6 +64,19 @@ class TorchModel:
 
     def __repr__(self) -> str:
         return f"TorchModel({type(self.module).__name__})"
+
+    def recall(self) -> Callable[[], TorchModel | None]:
+        """Return a function that gives a handle of this module while it and its optimizer live, None afterwards."""
+        module, loss = weakref.ref(self.module), self._loss
+        optimizer = None if self.optimizer is None else weakref.ref(self.optimizer)
+
+        def again() -> TorchModel | None:
+            parts = module(), optimizer and optimizer()
+            if parts[0] is None or (optimizer and parts[1] is None):
+                return None
+            return TorchModel(*parts, loss=loss)
+
+        return again
 
     # --- learning rates --------------------------------------------------------------------------------------------
 
@@ -219,7 +234,12 @@ class TorchModel:
         with self._looking(), torch.no_grad():
             return _map(to_host, self._call(x))
 
-    def activations(self, x: Any) -> Iterator[tuple[str, Array]]:
+    def layer_names(self) -> list[str] | None:
+        """Return the names of the innermost layers, or None before lazy ones have seen a batch."""
+        lazy = any(torch.nn.parameter.is_lazy(tensor) for _, tensor in self._tensors())
+        return None if lazy else [name for name, _ in self._innermost()]
+
+    def activations(self, x: Any, layers: Collection[str] | None = None) -> Iterator[tuple[str, Array]]:
         """Yield each innermost layer's name and its output for the samples ``x``, in evaluation mode.
 
         A layer that is called several times, or returns several tensors, yields each of them, named ``layer``,
@@ -228,7 +248,12 @@ class TorchModel:
 
         Args:
             x: As for `predict`.
+            layers: The names of the modules to yield, without numbers, innermost or not; None for the innermost.
+
+        Raises:
+            ValueError: There is no such module; the message tells the nearest.
         """
+        chosen = list(self._innermost() if layers is None else self._named(layers))
         found: dict[str, Array] = {}
         numbers: dict[str, int] = {}
 
@@ -245,10 +270,22 @@ class TorchModel:
         with ExitStack() as stack:
             stack.enter_context(self._looking())
             stack.enter_context(torch.no_grad())
-            for name, layer in self._innermost():
+            for name, layer in chosen:
                 stack.callback(layer.register_forward_hook(hook(name)).remove)
             self._call(x)
         yield from found.items()
+
+    def embeddings(self) -> Iterator[tuple[str, Array]]:
+        """Yield the name of each embedding layer, and a copy of its matrix, ``(rows, dimensions)``."""
+        for name, module in self.module.named_modules():
+            if isinstance(module, (torch.nn.Embedding, torch.nn.EmbeddingBag)):
+                yield name or type(module).__name__, to_host(module.weight)
+
+    def _named(self, layers: Collection[str]) -> list[tuple[str, Any]]:
+        """Return the modules of these names, innermost or not."""
+        modules = {name or type(module).__name__: module for name, module in self.module.named_modules()}
+        check_layers(layers, modules)
+        return [(name, modules[name]) for name in layers]
 
     def _innermost(self) -> Iterator[tuple[str, Any]]:
         """Yield the modules that compute: those without parts, and those that use their parts' weights themselves."""
@@ -291,6 +328,19 @@ class TorchModel:
                 for (name, parameter), gradient in zip(named, gradients, strict=True)
             ]
         )
+
+    def layer_graph(self, sample: Any = None, *, expand_nested: bool = False) -> LayerGraph:
+        """Return the parts of the module, in evaluation mode, and how they feed each other.
+
+        Args:
+            sample: Inputs as for `predict`, to be run once for the shapes and for code that cannot be traced.
+            expand_nested: Whether to show the parts of parts, down to those that compute.
+        """
+        from monitor_core.adapters.torch_layers import layer_graph  # takes torch.fx, which takes time to import
+
+        with self._looking(), torch.no_grad():
+            run = None if sample is None else lambda: self._call(sample)
+            return layer_graph(self.module, run, expand_nested=expand_nested)
 
     def direction(self, metric: str) -> None:
         """Return None: a module knows nothing of metrics."""

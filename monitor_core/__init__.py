@@ -6,6 +6,7 @@ Importing this package imports NumPy and attrs, and no framework.
 import importlib
 import typing
 
+import monitor_core.frameworks
 from monitor_core.blocks import Block
 from monitor_core.bus import Bus
 from monitor_core.errors import HookError, MonitorError, OrderError, SetupError
@@ -17,38 +18,51 @@ from monitor_core.sink import Sink
 from monitor_core.values import scalar
 
 if typing.TYPE_CHECKING:
+    from monitor_core.recorded import open_run
+    from monitor_core.sinks.activation_dump import ActivationDump
     from monitor_core.sinks.csv_logger import CSVLogger
     from monitor_core.sinks.early_stopping import EarlyStopping
     from monitor_core.sinks.history import History
+    from monitor_core.sinks.journal import Journal
     from monitor_core.sinks.learning_rate_scheduler import LearningRateScheduler
     from monitor_core.sinks.model_checkpoint import Keep, ModelCheckpoint
     from monitor_core.sinks.progress import Progress
     from monitor_core.sinks.reduce_lr_on_plateau import ReduceLROnPlateau
+    from monitor_core.sinks.tensorboard import TensorBoard
     from monitor_core.sinks.terminate_on_nan import TerminateOnNaN
 
+# By the names of their classes: a framework is imported by its user, an adapter with its first model.
+monitor_core.frameworks.register_handle("keras.src.models.model.Model", "monitor_core.adapters.keras_model:KerasModel")
+monitor_core.frameworks.register_handle("torch.nn.modules.module.Module", "monitor_core.adapters.torch:TorchModel")
+
 # Imported when first asked for: together they take longer to import than the rest.
-_SINKS = {
+_LAZY = {
+    "ActivationDump": "monitor_core.sinks.activation_dump",
     "CSVLogger": "monitor_core.sinks.csv_logger",
     "EarlyStopping": "monitor_core.sinks.early_stopping",
     "History": "monitor_core.sinks.history",
+    "Journal": "monitor_core.sinks.journal",
     "Keep": "monitor_core.sinks.model_checkpoint",
     "LearningRateScheduler": "monitor_core.sinks.learning_rate_scheduler",
     "ModelCheckpoint": "monitor_core.sinks.model_checkpoint",
     "Progress": "monitor_core.sinks.progress",
     "ReduceLROnPlateau": "monitor_core.sinks.reduce_lr_on_plateau",
+    "TensorBoard": "monitor_core.sinks.tensorboard",
     "TerminateOnNaN": "monitor_core.sinks.terminate_on_nan",
+    "open_run": "monitor_core.recorded",
 }
 
 
 def __getattr__(name: str) -> typing.Any:
-    """Import a sink when it is first asked for."""
-    if name not in _SINKS:
+    """Import what is asked for the first time."""
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(importlib.import_module(_SINKS[name]), name)
+    found = globals()[name] = getattr(importlib.import_module(_LAZY[name]), name)
     return found
 
 
 __all__ = [
+    "ActivationDump",
     "Block",
     "Bus",
     "CSVLogger",
@@ -56,6 +70,7 @@ __all__ = [
     "Failure",
     "History",
     "HookError",
+    "Journal",
     "Keep",
     "LearningRateScheduler",
     "Loop",
@@ -67,7 +82,9 @@ __all__ = [
     "Run",
     "SetupError",
     "Sink",
+    "TensorBoard",
     "TerminateOnNaN",
     "on",
+    "open_run",
     "scalar",
 ]

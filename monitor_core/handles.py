@@ -6,14 +6,18 @@ Handles for Keras and PyTorch models stand in ``monitor_core.adapters``; any obj
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import difflib
+from collections.abc import Callable, Collection, Iterator, Mapping
 from os import PathLike
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor_core.errors import SetupError
+
+if TYPE_CHECKING:
+    from monitor_core.layer_graph import LayerGraph
 
 Array = NDArray[Any]
 ModelHandle = Any
@@ -57,8 +61,15 @@ class HasFiles(Protocol):
 class HasInsides(Protocol):
     """Lends a look into the model, without changing its state, mode or random generators."""
 
-    def activations(self, x: Any) -> Iterator[tuple[str, Array]]:
-        """Yield each layer's name and its output for the samples ``x``."""
+    def layer_names(self) -> list[str] | None:
+        """Return the names that `activations` knows, or None where the model is not built yet."""
+        ...
+
+    def activations(self, x: Any, layers: Collection[str] | None = None) -> Iterator[tuple[str, Array]]:
+        """Yield each layer's name and its output for the samples ``x``; of chosen layers only, if any are named.
+
+        Where a layer has several outputs, all but the first are numbered, ``layer:1``; ``layers`` names it without.
+        """
         ...
 
     def gradients(self, x: Any, y: Any) -> Iterator[tuple[str, Array]]:
@@ -67,6 +78,14 @@ class HasInsides(Protocol):
 
     def predict(self, x: Any) -> Any:
         """Return the model's outputs for the samples ``x`` as host arrays."""
+        ...
+
+
+class HasLayers(Protocol):
+    """Lends the model's layers as a graph, without changing its state, mode or random generators."""
+
+    def layer_graph(self, sample: Any = None, *, expand_nested: bool = False) -> LayerGraph:
+        """Return the graph, read with the help of sample inputs where the model does not know its shapes."""
         ...
 
 
@@ -87,6 +106,14 @@ class KnowsDirections(Protocol):
 
     def direction(self, metric: str) -> Literal["min", "max"] | None:
         """Return the direction in which the metric gets better, or None if the model does not know it."""
+        ...
+
+
+class CanBeRecalled(Protocol):
+    """Tells how to find the model again after it was let go of, so that nothing keeps it alive between two runs."""
+
+    def recall(self) -> Callable[[], ModelHandle | None]:
+        """Return a function that gives a handle of the model while it lives, None once it is gone."""
         ...
 
 
@@ -111,6 +138,15 @@ def check_rate_can_be_set(model: Any, owner: str) -> None:
             f"{owner} cannot set the learning rate, because the optimizer's is a schedule object, which decides the "
             f"rate by itself: compile the model with a number, learning_rate=0.001, or leave {owner} away"
         )
+
+
+def check_layers(layers: Collection[str] | None, available: Collection[str]) -> None:
+    """Raise a ValueError, with the nearest names, where a layer is asked for that a model has not."""
+    for name in layers or ():
+        if name not in available:
+            close = difflib.get_close_matches(name, available, n=3)
+            known = [*close, "..."] if close else [*available][:20]
+            raise ValueError(f"layers must name layers of the model (got {name!r}): there are {', '.join(known)}")
 
 
 def to_host(array: Any) -> Array:

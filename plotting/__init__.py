@@ -3,7 +3,18 @@
 Importing this package imports no matplotlib; drawing does, and says what to install where it is missing.
 """
 
+from monitor_core.plotting.activations import plot_activation_distributions, plot_dead_units, plot_feature_maps
 from monitor_core.plotting.history import plot_history
 from monitor_core.plotting.live import LivePlot
+from monitor_core.plotting.model import plot_model
+from monitor_core.plotting.ratios import plot_ratios
 
-__all__ = ["LivePlot", "plot_history"]
+__all__ = [
+    "LivePlot",
+    "plot_activation_distributions",
+    "plot_dead_units",
+    "plot_feature_maps",
+    "plot_history",
+    "plot_model",
+    "plot_ratios",
+]

@@ -10,8 +10,13 @@ import pytest
 import monitor_core
 
 ROOT = Path(monitor_core.__file__).resolve().parent
-CORE = sorted(path for path in ROOT.glob("*.py") if path.name != "__init__.py")
 LAYERS = {layer: sorted((ROOT / layer).glob("*.py")) for layer in ("sinks", "adapters", "plotting")}
+CORE = sorted(
+    path
+    for folder in (ROOT, *(ROOT / part for part in ("arrays", "boards", "journals", "summaries")))
+    for path in folder.glob("*.py")
+    if path != ROOT / "__init__.py"
+)
 EVERYTHING = [*CORE, ROOT / "__init__.py", *(path for paths in LAYERS.values() for path in paths)]
 
 FRAMEWORKS = ["jax", "keras", "matplotlib", "pandas", "tensorboard", "tensorflow", "torch", "tqdm", "IPython"]

@@ -1,5 +1,6 @@
 """The adapter against Keras itself, on the back end of this process (`KERAS_BACKEND`)."""
 
+import contextlib
 import gc
 import threading
 import weakref
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keras.src.trainers.data_adapters import array_slicing
 
 from monitor_core import History, HookError, Loop, OrderError, SetupError, Sink, on, scalar
 from monitor_core.adapters.keras import KerasAdapter, KerasModel, reset_states
@@ -665,3 +667,71 @@ def test_a_rate_set_within_an_epoch_is_used_by_the_next_batch(model):
     model.optimizer.learning_rate = 0.01
     assert all(np.array_equal(now, then) for now, then in zip(model.get_weights(), weights[0], strict=True))
     assert history["learning_rate"].tolist() == [0.0]
+
+
+@pytest.mark.parametrize("split", [0.25, 0.3, 0.95])
+def test_fit_lends_the_part_that_keras_splits_off_to_validate(split):
+    """With ``validation_split`` the sinks see the samples that Keras itself validates on, whatever their structure."""
+    first, second = keras.Input((6,)), keras.Input((6,))
+    model = keras.Model([first, second], keras.layers.Dense(1)(keras.layers.add([first, second])))
+    model.compile("sgd", "mse")
+    lent = []
+    adapter = KerasAdapter(on("train_begin", lambda run: lent.append(run.validation_data)))
+    adapter.fit(model, [X, -X], Y, validation_split=split, verbose=0)
+    (((a, b), y),) = lent
+    expected = array_slicing.train_validation_split(((X, -X), Y), split)[1]
+    for found, wanted in zip((a, b, y), keras.tree.flatten(expected), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    assert adapter.bus.run.validation_data is None
+
+
+# --- what stays alive -----------------------------------------------------------------------------------------------
+
+
+def released(model):
+    """Answer whether nothing keeps a model alive but the frame above."""
+    reference = weakref.ref(model.pop())
+    keras.backend.clear_session()
+    gc.collect()
+    return reference() is None
+
+
+def ask_to_stop(run, epoch, logs):
+    run.stop("enough")
+
+
+def interrupt(run, epoch, logs):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("way", ["whole", "list", "fit", "stopped", "interrupted"])
+def test_no_model_is_kept_alive_after_a_run(way):
+    """Once a fit has ended, its adapter and its sinks keep no model alive, and know it while it lives."""
+    models = [build()]
+    history = History(per_batch=True)
+    sinks = {"stopped": on("epoch_end", ask_to_stop), "interrupted": on("epoch_end", interrupt)}
+    adapter = KerasAdapter(history, *[sinks[each] for each in sinks if each == way], model=models[0])
+    with contextlib.suppress(KeyboardInterrupt):
+        if way in ("fit", "interrupted"):
+            adapter.fit(models[0], *TRAIN, verbose=0)
+        else:
+            models[0].fit(*TRAIN, verbose=0, callbacks=[adapter] if way == "list" else adapter)
+    assert adapter.bus.run.learning_rate == pytest.approx(0.01)
+    assert released(models)
+    assert adapter.bus.run.model is None
+    assert len(history.batches) >= 1
+
+
+def test_loop_knows_its_model_again_in_its_next_run():
+    """A loop that is entered again finds the model that it let go of, though the handle was its own."""
+    model = build()
+    loop = Loop(History(), model=KerasModel(model))
+    for epochs in (1, 2):
+        with loop:
+            for _ in loop.epochs(epochs):
+                model.fit(*TRAIN, epochs=1, verbose=0, callbacks=KerasAdapter(loop))
+            assert loop.run.learning_rate == pytest.approx(0.01)
+    models = [model]
+    del model
+    assert released(models)
+    assert loop.run.model is None

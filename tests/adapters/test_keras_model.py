@@ -147,21 +147,6 @@ def test_activations_of_an_unbuilt_model_build_it():
     assert [(name, array.shape) for name, array in KerasModel(model).activations(X)] == [("only", (8, 2))]
 
 
-def test_activations_of_a_subclassed_model_say_why_not():
-    """A subclassed model has no outputs of its layers, and the message says so."""
-
-    class Net(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.dense = keras.layers.Dense(1)
-
-        def call(self, x):
-            return self.dense(x)
-
-    with pytest.raises(TypeError, match="it is a subclassed model"):
-        list(KerasModel(Net()).activations(X))
-
-
 def test_gradients_are_those_of_the_loss_and_leave_no_trace(handle):
     """Gradients equal central differences of the compiled loss; weights, metrics, optimizer and seeds do not move."""
     handle.model.fit(X, Y, verbose=0)

@@ -1,10 +1,12 @@
 """The handle of a PyTorch module, and the sinks that act on it in a PyTorch loop."""
 
 import copy
+import gc
 import importlib
 import json
 import os
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -369,6 +371,30 @@ def test_activations_of_layers_with_several_outputs():
     }
 
 
+def test_only_chosen_modules_are_lent():
+    """Modules that are named are lent with all their uses, those that have parts too."""
+    module = nn.Sequential(Reusing(), nn.Linear(4, 1))
+    found = dict(TorchModel(module).activations(X, ["0", "0.shared"]))
+    assert {name: array.shape for name, array in found.items()} == {
+        "0.shared": (8, 4),
+        "0.shared:1": (8, 4),
+        "0": (8, 1, 4),
+    }
+    assert sum(len(each._forward_hooks) for each in module.modules()) == 0
+
+
+def test_an_unknown_module_is_an_error():
+    """A module that there is not is an error that tells the nearest names, before anything is computed."""
+    with pytest.raises(ValueError, match=r"layers must name layers of the model \(got 'shred'\): .*shared"):
+        list(TorchModel(Reusing()).activations(X, ["shred"]))
+
+
+def test_the_names_of_layers_are_known_beforehand():
+    """A module tells the names of its innermost layers, unless lazy ones have not seen a batch yet."""
+    assert TorchModel(network()).layer_names() == ["0", "1", "2", "3", "4"]
+    assert TorchModel(nn.Sequential(nn.LazyLinear(3))).layer_names() is None
+
+
 def test_a_module_that_is_one_layer_is_named_by_its_class():
     """Where the module itself is the layer, it is named by its class."""
     assert [name for name, _ in TorchModel(nn.Linear(4, 1)).activations(X)] == ["Linear"]
@@ -592,3 +618,23 @@ def test_the_rate_of_each_epoch_is_in_the_history():
     """The first group's rate that was in force is in every epoch's logs, in a PyTorch loop as on Keras."""
     fit([history := History(), LearningRateScheduler(lambda epoch: 0.5**epoch)], epochs=3)
     assert history["learning_rate"].tolist() == [1.0, 0.5, 0.25]
+
+
+def test_no_module_is_kept_alive_after_a_run():
+    """Once a loop is left, it and its sinks keep neither module nor optimizer, and know them while they live."""
+    module = network()
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.25)
+    with Loop(history := History(per_batch=True), model=TorchModel(module, optimizer)) as loop:
+        for _ in loop.epochs(2):
+            for x in loop.batches(torch.tensor(X).split(4)):
+                loss = module(x).square().mean()
+                loss.backward()
+                optimizer.step()
+                loop.log(loss=loss)
+    assert loop.run.learning_rate == 0.25
+    assert loop.run.model.module is module
+    references = weakref.ref(module), weakref.ref(optimizer), weakref.ref(loss)
+    del module, optimizer, loss
+    gc.collect()
+    assert [reference() for reference in references] == [None] * 3
+    assert (loop.run.model, len(history.batches)) == (None, 4)

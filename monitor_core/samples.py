@@ -1,0 +1,216 @@
+"""The first samples of validation data, of whatever kind a framework takes them.
+
+Contract. Reading leaves the data as they were: an iterator, which would be used up, is refused; a PyTorch loader's
+workers are not started, nor is an iterator of its own made; and the random generators of Python, NumPy and PyTorch
+stand where they stood. Only a shuffled ``tf.data.Dataset`` cannot be read unnoticed: its next order is another one.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import random
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+
+from monitor_core.checks import checked_count
+from monitor_core.handles import Array, to_host
+
+
+def first_samples(data: Any, count: int) -> tuple[Any, Any]:
+    """Return the first samples of data as host arrays.
+
+    Args:
+        data: One of these.
+
+            - An array or tensor of any framework, a data frame, or a mapping of these: the inputs alone.
+            - A tuple or list ``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``, as Keras reads it, in which ``x`` and
+              ``y`` may be nested: inputs alone that are a list are ``([one, two],)``.
+            - A list of batches, each such a tuple.
+            - Anything that gives batches whenever it is iterated over: a ``tf.data.Dataset``, a PyTorch
+              ``DataLoader``, an object of one's own. A Keras ``PyDataset``.
+            - A PyTorch ``Dataset``, of samples.
+        count: How many samples, at least 1; where there are fewer, all of them.
+
+    Returns:
+        ``x`` and ``y`` in their own structure, cut to the same number of samples; ``y`` is None where there is none.
+
+    Raises:
+        TypeError: The data are of another kind, or an iterator, which can be read only once.
+        ValueError: There is no sample, the arrays have different lengths, or samples of several batches have
+            different shapes.
+
+    Example:
+        >>> first_samples((np.arange(6).reshape(3, 2), np.array([0, 1, 1])), 1)
+        (array([[0, 1]]), array([0]))
+    """
+    checked_count("count", count, least=1)
+    with _generators_kept(data):
+        pieces = list(_taken(_batches(data, count), count))
+    if not pieces:
+        raise ValueError("data must have at least one sample (got none)")
+    x, y = pieces[0] if len(pieces) == 1 else _joined(pieces)
+    return x, y
+
+
+def _taken(batches: Iterable[Any], count: int) -> Iterator[tuple[Any, Any]]:
+    """Yield the inputs and targets of the batches, cut to so many samples in all, until there are enough."""
+    for batch in batches:
+        piece = _map(functools.partial(_head, count=count), _inputs_and_targets(batch))
+        lengths = {len(leaf) for leaf in _leaves(piece)}
+        if len(lengths) > 1:
+            raise ValueError(f"data must have as many samples in every array (got {sorted(lengths)})")
+        length = lengths.pop() if lengths else 0
+        if length:
+            yield piece
+        count -= length
+        if count <= 0:
+            return
+
+
+def _inputs_and_targets(batch: Any) -> tuple[Any, Any]:
+    if not isinstance(batch, (tuple, list)):
+        return batch, None
+    if not 1 <= len(batch) <= 3:
+        raise TypeError(f"data must be (x,), (x, y) or (x, y, sample_weight) (got {len(batch)} parts)")
+    return batch[0], batch[1] if len(batch) > 1 else None
+
+
+# --- kinds of data -------------------------------------------------------------------------------------------------
+
+
+def _batches(data: Any, count: int) -> Iterable[Any]:
+    """Return the data as batches; one of them for arrays."""
+    if isinstance(data, list) and data and all(isinstance(each, tuple) for each in data):
+        return data
+    if isinstance(data, (Mapping, tuple, list)) or _is_array(data):
+        return [data]
+    if _is_a(data, "torch.utils.data", "DataLoader"):
+        return _loader_batches(data, count)
+    if _is_a(data, "torch.utils.data", "Dataset"):
+        return _loader_batches(sys.modules["torch"].utils.data.DataLoader(data, batch_size=count), count)
+    if _is_a(data, "keras", "PyDataset"):
+        return _numbered_batches(data)
+    if hasattr(data, "__iter__"):
+        return _iterated(data)
+    raise TypeError(f"data must be arrays, or something that gives batches of them (got {_shown(data)})")
+
+
+def _is_array(data: Any) -> bool:
+    return hasattr(data, "shape") and hasattr(data, "__getitem__")
+
+
+def _is_a(data: Any, package: str, name: str) -> bool:
+    """Answer whether an object is of a framework's class, without importing the framework."""
+    return any(base.__name__ == name and base.__module__.startswith(package) for base in type(data).__mro__)
+
+
+def _iterated(data: Any) -> Iterator[Any]:
+    if hasattr(data, "__next__"):
+        raise TypeError(
+            f"data must be readable more than once (got a {type(data).__name__}): what is read of it would be missing "
+            "afterwards; give some samples as arrays"
+        )
+    return iter(data)
+
+
+def _numbered_batches(data: Any) -> Iterator[Any]:
+    """Yield the batches of a Keras ``PyDataset``, by number: its workers are those of `fit`."""
+    length = getattr(data, "num_batches", None)
+    for number in itertools.count() if length is None else range(length):
+        yield data[number]
+
+
+def _loader_batches(loader: Any, count: int) -> Iterator[Any]:
+    """Yield the first samples of each batch that a PyTorch loader would give.
+
+    Its own iterator would start its workers and, where these persist, end an iteration that is under way.
+    """
+    dataset, collate = loader.dataset, loader.collate_fn
+    if _is_a(dataset, "torch.utils.data", "IterableDataset"):
+        samples = _iterated(dataset)
+        if loader.batch_size is None:
+            yield from map(collate, samples)
+        while loader.batch_size and (batch := list(itertools.islice(samples, min(count, loader.batch_size)))):
+            yield collate(batch)
+    elif loader.batch_sampler is None:
+        for index in loader.sampler:
+            yield collate(dataset[index])
+    else:
+        for indices in loader.batch_sampler:
+            yield collate([dataset[index] for index in itertools.islice(indices, count)])
+
+
+@contextmanager
+def _generators_kept(data: Any) -> Iterator[None]:
+    """Restore the random generators that a dataset or a loader's sampler may draw from."""
+    samplers = [data, getattr(data, "sampler", None), getattr(data, "batch_sampler", None)]
+    own: dict[int, Any] = {id(each): each for each in (getattr(sampler, "generator", None) for sampler in samplers)}
+    states = [(each, each.get_state()) for each in own.values() if hasattr(each, "get_state")]
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - datasets draw from this one
+    with ExitStack() as stack:
+        if "torch" in sys.modules:
+            stack.enter_context(sys.modules["torch"].random.fork_rng(devices=[]))
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002 - the same
+            for generator, state in states:
+                generator.set_state(state)
+
+
+# --- nested arrays -------------------------------------------------------------------------------------------------
+
+
+def _map(function: Callable[[Any], Any], data: Any) -> Any:
+    """Apply a function to all leaves of nested containers; None stays."""
+    if isinstance(data, Mapping):
+        return {name: _map(function, value) for name, value in data.items()}
+    if isinstance(data, (tuple, list)):
+        values = [_map(function, value) for value in data]
+        return values if isinstance(data, list) else tuple(values)
+    return None if data is None else function(data)
+
+
+def _leaves(data: Any) -> list[Any]:
+    found: list[Any] = []
+    _map(found.append, data)
+    return found
+
+
+def _head(leaf: Any, count: int) -> Array:
+    """Return the first rows of an array of any framework, on the host."""
+    leaf = getattr(leaf, "iloc", leaf)  # of pandas, whose own brackets look for names
+    if not hasattr(leaf, "__getitem__") or getattr(leaf, "shape", None) == () or isinstance(leaf, (str, bytes)):
+        raise TypeError(f"data must be arrays of samples along the first axis (got {_shown(leaf)})")
+    head = leaf[:count]
+    return to_host(head.toarray() if hasattr(head, "toarray") else head)  # of SciPy's sparse ones
+
+
+def _joined(pieces: list[Any]) -> Any:
+    """Return pieces of the same structure, joined along the first axis."""
+    first = pieces[0]
+    if isinstance(first, Mapping):
+        return {name: _joined([piece[name] for piece in pieces]) for name in first}
+    if isinstance(first, (tuple, list)):
+        values = [_joined(list(each)) for each in zip(*pieces, strict=True)]
+        return values if isinstance(first, list) else tuple(values)
+    if first is None:
+        return None
+    shapes = {piece.shape[1:] for piece in pieces}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"data must have samples of one shape in all batches that are read (got {sorted(shapes)}): ask for no more "
+            "samples than the first batch has"
+        )
+    return np.concatenate(pieces)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"a {type(value).__name__}"

@@ -1,0 +1,336 @@
+"""TensorBoard: the run's metrics, and what is inside the model, as event files; TensorFlow is not needed.
+
+Contract. The files are made at train begin, and what is written reaches them at once: with each block, at each epoch's
+end, and with each ``add_...``, which may be called from any thread. The model is looked at where an epoch ends, on the
+thread that trains, and never between two batches. Each output is a part of its own, in `monitor_core.boards`: one that
+fails is told of once, and neither the others nor the training stop.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import attrs
+
+from monitor_core import checks
+from monitor_core.blocks import Block
+from monitor_core.boards import scalars
+from monitor_core.boards.activations import Activations
+from monitor_core.boards.additions import Additions
+from monitor_core.boards.embeddings import Embeddings
+from monitor_core.boards.files import TRAIN, RunFiles
+from monitor_core.boards.gradients import Gradients
+from monitor_core.boards.graph import Graph
+from monitor_core.boards.hparams import HParams
+from monitor_core.boards.numbering import Numbering
+from monitor_core.boards.parts import Part, Parts, Samples
+from monitor_core.boards.predictions import Predictions
+from monitor_core.boards.profiling import Profile
+from monitor_core.boards.texts import Texts
+from monitor_core.boards.weights import Weights
+from monitor_core.errors import SetupError
+from monitor_core.run import Run
+from monitor_core.sink import Logs, Sink
+from monitor_core.summaries.event_file import EventFile
+from monitor_core.summaries.projector import Labels
+
+
+def _check_profile_steps(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise TypeError(f"{field.name} must be the first and the last step, such as (10, 12) (got {value!r})")
+    first, last = (checks.checked_count(field.name, step, least=1) for step in value)
+    if first > last:
+        raise ValueError(f"{field.name} must not end before it begins (got {value})")
+
+
+def _check_texts(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, Mapping) or not all(isinstance(text, str) for pair in value.items() for text in pair):
+        raise TypeError(f"{field.name} must map tags to texts (got {value!r})")
+
+
+def _check_labels(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, Mapping) or any(isinstance(each, str) for each in value.values()):
+        raise TypeError(f"{field.name} must map layers' names to their rows' labels (got {value!r})")
+
+
+@attrs.define(eq=False)
+class TensorBoard(Additions, Sink):
+    """Write the run for TensorBoard: ``tensorboard --logdir logs`` shows it while it trains.
+
+    The folder ``train`` gets the metrics of the training as ``epoch_<name>``, with the learning rate, ``validation``
+    gets those with the prefix ``val_`` under the same tags. An evaluation, within an epoch or on its own, is
+    ``evaluation_<name>_vs_iterations`` over the steps.
+
+    **Epochs and steps go on**: where one object hears several runs, such as repeated `fit` calls, a run whose first
+    epoch is 0 is numbered from behind the last one, and so are its steps. A new object begins with 0, also in a
+    folder that has files already, whose values TensorBoard then replaces from there on; a run that is resumed
+    (``ModelCheckpoint.resume``) goes on where it was, and what was written after its checkpoint is dropped.
+
+    "Every N epochs" begins with the first epoch. Looks at the model need members of its handle, and those at its
+    activations, gradients and predictions need validation data: ``validation_data=`` of the `KerasAdapter`, of
+    ``adapter.fit``, or of the `Loop`.
+
+    Args:
+        log_dir: The folder.
+        update_freq: ``"batch"`` also writes every batch's metrics, as ``batch_<name>`` over the steps.
+        write_graph: Whether to write the model's layers as a graph, and as a table in the text tab.
+        write_images: Whether to write the weights as pictures, every ``histogram_freq`` epochs, or every epoch where
+            that is 0.
+        histogram_freq: Every how many epochs to write the distributions of the weights; 0 for never.
+        write_activations: Whether to write the distributions of each layer's outputs, as often as ``write_images``.
+        write_gradients: Whether to write the distributions of the gradients, as often.
+        write_steps_per_second: Whether to write how many steps a second each epoch has trained, evaluations left out.
+        embeddings_freq: Every how many epochs to write every embedding layer's matrix for the projector; 0 for never.
+        embeddings_metadata: By the layer's name a label for each row, or several columns of labels by their titles.
+        predictions_freq: Every how many epochs to write a classifier's precision-recall curves and confusion matrix; 0
+            for never.
+        class_names: The classes' names, in the order of the model's outputs.
+        samples: How many validation samples to look at for activations and gradients.
+        prediction_samples: How many validation samples to predict.
+        text: Texts to write once, as Markdown, by their tags.
+        hparams: The run's hyperparameters by name: numbers, booleans, texts; others are written as texts. The table
+            compares the log folders in that folder which TensorBoard is started with.
+        hparams_metrics: Which of an epoch's metrics stand beside them, such as ``val_accuracy``; by default all. The
+            table then has the hyperparameters of one of the log folders as columns.
+        profile_steps: The first and the last step of the run, from 1, to profile where the framework has a profiler.
+
+    Raises:
+        TypeError: An argument is of another type.
+        ValueError: An argument breaks its rule, or has no effect without another.
+        SetupError: The package ``tensorboard`` is missing. At train begin: the folder cannot be written, or
+            ``embeddings_metadata`` does not fit the model's embedding layers.
+
+    Source: the tags are those of Keras 3.15's callback of this name. That one begins with epoch 0 at every `fit`,
+    counts the time of evaluations as that of training, and with ``update_freq="batch"`` also writes
+    ``batch_steps_per_second``.
+
+    Example:
+        >>> board = TensorBoard("logs", update_freq="batch", histogram_freq=1)
+        >>> adapter = KerasAdapter(board, model=model)
+        >>> model.fit(x, y, epochs=10, validation_split=0.2, callbacks=adapter)
+    """
+
+    read_only: ClassVar[bool] = True
+    background: ClassVar[bool] = True
+
+    log_dir: Path = attrs.field(default=Path("logs"), converter=Path)
+    update_freq: Literal["epoch", "batch"] = attrs.field(
+        default="epoch", kw_only=True, validator=checks.one_of("epoch", "batch")
+    )
+    write_graph: bool = checks.switch(default=True)
+    write_images: bool = checks.switch()
+    histogram_freq: int = attrs.field(default=0, kw_only=True, validator=checks.count())
+    write_activations: bool = checks.switch()
+    write_gradients: bool = checks.switch()
+    write_steps_per_second: bool = checks.switch(default=True)
+    embeddings_freq: int = attrs.field(default=0, kw_only=True, validator=checks.count())
+    embeddings_metadata: Mapping[str, Labels] | None = attrs.field(
+        default=None, kw_only=True, validator=attrs.validators.optional(_check_labels)
+    )
+    predictions_freq: int = attrs.field(default=0, kw_only=True, validator=checks.count())
+    class_names: Sequence[str] | None = attrs.field(default=None, kw_only=True)
+    samples: int = attrs.field(default=32, kw_only=True, validator=checks.count(least=1))
+    prediction_samples: int = attrs.field(default=1024, kw_only=True, validator=checks.count(least=1))
+    text: Mapping[str, str] | None = attrs.field(
+        default=None, kw_only=True, validator=attrs.validators.optional(_check_texts)
+    )
+    hparams: Mapping[str, Any] | None = attrs.field(
+        default=None,
+        kw_only=True,
+        validator=attrs.validators.optional(attrs.validators.instance_of(Mapping)),  # type: ignore[type-abstract]
+    )
+    hparams_metrics: Sequence[str] | None = attrs.field(default=None, kw_only=True)
+    profile_steps: tuple[int, int] | None = attrs.field(
+        default=None, kw_only=True, validator=attrs.validators.optional(_check_profile_steps)
+    )
+    _files: RunFiles = attrs.field(init=False, repr=False)
+    _parts: Parts = attrs.field(init=False, repr=False)
+    _numbers: Numbering = attrs.field(init=False, repr=False, factory=Numbering)
+    _stopwatch: scalars.Stopwatch = attrs.field(init=False, repr=False, factory=scalars.Stopwatch)
+    _profile: Profile | None = attrs.field(init=False, repr=False, default=None)
+    _run: Run | None = attrs.field(init=False, repr=False, default=None)
+    _continues: bool = attrs.field(init=False, repr=False, default=False)
+    _evaluated_early: list[dict[str, float]] = attrs.field(init=False, repr=False, factory=list)
+    _epoch_began_at: int | None = attrs.field(init=False, repr=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        for option, needed in (
+            ("embeddings_metadata", "embeddings_freq"),
+            ("class_names", "predictions_freq"),
+            ("hparams_metrics", "hparams"),
+        ):
+            if getattr(self, option) is not None and not getattr(self, needed):
+                raise ValueError(f"{option} must be None without {needed} (got {getattr(self, option)!r})")
+        try:
+            importlib.import_module("tensorboard.compat.proto.event_pb2")
+        except ImportError as error:
+            raise SetupError('TensorBoard needs tensorboard: pip install "monitor_core[tensorboard]"') from error
+        self.reset()
+
+    @property
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What the model's handle must have for the outputs asked for."""
+        wanted = {
+            "weights": self.histogram_freq or self.write_images,
+            "activations": self.write_activations,
+            "gradients": self.write_gradients,
+            "embeddings": self.embeddings_freq,
+            "predict": self.predictions_freq,
+        }
+        return tuple(need for need, is_wanted in wanted.items() if is_wanted)
+
+    def wants_hook(self, hook: str) -> bool:
+        """Listen to blocks where batches are to be written, and to each batch only for a profile."""
+        return {
+            "on_block": self.update_freq == "batch",
+            "on_batch_begin": self.profile_steps is not None,
+            "on_batch_end": self.profile_steps is not None,
+            "on_evaluation_begin": self.write_steps_per_second,
+        }.get(hook, True)
+
+    def reset(self) -> None:
+        """Let the next run begin anew, with epoch 0 and step 0 in new files."""
+        if self._run is not None:
+            self._files.close()
+        self._files, self._numbers = RunFiles(self.log_dir), Numbering()
+        self._parts = Parts(*self._make_parts())
+        self._run, self._continues, self._profile = None, False, None
+        self._evaluated_early, self._epoch_began_at = [], None
+
+    def _make_parts(self) -> Iterator[Part]:
+        """Yield the parts for the outputs asked for."""
+        often = self.histogram_freq or 1
+        looked_at = Samples(self.samples)
+        if self.write_graph:
+            yield Graph(looked_at)
+        if self.text:
+            yield Texts(self.text)
+        if self.hparams is not None:
+            yield HParams(self.hparams, self.hparams_metrics)
+        if self.histogram_freq or self.write_images:
+            yield Weights(self.histogram_freq, often if self.write_images else 0)
+        if self.write_activations:
+            yield Activations(often, looked_at)
+        if self.write_gradients:
+            yield Gradients(often, looked_at)
+        if self.embeddings_freq:
+            yield Embeddings(self.embeddings_freq, self.embeddings_metadata or {})
+        if self.predictions_freq:
+            yield Predictions(self.predictions_freq, Samples(self.prediction_samples), self.class_names)
+
+    def _place(self, tag: str, step: int | None) -> tuple[EventFile, int]:
+        if step is None:
+            step = self._numbers.present(self._run, tag)
+        return self._files[TRAIN], checks.checked_count("step", step)
+
+    # --- hooks -----------------------------------------------------------------------------------------------------
+
+    def on_train_begin(self, run: Run) -> None:
+        """Make the files, or go on with those there are, and write what is known from the beginning on.
+
+        Raises:
+            SetupError: The folder cannot be written, or an option does not fit the model.
+        """
+        self._run = run
+        if self._continues:
+            self._go_on(run)
+        else:
+            self._numbers.begin()
+        self._files.open()
+        if self.profile_steps is not None and self._profile is None:
+            self._profile = Profile(*self.profile_steps, self.log_dir / TRAIN)
+        self._parts.begin(run, self._files)
+
+    def on_epoch_begin(self, run: Run, epoch: int) -> None:
+        """Settle, with the run's first epoch, how its numbers go on."""
+        self._numbers.settle(run, epoch)
+        self._stopwatch.begin_epoch(run)
+        self._epoch_began_at = run.step
+
+    def on_batch_begin(self, run: Run, step: int) -> None:
+        """Begin the profile at its first step."""
+        if self._profile is not None:
+            self._profile.begin_batch(run, step)
+
+    def on_batch_end(self, run: Run, step: int, logs: Logs) -> None:
+        """End the profile behind its last step."""
+        if self._profile is not None:
+            self._profile.end_batch(step)
+
+    def on_block(self, run: Run, block: Block) -> None:
+        """Write the batches' metrics."""
+        self._numbers.settle(run, block.epoch)  # where this sink was added within the epoch
+        scalars.write_block(block, self._numbers, self._files)
+
+    def on_evaluation_begin(self, run: Run) -> None:
+        """Leave the time of evaluations out."""
+        self._stopwatch.pause()
+
+    def on_evaluation_end(self, run: Run, logs: Logs) -> None:
+        """Write the evaluation's metrics.
+
+        Where no batch was heard, it is known at the epoch's end alone how many there were.
+        """
+        self._stopwatch.go_on()
+        if run.step == self._epoch_began_at:
+            self._evaluated_early.append(dict(logs))
+        else:
+            scalars.write_evaluation(logs, self._numbers.step(run.step), self._files)
+
+    def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
+        """Write the epoch's metrics, and of the model what is due."""
+        self._numbers.settle(run, epoch)  # where this sink was added within the epoch
+        number = self._numbers.epoch(epoch)
+        speed = self._stopwatch.rate(run) if self.write_steps_per_second else {}
+        try:
+            scalars.write_epoch({**scalars.rates_of(run), **speed, **logs}, number, self._files)
+            self._write_evaluations(run)
+        finally:
+            self._numbers.record(run, epoch)
+            self._parts.call("end_epoch", run, number, self._files)
+
+    def on_train_end(self, run: Run, logs: Logs) -> None:
+        """Put the files on disk and close them."""
+        self._numbers.record(run)
+        if self._profile is not None:
+            self._profile.end()
+        try:
+            self._write_evaluations(run)
+        finally:
+            self._parts.call("end", run, self._files)
+            self._files.close()
+
+    def on_rewind(self, run: Run, epoch: int, step: int) -> None:
+        """Drop what lies after, by the epoch or by the step of each value, from files of earlier processes too."""
+        keep = self._numbers.rewind(epoch, step)
+        self._files.rewind(keep)
+        self._parts.call("rewind", self._numbers.last_epoch + 1, self._files)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how far the files go, and how this run's epochs and steps are numbered in them."""
+        return {} if self._run is None else self._numbers.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with the files at the next train begin, without what came later."""
+        self.reset()
+        self._numbers, self._continues = Numbering.from_state(state), True
+
+    def _go_on(self, run: Run) -> None:
+        """Take the log folder back to where the run goes on, after a state was loaded."""
+        self._continues = False
+        keep = self._numbers.rewind(run.epoch + 1, run.step)
+        self._files.start = None
+        try:
+            self._files.rewind(keep)
+        except OSError as error:
+            raise SetupError(f"{self.log_dir} cannot be taken back to step {run.step}: {error}") from error
+        self._parts.call("rewind", self._numbers.last_epoch + 1, self._files)
+
+    def _write_evaluations(self, run: Run) -> None:
+        """Write the evaluations of the epoch that had to wait for its number of steps."""
+        held, self._evaluated_early, self._epoch_began_at = self._evaluated_early, [], None
+        for logs in held:
+            scalars.write_evaluation(logs, self._numbers.step(run.step), self._files)

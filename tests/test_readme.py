@@ -50,5 +50,7 @@ def test_the_demo_writes_its_results(tmp_path):
     """The demo leaves the curves, the history and a summary in words."""
     command = [sys.executable, str(DEMO), "--epochs", "3", "--out", str(tmp_path)]
     subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "history.json", "summary.txt"]
+    written = ["curves.png", "history.json", "model.png", "summary.txt", "tensorboard"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == written
+    assert sorted(path.name for path in (tmp_path / "tensorboard").iterdir()) == ["train", "validation"]
     assert "It does not overfit yet" in (tmp_path / "summary.txt").read_text(encoding="utf-8")

@@ -109,7 +109,7 @@ class _Event:
 
 
 def _validation_data(arguments: Mapping[str, Any]) -> Any:
-    """Return what a fit with these arguments validates on: what is given, or the last part of the arrays, unshuffled."""
+    """Return what a fit with these arguments validates on: what is given, or the last part of the arrays."""
     given, split = arguments.get("validation_data"), arguments.get("validation_split") or 0.0
     if given is not None or not split:
         return given
@@ -280,7 +280,7 @@ class KerasAdapter(keras.callbacks.CallbackList):
             raise
         finally:
             self._end_fit()
-            if not self._has_own_data:
+            if not self._has_own_data and self._loop is None:  # a loop's epoch is still to end
                 self.bus.run.validation_data = None
 
     # --- train -----------------------------------------------------------------------------------------------------

@@ -222,8 +222,8 @@ def _gradient_tensorflow(loss: Callable[[list[Any]], Any], values: list[Any]) ->
         values = [tf.identity(value) for value in values]
         tape.watch(values)
         result = loss(values)
-    gradient: list[Any] = tape.gradient(result, values, unconnected_gradients="zero")
-    return gradient
+    gradient = tape.gradient(result, values, unconnected_gradients="zero")
+    return [tf.convert_to_tensor(each) for each in gradient]  # those of embeddings come as slices
 
 
 def _gradient_torch(loss: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:

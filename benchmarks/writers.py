@@ -190,7 +190,7 @@ def histogram_variants(folder: Path, elements: int) -> dict[str, Work]:
 
 def main() -> None:
     options = arguments(__doc__)
-    calls, rounds = (SCALARS, 2) if options.quick else (10 * SCALARS, 21)
+    calls, rounds = (SCALARS, 2) if options.quick else (2 * SCALARS, 21)
     elements = 10_000 if options.quick else 1_000_000
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)

@@ -81,6 +81,14 @@ class HasInsides(Protocol):
         ...
 
 
+class HasEmbeddings(Protocol):
+    """Lends the matrices of embedding layers."""
+
+    def embeddings(self) -> Iterator[tuple[str, Array]]:
+        """Yield each embedding layer's name and a copy of its matrix, ``(rows, dimensions)``."""
+        ...
+
+
 class HasLayers(Protocol):
     """Lends the model's layers as a graph, without changing its state, mode or random generators."""
 

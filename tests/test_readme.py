@@ -39,7 +39,10 @@ def test_links_of_a_page_lead_somewhere(page):
 @pytest.mark.parametrize("script", EXAMPLES)
 def test_examples_run(script, tmp_path):
     """Every example ends well, and says something."""
-    options = {"stateful_rnn.py": ["--epochs", "3"]}
+    options = {
+        "stateful_rnn.py": ["--epochs", "3"],
+        "text_embeddings.py": ["--made", "--epochs", "1", "--reviews", "200"],
+    }
     command = [sys.executable, str(ROOT / "examples" / script), *options.get(script, [])]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

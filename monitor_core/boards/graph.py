@@ -10,7 +10,7 @@ from monitor_core.boards.files import TRAIN, RunFiles
 from monitor_core.boards.parts import Part, Samples
 from monitor_core.layer_graph import summary_table
 from monitor_core.run import Run
-from monitor_core.summaries.graphs import layers_value
+from monitor_core.summaries.graphs import layers_graph_value, layers_value
 from monitor_core.summaries.texts import text_value
 
 
@@ -43,6 +43,7 @@ class Graph(Part):
             return
         sample = self.samples.inputs_at_hand(run)
         graph = run.model.layer_graph(sample, expand_nested=True)  # type: ignore[union-attr]
+        files[TRAIN].add_value(layers_graph_value(graph), 0)
         files[TRAIN].add_value(layers_value(graph), 0)
         files[TRAIN].add_value(text_value("model", summary_table(graph)), 0)
         self._written = True

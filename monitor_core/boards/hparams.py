@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from monitor_core.boards.files import TRAIN, VALIDATION, WHOLE, RunFiles
+from monitor_core.boards.files import TRAIN, WHOLE, RunFiles
 from monitor_core.boards.parts import Part
+from monitor_core.boards.scalars import write_row
 from monitor_core.run import Run
 from monitor_core.summaries.hparams import experiment_value, flat_hparams, session_end_value, session_start_value
 from monitor_core.summaries.texts import table, text_value
@@ -21,14 +22,15 @@ _TAGS = "_hparams_/"
 
 @attrs.define
 class HParams(Part):
-    """Write the hyperparameters when the first run begins, and each run's status when it ends.
+    """Write the hyperparameters when the first run begins, metrics beside them, and each run's status when it ends.
 
-    They belong to the log folder as a whole, whose runs' metrics stand beside them; and as a text to the train run.
-    TensorBoard takes the first of each that it finds, so what an earlier run has left there is dropped.
+    They belong to the log folder as a whole, and as a text to the train run. The metrics are in the log folder too, as
+    ``hparams/<name>``: those of the runs within it TensorBoard finds only from the folder above. It takes the first of
+    each value that it finds, so what an earlier run has left there is dropped.
 
     Args:
         hparams: The hyperparameters by name.
-        metrics: Which of an epoch's metrics stand beside them; None for all that are written.
+        metrics: Which of an epoch's metrics stand beside them; None for all that the first epoch has.
     """
 
     name: ClassVar[str] = "the hyperparameters"
@@ -36,6 +38,7 @@ class HParams(Part):
     hparams: Mapping[str, Any]
     metrics: Sequence[str] | None
     _written: bool = False
+    _named: list[str] | None = None
 
     def begin(self, run: Run, files: RunFiles) -> None:
         """Write the hyperparameters, the first time, and take back that a run before has ended."""
@@ -43,10 +46,22 @@ class HParams(Part):
         files.drop(WHOLE, lambda tag: tag.startswith(stale))
         if not self._written:
             if self.metrics is not None:
-                files[WHOLE].add_value(_experiment(self.hparams, self.metrics), 0)
+                self._name(self.metrics, files)
             files[WHOLE].add_value(session_start_value(self.hparams), 0)
             files[TRAIN].add_value(text_value("hparams", table(flat_hparams(self.hparams))), 0)
             self._written = True
+
+    def record(self, logs: Mapping[str, float], epoch: int, files: RunFiles) -> None:
+        """Write an epoch's metrics beside the hyperparameters."""
+        if self._named is None:
+            self._name(list(logs), files)
+        row = {f"hparams/{name}": logs[name] for name in self._named or () if name in logs}
+        if row:
+            write_row(files[WHOLE], epoch, row)
+
+    def _name(self, metrics: Sequence[str], files: RunFiles) -> None:
+        self._named = list(metrics)
+        files[WHOLE].add_value(_experiment(self.hparams, self._named), 0)
 
     def end(self, run: Run, files: RunFiles) -> None:
         """Write how the run ended."""
@@ -57,9 +72,7 @@ def _experiment(hparams: Mapping[str, Any], metrics: Sequence[str]) -> Summary.V
     """Return what the table has as columns, with any values: those of other runs are not known here."""
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-    tags = [
-        (VALIDATION if name.startswith("val_") else TRAIN, f"epoch_{name.removeprefix('val_')}") for name in metrics
-    ]
+    tags = [("", f"hparams/{name}") for name in metrics]
     value = experiment_value({name: [each] for name, each in flat_hparams(hparams).items()}, tags)
     content = HParamsPluginData.FromString(value.metadata.plugin_data.content)
     for info in content.experiment.hparam_infos:

@@ -11,7 +11,7 @@ import attrs
 from monitor_core.run import Run
 
 _OVER_EPOCHS = re.compile(
-    r"(epoch_|confusion_matrix|pr_curve).*"
+    r"(epoch_|hparams/|confusion_matrix|pr_curve).*"
     r"|.*/(histogram|image|activations|gradient)(/not_finite)?(_[0-9a-f]{8})?",  # the end of a tag that was cleaned
     re.DOTALL,
 )

@@ -7,6 +7,7 @@ run's begin goes on, because the user can mend what it names.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from monitor_core.boards.files import RunFiles
@@ -27,6 +28,9 @@ class Part:
 
     def begin(self, run: Run, files: RunFiles) -> None:
         """Prepare for a run, or write what is known from its begin on."""
+
+    def record(self, logs: Mapping[str, float], epoch: int, files: RunFiles) -> None:
+        """Write what an epoch's metrics give, before the model is looked at."""
 
     def end_epoch(self, run: Run, epoch: int, files: RunFiles) -> None:
         """Write what there is at an epoch's end; ``epoch`` is its number in TensorBoard."""

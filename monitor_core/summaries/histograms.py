@@ -1,7 +1,6 @@
 """Histograms of arrays for TensorBoard: exact counts at the cost of a few passes over the array.
 
-1,000,000 float32 in 30 buckets take 2.6 to 4.5 ns an element, a quarter of what `np.histogram` takes
-(benchmarks/writers.py).
+1,000,000 float32 in 30 buckets take 3.4 ns an element where `np.histogram` takes 12 (benchmarks/writers.py).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The messages are ``Event(wall_time, step, summary)`` with a ``simple_value`` for each tag, which every reader of event
 files knows, TensorBoard's `EventAccumulator.Scalars` among them, and which needs no metadata. 256 steps of 2 metrics
-take 0.15 us of CPU a scalar, written to the file (benchmarks/writers.py).
+take 0.3 us of CPU a scalar, written to the file, and of 8 metrics 0.1 us (benchmarks/writers.py).
 """
 
 from __future__ import annotations

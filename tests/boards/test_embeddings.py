@@ -3,12 +3,10 @@
 import keras
 import numpy as np
 import pytest
-import torch
 from boards_reader import tree
 
 from monitor_core import Run, SetupError
 from monitor_core.adapters.keras import KerasModel
-from monitor_core.adapters.torch import TorchModel
 from monitor_core.boards import embeddings
 from monitor_core.boards.embeddings import Embeddings
 from monitor_core.boards.files import RunFiles
@@ -138,6 +136,9 @@ def test_keras_layers_of_one_name_are_numbered():
 
 def test_torch_modules_lend_their_embeddings():
     """Embeddings and embedding bags are lent by their names; a module that is one has its class's."""
+    torch = pytest.importorskip("torch")
+    from monitor_core.adapters.torch import TorchModel
+
     module = torch.nn.ModuleDict({"words": torch.nn.Embedding(5, 2), "bag": torch.nn.EmbeddingBag(3, 2)})
     found = dict(TorchModel(module).embeddings())
     assert {name: matrix.shape for name, matrix in found.items()} == {"words": (5, 2), "bag": (3, 2)}

@@ -40,7 +40,11 @@ def graph():
 def test_the_layers_are_there_from_the_begin(files, tmp_path):
     """A model that is built has its graph and its table before the first epoch ends."""
     graph().begin(Run(model=Model()), files)
-    assert plugins(tmp_path / "train") == {"keras": "graph_keras_model", "model": "text"}
+    assert plugins(tmp_path / "train") == {
+        "graph": "graph_run_metadata_graph",
+        "keras": "graph_keras_model",
+        "model": "text",
+    }
     found = tensors(tmp_path / "train")
     layers = json.loads(found["keras"][0][1].item())["config"]["layers"]
     assert [layer["config"]["name"] for layer in layers] == ["first", "last"]
@@ -53,7 +57,11 @@ def test_they_are_written_once(files, tmp_path):
     for epoch in range(2):
         part.begin(run, files)
         part.call("end_epoch", run, epoch, files)
-    assert {tag: len(events) for tag, events in tensors(tmp_path / "train").items()} == {"keras": 1, "model": 1}
+    assert {tag: len(events) for tag, events in tensors(tmp_path / "train").items()} == {
+        "graph": 1,
+        "keras": 1,
+        "model": 1,
+    }
 
 
 def test_a_model_that_is_built_later_has_them_later(files, tmp_path, warned):
@@ -63,7 +71,7 @@ def test_a_model_that_is_built_later_has_them_later(files, tmp_path, warned):
     run.model.built = True
     part.call("end_epoch", run, 0, files)
     assert warned() == []
-    assert set(tensors(tmp_path / "train")) == {"keras", "model"}
+    assert set(tensors(tmp_path / "train")) == {"graph", "keras", "model"}
 
 
 def test_a_model_that_cannot_be_read_is_told_of(files, warned):

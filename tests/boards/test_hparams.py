@@ -1,7 +1,7 @@
 """Hyperparameters and how the run ended, read back by TensorBoard's plugin."""
 
 import pytest
-from boards_reader import accumulated, tensors
+from boards_reader import accumulated, scalars, tensors
 
 from monitor_core import Run
 from monitor_core.boards.files import RunFiles
@@ -15,6 +15,8 @@ def contents(folder):
     accumulator = accumulated(folder)
     found = {}
     for tag in accumulator.Tags()["tensors"]:
+        if not tag.startswith("_hparams_/"):
+            continue
         data = HParamsPluginData.FromString(accumulator.SummaryMetadata(tag).plugin_data.content)
         found[tag.removeprefix("_hparams_/")] = getattr(data, data.WhichOneof("data"))
     return found
@@ -63,12 +65,27 @@ def test_what_an_earlier_process_left_is_dropped(tmp_path):
     assert found["session_end_info"].status == 1
 
 
-def test_metrics_are_named_by_run_and_tag(tmp_path):
-    """Metrics that are chosen are those of the two runs, and no value of a hyperparameter is left out of the table."""
+def test_metrics_that_are_chosen_are_named_from_the_begin(tmp_path):
+    """Chosen metrics are those of the log folder, and no value of a hyperparameter is left out of the table."""
     HParams({"rate": 0.5}, ["loss", "val_accuracy"]).begin(Run(), RunFiles(tmp_path))
     experiment = contents(tmp_path)["experiment"]
     assert [(info.name.group, info.name.tag) for info in experiment.metric_infos] == [
-        ("train", "epoch_loss"),
-        ("validation", "epoch_accuracy"),
+        ("", "hparams/loss"),
+        ("", "hparams/val_accuracy"),
     ]
     assert [(info.name, info.WhichOneof("domain")) for info in experiment.hparam_infos] == [("rate", None)]
+
+
+@pytest.mark.parametrize(("metrics", "expected"), [(None, ["loss", "val_loss"]), (["val_loss"], ["val_loss"])])
+def test_metrics_stand_in_the_log_folder_beside_the_hyperparameters(tmp_path, metrics, expected):
+    """An epoch's metrics, all of the first epoch's or those chosen, are written where TensorBoard looks for them."""
+    part, files = HParams({"rate": 0.5}, metrics), RunFiles(tmp_path)
+    part.begin(Run(), files)
+    for epoch in range(2):
+        part.record({"loss": 0.5 + epoch, "val_loss": 0.25 + epoch}, epoch, files)
+    found = scalars(tmp_path)
+    assert {tag: [step for step, _ in values] for tag, values in found.items()} == {
+        f"hparams/{name}": [0, 1] for name in expected
+    }
+    assert found["hparams/val_loss"] == [(0, 0.25), (1, 1.25)]
+    assert [info.name.tag for info in contents(tmp_path)["experiment"].metric_infos] == sorted(found)

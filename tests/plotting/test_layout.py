@@ -3,6 +3,7 @@
 import math
 from itertools import combinations, pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -160,3 +161,135 @@ def test_frames_have_room_for_their_titles(graph, direction):
 def test_layout_is_the_same_each_time(graph, direction, longest):
     """The same graph gives the same layout."""
     assert drawn(graph, direction=direction, longest=longest) == drawn(graph, direction=direction, longest=longest)
+
+
+def plain(edges, count=None, **options):
+    """Lay out nodes of one size without groups; edges are written as pairs of letters."""
+    pairs = [("abcdefgh".index(source), "abcdefgh".index(target)) for source, target in edges.split()]
+    count = count or 1 + max(max(pair) for pair in pairs)
+    return lay_out([SIZE] * count, pairs, [()] * count, {}, **options)
+
+
+def middles(layout):
+    """Return where the boxes' middles are across, by letter."""
+    return {name: box.x + box.width / 2 for name, box in zip("abcdefgh", layout.boxes, strict=False)}
+
+
+def test_a_chain_is_one_straight_line():
+    """Layers one after the other stand below each other, at the same distance."""
+    layout = plain("ab bc cd")
+    assert set(middles(layout).values()) == {40.0}
+    assert [box.y for box in layout.boxes] == [number * (30.0 + SPACING.layers) for number in range(4)]
+    assert {x for line in layout.lines for x, _ in line} == {40.0}
+
+
+def test_two_branches_stand_on_both_sides():
+    """What feeds both, and what takes both, is in the middle."""
+    found = middles(plain("ab ac bd cd"))
+    assert found["a"] == pytest.approx(found["d"]) == pytest.approx((found["b"] + found["c"]) / 2)
+    assert abs(found["c"] - found["b"]) == pytest.approx(80.0 + SPACING.neighbours, abs=0.1)
+
+
+def test_the_longest_path_is_straight_and_a_way_around_it_is_beside():
+    """A residual block is a line of layers with an arc."""
+    layout = plain("ab bc ac")
+    found = middles(layout)
+    assert found["a"] == found["b"] == found["c"]
+    x, y = points(layout.lines[2])[len(points(layout.lines[2])) // 2]
+    assert not 0 <= x - layout.boxes[1].x <= 80.0
+    assert layout.boxes[1].y <= y <= layout.boxes[1].y + 30.0
+
+
+def test_the_middle_one_of_three_branches_is_straight():
+    """Of three that are as long as each other."""
+    found = middles(plain("ab ac ad be ce de"))
+    assert found["a"] == found["c"] == found["e"]
+
+
+def test_crossings_that_need_not_be_are_avoided():
+    """Two chains that were defined crosswise stand side by side."""
+    layout = plain("ad bc ce df")
+    found = middles(layout)
+    assert found["a"] == found["d"] == found["f"]
+    assert found["b"] == found["c"] == found["e"]
+
+
+def test_layers_without_edges_stand_in_one_column():
+    """Where nothing is known of the edges, the order of definition is kept."""
+    layout = plain("", count=3)
+    assert set(middles(layout).values()) == {40.0}
+    assert [box.y for box in layout.boxes] == sorted(box.y for box in layout.boxes)
+
+
+def test_an_input_stands_above_what_takes_it():
+    """One that is used late is not drawn at the top with a long line."""
+    layout = plain("ab bd cd")
+    assert layout.boxes[2].y == layout.boxes[1].y
+
+
+def test_an_edge_that_closes_a_cycle_leads_back_beside_the_other():
+    """Two layers that feed each other have two lines apart."""
+    there, back = plain("ab ba").lines
+    assert there[0][1] < there[-1][1]
+    assert back[0][1] > back[-1][1]
+    assert abs(there[0][0] - back[-1][0]) == SPACING.twins
+
+
+def test_an_edge_to_itself_is_an_arc_at_the_side():
+    """It leaves and arrives at the same side of its box."""
+    layout = plain("aa ab")
+    (arc, _), box = layout.lines, layout.boxes[0]
+    assert arc[0][0] == arc[-1][0] == box.x + box.width
+    assert max(x for x, _ in points(arc)) <= box.x + box.width + SPACING.loop
+
+
+def test_left_to_right_is_top_to_bottom_turned():
+    """Boxes keep their width and height, and the flow turns."""
+    layout = plain("ab", direction="LR")
+    assert layout.boxes == (Box(0.0, 0.0, *SIZE), Box(80.0 + SPACING.layers, 0.0, *SIZE))
+
+
+def test_nested_frames_are_inside_of_each_other():
+    """Each is as far from what is in it, with room for its title above."""
+    layout = lay_out([SIZE], [], [("outer", "inner")], {("outer",): 10.0, ("outer", "inner"): 10.0})
+    outer, inner = (frame.box for frame in layout.frames)
+    assert inner.y - outer.y == layout.boxes[0].y - inner.y == SPACING.frame + SPACING.title
+    assert inner.x - outer.x == layout.boxes[0].x - inner.x == SPACING.frame
+
+
+def long_chain(groups=()):
+    """Return a folded chain of twenty nodes, with a line around all of them."""
+    edges = [*pairwise(range(20)), (0, 19)]
+    titles = dict.fromkeys([groups], 10.0) if groups else {}
+    return lay_out([SIZE] * 20, edges, [groups] * 20, titles, longest=500.0)
+
+
+def test_a_long_drawing_is_set_in_columns_about_as_wide_as_they_are_high():
+    """The flow goes down each column, and on in the next one to the right, from the same height."""
+    layout = long_chain()
+    assert 0.5 < layout.width / layout.height < 2.0
+    columns = sorted({box.x for box in layout.boxes})
+    assert len(columns) > 2
+    assert [box.x for box in layout.boxes] == sorted(box.x for box in layout.boxes)
+    tops = {min(box.y for box in layout.boxes if box.x == column) for column in columns}
+    assert len({round(top, 6) for top in tops}) == 1
+
+
+def test_lines_around_a_column_are_apart():
+    """Two lines that go on in the next column share no upright part."""
+    layout = long_chain()
+    last = sum(box.x == layout.boxes[0].x for box in layout.boxes) - 1  # of the first column
+    one, other = (
+        min(start[0] for start, end in zip(line[::3], line[3::3], strict=False) if start[1] - end[1] > 100.0)
+        for line in (layout.lines[last], layout.lines[-1])
+    )
+    assert abs(one - other) >= 5.0
+
+
+def test_a_frame_that_is_folded_goes_on_in_each_column():
+    """Its title stands in the first part alone."""
+    layout = long_chain(("coder",))
+    parts = [frame for frame in layout.frames if frame.group == ("coder",)]
+    assert len(parts) == len({box.x for box in layout.boxes}) > 1
+    assert [part.is_first for part in parts] == [True] + [False] * (len(parts) - 1)
+    assert all(sum(holds(part.box, box) for part in parts) == 1 for box in layout.boxes)

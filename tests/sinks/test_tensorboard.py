@@ -7,7 +7,6 @@ import threading
 
 import numpy as np
 import pytest
-import torch
 from boards_reader import plugins, scalars, steps, tensors, tree, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -412,7 +411,6 @@ def test_values_of_ones_own_are_written_at_the_step(tmp_path):
     batch(bus, 4)
     sink.add_scalar("mine/number", np.float32(2.0))
     sink.add_histogram("mine/values", [1.0, 2.0])
-    sink.add_histogram("mine/tensor", torch.ones(3, requires_grad=True))
     sink.add_image("mine/picture", np.zeros((2, 3)), step=7)
     sink.add_text("mine/text", "**bold**")
     sink.add_scalar("epoch_mine", 1.0)
@@ -421,7 +419,6 @@ def test_values_of_ones_own_are_written_at_the_step(tmp_path):
         "epoch_mine": 0,
         "mine/number": 4,
         "mine/picture": 7,
-        "mine/tensor": 4,
         "mine/text": 4,
         "mine/values": 4,
     }

@@ -9,7 +9,7 @@ from tensorboard.plugins.graph.keras_util import keras_model_to_graph_def
 
 from monitor_core.layer_graph import LayerGraph, LayerNode
 from monitor_core.summaries.event_file import EventFile
-from monitor_core.summaries.graphs import add_node, graph_event, layers_value
+from monitor_core.summaries.graphs import add_node, graph_event, layers_graph_value, layers_value
 
 NODES = [
     LayerNode("words", "InputLayer", "int32"),
@@ -100,3 +100,17 @@ def test_tensorboard_shows_a_run_graph(tmp_path, either_board):
     assert text.count("node {") == 2
     assert text.count('input: "input"') == 1
     assert "size: -1" in text
+
+
+def test_layers_are_a_graph_of_operations_too():
+    """What the tab opens with: each layer in the model's box, fed by those before it."""
+    from tensorboard.compat.proto.config_pb2 import RunMetadata
+
+    graph = LayerGraph(
+        "net", [LayerNode("a", "Dense"), LayerNode("in/b", "Add"), LayerNode("c", "Dense")], [("a", "in/b")]
+    )
+    value = layers_graph_value(graph)
+    assert (value.tag, value.metadata.plugin_data.plugin_name) == ("graph", "graph_run_metadata_graph")
+    (drawn,) = RunMetadata.FromString(value.tensor.string_val[0]).function_graphs
+    found = [(node.name, node.op, list(node.input)) for node in drawn.pre_optimization_graph.node]
+    assert found == [("net/a", "Dense", []), ("net/in/b", "Add", ["net/a"]), ("net/c", "Dense", [])]

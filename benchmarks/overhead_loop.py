@@ -7,7 +7,9 @@ table has no step at all, but values that are ready: what is added there is the 
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -55,6 +57,9 @@ def main() -> None:
     options = arguments(__doc__, rounds=15, plot=True)
     tables = {}
     for framework, sizes in SIZES.items():
+        if importlib.util.find_spec(framework) is None:
+            print(f"{framework} is left out: it is not installed", file=sys.stderr)
+            continue
         size = (options.rounds, 3, TINY) if options.quick else (options.rounds, BATCHES, sizes)
         tables |= in_fresh_process(f"from overhead_loop import measure; measure({framework!r}, *{size})", **ON_THE_CPU)
     about = machine("torch", "jax", "pytorch-ignite", "lightning", "tensorboard", "tensorboardX", "numpy", "attrs")

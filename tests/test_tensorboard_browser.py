@@ -93,7 +93,7 @@ def test_scalars(tab):
     """Each metric is one chart: of batches, of epochs with both runs, and of evaluations over the steps."""
     tab.open("scalars")
     shown = tab.read(
-        "tf-scalar-card", "element.dataToLoad && [element.tag, element.dataToLoad.map(each => each.run)]", 8
+        "tf-scalar-card", "element.dataToLoad && [element.tag, element.dataToLoad.map(each => each.run)]", 12
     )
     assert {tag: sorted(runs) for tag, runs in shown} == {
         "batch_accuracy": ["train"],
@@ -104,7 +104,7 @@ def test_scalars(tab):
         "epoch_steps_per_second": ["train"],
         "evaluation_accuracy_vs_iterations": ["validation"],
         "evaluation_loss_vs_iterations": ["validation"],
-    }
+    } | {f"hparams/{name}": ["."] for name in ("accuracy", "loss", "val_accuracy", "val_loss")}
 
 
 HISTOGRAMS = [f"{layer}/activations" for layer in LAYERS] + [

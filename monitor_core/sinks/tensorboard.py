@@ -291,7 +291,7 @@ class TensorBoard(Additions, Sink):
         finally:
             self._numbers.record(run, epoch)
             self._parts.call("record", logs, number, self._files)
-        self._parts.call("end_epoch", run, number, self._files)
+            self._parts.call("end_epoch", run, number, self._files)
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
         """Put the files on disk and close them."""

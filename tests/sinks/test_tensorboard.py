@@ -321,7 +321,9 @@ def test_every_output_is_written(tmp_path):
         "evaluation_loss_vs_iterations": "scalars",
         "pr_curve": "pr_curves",
     }
-    assert plugins(tmp_path) == dict.fromkeys(["_hparams_/session_start_info", "_hparams_/session_end_info"], "hparams")
+    about = ["experiment", "session_start_info", "session_end_info"]
+    metrics = dict.fromkeys(["hparams/loss", "hparams/val_loss"], "scalars")
+    assert plugins(tmp_path) == {f"_hparams_/{name}": "hparams" for name in about} | metrics
 
 
 def test_the_model_is_looked_at_where_epochs_end_alone(tmp_path):

@@ -82,7 +82,7 @@ class Delivery:
                 return
             self._hand_over()
             while (block := self._take()) is not None:
-                self._give(block, self._members.hooks["on_block"])
+                self._give(block, self._members.hooks["on_block"], self.tap)
 
     def attend(self, waiting: int) -> None:
         """Look after the steps that wait: the first one, those of a full block, or what the thread has left.
@@ -137,11 +137,11 @@ class Delivery:
         self.meter.add(BUS, FETCHED, perf_counter() - begin)
         return block
 
-    def _give(self, block: Block, hooks: Iterable[Hook]) -> None:
+    def _give(self, block: Block, hooks: Iterable[Hook], tap: Callable[[Block], None] | None = None) -> None:
         self._delivering = True
         try:
-            if self.tap is not None:
-                self.tap(block)
+            if tap is not None:
+                tap(block)
             self._call(hooks, block)
         finally:
             self._delivering = False
@@ -154,12 +154,7 @@ class Delivery:
     def _hand_over(self) -> None:
         """Give the sinks of this thread the blocks that were left for them, and raise what the other one met."""
         while self._handovers:
-            block = self._handovers.popleft()
-            self._delivering = True
-            try:
-                self._call(self._members.foreground, block)
-            finally:
-                self._delivering = False
+            self._give(self._handovers.popleft(), self._members.foreground)
         fatal, self._fatal = self._fatal, None
         if fatal is not None:
             raise fatal
@@ -186,5 +181,5 @@ class Delivery:
                 return NOT_READY_SECONDS
             if self._members.foreground:
                 self._handovers.append(block)
-            self._give(block, self._members.background)
+            self._give(block, self._members.background, self.tap)
         return None

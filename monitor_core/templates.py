@@ -10,13 +10,16 @@ from __future__ import annotations
 import os
 import re
 import string
+import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from monitor_core.errors import SetupError
 from monitor_core.names import find_metric, unknown_metric
 from monitor_core.values import scalar
+from monitor_core.writing import remove_strays
 
 # Fill and alignment, sign, grouping, at most three digits of width and of precision, and a type for numbers. Not "c",
 # which turns 47 into a slash, nor "n", which asks the locale.
@@ -107,6 +110,29 @@ class Template:
         """The template as the name of one file: of its last part, with the fields' names alone."""
         plain = "".join(literal + (name or "").replace("/", "_") for literal, name, _ in self._parts)
         return os.path.basename(plain)  # noqa: PTH119 (a fragment of a path)
+
+    def prepare_folder(self, owner: str) -> None:
+        """Make the folder of the files, and remove what broken-off writes have left in it.
+
+        Args:
+            owner: Who writes there, for messages.
+
+        Raises:
+            SetupError: The folder cannot be written, or the template names a folder.
+        """
+        folder = Path(self.folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+            for depth in range(self.depth + 1):
+                for each in folder.glob("*/" * depth) if depth else [folder]:
+                    remove_strays(each)
+        except OSError as error:
+            raise SetupError(f"{owner} cannot write into {str(folder)!r}: {error}") from error
+        path = Path(self.text)
+        if not self.names and path.is_dir():
+            raise SetupError(f"filepath must name a file (got the folder {str(path)!r})")
 
     def format(self, numbers: Mapping[str, int], metrics: Mapping[str, Any]) -> str:
         """Return the path with every field in place; ``acc`` and ``accuracy`` find each other.

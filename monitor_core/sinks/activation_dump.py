@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -26,7 +25,6 @@ from monitor_core.run import Run
 from monitor_core.samples import first_samples
 from monitor_core.sink import Logs, Sink
 from monitor_core.templates import Template
-from monitor_core.writing import remove_strays
 
 logger = logging.getLogger("monitor_core")
 
@@ -137,7 +135,7 @@ class ActivationDump(Sink):
             SetupError: The folder cannot be written, there are no samples, or the model cannot be looked at, such as
                 for a layer that does not exist.
         """
-        self._prepare_folder()
+        self._template.prepare_folder("ActivationDump")
         self._x = self._read_samples(run)
         self._chosen, self._is_checked, self._is_new = self.layers, False, True
         self._told.clear()
@@ -149,20 +147,6 @@ class ActivationDump(Sink):
         else:
             self._files.begin()
         self._continues = False
-
-    def _prepare_folder(self) -> None:
-        folder = self._folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-            for each in {path.parent for path in self._paths("*")} | {folder}:
-                remove_strays(each)
-        except OSError as error:
-            raise SetupError(f"ActivationDump cannot write into {str(folder)!r}: {error}") from error
-        path = Path(self._template.text)
-        if not self._template.names and path.is_dir():
-            raise SetupError(f"filepath must name a file (got the folder {str(path)!r})")
 
     def _read_samples(self, run: Run) -> Any:
         data = run.validation_data if self.data is None else self.data

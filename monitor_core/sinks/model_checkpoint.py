@@ -33,7 +33,7 @@ from monitor_core.run import Run
 from monitor_core.sink import Logs, Sink
 from monitor_core.state import load_state, save_state
 from monitor_core.templates import Template
-from monitor_core.writing import remove_strays, replacing
+from monitor_core.writing import replacing
 
 logger = logging.getLogger("monitor_core")
 
@@ -305,7 +305,7 @@ class ModelCheckpoint(Sink):
         """
         mode = self._monitor.direction(run.model)
         self._check_ending(run.model)
-        self._prepare_folder()
+        self._template.prepare_folder("ModelCheckpoint")
         if not self._loaded:
             self._best = Best(mode, value=self.initial_value_threshold)
             self._files = []
@@ -324,21 +324,6 @@ class ModelCheckpoint(Sink):
                     f"filepath must end in {' or '.join(endings)} for a Keras model with save_weights_only="
                     f"{self.save_weights_only} (got {self._template.text!r})"
                 )
-
-    def _prepare_folder(self) -> None:
-        folder = self._folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-            for depth in range(self._template.depth + 1):
-                for each in folder.glob("*/" * depth) if depth else [folder]:
-                    remove_strays(each)
-        except OSError as error:
-            raise SetupError(f"ModelCheckpoint cannot write into {str(folder)!r}: {error}") from error
-        path = Path(self._template.text)
-        if not self._template.names and path.is_dir():
-            raise SetupError(f"filepath must name a file (got the folder {str(path)!r})")
 
     def on_epoch_begin(self, run: Run, epoch: int) -> None:
         """Note where the epoch begins, for the numbers of its batches."""

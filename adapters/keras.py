@@ -10,10 +10,12 @@ next train begin closes it.
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
+from os import PathLike
 from types import MethodType
 from typing import Any
 
@@ -23,11 +25,14 @@ from monitor_core.adapters.keras_model import KerasModel, reset_states
 from monitor_core.bus import Bus
 from monitor_core.errors import OrderError, SetupError
 from monitor_core.loop import Loop
+from monitor_core.resuming import Resume
 from monitor_core.run import Run
 from monitor_core.sink import Logs
 from monitor_core.values import flatten, scalar
 
 __all__ = ["KerasAdapter", "KerasModel", "reset_states"]
+
+logger = logging.getLogger("monitor_core")
 
 # What a Keras callback's hooks are on the bus, with Keras's name for the hook that a batch hook falls back to.
 _BATCH_HOOKS = {
@@ -173,6 +178,8 @@ class KerasAdapter(keras.callbacks.CallbackList):
             ``adapter.fit`` and a loop's handle tell it too.
         epochs: How many epochs `fit` is asked for, for sinks that show it; ``adapter.fit`` knows by itself.
         validation_data: Data lent to sinks that look at the model, usually ``(x, y)``.
+        resume: The run's folder, for a run of one `fit` that goes on where it was cut off, as `Loop` has it: `fit`
+            then begins with the next epoch. Keras callbacks among the parts begin anew.
         strict: Whether to check the order of batches, and to let every exception of a sink propagate.
 
     Attributes:
@@ -196,11 +203,15 @@ class KerasAdapter(keras.callbacks.CallbackList):
         model: keras.Model | KerasModel | None = None,
         epochs: int | None = None,
         validation_data: Any = None,
+        resume: str | PathLike[str] | None = None,
         strict: bool = False,
     ) -> None:
         loops = [part for part in parts if isinstance(part, Loop)]
-        if loops and (len(parts) > 1 or epochs is not None or validation_data is not None or strict):
-            raise ValueError("a Loop comes alone: give the sinks, validation_data and strict to the Loop itself")
+        others = (epochs, validation_data, resume)
+        if loops and (len(parts) > 1 or strict or any(each is not None for each in others)):
+            raise ValueError(
+                "a Loop comes alone: give the sinks, validation_data, resume and strict to the Loop itself"
+            )
         super().__init__()
         self._model: Any = None
         self.event = _Event()
@@ -212,6 +223,7 @@ class KerasAdapter(keras.callbacks.CallbackList):
             self.bus = Bus(validation_data=validation_data, strict=strict)
             for part in parts:
                 self.bus.add(_CallbackSink(part, self.event) if isinstance(part, keras.callbacks.Callback) else part)
+        self._resume = None if resume is None else Resume(self.bus, resume)
         self._epochs = epochs
         self._has_own_data = self.bus.run.validation_data is not None
         self._keras_history: keras.callbacks.History | None = None
@@ -293,6 +305,8 @@ class KerasAdapter(keras.callbacks.CallbackList):
         model = self._fitted_model()
         if whole:
             self._begin_whole(model)
+        if self._resume is not None:
+            self._go_on(self._resume)
         self._hold_batch_hooks(whole=whole)
         self._batches_per_epoch = None
         self.event.set(None)
@@ -313,6 +327,12 @@ class KerasAdapter(keras.callbacks.CallbackList):
             self._begin_late(model, sys.maxsize)
         elif self._loop is None and self._run.epoch >= 0:  # a state was loaded: go on behind its epoch
             self._begin_late(model, self._run.epoch + 1)
+
+    def _go_on(self, resume: Resume) -> None:
+        """Take the model, and all sinks, to where the run in the folder was cut off, if there is one."""
+        if resume.begin() and self.callbacks:
+            names = ", ".join(type(callback).__name__ for callback in self.callbacks)
+            logger.warning("a run goes on, but Keras callbacks tell nothing of their state and begin anew: %s", names)
 
     def _begin_late(self, model: Any, epoch: int) -> None:
         """Let Keras begin with a later epoch; it remembers that over fits, so it is undone when this one has ended."""

@@ -13,7 +13,7 @@ import weakref
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from os import PathLike, fspath
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import h5py
 import keras
@@ -33,10 +33,13 @@ class KerasModel:
 
     Attributes:
         model: The model itself.
+        weights_suffix: How a file of weights alone must end.
 
     Raises:
         TypeError: ``model`` is no Keras model.
     """
+
+    weights_suffix: ClassVar[str] = ".weights.h5"
 
     def __init__(self, model: keras.Model) -> None:
         if not isinstance(model, keras.Model):
@@ -161,14 +164,16 @@ class KerasModel:
         """Return what `fit` needs to go on beside the weights, as lists of host arrays.
 
         Returns:
-            The optimizer's variables, the states of the model's seed generators, and on the PyTorch back end the state
-            of PyTorch's own generator, from which layers without a seed draw.
+            The optimizer's variables, the states of the model's seed generators and of its stateful recurrent layers,
+            which are in no file of Keras's, and on the PyTorch back end the state of PyTorch's own generator, from
+            which layers without a seed draw.
         """
         self._sync()
         optimizer = getattr(self.model, "optimizer", None)
         state = {
             "optimizer": [to_host(variable.value) for variable in optimizer.variables] if optimizer else [],
             "seeds": [to_host(variable.value) for variable in self._seeds()],
+            "states": [to_host(variable.value) for variable in _recurrent_states(self.model)],
         }
         if keras.backend.backend() == "torch":
             import torch
@@ -186,10 +191,16 @@ class KerasModel:
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is not None and not optimizer.built and len(optimizer.variables) != len(state["optimizer"]):
             optimizer.build(self.model.trainable_variables)
-        for name, variables in (("optimizer", optimizer.variables if optimizer else []), ("seeds", self._seeds())):
-            if len(variables) != len(state[name]):
-                raise ValueError(f"state must have {len(variables)} arrays for {name!r} (got {len(state[name])})")
-            for variable, value in zip(variables, state[name], strict=True):
+        parts = {
+            "optimizer": optimizer.variables if optimizer else [],
+            "seeds": self._seeds(),
+            "states": _recurrent_states(self.model),
+        }
+        for name in parts.keys() & state.keys():  # states of earlier releases lack some
+            variables, values = parts[name], state[name]
+            if len(variables) != len(values):
+                raise ValueError(f"state must have {len(variables)} arrays for {name!r} (got {len(values)})")
+            for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
         if keras.backend.backend() == "torch" and "torch" in state:
             import torch
@@ -305,6 +316,15 @@ def reset_states(model: keras.Model) -> None:
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"model must be a keras.Model (got {type(model).__name__})")
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.RNN) and layer.stateful:
-            layer.reset_state()
+    for layer in _stateful_layers(model):
+        layer.reset_state()
+
+
+def _stateful_layers(model: keras.Model) -> list[Any]:
+    return [each for each in model._flatten_layers() if isinstance(each, keras.layers.RNN) and each.stateful]
+
+
+def _recurrent_states(model: keras.Model) -> list[Any]:
+    """Return the variables of the stateful recurrent layers that are built."""
+    states = [layer.states for layer in _stateful_layers(model)]
+    return [variable for variable in keras.tree.flatten(states) if variable is not None]

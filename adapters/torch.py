@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from os import PathLike
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ class TorchModel:
     Attributes:
         module: The module itself.
         optimizer: The optimizer, or None.
+        weights_suffix: How a file of weights ends, where nobody names it.
 
     Raises:
         TypeError: An argument is of another type.
@@ -48,6 +49,8 @@ class TorchModel:
         >>> with Loop(ReduceLROnPlateau("loss"), model=TorchModel(module, optimizer)) as loop:
         ...     ...
     """
+
+    weights_suffix: ClassVar[str] = ".pt"
 
     def __init__(
         self, module: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None, *, loss: Loss | None = None

@@ -47,7 +47,10 @@ class HasWeights(Protocol):
 
 
 class HasFiles(Protocol):
-    """Lends saving and loading of the model. Loading executes no code from the file."""
+    """Lends saving and loading of the model. Loading executes no code from the file.
+
+    A handle whose files of weights must end in a certain way says so in an attribute ``weights_suffix``.
+    """
 
     def save(self, path: str | PathLike[str], *, weights_only: bool = False) -> None:
         """Write the model to the path, which names its format."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from os import PathLike
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from monitor_core.handles import ModelHandle
 from monitor_core.run import Run
 from monitor_core.scopes import Epoch, Evaluation, Prediction, Scope
 from monitor_core.values import to_floats
+
+if TYPE_CHECKING:
+    from monitor_core.resuming import Resume
 
 T = TypeVar("T")
 
@@ -34,6 +38,10 @@ class Loop:
         model: The model's handle, such as ``KerasModel(model)``, for sinks that need one.
         validation_data: Data lent to sinks that look at the model, usually ``(x, y)``.
         initial_epoch: The first epoch's number, 0-based, at least 0.
+        resume: The run's folder. A journal is kept there, and what the run needs to go on (weights, optimizer, random
+            generators, the states of all sinks); where they are there from a run that was cut off, this one goes on
+            behind its last checkpoint, as if it had never been cut: `epochs` begins with the next epoch. It needs
+            ``model``. See `monitor_core.resuming`.
         strict: Whether to check the order of batches, and to let every exception of a sink propagate.
 
     Attributes:
@@ -41,6 +49,7 @@ class Loop:
 
     Raises:
         HookError: An object is no sink.
+        TypeError: ``resume`` is no path.
         ValueError: ``initial_epoch`` is below 0.
 
     Example:
@@ -56,10 +65,16 @@ class Loop:
         model: ModelHandle | None = None,
         validation_data: Any = None,
         initial_epoch: int = 0,
+        resume: str | PathLike[str] | None = None,
         strict: bool = False,
     ) -> None:
         self._initial_epoch = checked_count("initial_epoch", initial_epoch)
         self.bus = Bus(*sinks, model=model, validation_data=validation_data, strict=strict)
+        self._resume: Resume | None = None
+        if resume is not None:
+            from monitor_core.resuming import Resume  # not before: it imports sinks
+
+            self._resume = Resume(self.bus, resume)
         self._epoch: Epoch | None = None
         self._scope: Scope | None = None
         self._left: Scope | None = None  # an epoch that was broken off
@@ -80,7 +95,14 @@ class Loop:
         return self._epoch is not None
 
     def __enter__(self) -> Self:
-        """Begin a run."""
+        """Begin a run, or go on with the one in ``resume``.
+
+        Raises:
+            OrderError: With ``resume``, this is the second run.
+            SetupError: A sink cannot begin, or the run in ``resume`` cannot go on.
+        """
+        if self._resume is not None:
+            self._resume.begin()
         self.bus.train_begin()
         return self
 

@@ -7,6 +7,7 @@ is not is told in ``damage``. Nothing in the files is executed.
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -122,12 +123,31 @@ def open_run(path: str | PathLike[str], *, run: int | None = None) -> RecordedRu
         if not -len(found) <= run < len(found):
             raise IndexError(f"there is no run {run}: {source} holds {len(found)}")
         found = [found[run]]
+    return _recorded(source, found, damage)
+
+
+def record_before(recorded: RecordedRun, epoch: int, step: int) -> RecordedRun:
+    """Return a record without what its last run has behind where ``epoch`` is the next and ``step`` batches have ended.
+
+    Args:
+        recorded: The record; it stays as it is.
+        epoch: The epoch, 0-based.
+        step: The step, from 1.
+    """
+    runs = list(recorded.runs)
+    if runs:
+        runs[-1] = attrs.evolve(runs[-1])
+        runs[-1].go_back(epoch, step)
+    return _recorded(recorded.path, runs, recorded.damage)
+
+
+def _recorded(path: Path, runs: list[RunRecord], damage: Iterable[Damage]) -> RecordedRun:
     return RecordedRun(
-        source,
-        tuple(found),
-        history=RecordedHistory(_numbered(found, Kind.EPOCH)),
-        batches=RecordedBatches(_numbered(found, Kind.BATCHES)),
-        evaluations=RecordedHistory(_numbered(found, Kind.EVALUATION)),
+        path,
+        tuple(runs),
+        history=RecordedHistory(_numbered(runs, Kind.EPOCH)),
+        batches=RecordedBatches(_numbered(runs, Kind.BATCHES)),
+        evaluations=RecordedHistory(_numbered(runs, Kind.EVALUATION)),
         damage=tuple(damage),
     )
 

@@ -20,6 +20,8 @@ from monitor_core.sink import Logs
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from monitor_core.recorded import RecordedRun
+
 _SHARE_OF_TIME = 0.1
 """What part of the time drawing may take: a picture takes 0.2 to 0.5 s, as long as many an epoch."""
 
@@ -123,6 +125,10 @@ class LivePlot(Sink):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on with the run that was recorded."""
         self.history.load_state_dict(state)
+
+    def load_record(self, recorded: RecordedRun) -> None:
+        """Take what was recorded up to that state; see `History.load_record`."""
+        self.history.load_record(recorded)
 
     def _redraw(self) -> None:
         shell = _notebook()

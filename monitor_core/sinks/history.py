@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import math
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,10 @@ from monitor_core.writing import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from monitor_core.recorded import RecordedRun
+
+logger = logging.getLogger("monitor_core")
 
 _FORMAT = 1
 
@@ -191,6 +196,7 @@ class History(Sink):
     _run: int = attrs.field(init=False, default=-1)
     _run_is_new: bool = attrs.field(init=False, default=True)
     _continues: bool = attrs.field(init=False, default=False)
+    _on_record: tuple[int, int] = attrs.field(init=False, default=(0, 0))
 
     def __repr__(self) -> str:
         batches = f", {len(self.batches)} batches" if self.per_batch else ""
@@ -288,6 +294,38 @@ class History(Sink):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on with the run that was recorded; the record itself comes from a file or a journal."""
         self._run, self._continues = state["run"], True
+        self._on_record = (state["epochs"], state["batches"])
+
+    def load_record(self, recorded: RecordedRun) -> None:
+        """Take what was recorded up to the state that was loaded; ``resume=...`` of a loop or an adapter calls this.
+
+        Args:
+            recorded: A journal's record up to there. Of runs before this history's first it may hold more.
+        """
+        epochs, batches = recorded.history, recorded.batches
+        epochs_here, batches_here = len(self), len(self.batches)
+        shift = self._run - max(epochs.run.max(initial=-1), batches.runs.max(initial=-1))
+        labels = {"run": epochs.run + shift, "epoch": np.array(epochs.epoch, np.int64)}
+        batch_labels = {
+            "run": batches.runs + shift,
+            "epoch": batches.epochs,
+            "step": batches.steps,
+            "time": batches.times,
+        }
+        lacking, batches_lacking = self._on_record[0] - epochs_here, self._on_record[1] - batches_here
+        self._fill(
+            {
+                "labels": _last(lacking, labels),
+                "epochs": _last(lacking, {name: epochs[name] for name in epochs}),
+                "batch_labels": _last(batches_lacking, batch_labels),
+                "batches": _last(batches_lacking, {name: batches[name] for name in batches}),
+            }
+        )
+        if (len(self), len(self.batches)) != self._on_record:
+            logger.warning(
+                "the journal has %d epochs and %d batches of the %d and %d that this history had",
+                *(len(self), len(self.batches), *self._on_record),
+            )
 
     # --- files -----------------------------------------------------------------------------------------------------
 
@@ -366,17 +404,21 @@ class History(Sink):
     def _from_arrays(cls, parts: Mapping[str, Mapping[str, NDArray[Any]]], runs: int, *, per_batch: bool) -> Self:
         history = cls(per_batch=per_batch)
         history._run = runs - 1
-        runs_, epochs = (parts["labels"][name].astype(int).tolist() for name in ("run", "epoch"))
-        for label in zip(runs_, epochs, strict=True):
-            history._label(*label)
-        history._epochs.extend(len(epochs), parts["epochs"])
+        history._fill(parts)
+        return history
+
+    def _fill(self, parts: Mapping[str, Mapping[str, NDArray[Any]]]) -> None:
+        """Append rows, given as `_arrays` returns them."""
+        runs, epochs = (parts["labels"][name].astype(int).tolist() for name in ("run", "epoch"))
+        for label in zip(runs, epochs, strict=True):
+            self._label(*label)
+        self._epochs.extend(len(epochs), parts["epochs"])
         run, epoch, step, time = (parts["batch_labels"][name] for name in ("run", "epoch", "step", "time"))
         starts = np.flatnonzero((np.diff(run, prepend=-1) != 0) | (np.diff(epoch, prepend=-1) != 0))
         for first, last in itertools.pairwise([*starts, len(run)]):
             rows = slice(first, last)
             columns = {name: column[rows] for name, column in parts["batches"].items()}
-            history.batches.extend(int(run[first]), int(epoch[first]), step[rows].astype(np.int64), time[rows], columns)
-        return history
+            self.batches.extend(int(run[first]), int(epoch[first]), step[rows].astype(np.int64), time[rows], columns)
 
     def to_pandas(self, *, batches: bool = False) -> pd.DataFrame:
         """Return a pandas frame with the columns ``run`` and ``epoch`` (and ``step``, ``time``), then the metrics.
@@ -394,6 +436,10 @@ class History(Sink):
         # A metric may be called as a label is.
         named = {f"logs/{name}" if name in arrays[labels] else name: array for name, array in arrays[metrics].items()}
         return pd.DataFrame({**arrays[labels], **named})
+
+
+def _last(rows: int, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name: column[max(0, len(column) - max(0, rows)) :] for name, column in columns.items()}
 
 
 def _check_format(number: Any) -> None:

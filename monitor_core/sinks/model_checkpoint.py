@@ -27,6 +27,7 @@ from monitor_core import checks
 from monitor_core.bus import Bus
 from monitor_core.decisions import Best, restore, state_of
 from monitor_core.errors import SetupError
+from monitor_core.generators import generators_state, load_generators_state
 from monitor_core.handles import ModelHandle, check_handle
 from monitor_core.monitor import AnyMode, Monitor
 from monitor_core.run import Run
@@ -114,7 +115,8 @@ class ModelCheckpoint(Sink):
         keep: Which files of the run stay: ``Keep(best=3, last=1)``. None keeps all. A file that would not stay is not
             saved in the first place. The names must differ.
         save_state: Whether to save, with the index, the state of the run, of all sinks and of the training (optimizer,
-            random generators), so that `resume` can go on. The names must differ from one save to the next.
+            random generators, Python's own and NumPy's global one among them), so that `resume` can go on. The names
+            must differ from one save to the next.
 
     Attributes:
         best: The best value so far; None, or the threshold, before the first.
@@ -288,6 +290,8 @@ class ModelCheckpoint(Sink):
         model.load(self._folder / _Saved.from_state(index["latest"]).file)
         if index.get("learning_rates") is not None:
             model.learning_rates = index["learning_rates"]
+        if index.get("generators") is not None:
+            load_generators_state(index["generators"])
         return True
 
     # --- hooks -----------------------------------------------------------------------------------------------------
@@ -442,7 +446,7 @@ class ModelCheckpoint(Sink):
     def _whole_state(self, run: Run) -> dict[str, Any]:
         if run.whole_state is None:
             raise RuntimeError("the run is not on a bus")
-        state: dict[str, Any] = {"state": run.whole_state()}
+        state: dict[str, Any] = {"state": run.whole_state(), "generators": generators_state()}
         if self.save_freq != "epoch":  # within an epoch, which begins again
             state["state"]["run"]["epoch"] -= 1
         model: Any = run.model

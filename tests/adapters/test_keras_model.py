@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from monitor_core.adapters.keras import KerasModel
+from monitor_core.adapters.keras import KerasModel, reset_states
 
 X = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
 Y = (X.sum(axis=1, keepdims=True) > 0).astype("float32")
@@ -110,6 +110,20 @@ def test_training_state_goes_on_where_it_was(handle):
     handle.load_training_state(training)
     handle.model.fit(X, Y, verbose=0, shuffle=False)
     assert same(handle.get_weights(), first)
+
+
+def test_training_state_has_the_states_of_recurrent_layers():
+    """Which no file of Keras's holds; nested layers and cells with several states too."""
+    inner = keras.Sequential([keras.layers.LSTM(2, stateful=True)])
+    model = keras.Sequential([keras.layers.SimpleRNN(3, stateful=True, return_sequences=True), inner])
+    model.build((4, 5, 2))
+    handle = KerasModel(model)
+    training = handle.training_state()
+    assert [array.shape for array in training["states"]] == [(4, 3), (4, 2), (4, 2)]
+    handle.load_training_state({**training, "states": [array + 0.5 for array in training["states"]]})
+    assert all((array == 0.5).all() for array in handle.training_state()["states"])
+    reset_states(model)
+    assert same(handle.training_state()["states"], training["states"])
 
 
 def test_training_state_of_another_model_is_refused(handle):

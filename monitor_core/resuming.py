@@ -1,0 +1,162 @@
+"""Going on with a run that was cut off: what ``resume=...`` of a `Loop` or an adapter does.
+
+Contract. The run's folder gets a journal, unless there is one among the sinks, and a folder ``resume`` with the last
+checkpoint: the model's weights, and beside them the states of the run, of all sinks, of the optimizer and of the
+random generators. The first is made at train begin, the others at the ends of epochs. A run that begins with such a
+folder goes on behind the epoch of its last checkpoint; what was recorded later is dropped, and trained anew.
+
+This module puts sinks together, and so, alone in the core, it imports some.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from os import PathLike
+from pathlib import Path
+from typing import ClassVar
+
+import attrs
+
+from monitor_core.bus import Bus
+from monitor_core.errors import OrderError, SetupError
+from monitor_core.journals import provenance
+from monitor_core.journals.files import Kind
+from monitor_core.recorded import RecordedRun, open_run, record_before
+from monitor_core.run import Run
+from monitor_core.sink import Logs
+from monitor_core.sinks.journal import Journal
+from monitor_core.sinks.model_checkpoint import Keep, ModelCheckpoint
+
+logger = logging.getLogger("monitor_core")
+
+SHARE = 0.02
+"""The part of the run's time that saving may take."""
+
+
+@attrs.define(eq=False)
+class ResumePoint(ModelCheckpoint):
+    """Save what a run needs to go on: at its begin, at its last epoch's end, and as often between as `SHARE` allows."""
+
+    name: ClassVar[str] = "resume"
+
+    _due: float = attrs.field(init=False, repr=False, default=0.0)
+
+    def on_train_begin(self, run: Run) -> None:
+        """Save the state to begin from, unless the run goes on from one.
+
+        Raises:
+            SetupError: It cannot be saved.
+        """
+        goes_on = self._loaded
+        super().on_train_begin(run)
+        self._due = 0.0
+        if not goes_on:
+            try:
+                self._save(run, {})
+            except Exception as error:
+                raise SetupError(f"resume: the model cannot be saved to {self._folder}: {error}") from error
+
+    def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
+        """Save, unless the last time was too short ago."""
+        if time.monotonic() >= self._due or run.stopped or epoch + 1 == run.epochs:
+            self._save(run, logs)
+
+    def _save(self, run: Run, logs: Logs) -> None:
+        began = time.monotonic()
+        try:
+            self._consider(run, run.epoch, logs, "this epoch")
+        finally:
+            ended = time.monotonic()
+            self._due = ended + (ended - began) / SHARE
+
+
+class Resume:
+    """Lets a bus's run go on from a folder.
+
+    Args:
+        bus: The bus, with its sinks.
+        folder: The run's folder.
+
+    Raises:
+        TypeError: ``folder`` is no path.
+    """
+
+    def __init__(self, bus: Bus, folder: str | PathLike[str]) -> None:
+        if not isinstance(folder, (str, PathLike)):
+            raise TypeError(f"resume must be the path of the run's folder (got {folder!r})")
+        self.folder = Path(folder)
+        self._bus = bus
+        self._is_used = False
+        journals = [sink for sink in bus.sinks if isinstance(sink, Journal) and _same(sink.folder, self.folder)]
+        if not journals:
+            journals = [Journal(self.folder, per_batch=bus.hears("on_block"))]
+            bus.add(journals[0])
+        self._journal = journals[0]
+
+    def begin(self) -> bool:
+        """Go on with the run on record; call it once the bus has the model's handle, before train begin.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            OrderError: A run of this bus has begun already.
+            SetupError: Another process is at it, or what is on record does not fit this run.
+        """
+        if self._is_used:
+            raise OrderError(
+                f"resume={str(self.folder)!r} is for one run, and this is the second: put several fits into one "
+                "Loop(..., resume=...), or give each run a folder of its own"
+            )
+        recorded = self._record()
+        if recorded is not None:
+            self._check_owner(recorded)
+        point = self._point()
+        self._bus.add(point)
+        self._is_used = True
+        try:
+            goes_on = point.resume(self._bus)
+        except (ValueError, LookupError, OSError) as error:
+            raise SetupError(f"resume: the run in {self.folder} cannot go on: {error}") from error
+        if recorded is not None and recorded.begin is not None and (goes_on or not recorded.last.rows(Kind.EPOCH)):
+            self._journal.go_on_with(recorded.begin.id)
+        if goes_on:
+            run = self._bus.run
+            self._load(recorded)
+            logger.info("the run in %s goes on with epoch %d, behind step %d", self.folder, run.epoch + 1, run.step)
+        return goes_on
+
+    def _point(self) -> ResumePoint:
+        suffix = getattr(self._bus.run.model, "weights_suffix", "")
+        file = f"{{epoch:06d}}{suffix}"
+        return ResumePoint(self.folder / "resume" / file, save_weights_only=True, save_state=True, keep=Keep(last=1))
+
+    def _check_owner(self, recorded: RecordedRun) -> None:
+        process = recorded.begin.process if recorded.begin is not None else {}
+        if recorded.status == "running" and process != provenance.this_process():
+            raise SetupError(
+                f"resume: process {process['pid']} on {process['host']} is at the run in {self.folder}: "
+                "wait until it has ended, or give this run a folder of its own"
+            )
+
+    def _record(self) -> RecordedRun | None:
+        try:
+            return open_run(self.folder)
+        except FileNotFoundError:
+            return None
+
+    def _load(self, recorded: RecordedRun | None) -> None:
+        """Let the sinks that keep what they heard in memory take it from the journal."""
+        if recorded is None:
+            logger.warning("the run in %s goes on without what it had recorded: its journal is not there", self.folder)
+            return
+        run = self._bus.run
+        before = record_before(recorded, run.epoch + 1, run.step)
+        for sink in self._bus.sinks:
+            if hasattr(sink, "load_record"):
+                sink.load_record(before)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()

@@ -1,0 +1,320 @@
+"""``resume=...``: what goes on, what is refused, and what a second run may not. Kills: see `faults/test_resume.py`."""
+
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from monitor_core import (
+    EarlyStopping,
+    History,
+    Journal,
+    Loop,
+    ModelCheckpoint,
+    OrderError,
+    SetupError,
+    open_run,
+    resuming,
+)
+from monitor_core.adapters.keras import KerasAdapter, KerasModel
+from monitor_core.pytree import PytreeModel
+from recorders import Recorder
+
+
+class CutError(Exception):
+    """Ends a training early."""
+
+
+def trained(folder, *sinks, epochs=4, cut_at=None, resume=True):
+    """Train a single weight by random steps, one a batch, two an epoch; return the loop and the weight."""
+    state = {"weight": np.array(1.0)}
+    handle = PytreeModel(lambda: state, state.update)
+    loop = Loop(*sinks, model=handle, resume=folder if resume else None)
+    with loop:
+        for _ in loop.epochs(epochs):
+            for _ in loop.batches(range(2)):
+                if loop.run.step == cut_at:
+                    raise CutError
+                state["weight"] = state["weight"] * np.random.uniform(0.5, 1.0)  # noqa: NPY002
+                loop.log(loss=state["weight"])
+    return loop, float(state["weight"])
+
+
+@pytest.fixture(autouse=True)
+def _saves_are_free(monkeypatch):
+    """An epoch here takes less than a save."""
+    monkeypatch.setattr(resuming, "SHARE", 1e9)
+
+
+def seed(number):
+    np.random.seed(number)  # noqa: NPY002
+
+
+def test_nothing_to_go_on_from_is_a_run_as_any(tmp_path):
+    """It has a journal and a checkpoint in the end."""
+    loop, _ = trained(tmp_path, history := History())
+    assert history.epoch == [0, 1, 2, 3]
+    assert open_run(tmp_path).history.history == history.history
+    assert sorted(path.name for path in (tmp_path / "resume").iterdir() if path.suffix != ".npz") == [
+        "000004", "epoch.latest.json",
+    ]  # fmt: skip
+    assert loop.run.status == "completed"
+
+
+@pytest.mark.parametrize("cut_at", [0, 1, 2, 5, 7])
+def test_a_run_goes_on_where_it_was_cut(tmp_path, cut_at):
+    """The history, the weights and NumPy's generator are as if nothing had been."""
+    seed(0)
+    _, whole = trained(tmp_path / "whole", expected := History(per_batch=True))
+    seed(0)
+    with pytest.raises(CutError):
+        trained(tmp_path / "cut", History(per_batch=True), cut_at=cut_at)
+    seed(99)
+    _, weight = trained(tmp_path / "cut", history := History(per_batch=True))
+    assert (weight, history.history, history.epoch) == (whole, expected.history, expected.epoch)
+    assert history.batches["loss"].tolist() == expected.batches["loss"].tolist()
+    assert history.batches.steps.tolist() == list(range(1, 9))
+    assert history.run.tolist() == [0] * 4
+    assert len(open_run(tmp_path / "cut").runs) == 1
+
+
+def test_a_run_that_has_ended_trains_no_further(tmp_path, caplog):
+    """Started again it has all that it had; a higher total trains the rest."""
+    trained(tmp_path, History())
+    loop, _ = trained(tmp_path, history := History())
+    assert (len(history), loop.run.epoch, loop.run.step) == (4, 3, 8)
+    assert "nothing is left to do" in caplog.text
+    trained(tmp_path, history := History(), epochs=6)
+    assert history.epoch == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_run_that_was_stopped_stays_stopped(tmp_path):
+    """For the reason that it had."""
+    first, _ = trained(tmp_path, EarlyStopping("loss", mode="max", patience=2), epochs=9)
+    again, _ = trained(
+        tmp_path, EarlyStopping("loss", mode="max", patience=2), recorder := Recorder("on_batch_end"), epochs=9
+    )
+    assert (again.run.status, again.run.stop_reason) == ("stopped", first.run.stop_reason)
+    assert recorder.events == []
+
+
+def test_runs_that_were_cut_again_and_again_are_one(tmp_path):
+    """Also where two went on from the same checkpoint."""
+    for cut_at in (3, 3, 2, 5, 5):
+        with pytest.raises(CutError):
+            trained(tmp_path, cut_at=cut_at)
+    trained(tmp_path)
+    recorded = open_run(tmp_path)
+    assert (len(recorded.runs), recorded.history.epoch, recorded.status) == (1, [0, 1, 2, 3], "completed")
+
+
+def test_saves_take_a_share_of_the_time(tmp_path, monkeypatch):
+    """Where that is tiny, only the run's begin and its last epoch are saved."""
+    monkeypatch.setattr(resuming, "SHARE", 1e-9)
+    states = []
+    monkeypatch.setattr(resuming.ResumePoint, "_write_model", lambda self, model, path: states.append(path.name))
+    trained(tmp_path, epochs=5)
+    assert states == ["000000", "000005"]
+
+
+def test_a_journal_of_the_folder_is_used(tmp_path):
+    """And none is added; without one, batches are recorded if anything else records them."""
+    own, elsewhere = Journal(tmp_path, config={"a": 1}), Journal(tmp_path / "other")
+    assert [type(sink) for sink in Loop(own, resume=tmp_path).bus.sinks] == [Journal]
+    assert [type(sink) for sink in Loop(elsewhere, resume=tmp_path).bus.sinks] == [Journal, Journal]
+    assert [Loop(History(per_batch=each), resume=tmp_path).bus.sinks[1].per_batch for each in (True, False)] == [
+        True,
+        False,
+    ]
+
+
+def test_a_second_run_is_refused(tmp_path):
+    """It would take the first one's place."""
+    loop, _ = trained(tmp_path)
+    with pytest.raises(OrderError, match=r"is for one run.*folder of its own"), loop:
+        pass
+
+
+@pytest.mark.parametrize("wrong", [3, b"runs", ["a"], True])
+def test_what_is_no_path_is_refused(wrong):
+    """When the loop is made."""
+    with pytest.raises(TypeError, match=r"resume must be the path of the run's folder \(got"):
+        Loop(resume=wrong)
+
+
+def test_a_run_needs_a_model(tmp_path):
+    """Which the message names, at train begin."""
+    with (
+        pytest.raises(SetupError, match=r"resume needs 'save' of the model, and no model was given"),
+        Loop(resume=tmp_path),
+    ):
+        pass
+
+
+def test_a_model_that_cannot_be_saved_is_told_at_the_begin(tmp_path):
+    """Not when the first epoch has ended."""
+    handle = PytreeModel(lambda: {"a": object()}, print)
+    with pytest.raises(SetupError, match=r"cannot be saved to .*resume"), Loop(model=handle, resume=tmp_path):
+        pass
+
+
+def test_another_model_is_told_apart(tmp_path):
+    """What is on record stays."""
+    trained(tmp_path, cut_at=None)
+    tree = {"other": np.zeros(3)}
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(SetupError, match="cannot go on"), Loop(model=PytreeModel(lambda: tree, print), resume=tmp_path):
+        pass
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_other_sinks_are_told(tmp_path):
+    """One that is gone; a new one begins with what is left."""
+    with pytest.raises(CutError):
+        trained(tmp_path, EarlyStopping("loss", patience=9), cut_at=5)
+    with pytest.raises(SetupError, match="holds a sink 'EarlyStopping'"):
+        trained(tmp_path)
+    trained(tmp_path, EarlyStopping("loss", patience=9), history := History())
+    assert history.epoch == [2, 3]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is held up by a pipe")
+def test_a_run_that_another_process_is_at_is_refused(tmp_path):
+    """By the process's number; once it is gone, the run goes on."""
+    code = "\n".join([
+        "import sys, numpy as np",
+        "from monitor_core import Loop",
+        "from monitor_core.pytree import PytreeModel",
+        "state = {'weight': np.array(1.0)}",
+        f"with Loop(model=PytreeModel(lambda: state, state.update), resume={str(tmp_path)!r}) as loop:",
+        "    print('begun', flush=True)",
+        "    sys.stdin.read()",
+    ])  # fmt: skip
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert other.stdout.readline().strip() == b"begun"
+        with pytest.raises(SetupError, match=f"process {other.pid} on .* is at the run"):
+            trained(tmp_path)
+    finally:
+        other.kill()
+        other.communicate()
+    loop, _ = trained(tmp_path)
+    assert loop.run.status == "completed"
+
+
+def test_without_its_journal_a_run_goes_on_and_says_so(tmp_path, caplog):
+    """The decisions and the model are in the checkpoint."""
+    with pytest.raises(CutError):
+        trained(tmp_path, History(), cut_at=5)
+    for file in tmp_path.glob("*.mcj"):
+        file.unlink()
+    trained(tmp_path, history := History())
+    assert history.epoch == [2, 3]
+    assert "its journal is not there" in caplog.text
+
+
+def test_a_damaged_state_is_refused(tmp_path):
+    """And nothing of it is touched."""
+    with pytest.raises(CutError):
+        trained(tmp_path, cut_at=5)
+    index = tmp_path / "resume/epoch.latest.json"
+    data = json.loads(index.read_text())
+    del data["state"]["state"]["run"]
+    index.write_text(json.dumps(data))
+    with pytest.raises(SetupError, match="cannot go on"):
+        trained(tmp_path)
+
+
+# --- Keras -----------------------------------------------------------------------------------------------------------
+
+
+def compiled():
+    """Return a small model, always with the same weights."""
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    return model
+
+
+X = np.arange(16.0).reshape(8, 2)
+DATA = {"x": X, "y": X.sum(axis=1), "batch_size": 4, "verbose": 0, "shuffle": False}
+
+
+class CutAfter(keras.callbacks.Callback):
+    """Raises when an epoch has ended."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch > self.epoch:
+            raise CutError
+
+
+def fitted(folder, way, *parts, epochs=4, model=None):
+    """Fit with the sinks, by one of the three ways of attaching them; return history and model."""
+    model = model or compiled()
+    adapter = KerasAdapter(*parts, history := History(), model=model, resume=folder)
+    if way == "fit":
+        adapter.fit(model, **DATA, epochs=epochs)
+    else:
+        model.fit(**DATA, epochs=epochs, callbacks=adapter if way == "whole" else [adapter])
+    return history, model
+
+
+@pytest.mark.parametrize("way", ["fit", "whole", "list"])
+def test_a_fit_goes_on_where_it_was_cut(tmp_path, way):
+    """The epochs, their results and the weights are those of one fit."""
+    expected, whole = fitted(tmp_path / "whole", way)
+    with pytest.raises(CutError):
+        fitted(tmp_path / "cut", way, CutAfter(1))
+    history, model = fitted(tmp_path / "cut", way)
+    assert (history.history, history.epoch) == (expected.history, [0, 1, 2, 3])
+    for one, other in zip(model.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    history, _ = fitted(tmp_path / "cut", way)
+    assert history.epoch == [0, 1, 2, 3]
+
+
+def test_keras_callbacks_that_begin_anew_are_named(tmp_path, caplog):
+    """Nobody knows their state."""
+    with pytest.raises(CutError):
+        fitted(tmp_path, "whole", CutAfter(1))
+    fitted(tmp_path, "whole", CutAfter(9))
+    assert "begin anew: CutAfter" in caplog.text
+
+
+def test_a_second_fit_is_refused(tmp_path):
+    """It would be another run."""
+    model = compiled()
+    adapter = KerasAdapter(model=model, resume=tmp_path)
+    adapter.fit(model, **DATA, epochs=1)
+    with pytest.raises(OrderError, match="put several fits into one Loop"):
+        adapter.fit(model, **DATA, epochs=1)
+
+
+def test_a_loop_is_given_its_folder_itself(tmp_path):
+    """The adapter around it refuses one."""
+    with pytest.raises(ValueError, match="give the sinks, validation_data, resume and strict to the Loop"):
+        KerasAdapter(Loop(), resume=tmp_path)
+
+
+def test_a_model_that_is_not_built_is_told_at_the_begin(tmp_path):
+    """A loop's run begins before the first fit would build it."""
+    model = keras.Sequential([keras.layers.Dense(1)])
+    with pytest.raises(SetupError, match="has not yet been built"), Loop(model=KerasModel(model), resume=tmp_path):
+        pass
+
+
+def test_a_checkpoint_of_ones_own_stays_beside(tmp_path):
+    """Its files and numbers are its own."""
+    own = ModelCheckpoint(tmp_path / "{epoch}.weights.h5", save_weights_only=True)
+    with pytest.raises(CutError):
+        fitted(tmp_path, "whole", own, CutAfter(1))
+    fitted(tmp_path, "whole", ModelCheckpoint(tmp_path / "{epoch}.weights.h5", save_weights_only=True))
+    assert sorted(path.name for path in tmp_path.glob("*.h5")) == [f"{epoch}.weights.h5" for epoch in (1, 2, 3, 4)]

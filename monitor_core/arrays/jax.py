@@ -41,20 +41,28 @@ def is_ready(value: Any) -> bool:
 def fetch(values: Sequence[Any]) -> NDArray[Any]:
     """Fetch arrays of one element and one type, ``(n,)``.
 
-    From a device, a stack of 64 is one small program and one transfer. On the CPU reading each takes 4 us, and a stack
-    3 us, which its compilation would eat up in all but long runs.
+    From a device, a stack of 64 is one small program and one transfer. On the CPU their memory is copied: 1 us each,
+    where ``np.asarray`` takes 2, and a stack 1.4 beside its compilation.
     """
     first = values[0]
-    if {(each.shape, each.dtype) for each in values} != {(first.shape, first.dtype)}:
+    if len({each.aval for each in values}) > 1 and len({each.dtype for each in values}) > 1:
         raise TypeError("the arrays differ")
     if all(device.platform == "cpu" for device in first.devices()):
-        return np.array([np.asarray(each).item() for each in values])
+        return _copied(values)
     stack = _stack()
     padded = [*values, *[values[-1]] * (-len(values) % _STACKED)]
     stacks = [stack(*padded[start : start + _STACKED]) for start in range(0, len(padded), _STACKED)]
     for each in stacks:
         each.copy_to_host_async()
     return np.concatenate([np.asarray(each) for each in stacks])[: len(values)]
+
+
+def _copied(values: Sequence[Any]) -> NDArray[Any]:
+    """Copy the memory of arrays on the CPU."""
+    try:
+        return np.frombuffer(b"".join(values), values[0].dtype)
+    except BufferError:  # bfloat16 and others that Python has no name for
+        return np.array([np.asarray(each).item() for each in values])
 
 
 @cache

@@ -18,6 +18,7 @@ from monitor_core.sink import Sink
 from monitor_core.values import scalar
 
 if typing.TYPE_CHECKING:
+    from monitor_core.network import NetworkSink
     from monitor_core.recorded import open_run
     from monitor_core.sinks.activation_dump import ActivationDump
     from monitor_core.sinks.csv_logger import CSVLogger
@@ -30,6 +31,7 @@ if typing.TYPE_CHECKING:
     from monitor_core.sinks.reduce_lr_on_plateau import ReduceLROnPlateau
     from monitor_core.sinks.tensorboard import TensorBoard
     from monitor_core.sinks.terminate_on_nan import TerminateOnNaN
+    from monitor_core.sinks.webhook import Webhook
 
 # By the names of their classes: a framework is imported by its user, an adapter with its first model.
 monitor_core.frameworks.register_handle("keras.src.models.model.Model", "monitor_core.adapters.keras_model:KerasModel")
@@ -45,10 +47,12 @@ _LAZY = {
     "Keep": "monitor_core.sinks.model_checkpoint",
     "LearningRateScheduler": "monitor_core.sinks.learning_rate_scheduler",
     "ModelCheckpoint": "monitor_core.sinks.model_checkpoint",
+    "NetworkSink": "monitor_core.network",
     "Progress": "monitor_core.sinks.progress",
     "ReduceLROnPlateau": "monitor_core.sinks.reduce_lr_on_plateau",
     "TensorBoard": "monitor_core.sinks.tensorboard",
     "TerminateOnNaN": "monitor_core.sinks.terminate_on_nan",
+    "Webhook": "monitor_core.sinks.webhook",
     "open_run": "monitor_core.recorded",
 }
 
@@ -76,6 +80,7 @@ __all__ = [
     "Loop",
     "ModelCheckpoint",
     "MonitorError",
+    "NetworkSink",
     "OrderError",
     "Progress",
     "ReduceLROnPlateau",
@@ -84,6 +89,7 @@ __all__ = [
     "Sink",
     "TensorBoard",
     "TerminateOnNaN",
+    "Webhook",
     "on",
     "open_run",
     "scalar",

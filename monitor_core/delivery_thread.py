@@ -1,8 +1,9 @@
-"""The thread on which blocks are handed over: it wakes when one is full or a second old, and only then.
+"""The thread beside the training, on which blocks are handed over and messages delivered: it wakes when one is due.
 
 Contract. The thread sleeps while nothing waits, and holds its owner by a weak reference alone. It is a daemon and is
-never joined: whoever needs what waits takes it himself, under the owner's lock. At the interpreter's exit each owner
-is asked once for what still waits; in a process that was forked off it begins anew, without what waited.
+never joined: whoever needs what waits takes it himself, under the owner's lock, or waits with a limit. At the
+interpreter's exit each owner is asked once for what still waits; in a process that was forked off it begins anew,
+without what waited.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ class DeliveryThread:
     Args:
         deliver: A bound method. It returns in how many seconds it wants to be called again, None if nothing waits, and
             must not raise. Its object is not kept alive; the thread ends with it.
+        name: The thread's name.
     """
 
-    def __init__(self, deliver: Callable[[], float | None]) -> None:
+    def __init__(self, deliver: Callable[[], float | None], name: str = "monitor_core delivery") -> None:
+        self._name = name
         self._signals: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._deliver = weakref.WeakMethod(deliver, lambda _, signals=self._signals: signals.put(_STOP))  # type: ignore[misc]
         self._asleep = True
@@ -41,7 +44,7 @@ class DeliveryThread:
     def wake(self) -> bool:
         """Have the method called now; answer whether there is a thread to call it."""
         if self._thread is None:
-            thread = threading.Thread(target=self._run, name="monitor_core delivery", daemon=True)
+            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             try:
                 thread.start()
             except RuntimeError:  # no more threads are to be had, or the interpreter is about to end
@@ -51,7 +54,7 @@ class DeliveryThread:
         return True
 
     def stop(self) -> None:
-        """End the thread after what it is doing; the next signal starts another."""
+        """End the thread after the call under way, if there is one; the next signal starts another."""
         if self._thread is not None:
             self._thread = None
             self._signals.put(_STOP)
@@ -69,13 +72,14 @@ class DeliveryThread:
 
     def _call(self) -> float | None:
         deliver = self._deliver()
-        if deliver is None:
+        if deliver is None or self._thread is None:
             return None
         self._asleep = False
         seconds = deliver()
         if seconds is None:
             self._asleep = True
-            seconds = deliver()  # what came before the mark gave no signal
+            if self._thread is not None:  # else it was stopped meanwhile
+                seconds = deliver()  # what came before the mark gave no signal
         return None if seconds is None else max(seconds, 0.0)
 
 
@@ -91,18 +95,24 @@ class Watched(Protocol):
         ...
 
 
-def watch(owner: Watched) -> None:
-    """Tell an owner of forks and of the interpreter's exit, as long as it lives."""
-    _watched().add(owner)
+def watch(owner: Watched, *, exits_last: bool = False) -> None:
+    """Tell an owner of forks and of the interpreter's exit, as long as it lives.
+
+    Args:
+        owner: Who is told.
+        exits_last: Whether to tell it of the exit after those that may still hand something over to it.
+    """
+    _watched()[exits_last].add(owner)
 
 
 @cache
-def _watched() -> weakref.WeakSet[Watched]:
-    owners: weakref.WeakSet[Watched] = weakref.WeakSet()
+def _watched() -> tuple[weakref.WeakSet[Watched], weakref.WeakSet[Watched]]:
+    owners: tuple[weakref.WeakSet[Watched], weakref.WeakSet[Watched]] = (weakref.WeakSet(), weakref.WeakSet())
 
     def tell(event: str) -> None:
-        for owner in tuple(owners):
-            getattr(owner, event)()
+        for group in owners:
+            for owner in tuple(group):
+                getattr(owner, event)()
 
     atexit.register(tell, "at_exit")
     if hasattr(os, "register_at_fork"):

@@ -1,0 +1,324 @@
+"""A queue in front of a server: messages go in at once, and a thread of the queue's own delivers them in order.
+
+Contract. Putting never waits and never raises. There is one thread, which starts with the first message, sleeps while
+nothing waits, and ends when the outbox is closed or nobody has it any more; what waits keeps the outbox alive. One
+message is delivered at a time, and one that fails is tried again before the next, so that a server gets them in order;
+it may get one twice. What is lost is counted, and warned about once for each cause. Any thread may call any method. A
+process that was forked off begins with an empty outbox; the interpreter's exit gives `EXIT_SECONDS` to what waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from time import monotonic
+from typing import Any
+
+import attrs
+
+from monitor_core import checks
+from monitor_core.attempts import Attempts, in_words
+from monitor_core.delivery_thread import DeliveryThread, watch
+
+logger = logging.getLogger("monitor_core")
+
+LIMIT = 2048
+"""How many messages wait at most, unless told otherwise."""
+RETRY_SECONDS = 30.0
+"""For how long a message is tried again, unless told otherwise."""
+EXIT_SECONDS = 5.0
+"""How long closing waits, unless told otherwise, and the interpreter's exit for all outboxes together."""
+
+_CAUSES = 20
+"""How many causes are told of: their words may differ without end."""
+
+
+@attrs.define(eq=False)
+class _Item:
+    """A message, its number in the order of putting, from 1, and when its first and its last attempt began."""
+
+    number: int
+    message: Any
+    first_attempt: float = 0.0
+    last_attempt: float = 0.0
+
+
+@attrs.define(eq=False, slots=False)
+class Outbox:
+    """Keep messages until a thread has delivered them.
+
+    Args:
+        deliver: Called on the thread with one message at a time. What it raises is tried again, unless it is a
+            `DeliveryError` that says otherwise, or a mistake in the program such as a TypeError.
+        name: What warnings call the outbox.
+        limit: How many messages wait at most; when there are more, the oldest are dropped.
+        retry_seconds: For how long a message is tried again, from its first attempt on.
+
+    Attributes:
+        delivered: How many messages were delivered.
+        failed: How many were given up after an attempt.
+        dropped: How many were given up because the outbox was full, or was closed.
+
+    Raises:
+        TypeError: An argument is of a wrong type.
+        ValueError: One is out of range.
+    """
+
+    deliver: Callable[[Any], object] = attrs.field(validator=attrs.validators.is_callable(), repr=False)
+    name: str = attrs.field(default="outbox", kw_only=True)
+    limit: int = attrs.field(default=LIMIT, kw_only=True, validator=checks.count(least=1))
+    retry_seconds: float = attrs.field(
+        default=RETRY_SECONDS, kw_only=True, validator=checks.number(least=0, finite=True)
+    )
+
+    def __attrs_post_init__(self) -> None:
+        self._told: set[str] = set()
+        self._renew()
+        watch(self, exits_last=True)
+
+    def _renew(self) -> None:
+        self._lock = threading.RLock()  # a signal's handler may put something while its thread is putting
+        self._changed = threading.Condition(self._lock)
+        self._attempts = Attempts()
+        self._items: deque[_Item] = deque()
+        self._in_flight: _Item | None = None
+        self._first_lost: int | None = None
+        self._put = self.delivered = self.failed = self.dropped = 0
+        self._losses_taken = (0, 0)
+        self._remarks: deque[tuple[Any, ...]] = deque()
+        self._telling = False
+        self._renew_thread()
+
+    def _renew_thread(self) -> None:
+        self._thread = DeliveryThread(self._attend, name="monitor_core outbox")
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait, with the one under way."""
+        with self._lock:
+            return len(self._items) + (self._in_flight is not None)
+
+    @property
+    def in_trouble(self) -> bool:
+        """Whether it is of no use to wait: attempts go on failing, or one does not end."""
+        with self._lock:
+            item = self._in_flight
+            hangs = item is not None and monotonic() - item.last_attempt >= EXIT_SECONDS
+            return hangs or self._attempts.in_trouble
+
+    def put(self, message: Any) -> None:
+        """Have a message delivered; the oldest one is dropped where too many wait.
+
+        It takes 1.5 us, 3 us where one is dropped, and 20 us where it wakes the thread.
+        """
+        with self._lock:
+            items = self._items
+            if not items:
+                _filled.add(self)
+            elif len(items) >= self.limit:
+                self._drop(items.popleft())
+            self._put = number = self._put + 1
+            items.append(_Item(number, message))
+            self._thread.notice()
+        if self._remarks:
+            self._tell()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until what was put before is delivered or lost; where a pause is under way, try once more at once.
+
+        It keeps to a pause that the server asked for, and gives up where the next attempt would come too late.
+
+        Args:
+            timeout: For how many seconds to wait at most.
+
+        Returns:
+            Whether all that was ever put before this call has been delivered.
+        """
+        deadline = monotonic() + timeout
+        with self._lock:
+            last, has_thread = self._put, True
+            if self._items:
+                self._attempts.hurry()
+                has_thread = self._thread.wake()
+            while self._telling or self._waits_for(last):
+                left = deadline - monotonic()
+                if left <= 0 or self._is_vain(deadline) or not has_thread:
+                    return False
+                self._changed.wait(min(left, threading.TIMEOUT_MAX))
+            return self._first_lost is None or self._first_lost > last
+
+    def close(self, timeout: float = EXIT_SECONDS) -> bool:
+        """Wait as `flush` does, drop and count what is left then, and end the thread; the next `put` starts another.
+
+        Closing what is closed already does nothing. A delivery that hangs is left to itself, and counted as dropped.
+
+        Args:
+            timeout: For how many seconds to wait at most.
+
+        Returns:
+            Whether all that was ever put has been delivered.
+        """
+        try:
+            self.flush(timeout)
+        finally:
+            self._abandon()
+        return self._first_lost is None
+
+    def rest(self) -> None:
+        """End the thread if nothing waits; the next `put` starts another."""
+        with self._lock:
+            if not self.waiting:
+                self._thread.stop()
+                self._renew_thread()
+
+    def take_losses(self) -> tuple[int, int]:
+        """Return how many messages were dropped, and how many failed, since this was asked last."""
+        with self._lock:
+            before, self._losses_taken = self._losses_taken, (self.dropped, self.failed)
+            return self.dropped - before[0], self.failed - before[1]
+
+    def after_fork(self) -> None:
+        """Begin anew in a process that was forked off: what waited is the parent's to deliver."""
+        self._renew()
+        _filled.discard(self)
+
+    def at_exit(self) -> None:
+        """Deliver what waits, at the interpreter's exit."""
+        deadline = _exit_deadline()
+        if self._items and not self._thread.wake():  # from Python 3.12 on, no thread can be started any more
+            self._attend(deadline)
+        self.close(max(0.0, deadline - monotonic()))
+
+    # --- on the thread -----------------------------------------------------------------------------------------------
+
+    def _attend(self, deadline: float = math.inf) -> float | None:
+        """Deliver what is due; return in how many seconds there is more to do, None if nothing waits."""
+        while monotonic() < deadline:
+            with self._lock:
+                if not self._items or self._in_flight is not None:
+                    return None
+                now = monotonic()
+                if now < self._attempts.due:
+                    return self._attempts.due - now
+                item = self._in_flight = self._items.popleft()
+                item.first_attempt, item.last_attempt = item.first_attempt or now, now
+            if not self._settle(item, self._attempt(item.message)):
+                return None
+        return None
+
+    def _attempt(self, message: Any) -> BaseException | None:
+        try:
+            self.deliver(message)
+        except BaseException as error:
+            return error
+        return None
+
+    def _settle(self, item: _Item, error: BaseException | None) -> bool:
+        """Note how an attempt ended; answer whether it still counts."""
+        with self._lock:
+            if self._in_flight is not item:  # the outbox was closed meanwhile
+                return False
+            self._in_flight = None
+            if error is None:
+                self._note_success()
+            else:
+                self._note_failure(item, error)
+            if not self._items:
+                _filled.discard(self)
+            self._telling = bool(self._remarks)
+            self._changed.notify_all()
+        if self._telling:
+            self._tell()
+            with self._lock:
+                self._telling = False
+                self._changed.notify_all()
+        return True
+
+    def _note_success(self) -> None:
+        self.delivered += 1
+        if self._attempts.in_trouble:
+            lost = self.dropped + self.failed
+            self._remarks.append(("%s delivers again; it has lost %d messages so far", self.name, lost))
+        self._attempts.succeed()
+
+    def _note_failure(self, item: _Item, error: BaseException) -> None:
+        """Put a message back at the head of the queue, or give it up."""
+        cause = in_words(error)
+        was_in_trouble = self._attempts.in_trouble
+        again = self._attempts.fail(error, item.first_attempt + self.retry_seconds)
+        if self._attempts.in_trouble and not was_in_trouble:
+            self._told.add(cause)
+            text = "%s cannot deliver (%s); training goes on, it tries again and again, and %d messages may wait"
+            self._remarks.append((text, self.name, cause, self.limit))
+        if not again:
+            self._fail(item, cause)
+        elif len(self._items) < self.limit:
+            self._items.appendleft(item)
+        else:
+            self._drop(item)
+
+    # --- what is lost ------------------------------------------------------------------------------------------------
+
+    def _fail(self, item: _Item, cause: str) -> None:
+        self.failed += 1
+        self._lose(item)
+        self._remark(cause, "%s has given a message up (%s); more like it are only counted", self.name, cause)
+
+    def _drop(self, item: _Item) -> None:
+        self.dropped += 1
+        self._lose(item)
+        self._remark("full", "%s is full: %d messages wait, and the oldest are dropped", self.name, self.limit)
+
+    def _lose(self, item: _Item) -> None:
+        self._first_lost = min(item.number, self._first_lost or item.number)
+
+    def _abandon(self) -> None:
+        """Drop what waits, end the thread, and leave a delivery that does not end to itself."""
+        with self._lock:
+            left = [*([self._in_flight] if self._in_flight else []), *self._items]
+            for item in left:
+                self._lose(item)
+            self.dropped += len(left)
+            self._items.clear()
+            self._in_flight = None
+            self._thread.stop()
+            self._renew_thread()
+            _filled.discard(self)
+            self._changed.notify_all()
+        if left:
+            logger.warning("%s is closed, and %d messages that waited are dropped", self.name, len(left))
+
+    def _waits_for(self, last: int) -> bool:
+        """Answer whether any of the messages up to this number is neither delivered nor lost."""
+        first = self._in_flight or (self._items[0] if self._items else None)
+        return first is not None and first.number <= last
+
+    def _is_vain(self, deadline: float) -> bool:
+        """Answer whether nothing will be attempted before this time."""
+        return self._in_flight is None and not self._telling and self._attempts.due > deadline
+
+    def _remark(self, key: str, text: str, *args: object) -> None:
+        """Have something told, once, when nobody holds the lock."""
+        if key not in self._told and len(self._told) < _CAUSES:
+            self._told.add(key)
+            self._remarks.append((text, *args))
+
+    def _tell(self) -> None:
+        with suppress(IndexError):  # another thread may be telling too
+            while True:
+                logger.warning(*self._remarks.popleft())
+
+
+_filled: set[Outbox] = set()
+"""Those that something waits in, kept alive by being in here."""
+
+
+@cache
+def _exit_deadline() -> float:
+    """Return until when the interpreter's exit waits: for all together, whose threads work at the same time."""
+    return monotonic() + EXIT_SECONDS

@@ -1,0 +1,173 @@
+"""The webhook: a run's events, posted as JSON to a web address.
+
+Contract. That of `monitor_core.network` and `monitor_core.posting`: no step waits for the server, no token is shown.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+import attrs
+
+from monitor_core import checks
+from monitor_core.attempts import DeliveryError
+from monitor_core.blocks import Block
+from monitor_core.network import NetworkSink
+from monitor_core.outbox import EXIT_SECONDS, LIMIT, RETRY_SECONDS
+from monitor_core.posting import TIMEOUT, Poster, origin
+from monitor_core.run import Run
+from monitor_core.sink import Logs
+
+EVENTS = ("train_begin", "epoch_end", "exception", "train_end")
+"""The events that there are besides blocks."""
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else value
+
+
+def _check_events(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, tuple):
+        raise TypeError(f"{field.name} must be a sequence of names (got {value!r})")
+    for name in value:
+        if name not in EVENTS:
+            raise ValueError(f"{field.name} must be among {', '.join(EVENTS)} (got {name!r})")
+
+
+def _seconds(default: float) -> Any:
+    return attrs.field(default=default, kw_only=True, validator=checks.number(least=0, finite=True), repr=False)
+
+
+@attrs.define(eq=False)
+class Webhook(NetworkSink):
+    """Post a run's events to a web address, as JSON, without making the training wait.
+
+    Each body is an object with ``event``, ``run`` (which one of its bus, from 0), ``epoch`` (0-based, -1 before the
+    first), ``step``, ``status``, ``time`` (seconds since 1970), and more by event:
+
+    - ``"train_begin"``: ``epochs`` and ``steps_per_epoch``, null where unknown.
+    - ``"epoch_end"``: ``logs``.
+    - ``"exception"``: ``error``, what the training raised, in words.
+    - ``"train_end"``: ``reason``, why the run was asked to stop, else null; and the last epoch's ``logs``.
+    - ``"block"``, with ``per_batch=True``: ``steps``, ``times`` and ``columns``, lists for up to 256 batches; a metric
+      is null where it is missing.
+
+    Numbers that are not finite are the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``. Answers of 500 and above,
+    429 (after the time that it asks for) and broken connections are tried again, others not. The server gets the
+    events in order, and may get one twice.
+
+    Args:
+        url: The address, http or https. A user name and password in it are sent as basic authentication. Nothing
+            shows more of it than its scheme, host and port.
+        per_batch: Whether to post the batches' values too.
+        events: Which events to post, of `EVENTS`.
+        format: Makes the body from an event, or None where it is not to be posted. It is called on the sink's own
+            thread, with floats as they are, and may be called again for the same event.
+        headers: Headers to send, such as ``Authorization``.
+        timeout: How many seconds a request may wait for the server, above 0.
+        limit: How many messages wait at most; when there are more, the oldest are dropped.
+        retry_seconds: For how many seconds a message is tried again.
+        flush_seconds: For how many seconds a run's end waits for what is still to be posted.
+
+    Raises:
+        TypeError: An argument is of a wrong type.
+        ValueError: An argument breaks its rule above.
+
+    Example:
+        What Slack and Mattermost show (Discord's word for ``"text"`` is ``"content"``):
+
+        >>> def as_text(event):
+        ...     logs = ", ".join(f"{name} {value:.3g}" for name, value in event.get("logs", {}).items())
+        ...     return {"text": f"{event['event']} {event['epoch']} ({event['status']}) {logs}"}
+        >>> Webhook("https://hooks.slack.com/services/secret", events=["epoch_end", "exception"], format=as_text)
+        Webhook(url=https://hooks.slack.com)
+    """
+
+    read_only: ClassVar[bool] = True
+    background: ClassVar[bool] = True
+
+    url: str = attrs.field(repr=origin)
+    per_batch: bool = checks.switch()
+    events: tuple[str, ...] = attrs.field(
+        default=EVENTS, kw_only=True, converter=_as_tuple, validator=_check_events, repr=False
+    )
+    format: Callable[[dict[str, Any]], Any] | None = attrs.field(
+        default=None, kw_only=True, validator=attrs.validators.optional(attrs.validators.is_callable()), repr=False
+    )
+    headers: Mapping[str, str] = attrs.field(factory=dict, kw_only=True, repr=False)
+    timeout: float = attrs.field(default=TIMEOUT, kw_only=True, repr=False)
+    limit: int = attrs.field(default=LIMIT, kw_only=True, validator=checks.count(least=1), repr=False)
+    retry_seconds: float = _seconds(RETRY_SECONDS)
+    flush_seconds: float = _seconds(EXIT_SECONDS)
+    _poster: Poster = attrs.field(init=False, repr=False)
+
+    @_poster.default
+    def _make_poster(self) -> Poster:
+        return Poster(self.url, self.headers, self.timeout)
+
+    def wants_hook(self, hook: str) -> bool:
+        """Listen to what is to be posted, and to the run's end."""
+        if hook == "on_block":
+            return self.per_batch
+        return hook == "on_train_end" or hook.removeprefix("on_") in self.events
+
+    def on_train_begin(self, run: Run) -> None:
+        """Post that a run begins."""
+        self._send("train_begin", run, epochs=run.epochs, steps_per_epoch=run.steps_per_epoch)
+
+    def on_block(self, run: Run, block: Block) -> None:
+        """Post the values of some batches."""
+        self._send("block", run, step=block.steps[-1], block=block)
+
+    def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
+        """Post an epoch's results."""
+        self._send("epoch_end", run, epoch=epoch, logs=logs)
+
+    def on_exception(self, run: Run, error: BaseException) -> None:
+        """Post what the training raised."""
+        self._send("exception", run, error="".join(traceback.format_exception_only(error)).strip())
+
+    def on_train_end(self, run: Run, logs: Logs) -> None:
+        """Post how the run has ended, and wait for what is still to be posted."""
+        if "train_end" in self.events:
+            self._send("train_end", run, reason=run.stop_reason, logs=logs)
+        super().on_train_end(run, logs)
+
+    def _send(self, event: str, run: Run, **more: Any) -> None:
+        place = {"run": run.index, "epoch": run.epoch, "step": run.step, "status": run.status}
+        self.send({"event": event, **place, "time": time.time(), **more})
+
+    def deliver(self, message: dict[str, Any]) -> None:
+        """Post an event; on the sink's own thread.
+
+        Raises:
+            DeliveryError: The server did not take it, or it could not be formatted.
+        """
+        body = self._body({**message, **message.get("block", {})})
+        if body is not None:
+            self._poster.post(body)
+
+    def _body(self, event: dict[str, Any]) -> bytes | None:
+        event.pop("block", None)
+        try:
+            body = event if self.format is None else self.format(event)
+            return None if body is None else json.dumps(_as_json(body), allow_nan=False).encode("ascii")
+        except Exception as error:
+            cause = f"no body can be made of an event: {type(error).__name__}: {error}"
+            raise DeliveryError(cause, retry=False) from None
+
+
+def _as_json(value: Any) -> Any:
+    """Return a value with the floats that JSON has not as texts."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Mapping):
+        return {name: _as_json(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(each) for each in value]
+    return value

@@ -1,0 +1,90 @@
+"""Posting to a real web server: what it gets, and what its answers are taken for."""
+
+import email.utils
+import time
+
+import pytest
+from web_server import Server
+
+from monitor_core.attempts import DeliveryError
+from monitor_core.posting import Poster
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """Return a function that starts a server."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    servers = []
+
+    def start(*answers):
+        servers.append(Server(*answers))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+def refusal(server, path=""):
+    """Post something, and return the error that comes of it."""
+    with pytest.raises(DeliveryError) as caught:
+        Poster(server.url + path).post(b"{}")
+    return caught.value
+
+
+def test_body_arrives_with_its_type(serve):
+    """A post has the body, its type and length, the path and the query, and no fragment."""
+    server = serve()
+    Poster(server.url + "/a/b?c=d#e").post(b'{"a": 1}')
+    ((path, headers, body),) = server.posts
+    assert (path, body) == ("/a/b?c=d", {"a": 1})
+    assert (headers["Content-Type"], headers["Content-Length"]) == ("application/json", "8")
+
+
+@pytest.mark.parametrize(
+    ("code", "retry"),
+    [(300, False), (400, False), (404, False), (408, False), (429, True), (500, True), (503, True), (599, True)],
+)
+def test_answer_says_whether_to_try_again(serve, code, retry):
+    """Answers of 500 and above and 429 may pass, others stay."""
+    error = refusal(serve(code))
+    assert (error.retry, error.after) == (retry, 0.0)
+    assert f": HTTP {code}" in str(error)
+
+
+@pytest.mark.parametrize("code", [200, 201, 202, 204])
+def test_answer_of_success_is_one(serve, code):
+    """Any of the two hundreds will do."""
+    server = serve(code)
+    Poster(server.url).post(b"{}")
+    assert len(server.posts) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("7", 7), (" 30 ", 30), ("-5", 0), ("soon", 0), ("9" * 400, 0), ("1.5", 0), ("Mon, 99 Foo", 0), ("", 0)],
+)
+def test_retry_after_in_seconds_is_read(serve, text, seconds):
+    """What a busy server asks for is told; what is no number of seconds is passed over."""
+    assert refusal(serve((429, {"Retry-After": text}))).after == seconds
+
+
+@pytest.mark.parametrize(("shift", "least", "most"), [(100, 60, 101), (-100, 0, 0)])
+def test_retry_after_as_a_date_is_read(serve, shift, least, most):
+    """A date is as far away as it is; one that is over is now."""
+    date = email.utils.formatdate(time.time() + shift, usegmt=True)
+    assert least <= refusal(serve((503, {"Retry-After": date}))).after <= most
+
+
+def test_error_keeps_nothing_of_the_request(serve):
+    """What is raised holds neither the address nor the connection."""
+    error = refusal(serve(503), "/h1dden?key=t0ken")
+    assert error.__context__ is None
+    assert "h1dden" not in str(error)
+    assert "t0ken" not in str(error)
+
+
+def test_repr_shows_where_it_posts_and_no_more():
+    """Neither the path nor the query, the password nor a header is shown."""
+    poster = Poster("https://me:pa55@example.org:8443/h1dden?key=t0ken", {"X": "t0ken"})
+    assert repr(poster) == "Poster(url=https://example.org:8443, timeout=5.0)"

@@ -127,7 +127,7 @@ class _Reader:
     def __enter__(self) -> Self:
         try:
             self._archive = zipfile.ZipFile(self._path)
-        except (zipfile.BadZipFile, EOFError, ValueError) as error:
+        except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as error:
             raise ValueError(f"{self._path} holds no activations: {error}") from error
         return self
 
@@ -148,7 +148,9 @@ class _Reader:
         try:
             with self._archive.open(f"{member}.npy") as file:
                 array: Array = np.lib.format.read_array(file, allow_pickle=False)
-        except (zipfile.BadZipFile, EOFError, KeyError, NotImplementedError, RuntimeError, ValueError) as error:
+        except OSError:
+            raise
+        except Exception as error:  # on damage zipfile, zlib, tokenize and NumPy raise what they happen to stumble on
             raise ValueError(f"{self._path} holds no activations: {error}") from error
         return array
 

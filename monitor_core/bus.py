@@ -26,12 +26,16 @@ from monitor_core.delivery_thread import watch
 from monitor_core.errors import OrderError, SetupError
 from monitor_core.handles import ModelHandle, check_handle
 from monitor_core.hooks import Hook, sink_name
+from monitor_core.interrupts import held
 from monitor_core.members import Failure, Member, Members
 from monitor_core.run import Run, Status
 from monitor_core.sink import Logs
 from monitor_core.values import to_floats
 
 logger = logging.getLogger("monitor_core")
+
+_ONCE = frozenset({"on_block", "on_exception", "on_train_end"})
+"""Hooks that nobody calls again: an interrupt in one waits until the sinks behind have been served."""
 
 
 class _Skips:
@@ -164,7 +168,7 @@ class Bus:
     def _emit(self, name: str, *args: Any) -> None:
         hooks = self._hooks[name]
         if hooks:
-            with self._delivery.lock:
+            with self._delivery.lock, held:
                 self._call(name, hooks, (self.run, *args))
 
     def _call(self, name: str, hooks: Iterable[Hook], args: tuple[Any, ...]) -> None:
@@ -192,7 +196,7 @@ class Bus:
     def _judge(self, name: str, hook: Hook, error: BaseException) -> BaseException | None:
         """Note what a hook raised; return it if it must propagate, and raise at once what is no failure."""
         if not isinstance(error, Exception):
-            if name == "on_block":  # the sinks behind get it too: nobody will hand it over again
+            if name in _ONCE:
                 return error
             with suppress(Exception):
                 self.flush()
@@ -210,7 +214,7 @@ class Bus:
     def _raise(self, name: str, fatal: BaseException | None) -> None:
         """Raise what must propagate, after handing over what waits."""
         if fatal is not None:
-            if name != "on_block":
+            if name not in _ONCE:
                 self.flush()
             raise fatal
 
@@ -255,6 +259,7 @@ class Bus:
         """
         self.interrupt()
         self.flush()
+        held.install()
         if self.run.status != "pending":
             self.run = self._delivery.run = Run(self.run.index + 1, self.run.model, self.run.validation_data)
         for member in self._members:
@@ -284,8 +289,9 @@ class Bus:
 
     def _begin(self, member: Member) -> None:
         member.begun = True
-        if "on_train_begin" in member.calls:
-            self._call("on_train_begin", (member.calls["on_train_begin"],), (self.run,))
+        if "on_train_begin" in member.calls and member.cut_off_at is None:
+            with self._delivery.lock:
+                self._call("on_train_begin", (member.calls["on_train_begin"],), (self.run,))
 
     def train_end(self, logs: Logs | None = None) -> None:
         """End the run: as stopped or failed if a sink asked for it, else as completed.
@@ -339,6 +345,7 @@ class Bus:
         try:
             self._emit("on_train_end", self._last_logs if logs is None else logs)
         finally:
+            held.uninstall()
             self._delivery.stop()
             self._tell_slow()
             self._meter.end()

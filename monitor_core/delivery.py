@@ -19,6 +19,7 @@ from monitor_core.blocks import BLOCK_SECONDS, Block, BlockBuffer
 from monitor_core.costs import BUS, FETCHED, CostMeter
 from monitor_core.delivery_thread import DeliveryThread
 from monitor_core.hooks import Hook
+from monitor_core.interrupts import held
 from monitor_core.members import Members
 from monitor_core.run import Run
 from monitor_core.values import OnSkip
@@ -77,7 +78,7 @@ class Delivery:
 
     def flush(self) -> None:
         """Hand over all that waits, on this thread."""
-        with self.lock:
+        with self.lock, held:
             if self._delivering:  # a sink asks for what it is being given
                 return
             self._hand_over()
@@ -93,7 +94,8 @@ class Delivery:
         buffer = self.buffer
         if self._has_left and self.lock.acquire(blocking=False):
             try:
-                self._hand_over()
+                with held:
+                    self._hand_over()
             finally:
                 self.lock.release()
         if buffer is None:

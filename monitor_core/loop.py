@@ -20,6 +20,7 @@ from monitor_core.bus import Bus, logger
 from monitor_core.checks import checked_count
 from monitor_core.errors import OrderError
 from monitor_core.handles import ModelHandle
+from monitor_core.interrupts import held
 from monitor_core.run import Run
 from monitor_core.scopes import Epoch, Evaluation, Prediction, Scope
 from monitor_core.values import to_floats
@@ -109,6 +110,11 @@ class Loop:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """End the run, whatever happened, and let an exception go on."""
+        with held:
+            self._exit(error)
+
+    def _exit(self, error: BaseException | None) -> None:
         """End the run, whatever happened, and let an exception go on."""
         scope, self._scope, self._epoch, self._left = self._scope or self._left, None, None, None
         try:

@@ -106,6 +106,7 @@ class Run:
         Raises:
             ValueError: The reason is empty.
         """
+        reason = str(reason)  # an exception may be handed in
         if not reason:
             raise ValueError("reason must not be empty")
         if self.stop_reason is None:

@@ -13,7 +13,6 @@ import json
 import math
 import re
 import uuid
-import zipfile
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -71,7 +70,7 @@ def load_state(path: str | PathLike[str]) -> dict[str, Any]:
         name = _checked_format(data, source)
         arrays = [] if name is None else read_arrays(source.with_name(name))
         state: dict[str, Any] = _unpack(data["state"], arrays)
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise ValueError(f"{source} holds no state: {error}") from error
     return state
 
@@ -118,7 +117,9 @@ def read_arrays(path: str | PathLike[str]) -> list[Array]:
                 number, _, dtype = key.partition(".")
                 array = archive[key]
                 found[int(number)] = array.view(_extension_dtype(dtype)) if dtype else array
-    except (zipfile.BadZipFile, AttributeError, EOFError, TypeError, ValueError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # on damage zipfile, zlib, tokenize and NumPy raise what they happen to stumble on
         raise ValueError(f"{path} holds no arrays: {error}") from error
     return [found[number] for number in sorted(found)]
 

@@ -125,14 +125,23 @@ class Template:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
                 pass
+            real = os.path.realpath(folder)
             for depth in range(self.depth + 1):
                 for each in folder.glob("*/" * depth) if depth else [folder]:
-                    remove_strays(each)
+                    if Path(os.path.realpath(each)).is_relative_to(real):  # else a link leads elsewhere
+                        remove_strays(each)
         except OSError as error:
             raise SetupError(f"{owner} cannot write into {str(folder)!r}: {error}") from error
         path = Path(self.text)
         if not self.names and path.is_dir():
             raise SetupError(f"filepath must name a file (got the folder {str(path)!r})")
+
+    def check_inside(self, path: Path) -> None:
+        """Raise a ValueError where symbolic links lead from a file's folder out of the template's own."""
+        if not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(self.folder)):
+            raise ValueError(
+                f"{self._argument} must not leave its folder by a symbolic link (got {str(path.parent)!r})"
+            )
 
     def format(self, numbers: Mapping[str, int], metrics: Mapping[str, Any]) -> str:
         """Return the path with every field in place; ``acc`` and ``accuracy`` find each other.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,11 @@ class Unusable:
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
+
+
+DEEPEST = 32
+"""How deep mappings of metrics may be nested within each other."""
+_TOO_DEEP = Unusable(f"its mappings are nested more than {DEEPEST} deep, or hold themselves")
 
 
 def scalar(value: Any) -> float:
@@ -48,7 +52,7 @@ def scalar(value: Any) -> float:
         raise TypeError(value.reason)
     if "Tracer" in type(value).__name__ or type(value).__name__ == "SymbolicTensor":
         raise TypeError("it is a value under tracing: log what the compiled function returns")
-    shape = getattr(value, "shape", None)
+    shape = _shape(value)
     if isinstance(shape, Sequence) and math.prod(shape) != 1:
         raise TypeError(f"it has the shape {tuple(shape)}, and a metric has one element")
     item = _item(value)
@@ -63,6 +67,13 @@ def scalar(value: Any) -> float:
         raise
     except Exception as error:  # a number of somebody's own
         raise ValueError(f"it cannot be read ({error!r})") from None
+
+
+def _shape(value: Any) -> Any:
+    try:
+        return getattr(value, "shape", None)
+    except Exception:  # what is no array may raise anything there
+        return None
 
 
 def _item(value: Any) -> Any:
@@ -86,8 +97,11 @@ def _item(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"a {type(value).__name__}"
+    try:
+        text = repr(value)
+    except Exception:  # it is to be told that it is no metric, whatever its class says of itself
+        text = ""
+    return text if 0 < len(text) <= 40 else f"a {type(value).__name__}"
 
 
 def _same(value: Any) -> Any:
@@ -101,17 +115,40 @@ def _convert(value: Any) -> Any:
         return Unusable(str(error))
 
 
-def _keep_nested(logs: Mapping[str, Any]) -> Any:
-    return {name: keep(value) for name, value in logs.items()}
+def _keep_nested(logs: Mapping[str, Any], depth: int = 1) -> Any:
+    if depth > DEEPEST:  # else one that holds itself would end the training
+        return _TOO_DEEP
+    return {
+        name: _keep_nested(value, depth + 1) if isinstance(value, Mapping) else keep(value)
+        for name, value in logs.items()
+    }
 
 
-_KEEP: dict[type, Callable[[Any], Any]] = {
-    float: _same,
-    int: _same,
-    bool: _same,
-    type(None): _same,
-    dict: _keep_nested,
-}
+class _Keepers(dict[type, Callable[[Any], Any]]):
+    """How to keep values, by their types; that of a type which is met for the first time is found out."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], Any]:
+        framework = framework_of(kind)
+        if framework is not None:
+            keeper = _keeper_of_arrays(framework.keep)
+        else:
+            keeper = _keep_nested if issubclass(kind, Mapping) else _convert
+        self[kind] = keeper
+        return keeper
+
+
+def _keeper_of_arrays(keep_one: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def keep_array(value: Any) -> Any:
+        try:
+            return keep_one(value)
+        except Exception:  # the frameworks' own say less than the reason that converting it gives
+            return _convert(value)
+
+    return keep_array
+
+
+KEEPERS = _Keepers({float: _same, int: _same, bool: _same, type(None): _same, dict: _keep_nested})
+"""What `keep` calls, by the value's type; for the one place where a further call would be paid for each value."""
 
 
 def keep(value: Any) -> Any:
@@ -120,25 +157,7 @@ def keep(value: Any) -> Any:
     How a framework's values are kept is in ``monitor_core.arrays``; whatever else may change in place (0-d arrays,
     variables) is converted at once. What cannot be a metric is not kept, only the reason.
     """
-    kind = type(value)
-    keeper = _KEEP.get(kind)
-    if keeper is None:
-        keeper = _KEEP[kind] = _choose(kind)
-    return keeper(value)
-
-
-def _choose(kind: type) -> Callable[[Any], Any]:
-    framework = framework_of(kind)
-    if framework is not None:
-        return partial(_keep_array, framework.keep)
-    return _keep_nested if issubclass(kind, Mapping) else _convert
-
-
-def _keep_array(keep_one: Callable[[Any], Any], value: Any) -> Any:
-    try:
-        return keep_one(value)
-    except Exception:  # the frameworks' own say less than the reason that converting it gives
-        return _convert(value)
+    return KEEPERS[type(value)](value)
 
 
 def is_ready(kept: Any) -> bool:
@@ -184,13 +203,20 @@ def fetch(name: str, kept: Sequence[Any], on_skip: OnSkip) -> tuple[NDArray[np.f
     return column, (None if present.all() else present)
 
 
-def flatten(logs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the metrics of a mapping; one that is itself a mapping gives its own, as in Keras."""
+def flatten(logs: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Yield the metrics of a mapping; one that is itself a mapping gives its own, as in Keras.
+
+    Args:
+        logs: The metrics.
+        depth: In how many mappings this one stands; beyond `DEEPEST` they give something unusable.
+    """
     for name, value in logs.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value)
-        else:
+        if not isinstance(value, Mapping):
             yield name, value
+        elif depth < DEEPEST:
+            yield from flatten(value, depth + 1)
+        else:
+            yield name, _TOO_DEEP
 
 
 def flattened(logs: Mapping[str, Any], on_skip: OnSkip) -> dict[str, Any]:

@@ -63,12 +63,12 @@ def frame(kind: Kind, run: int, number: int, payload: bytes) -> bytes:
 
 
 def journal_files(folder: str | PathLike[str]) -> list[Path]:
-    """Return a folder's journals in the order in which they were begun.
+    """Return a folder's journals in the order in which they were begun; what is no file, such as a pipe, is none.
 
     Raises:
         OSError: The folder cannot be read.
     """
-    files = [path for path in Path(folder).iterdir() if file_number(path) is not None]
+    files = [path for path in Path(folder).iterdir() if file_number(path) is not None and path.is_file()]
     return sorted(files, key=lambda path: file_number(path) or 0)
 
 

@@ -8,7 +8,6 @@ are ever removed: each says of itself which run it is of, and is asked before.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -220,8 +219,7 @@ class ActivationDump(Sink):
     def _write(self, activations: Activations) -> None:
         path = self._path(activations.epoch, activations.step)
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(self._folder)):
-            raise ValueError(f"filepath must not leave its folder by a symbolic link (got {str(path.parent)!r})")
+        self._template.check_inside(path)
         self._files.write(path, activations)
         if self.max_bytes is not None and (size := path.stat().st_size) > self.max_bytes:
             self._tell("max_bytes", "%s alone has %d bytes, more than max_bytes=%d", path, size, self.max_bytes)

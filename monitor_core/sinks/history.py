@@ -6,7 +6,6 @@ import itertools
 import json
 import logging
 import math
-import zipfile
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -355,7 +354,7 @@ class History(Sink):
                 for part in ("labels", "epochs", "batch_labels", "batches")
             }
             return cls._from_arrays(parts, data["runs"], per_batch=data["per_batch"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{path} is no history of format {_FORMAT}: {error}") from error
 
     def to_npz(self, path: str | PathLike[str]) -> None:
@@ -382,8 +381,11 @@ class History(Sink):
                     part, slash, name = key.partition("/")
                     if slash:
                         parts[part][name] = archive[key]
+                _check_header(set(archive.files) - {key for key in archive.files if "/" in key})
                 return cls._from_arrays(parts, int(archive["runs"]), per_batch=bool(archive["per_batch"]))
-        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except OSError:
+            raise
+        except Exception as error:  # on damage zipfile, zlib, tokenize and NumPy raise what they happen to stumble on
             raise ValueError(f"{path} is no history of format {_FORMAT}: {error}") from error
 
     def _arrays(self) -> dict[str, dict[str, NDArray[Any]]]:
@@ -445,6 +447,11 @@ def _last(rows: int, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[A
 def _check_format(number: Any) -> None:
     if number != _FORMAT:
         raise ValueError(f"its format is {number!r}")
+
+
+def _check_header(keys: set[str]) -> None:
+    if unknown := keys - {"format", "runs", "per_batch"}:
+        raise ValueError(f"it holds {sorted(unknown)}")
 
 
 def _to_json(value: float) -> float | str:

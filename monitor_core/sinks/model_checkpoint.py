@@ -273,6 +273,13 @@ class ModelCheckpoint(Sink):
         if not self.index_path.exists():
             return False
         index = load_state(self.index_path)
+        try:
+            self._go_on(bus, index)
+        except (AttributeError, LookupError, TypeError) as error:
+            raise ValueError(f"{self.index_path} is damaged, or of another release: {error!r}") from error
+        return True
+
+    def _go_on(self, bus: Bus, index: Mapping[str, Any]) -> None:
         if index["latest"] is None or index.get("state") is None:
             raise ValueError(
                 f"{self.index_path} holds no state to go on from: it was saved without save_state=True; "
@@ -292,7 +299,6 @@ class ModelCheckpoint(Sink):
             model.learning_rates = index["learning_rates"]
         if index.get("generators") is not None:
             load_generators_state(index["generators"])
-        return True
 
     # --- hooks -----------------------------------------------------------------------------------------------------
 
@@ -387,6 +393,7 @@ class ModelCheckpoint(Sink):
 
     def _write_model(self, model: ModelHandle, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._template.check_inside(path)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "filepath must name a file, and a folder stands there", str(path))
         if self.save_state and path.exists():
@@ -427,8 +434,9 @@ class ModelCheckpoint(Sink):
     def _remove(self, paths: list[Path]) -> None:
         for path in paths:
             try:
+                self._template.check_inside(path)
                 path.unlink(missing_ok=True)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 logger.warning("%s cannot remove %s: %s", type(self).__name__, path, error)
 
     def _index(self, run: Run, saved: _Saved) -> dict[str, Any]:

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor_core.checks import checked_count
-from monitor_core.summaries.records import frame, read_records
+from monitor_core.summaries.records import Record, frame, read_records
 from monitor_core.summaries.scalar_records import opening_records, scalar_records
 from monitor_core.summaries.tags import clean_tag
 from monitor_core.writing import AppendFile, logger, replacing
@@ -115,13 +115,15 @@ class EventFile:
         present: Mapping[str, NDArray[np.bool_] | None],
     ) -> None:
         """Add a block's columns; the arguments are as in `Block`, the values become float32 as in `add_scalars`."""
-        whole = [name for name in columns if present[name] is None]
-        for first in range(0, len(whole), _VALUES_PER_EVENT):
-            names = whole[first : first + _VALUES_PER_EVENT]
-            self._add(names, steps, times, [columns[name] for name in names])
+        together: dict[bytes, list[str]] = {}  # one by one, thousands of metrics that come late would take seconds
         for name, mask in present.items():
-            if mask is not None:
-                self.add_scalars(name, steps[mask], times[mask], columns[name][mask])
+            together.setdefault(b"" if mask is None else mask.tobytes(), []).append(name)
+        for group in together.values():
+            mask = present[group[0]]
+            rows = slice(None) if mask is None else mask
+            for first in range(0, len(group), _VALUES_PER_EVENT):
+                names = group[first : first + _VALUES_PER_EVENT]
+                self._add(names, steps[rows], times[rows], [columns[name][rows] for name in names])
 
     def add_value(self, value: Summary.Value, step: int, time: float | None = None) -> None:
         """Add any other value, such as the functions of this package return.
@@ -225,24 +227,21 @@ def read_events(path: str | PathLike[str]) -> Iterator[Event]:
     Raises:
         OSError: It cannot be read.
     """
-    from tensorboard.compat.proto.event_pb2 import Event
-
     with Path(path).open("rb") as file:
         for record in read_records(file, path):
-            if not record.is_sound:
+            event = _parsed(record)
+            if event is None:
                 logger.warning("%s has a damaged record; what follows is not read", path)
                 return
-            yield Event.FromString(record.message)
+            yield event
 
 
 def _kept_records(old: BinaryIO, path: Path, keep: Keep) -> Iterator[bytes]:
-    from tensorboard.compat.proto.event_pb2 import Event
-
     for record in read_records(old, path):
-        if not record.is_sound:
+        event = _parsed(record)
+        if event is None:
             logger.warning("%s has a damaged record, which is dropped", path)
             continue
-        event = Event.FromString(record.message)
         values = event.summary.value
         kept = [keep(event.step, value.tag) for value in values]
         if all(kept):
@@ -252,6 +251,17 @@ def _kept_records(old: BinaryIO, path: Path, keep: Keep) -> Iterator[bytes]:
                 if not kept[index]:
                     del values[index]
             yield frame(event.SerializeToString())
+
+
+def _parsed(record: Record) -> Event | None:
+    """Return a record's event, None where it is damaged, or holds something else."""
+    from google.protobuf.message import DecodeError
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    try:
+        return Event.FromString(record.message) if record.is_sound else None
+    except DecodeError:
+        return None
 
 
 def _new_name(folder: Path, now: float) -> str:

@@ -1,0 +1,73 @@
+"""Interrupts that wait while records are handed over, so that none is lost, doubled or torn by Ctrl-C.
+
+Contract. A run that begins on the main thread, where Python handles signals, puts a handler of its own before those
+that are Python functions. It passes a signal on, at once or, within `held`, at the end of the outermost block; a second
+signal is passed on at once. Where another handler is set meanwhile, that one stays.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class _Held:
+    """A context manager that may be nested; there is one.
+
+    An interrupt between a line of `__enter__` and the next leaves it as it was: from the moment the depth counts, the
+    handler raises nothing.
+    """
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._before: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        self._waiting: dict[int, FrameType | None] = {}
+        self._runs = 0
+
+    def __enter__(self) -> None:
+        if threading.get_ident() == threading.main_thread().ident:
+            self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        if threading.get_ident() == threading.main_thread().ident:
+            self._depth -= 1
+            while self._waiting and not self._depth:
+                number, frame = self._waiting.popitem()
+                self._before[number](number, frame)
+
+    def install(self) -> None:
+        """Stand before the handlers there are, as a run begins; nothing happens off the main thread."""
+        self._runs += 1
+        for each in _SIGNALS:
+            handler = signal.getsignal(each)
+            if callable(handler) and handler != self._handle:
+                with suppress(ValueError):  # another thread than the main one
+                    self._before[each] = handler
+                    signal.signal(each, self._handle)
+
+    def uninstall(self) -> None:
+        """Let the handlers be that were there before, as the last run ends, unless others have been set since."""
+        self._runs -= 1
+        if self._runs:
+            return
+        for each, handler in self._before.items():
+            if signal.getsignal(each) == self._handle:
+                with suppress(ValueError):
+                    signal.signal(each, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._depth and number not in self._waiting:
+            self._waiting[number] = frame
+        else:
+            self._waiting.pop(number, None)
+            self._before[number](number, frame)
+
+
+held = _Held()
+"""Hold signals back for the length of a ``with`` block."""

@@ -16,7 +16,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor_core.values import OnSkip, fetch, flattened, is_ready, keep
+from monitor_core.values import KEEPERS, OnSkip, fetch, flattened, is_ready
 
 BLOCK_STEPS = 256
 """Steps after which a block is closed. Larger ones cost no less per step, and fetching 1,024 stalls for 15 ms."""
@@ -94,7 +94,7 @@ class BlockBuffer:
 
     def append(self, step: int, logs: Mapping[str, Any] | None) -> int:
         """Keep a step's values; return how many steps are waiting now."""
-        values = [keep(value) for value in logs.values()] if logs else []
+        values = [KEEPERS[type(value)](value) for value in logs.values()] if logs else []
         rows = self._rows
         rows.append((step, time.perf_counter(), tuple(logs) if logs else (), values))
         waiting = len(rows)

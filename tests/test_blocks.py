@@ -203,6 +203,10 @@ class ArrayImpl:
     def __init__(self, value, *, ready):
         self.value, self.ready = value, ready
 
+    @property
+    def aval(self):
+        return self
+
     def is_ready(self):
         return self.ready
 

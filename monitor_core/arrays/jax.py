@@ -25,7 +25,8 @@ def keep(value: Any) -> Any:
     Raises:
         ValueError: It has more or fewer than one element.
     """
-    if value.shape and value.size != 1:
+    aval = value.aval  # `shape` and `size` of the array take 0.15 and 0.4 us more
+    if aval.shape and aval.size != 1:
         raise ValueError("it has more or fewer than one element")
     return value
 

@@ -20,8 +20,8 @@ import attrs
 
 from monitor_core.bus import Bus
 from monitor_core.errors import OrderError, SetupError
-from monitor_core.journals import provenance
 from monitor_core.journals.files import Kind
+from monitor_core.ownership import Ownership
 from monitor_core.recorded import RecordedRun, open_run, record_before
 from monitor_core.run import Run
 from monitor_core.sink import Logs
@@ -40,6 +40,7 @@ class ResumePoint(ModelCheckpoint):
 
     name: ClassVar[str] = "resume"
 
+    ownership: Ownership | None = attrs.field(init=False, repr=False, default=None)
     _due: float = attrs.field(init=False, repr=False, default=0.0)
 
     def on_train_begin(self, run: Run) -> None:
@@ -61,6 +62,12 @@ class ResumePoint(ModelCheckpoint):
         """Save, unless the last time was too short ago."""
         if time.monotonic() >= self._due or run.stopped or epoch + 1 == run.epochs:
             self._save(run, logs)
+
+    def on_train_end(self, run: Run, logs: Logs) -> None:
+        """Let other processes go on with the run."""
+        super().on_train_end(run, logs)
+        if self.ownership is not None:
+            self.ownership.free()
 
     def _save(self, run: Run, logs: Logs) -> None:
         began = time.monotonic()
@@ -85,7 +92,7 @@ class Resume:
     def __init__(self, bus: Bus, folder: str | PathLike[str]) -> None:
         if not isinstance(folder, (str, PathLike)):
             raise TypeError(f"resume must be the path of the run's folder (got {folder!r})")
-        self.folder = Path(folder)
+        self.folder = Path(folder).absolute()  # wherever the process goes
         self._bus = bus
         self._is_used = False
         journals = [sink for sink in bus.sinks if isinstance(sink, Journal) and _same(sink.folder, self.folder)]
@@ -109,10 +116,10 @@ class Resume:
                 f"resume={str(self.folder)!r} is for one run, and this is the second: put several fits into one "
                 "Loop(..., resume=...), or give each run a folder of its own"
             )
+        ownership = self._owned()
         recorded = self._record()
-        if recorded is not None:
-            self._check_owner(recorded)
         point = self._point()
+        point.ownership = ownership
         self._bus.add(point)
         self._is_used = True
         try:
@@ -132,13 +139,16 @@ class Resume:
         file = f"{{epoch:06d}}{suffix}"
         return ResumePoint(self.folder / "resume" / file, save_weights_only=True, save_state=True, keep=Keep(last=1))
 
-    def _check_owner(self, recorded: RecordedRun) -> None:
-        process = recorded.begin.process if recorded.begin is not None else {}
-        if recorded.status == "running" and process != provenance.this_process():
-            raise SetupError(
-                f"resume: process {process['pid']} on {process['host']} is at the run in {self.folder}: "
-                "wait until it has ended, or give this run a folder of its own"
-            )
+    def _owned(self) -> Ownership:
+        """Become the one process that is at this run."""
+        folder = self.folder / "resume"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            ownership = Ownership(folder.resolve() / "run")
+            ownership.take()
+        except (OSError, ValueError) as error:
+            raise SetupError(f"resume: the run in {self.folder} cannot be begun: {error}") from error
+        return ownership
 
     def _record(self) -> RecordedRun | None:
         try:

@@ -18,6 +18,7 @@ from typing import Any
 
 from monitor_core.errors import SetupError
 from monitor_core.names import find_metric, unknown_metric
+from monitor_core.ownership import OwnedError, Ownership
 from monitor_core.values import scalar
 from monitor_core.writing import remove_strays
 
@@ -51,6 +52,7 @@ class Template:
             raise TypeError(f"{argument} must be a path as text (got {text!r})")
         self.text = os.fspath(text)
         self._argument = argument
+        self._ownership: Ownership | None = None
         self._numbers = frozenset(numbers)
         if "\0" in self.text:
             raise ValueError(f"{argument} must not contain NUL (got {self.text!r})")
@@ -142,6 +144,26 @@ class Template:
             raise ValueError(
                 f"{self._argument} must not leave its folder by a symbolic link (got {str(path.parent)!r})"
             )
+
+    def own(self, owner: str) -> None:
+        """Keep other processes that ask for the same from writing the files, until `disown`; the folder must exist.
+
+        Args:
+            owner: Who writes them, for messages.
+
+        Raises:
+            SetupError: Another process writes them.
+        """
+        self._ownership = Ownership(Path(os.path.realpath(self.folder)) / self.file_name)
+        try:
+            self._ownership.take()
+        except OwnedError as error:
+            raise SetupError(f"{owner} cannot write {self.text!r}: {error}") from error
+
+    def disown(self) -> None:
+        """Let other processes write the files."""
+        if self._ownership is not None:
+            self._ownership.free()
 
     def format(self, numbers: Mapping[str, int], metrics: Mapping[str, Any]) -> str:
         """Return the path with every field in place; ``acc`` and ``accuracy`` find each other.

@@ -4,10 +4,10 @@ import email.utils
 import time
 
 import pytest
-from web_server import Server
 
 from monitor_core.attempts import DeliveryError
 from monitor_core.posting import Poster
+from web_server import Server
 
 
 @pytest.fixture

@@ -197,7 +197,7 @@ def test_a_run_that_another_process_is_at_is_refused(tmp_path):
     other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert other.stdout.readline().strip() == b"begun"
-        with pytest.raises(SetupError, match=f"process {other.pid} on .* is at the run"):
+        with pytest.raises(SetupError, match=f"cannot be begun: process {other.pid} on .* is writing it"):
             trained(tmp_path)
     finally:
         other.kill()
@@ -317,4 +317,4 @@ def test_a_checkpoint_of_ones_own_stays_beside(tmp_path):
     with pytest.raises(CutError):
         fitted(tmp_path, "whole", own, CutAfter(1))
     fitted(tmp_path, "whole", ModelCheckpoint(tmp_path / "{epoch}.weights.h5", save_weights_only=True))
-    assert sorted(path.name for path in tmp_path.glob("*.h5")) == [f"{epoch}.weights.h5" for epoch in (1, 2, 3, 4)]
+    assert sorted(path.name for path in tmp_path.glob("[!.]*.h5")) == [f"{epoch}.weights.h5" for epoch in (1, 2, 3, 4)]

@@ -138,7 +138,9 @@ def test_metrics_with_hostile_names_change_nothing():
 
 
 @given(
-    spec=st.text(st.sampled_from("/\\.:<>=^+- z#0123456789,_bcdoxXeEfFgGn%s{~é"), max_size=8),  # "}" would end the field
+    spec=st.text(
+        st.sampled_from("/\\.:<>=^+- z#0123456789,_bcdoxXeEfFgGn%s{~é"), max_size=8
+    ),  # "}" would end the field
     value=st.floats(),
     epoch=st.integers(1, 10**7),
 )

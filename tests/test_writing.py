@@ -1,11 +1,9 @@
 """Writing files: whole or not at all, and going on after a full disk; faults are made for real, in other processes."""
 
-import contextlib
 import errno
 import gc
 import os
 import resource
-import shutil
 import signal
 import stat
 import subprocess
@@ -19,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from disks import small_disk
 from monitor_core import SetupError, writing
 from monitor_core.writing import AppendFile, remove_strays, replacing
 
@@ -38,23 +37,6 @@ def dead_pid():
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid
-
-
-@contextlib.contextmanager
-def small_disk(folder, size):
-    """Mount a file system of some bytes, read and written, or skip where that is not permitted."""
-    folder.mkdir()
-    if shutil.which("mount") is None:
-        pytest.skip("there is no mount here")
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    mounted = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
-    if mounted.returncode:
-        pytest.skip(f"a file system cannot be mounted here: {mounted.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        gc.collect()
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.fixture
@@ -533,3 +515,63 @@ def test_a_limit_on_open_files_is_waited_out(tmp_path, at_once):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     file.append(b"two\n")
     assert file.path.read_bytes() == b"one\ntwo\n"
+
+
+# --- a file of one process alone -------------------------------------------------------------------------------------
+
+OTHER = """
+    import sys
+    from monitor_core import SetupError
+    from monitor_core.writing import AppendFile
+    try:
+        file = AppendFile(sys.argv[1], append=False, exclusive=True)
+        file.append(b"other\\n")
+    except SetupError as error:
+        print(error)
+"""
+
+
+def test_a_file_that_another_process_has_for_itself_is_refused_as_it_is(tmp_path):
+    """The error names the file and the process; the file is not emptied, also where it was replaced meanwhile."""
+    file = AppendFile(tmp_path / "a.txt", exclusive=True)
+    file.append(b"one\n")
+    expected = f"a.txt cannot be written: process {os.getpid()} on "
+    assert expected in run(OTHER, file.path)
+    file.change(lambda old: [b"new\n"])
+    assert expected in run(OTHER, file.path)
+    file.append(b"two\n")
+    assert file.path.read_bytes() == b"new\ntwo\n"
+
+
+def test_a_file_is_free_once_it_is_closed(tmp_path):
+    """Whoever comes next may empty it; nothing else is left in the folder."""
+    file = AppendFile(tmp_path / "a.txt", exclusive=True)
+    file.append(b"one\n")
+    file.close()
+    assert run(OTHER, file.path) == ""
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("a.txt", b"other\n")]
+
+
+def test_a_file_that_could_not_be_opened_is_nobodys(tmp_path):
+    """An error at opening leaves nothing behind."""
+    (tmp_path / "a.txt").mkdir()
+    with pytest.raises(SetupError, match="no regular file"):
+        AppendFile(tmp_path / "a.txt", exclusive=True)
+    assert [each.name for each in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_records_wait_while_another_process_has_taken_the_file(tmp_path, at_once, warned):
+    """Taken between two runs, it is written to again when the other process is done; the warning names that one."""
+    file = AppendFile(tmp_path / "a.txt", exclusive=True)
+    file.append(b"one\n")
+    file.close()
+    taker = OTHER.replace("except", "    print(flush=True); sys.stdin.read()\n    except")
+    command = [sys.executable, "-c", textwrap.dedent(taker), str(file.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        file.append(b"two\n")
+        assert (file.path.read_bytes(), file.waiting) == (b"other\n", 1)
+        other.communicate(timeout=60)
+    file.append(b"three\n")
+    assert file.path.read_bytes() == b"other\ntwo\nthree\n"
+    assert [f"(process {other.pid} on " in message for message in warned()] == [True]

@@ -140,6 +140,7 @@ class ActivationDump(Sink):
         self._told.clear()
         if _is_built(run.model):
             self._try(run.model)
+        self._template.own("ActivationDump")
         if self._continues:
             self._files.go_on(self._paths("*.npz"))
             self._files.drop(lambda mark: mark.epoch > run.epoch)
@@ -168,8 +169,9 @@ class ActivationDump(Sink):
         self._is_checked = True
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
-        """Let go of the samples."""
+        """Let go of the samples, and let other processes write such files."""
         self._x = None
+        self._template.disown()
 
     # --- dumps -----------------------------------------------------------------------------------------------------
 

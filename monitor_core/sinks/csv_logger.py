@@ -27,8 +27,21 @@ _SEPARATORS = ",;\t|: "
 """What a file that is appended to may be separated by, besides the separator asked for."""
 
 
+_IN_NUMBERS = "0123456789+-.einfa"
+"""The characters of numbers."""
+
 _BEFORE_FIRST = (-1, 0)
 """The epoch and the step before the first."""
+
+
+class _Missing:
+    """A field of a metric that has no value in a row."""
+
+    def __repr__(self) -> str:
+        return ""
+
+
+_MISSING = _Missing()
 
 
 class _Lines(list[str]):
@@ -57,14 +70,30 @@ class _Sheet:
 
     @property
     def head(self) -> bytes:
-        """The header."""
-        return self.encode([[*self.labels, *(self.metrics or ())]])[0]
+        """The header; of two metrics that are written alike, as surrogates may be, the later one is lengthened."""
+        names: dict[str, None] = {}
+        for name in self.metrics or ():
+            written = name.encode(errors="backslashreplace").decode()
+            while written in names:
+                written += "_"
+            names[written] = None
+        return self.encode([[*self.labels, *names]])[0]
 
     def encode(self, rows: Iterable[Iterable[Any]]) -> list[bytes]:
         """Return rows as the file's records."""
         lines = _Lines()
         csv.writer(lines, delimiter=self.separator).writerows(rows)
         return [line.encode(errors="backslashreplace") for line in lines]
+
+    def encode_numbers(self, columns: Sequence[Sequence[Any]]) -> list[bytes]:
+        """Return rows of floats, integers and what is missing, given as columns, as `encode` does.
+
+        No such field needs quotes, unless a number may have the separator in it; so it takes half of the time.
+        """
+        if self.separator in _IN_NUMBERS:
+            return self.encode(zip(*columns, strict=True))
+        rows = zip(*(map(repr, column) for column in columns), strict=True)
+        return ("\r\n".join(map(self.separator.join, rows)) + "\r\n").encode().splitlines(keepends=True)
 
     def decode(self, record: bytes) -> list[str]:
         """Return the fields of a record."""
@@ -183,7 +212,8 @@ class CSVLogger(Sink):
 
     Raises:
         ValueError: ``separator`` is not one character, or is a quote or a line end.
-        SetupError: At train begin: the file cannot be written, or ``append`` is true and it is no such file.
+        SetupError: At train begin: the file cannot be written, another process is writing it, or ``append`` is true
+            and it is no such file.
 
     Source: the format of Keras 3.15's ``CSVLogger``. That one also adds ``val_`` columns of its own where there is no
     validation, drops metrics that are not in the first epoch, writes ``NA`` for missing ones, empties the file at
@@ -301,12 +331,13 @@ class CSVLogger(Sink):
 
     def _open(self) -> None:
         append = self.append or self._state is not None
-        file = AppendFile(self.filename, append=append)
+        file = AppendFile(self.filename, append=append, exclusive=True)
         sheet = self._empty_sheet()
         if append:
             try:
                 sheet = _Sheet.read(file.path, sheet.labels, self.separator)
             except (OSError, ValueError) as error:
+                file.close()
                 raise SetupError(f"{file.path} cannot be appended to: {error}") from error
         if sheet.metrics is not None:
             file.head = sheet.head
@@ -331,9 +362,8 @@ class CSVLogger(Sink):
         elif new := sorted(columns.keys() - set(sheet.metrics)):
             sheet.metrics += new
             self._widen(file, sheet.head, sheet.separator.encode() * len(new))
-        missing = [""] * len(labels[0])
-        rows = zip(*labels, *(columns.get(name, missing) for name in sheet.metrics), strict=True)
-        file.append(*sheet.encode(rows))
+        missing = [_MISSING] * len(labels[0])
+        file.append(*sheet.encode_numbers([*labels, *(columns.get(name, missing) for name in sheet.metrics)]))
         sheet.rows += len(labels[0])
         sheet.last = tuple(column[-1] for column in labels)
 
@@ -378,4 +408,4 @@ def _cells(block: Block, name: str) -> list[Any]:
     values: list[Any] = block.columns[name].tolist()
     if (mask := block.present[name]) is None:
         return values
-    return [value if is_there else "" for value, is_there in zip(values, mask.tolist(), strict=True)]
+    return [value if is_there else _MISSING for value, is_there in zip(values, mask.tolist(), strict=True)]

@@ -310,12 +310,13 @@ class ModelCheckpoint(Sink):
         """Begin anew, unless a state was loaded just before; make the folder, and clear what a kill has left in it.
 
         Raises:
-            SetupError: The folder cannot be written, a folder stands in the file's place, the direction is not known,
-                or the model cannot be saved under such a name.
+            SetupError: The folder cannot be written, another process saves under such names, a folder stands in the
+                file's place, the direction is not known, or the model cannot be saved under such a name.
         """
         mode = self._monitor.direction(run.model)
         self._check_ending(run.model)
         self._template.prepare_folder("ModelCheckpoint")
+        self._template.own("ModelCheckpoint")
         if not self._loaded:
             self._best = Best(mode, value=self.initial_value_threshold)
             self._files = []
@@ -352,6 +353,10 @@ class ModelCheckpoint(Sink):
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
         """Count batches from there."""
         self._turn = min(self._turn, step)
+
+    def on_train_end(self, run: Run, logs: Logs) -> None:
+        """Let other processes save under such names."""
+        self._template.disown()
 
     # --- saving ----------------------------------------------------------------------------------------------------
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faults.support import Recording, event_records, exact, read_csv
 
+from faults.support import Recording, event_records, exact, read_csv
 from monitor_core import Bus, CSVLogger, History, ModelCheckpoint, SetupError, TensorBoard
 from monitor_core.activations import Activations, load_activations, read_mark, write_activations
 from monitor_core.pytree import PytreeModel

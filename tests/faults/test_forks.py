@@ -3,6 +3,7 @@
 import os
 
 import pytest
+
 from faults.support import csv_steps, read_board, read_run, script
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are those of POSIX")

@@ -3,8 +3,8 @@
 import contextlib
 
 import pytest
-from faults.support import Recording
 
+from faults.support import Recording
 from monitor_core import Loop
 from monitor_core.hooks import HOOKS
 from monitor_core.members import FAILURES_IN_A_ROW

@@ -8,8 +8,8 @@ import zipfile
 
 import numpy as np
 import pytest
-from faults.support import Recording, script
 
+from faults.support import Recording, script
 from monitor_core import ActivationDump, Bus, History, ModelCheckpoint, TensorBoard
 from monitor_core.activations import load_activations, read_mark
 from monitor_core.pytree import PytreeModel

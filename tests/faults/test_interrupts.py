@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from faults import support
 from faults.support import Recording, csv_steps, exact, read_run
-
 from monitor_core import EarlyStopping, Loop
 from monitor_core.hooks import HOOKS
 from monitor_core.pytree import PytreeModel

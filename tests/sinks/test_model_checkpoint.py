@@ -55,7 +55,7 @@ def names(folder):
     return sorted(
         each.relative_to(folder).as_posix()
         for each in Path(folder).rglob("*")
-        if each.is_file() and ".latest." not in each.name
+        if each.is_file() and ".latest." not in each.name and "-lock-" not in each.name
     )
 
 
@@ -949,7 +949,7 @@ KILLS = (
     SAVER
     + """
     def strays(folder):
-        return [each for each in os.listdir(folder) if each.startswith(".monitor_core")]
+        return [each for each in os.listdir(folder) if each.startswith(".monitor_core") and "-lock-" not in each]
 
     folder, kills, state = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "state"
     draw = random.Random(3)
@@ -1166,7 +1166,7 @@ READ_ONLY = (
     if os.getuid() == 0:
         os.setuid(65534)
     first.batch_end(1, {})
-    print([type(each.error).__name__ for each in first.failures], os.listdir(folder))
+    print([type(each.error).__name__ for each in first.failures], list(folder.glob("[!.]*")))
     try:
         second.train_begin()
     except SetupError as error:

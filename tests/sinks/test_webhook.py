@@ -14,12 +14,12 @@ import time
 import keras
 import numpy as np
 import pytest
-from web_server import Server, free_port, wait_until
 
 from monitor_core import Bus, History, HookError, Loop, TerminateOnNaN, attempts
 from monitor_core.adapters.keras import KerasAdapter
 from monitor_core.sinks.webhook import Webhook
 from recorders import train
+from web_server import Server, free_port, wait_until
 
 SECRETS = ("s3cret", "pa55", "t0ken", "h1dden")
 

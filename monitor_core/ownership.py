@@ -1,0 +1,199 @@
+"""Who may write a file: one process at a time.
+
+Contract. The owner holds a lock on a small hidden file beside the file, in which it names itself. The operating system
+frees the lock when the process is gone, however it ended; processes that were forked off do not have it, and do not
+keep it after their parent. One process may own a file many times over. What is owned may be read, replaced and removed
+freely, by anybody. Where the file system knows no locks, everybody may write, as without this module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import stat
+import sys
+import threading
+from functools import cache
+from pathlib import Path
+from zlib import crc32
+
+import attrs
+
+_PREFIX = ".monitor_core-lock-"
+_NAMED = re.compile(r"process \d+ on [\w.-]+", re.ASCII)
+_ATTEMPTS = 100
+_BYTE = 1 << 20  # which byte is locked: not of the owner's name, since Windows lets nobody read what is locked
+
+
+class OwnedError(OSError):
+    """Another process is writing the file."""
+
+
+class Ownership:
+    """The right of this process to write a file, or the files that a name stands for. May be used from any thread.
+
+    It is neither had nor asked for before `take`, and ends with `free`, with the object or with the process.
+
+    Args:
+        path: The file, absolute and with symbolic links resolved, as it is for each process; its folder must exist
+            when the right is taken.
+    """
+
+    def __init__(self, path: Path) -> None:
+        # The end of the name only: a name as long as a file system allows has no room for more.
+        self._path = path.with_name(f"{_PREFIX}{crc32(os.fsencode(path.name)):08x}-{path.name[-40:]}")
+        self._lock: _Lock | None = None
+
+    def __del__(self) -> None:
+        """Let others write."""
+        with contextlib.suppress(Exception):
+            self.free()
+
+    def take(self) -> None:
+        """Become the owner, if this is not the owner yet.
+
+        Raises:
+            OwnedError: Another process is; the message names it.
+        """
+        locks = _locks()
+        with locks.guard:
+            held = locks.held.get(self._path)
+            if held is not None and self._lock is held and held.is_there():
+                return
+            self.free()
+            if held is None or not held.is_there():  # somebody has removed the folder, or what is in it
+                held = _locked(self._path)
+            if held is not None:
+                locks.held[self._path] = self._lock = held
+                held.holders += 1
+
+    def free(self) -> None:
+        """Let others write, if this was the owner."""
+        locks = _locks()
+        with locks.guard:
+            lock, self._lock = self._lock, None
+            if lock is None or lock.pid != os.getpid():
+                return
+            lock.holders -= 1
+            if not lock.holders:
+                if locks.held.get(self._path) is lock:
+                    del locks.held[self._path]
+                lock.remove(self._path)
+
+
+@attrs.define(eq=False)
+class _Lock:
+    """A lock file that is held: how it is open, by which process, and for how many owners in it."""
+
+    descriptor: int
+    pid: int = attrs.field(factory=os.getpid)
+    holders: int = 0
+
+    def is_there(self) -> bool:
+        try:
+            return os.fstat(self.descriptor).st_nlink > 0
+        except OSError:  # a handle gone stale, as happens on network file systems
+            return False
+
+    def remove(self, path: Path) -> None:
+        """Remove the file while it is still locked, so that nobody locks one that is about to go."""
+        with contextlib.suppress(OSError):  # Windows keeps a file that is open; the next owner uses it again
+            if self.is_there():
+                path.unlink()
+        with contextlib.suppress(OSError):
+            os.close(self.descriptor)
+
+
+class _Locks:
+    """The locks that this process holds, by the lock file's path; one that is freed in the midst of taking, too."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        self.guard = threading.RLock()  # an object's end may come within any call
+        self.held: dict[Path, _Lock] = {}
+
+    def after_fork(self) -> None:
+        for lock in self.held.values():
+            with contextlib.suppress(OSError):
+                os.close(lock.descriptor)
+        self.begin()
+
+
+@cache
+def _locks() -> _Locks:
+    locks = _Locks()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=locks.after_fork)
+    return locks
+
+
+def _locked(path: Path) -> _Lock | None:
+    """Make and lock a lock file; return None where that cannot be done here."""
+    for _ in range(_ATTEMPTS):
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        except OSError:  # where no file can be made, the file itself will tell of it
+            return None
+        try:
+            status = _lock(descriptor, path)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if status is not None and status.st_nlink == 1 and stat.S_ISREG(status.st_mode):
+            _write_name(descriptor)
+            return _Lock(descriptor)
+        os.close(descriptor)
+        if status is None or status.st_nlink:  # no locks here, or it is somebody else's file
+            return None
+    return None
+
+
+def _lock(descriptor: int, path: Path) -> os.stat_result | None:
+    """Lock a file that is open; return what it is then, None where there are no locks.
+
+    Raises:
+        OwnedError: Another process has locked it.
+    """
+    try:
+        _lock_byte(descriptor)
+        return os.fstat(descriptor)
+    except (BlockingIOError, PermissionError):
+        raise OwnedError(f"{_read_name(descriptor)} is writing it; if that is gone, remove {path.name}") from None
+    except OSError:
+        return None
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock_byte(descriptor: int) -> None:
+        os.lseek(descriptor, _BYTE, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock_byte(descriptor: int) -> None:
+        # Not `flock`, which a process that was forked off would go on to hold when its parent is gone. This one ends
+        # with the first descriptor of the file that is closed: hence a file of its own, opened nowhere else.
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _BYTE)
+
+
+def _write_name(descriptor: int) -> None:
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(errors="replace"))
+
+
+def _read_name(descriptor: int) -> str:
+    with contextlib.suppress(OSError):
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        name = os.read(descriptor, 300).decode(errors="replace")
+        if _NAMED.fullmatch(name):
+            return name
+    return "another process"

@@ -1,0 +1,212 @@
+"""Who may write a file: one process at a time, until it frees it or is gone."""
+
+import contextlib
+import gc
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from monitor_core import ownership
+from monitor_core.ownership import OwnedError, Ownership
+
+TAKE = """
+    import os, sys, time
+    from pathlib import Path
+    from monitor_core.ownership import OwnedError, Ownership
+    owned = Ownership(Path(sys.argv[1]))
+    try:
+        owned.take()
+        print("taken", flush=True)
+    except OwnedError as error:
+        print(error, flush=True)
+"""
+WAIT = "    sys.stdin.read()\n"
+
+
+def script(code, *args):
+    """Return the command of a script."""
+    return [sys.executable, "-c", textwrap.dedent(code), *map(str, args)]
+
+
+def verdict(path):
+    """Return what another process is told that wants a file."""
+    return subprocess.run(script(TAKE, path), check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+
+
+@contextlib.contextmanager
+def other_owner(path, code=TAKE + WAIT):
+    """Let another process own a file, which it tells, and kill it in the end."""
+    command = script(code, path)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "taken\n"
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Return a file that need not be there."""
+    return tmp_path / "log.csv"
+
+
+def test_another_process_is_refused_and_told_of_the_owner(path):
+    """The message names the process, the host, and what to do where that is wrong."""
+    owned = Ownership(path)
+    owned.take()
+    host = os.uname().nodename
+    lock = next(path.parent.iterdir()).name
+    assert verdict(path) == f"process {os.getpid()} on {host} is writing it; if that is gone, remove {lock}"
+
+
+def test_this_process_is_refused_likewise(path):
+    """Nothing is left behind by having asked."""
+    with other_owner(path) as other, pytest.raises(OwnedError, match=rf"process {other.pid} on \S+ is writing it"):
+        Ownership(path).take()
+    Ownership(path).take()
+
+
+def test_what_is_freed_can_be_taken_and_leaves_nothing(path):
+    """Freeing, and the object's end, remove the lock file; freeing twice does nothing more."""
+    owned = Ownership(path)
+    owned.take()
+    owned.free()
+    owned.free()
+    assert list(path.parent.iterdir()) == []
+    owned.take()
+    del owned
+    gc.collect()
+    assert list(path.parent.iterdir()) == []
+    assert verdict(path) == "taken"
+
+
+def test_a_process_may_own_a_file_many_times_over(path):
+    """It is free only when the last of them has freed it."""
+    first, second = Ownership(path), Ownership(path)
+    first.take()
+    first.take()
+    second.take()
+    first.free()
+    assert verdict(path).startswith(f"process {os.getpid()}")
+    second.free()
+    assert verdict(path) == "taken"
+
+
+def test_files_beside_each_other_are_owned_apart(tmp_path):
+    """Also where long names end alike."""
+    names = ["a.csv", "b.csv", "a" * 100 + "c" * 100, "b" * 100 + "c" * 100, "é" * 127]
+    owned = [Ownership(tmp_path / name) for name in names]
+    owned[0].take()
+    owned[2].take()
+    assert [verdict(tmp_path / name) == "taken" for name in names] == [False, True, False, True, True]
+
+
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
+def test_a_kill_frees_what_was_owned(path, kill):
+    """What it has left is used again."""
+    with other_owner(path) as owner:
+        owner.send_signal(kill)
+        owner.wait(60)
+        assert len(list(path.parent.iterdir())) == 1
+        assert verdict(path) == "taken"
+    assert list(path.parent.iterdir()) == []
+
+
+FORK = (
+    TAKE
+    + """
+    worker = os.fork()
+    if not worker:
+        owned.free()
+        owned, told = Ownership(Path(sys.argv[1])), ""
+        try:
+            owned.take()
+        except OwnedError as error:
+            told = str(error)
+        os.write(1, b"%s\\n" % str(f"process {os.getppid()} " in told).encode())  # in one piece, as two write here
+        time.sleep(60)
+    os.write(1, b"%d\\n" % worker)
+    sys.stdin.read()
+"""
+)
+
+
+def test_a_process_forked_off_owns_nothing_and_keeps_nothing(path):
+    """It cannot free what its parent owns, is refused like others, and does not own it once the parent is gone."""
+    with other_owner(path, FORK) as owner:
+        told = sorted([owner.stdout.readline().strip(), owner.stdout.readline().strip()])
+        try:
+            assert told[1] == "True"
+            assert verdict(path).startswith(f"process {owner.pid} ")
+            owner.kill()
+            owner.wait(60)
+            assert verdict(path) == "taken"
+        finally:
+            os.kill(int(told[0]), signal.SIGKILL)
+
+
+def test_what_is_owned_in_a_removed_folder_is_taken_again(tmp_path):
+    """Whoever makes the folder anew and takes the file first is its owner."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    owned = Ownership(folder / "log.csv")
+    owned.take()
+    for each in folder.iterdir():
+        each.unlink()
+    folder.rmdir()
+    folder.mkdir()
+    with other_owner(folder / "log.csv") as other, pytest.raises(OwnedError, match=f"process {other.pid} "):
+        owned.take()
+    owned.take()
+    assert verdict(folder / "log.csv").startswith(f"process {os.getpid()} ")
+
+
+@pytest.mark.parametrize("content", [b"", b"process", b"process 1 on a\nb", b"\xff" * 1000, b"<b>process 1 on x</b>"])
+def test_a_lock_file_that_names_nobody_is_no_reason_to_fail(path, content):
+    """Whatever it holds, the message is text of ours."""
+    with other_owner(path):
+        next(path.parent.iterdir()).write_bytes(content)
+        with pytest.raises(OwnedError, match=r"^another process is writing it; if that is gone, remove \.monitor"):
+            Ownership(path).take()
+
+
+@pytest.mark.parametrize("make", ["symlink_to", "hardlink_to"])
+def test_a_link_in_the_lock_files_place_is_not_written_through(path, make):
+    """What it leads to stays as it is; everybody may write then."""
+    owned = Ownership(path)
+    owned.take()
+    lock = next(path.parent.iterdir())
+    owned.free()
+    target = path.with_name("precious")
+    target.write_text("precious")
+    getattr(lock, make)(target)
+    owned.take()
+    owned.free()
+    assert target.read_text() == "precious"
+    assert sorted(each.name for each in path.parent.iterdir()) == sorted([lock.name, "precious"])
+
+
+@pytest.mark.parametrize("number", ["ENOLCK", "ENOSYS", "EOPNOTSUPP"])
+def test_without_locks_everybody_may_write(path, monkeypatch, number):
+    """A file system that knows no locks ends no training."""
+    import errno
+
+    def refuse(descriptor):
+        raise OSError(getattr(errno, number), "no locks here")
+
+    monkeypatch.setattr(ownership, "_lock_byte", refuse)
+    owned = Ownership(path)
+    owned.take()
+    owned.free()
+
+
+def test_a_folder_in_which_no_file_can_be_made_is_left_to_others_to_tell(tmp_path):
+    """The owner's file cannot be made there either, and that error is the better one."""
+    owned = Ownership(tmp_path / "missing" / "log.csv")
+    owned.take()
+    owned.free()

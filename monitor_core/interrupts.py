@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -37,9 +37,26 @@ class _Held:
     def __exit__(self, *_: object) -> None:
         if threading.get_ident() == threading.main_thread().ident:
             self._depth -= 1
-            while self._waiting and not self._depth:
-                number, frame = self._waiting.popitem()
-                self._before[number](number, frame)
+            if not self._depth:
+                self._pass_on()
+
+    def _pass_on(self) -> None:
+        while self._waiting:
+            number, frame = self._waiting.popitem()
+            self._before[number](number, frame)
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Let signals through within a block that holds them: for a wait that may be long, and is safe to break off."""
+        if threading.get_ident() != threading.main_thread().ident:
+            yield
+            return
+        depth, self._depth = self._depth, 0
+        try:
+            self._pass_on()
+            yield
+        finally:
+            self._depth = depth
 
     def install(self) -> None:
         """Stand before the handlers there are, as a run begins; nothing happens off the main thread."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from monitor_core.blocks import Block
 from monitor_core.hooks import sink_name
+from monitor_core.interrupts import held
 from monitor_core.outbox import EXIT_SECONDS, LIMIT, RETRY_SECONDS, Outbox
 from monitor_core.run import Run
 from monitor_core.sink import Logs, Sink
@@ -129,7 +130,8 @@ class NetworkSink(Sink):
     def on_train_end(self, run: Run, logs: Logs) -> None:
         """Wait for the messages under way, and tell what was lost."""
         outbox = self._outbox
-        outbox.flush(0.0 if outbox.in_trouble else self.flush_seconds)
+        with held.passing():
+            outbox.flush(0.0 if outbox.in_trouble else self.flush_seconds)
         outbox.rest()
         (dropped, failed), waiting = outbox.take_losses(), outbox.waiting
         if dropped or failed or waiting:

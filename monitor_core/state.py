@@ -131,6 +131,13 @@ def _extension_dtype(name: str) -> np.dtype[Any]:
     return dtype
 
 
+def finite_or_name(value: float) -> float | str:
+    """Return a number as JSON can hold it: one that is not finite as ``NaN``, ``Infinity`` or ``-Infinity``."""
+    if isinstance(value, int) or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
 def _pack(value: Any, place: str, arrays: list[Array]) -> Any:
     """Return a value as JSON has it; arrays are moved into the list."""
     if isinstance(value, np.generic):
@@ -138,9 +145,7 @@ def _pack(value: Any, place: str, arrays: list[Array]) -> Any:
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):
-        return (
-            value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-        )
+        return finite_or_name(value)
     if isinstance(value, str):
         return "'" + value if _QUOTED.fullmatch(value) else value
     if isinstance(value, np.ndarray):

@@ -168,8 +168,8 @@ def test_what_was_sent_before_an_exception_arrives(error):
     assert sink.taken == ["begin", ["batch", 1, {"loss": 1.0}], error.__name__, status]
 
 
-def test_second_interrupt_ends_the_wait_at_the_runs_end(gate):
-    """Ctrl-C while the messages are waited for goes on at once."""
+def test_an_interrupt_ends_the_wait_at_the_runs_end(gate):
+    """Ctrl-C while the messages are waited for goes on at once, though signals are held while sinks are told."""
     bus = Bus(sink := Line(gate=gate, flush_seconds=30))
     threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):

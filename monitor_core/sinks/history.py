@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-import math
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -20,6 +19,7 @@ from monitor_core.columns import Column, Table
 from monitor_core.names import find_metric, unknown_metric
 from monitor_core.run import Run
 from monitor_core.sink import Logs, Sink
+from monitor_core.state import finite_or_name
 from monitor_core.writing import replacing
 
 if TYPE_CHECKING:
@@ -335,7 +335,7 @@ class History(Sink):
         """
         data: dict[str, Any] = {"format": _FORMAT, "runs": self._run + 1, "per_batch": self.per_batch}
         for part, arrays in self._arrays().items():
-            data[part] = {name: [_to_json(value) for value in array.tolist()] for name, array in arrays.items()}
+            data[part] = {name: [finite_or_name(value) for value in array.tolist()] for name, array in arrays.items()}
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
 
@@ -452,9 +452,3 @@ def _check_format(number: Any) -> None:
 def _check_header(keys: set[str]) -> None:
     if unknown := keys - {"format", "runs", "per_batch"}:
         raise ValueError(f"it holds {sorted(unknown)}")
-
-
-def _to_json(value: float) -> float | str:
-    if isinstance(value, int) or math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

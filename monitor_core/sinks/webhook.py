@@ -6,7 +6,6 @@ Contract. That of `monitor_core.network` and `monitor_core.posting`: no step wai
 from __future__ import annotations
 
 import json
-import math
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +21,7 @@ from monitor_core.outbox import EXIT_SECONDS, LIMIT, RETRY_SECONDS
 from monitor_core.posting import TIMEOUT, Poster, origin
 from monitor_core.run import Run
 from monitor_core.sink import Logs
+from monitor_core.state import finite_or_name
 
 EVENTS = ("train_begin", "epoch_end", "exception", "train_end")
 """The events that there are besides blocks."""
@@ -164,8 +164,8 @@ class Webhook(NetworkSink):
 
 def _as_json(value: Any) -> Any:
     """Return a value with the floats that JSON has not as texts."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, float):
+        return finite_or_name(value)
     if isinstance(value, Mapping):
         return {name: _as_json(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):

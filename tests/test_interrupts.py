@@ -1,0 +1,122 @@
+"""Signals that wait; what becomes of the records is told in `faults/test_interrupts.py`."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from monitor_core import Bus
+from monitor_core.interrupts import held
+from recorders import Recorder
+
+
+@pytest.fixture
+def heard():
+    """Note signals in a list, by a handler that stands before the run's."""
+    numbers = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: numbers.append(number))
+    yield numbers
+    signal.signal(signal.SIGTERM, before)
+
+
+def send():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture
+def _installed(heard):
+    held.install()
+    yield
+    held.uninstall()
+
+
+@pytest.mark.usefixtures("_installed")
+def test_a_signal_waits_for_the_end_of_the_outermost_block(heard):
+    """Outside of one it is passed on at once."""
+    send()
+    assert len(heard) == 1
+    with held:
+        with held:
+            send()
+        assert len(heard) == 1
+    assert len(heard) == 2
+
+
+@pytest.mark.usefixtures("_installed")
+def test_a_second_signal_is_passed_on_at_once(heard):
+    """It stands for both."""
+    with held:
+        send()
+        send()
+        assert len(heard) == 1
+    assert len(heard) == 1
+
+
+@pytest.mark.usefixtures("_installed")
+def test_signals_pass_within_a_wait(heard):
+    """Those that came before it too; behind it they are held again."""
+    with held:
+        send()
+        with held.passing():
+            assert len(heard) == 1
+            send()
+            assert len(heard) == 2
+        send()
+        assert len(heard) == 2
+    assert len(heard) == 3
+
+
+@pytest.mark.usefixtures("_installed")
+def test_other_threads_hold_nothing(heard):
+    """Signals are handled on the main thread."""
+
+    def hold():
+        held.__enter__()
+        with held.passing():
+            pass
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    thread.join()
+    send()
+    assert len(heard) == 1
+
+
+def test_handlers_are_as_they_were_after_the_last_run():
+    """Runs may lie within each other."""
+    before = signal.getsignal(signal.SIGINT)
+    outer, inner = Bus(Recorder()), Bus(Recorder())
+    outer.train_begin()
+    during = signal.getsignal(signal.SIGINT)
+    inner.train_begin()
+    inner.train_end()
+    assert signal.getsignal(signal.SIGINT) == during != before
+    outer.train_end()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_handler_that_is_set_in_a_run_stays(heard):
+    """It is the user's."""
+    bus = Bus(Recorder())
+    bus.train_begin()
+    signal.signal(signal.SIGTERM, own := lambda number, frame: None)
+    bus.train_end()
+    assert signal.getsignal(signal.SIGTERM) is own
+
+
+def test_a_run_on_another_thread_leaves_signals_alone():
+    """They cannot be set there."""
+    before, found = signal.getsignal(signal.SIGINT), []
+
+    def train():
+        bus = Bus(Recorder())
+        bus.train_begin()
+        found.append(signal.getsignal(signal.SIGINT))
+        bus.train_end()
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    assert found == [before]
+    assert signal.getsignal(signal.SIGINT) is before

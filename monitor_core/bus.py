@@ -259,7 +259,6 @@ class Bus:
         """
         self.interrupt()
         self.flush()
-        held.install()
         if self.run.status != "pending":
             self.run = self._delivery.run = Run(self.run.index + 1, self.run.model, self.run.validation_data)
         for member in self._members:
@@ -267,6 +266,7 @@ class Bus:
         run = self.run
         run.epochs, run.steps_per_epoch = epochs, steps_per_epoch
         run.status = "running"
+        held.install(self)
         self._meter = self._delivery.meter = CostMeter(run.step)
         run.whole_state = self.state_dict
         self._last_logs = {}
@@ -280,6 +280,7 @@ class Bus:
             run.status, run.whole_state = _status_after(error), None
             for member in self._members:
                 member.begun = False
+            held.uninstall(self)
             self._call(
                 "on_train_end",
                 [each.calls["on_train_end"] for each in begun if "on_train_end" in each.calls],
@@ -345,7 +346,7 @@ class Bus:
         try:
             self._emit("on_train_end", self._last_logs if logs is None else logs)
         finally:
-            held.uninstall()
+            held.uninstall(self)
             self._delivery.stop()
             self._tell_slow()
             self._meter.end()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
+from weakref import WeakSet
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -28,7 +29,7 @@ class _Held:
         self._depth = 0
         self._before: dict[int, Callable[[int, FrameType | None], Any]] = {}
         self._waiting: dict[int, FrameType | None] = {}
-        self._runs = 0
+        self._owners: WeakSet[object] = WeakSet()  # a run that nobody ends is no reason to stay
 
     def __enter__(self) -> None:
         if threading.get_ident() == threading.main_thread().ident:
@@ -58,9 +59,12 @@ class _Held:
         finally:
             self._depth = depth
 
-    def install(self) -> None:
-        """Stand before the handlers there are, as a run begins; nothing happens off the main thread."""
-        self._runs += 1
+    def install(self, owner: object) -> None:
+        """Stand before the handlers there are, until the last owner uninstalls it, or is gone.
+
+        Off the main thread nothing happens.
+        """
+        self._owners.add(owner)
         for each in _SIGNALS:
             handler = signal.getsignal(each)
             if callable(handler) and handler != self._handle:
@@ -68,10 +72,10 @@ class _Held:
                     self._before[each] = handler
                     signal.signal(each, self._handle)
 
-    def uninstall(self) -> None:
-        """Let the handlers be that were there before, as the last run ends, unless others have been set since."""
-        self._runs -= 1
-        if self._runs:
+    def uninstall(self, owner: object) -> None:
+        """Let the handlers be that were there before, unless others have been set since."""
+        self._owners.discard(owner)
+        if self._owners:
             return
         for each, handler in self._before.items():
             if signal.getsignal(each) == self._handle:

@@ -3,12 +3,22 @@
 import os
 import signal
 import threading
+import weakref
 
 import pytest
 
-from monitor_core import Bus
+from monitor_core import Bus, SetupError
 from monitor_core.interrupts import held
-from recorders import Recorder
+from recorders import Raiser, Recorder
+
+
+@pytest.fixture(autouse=True)
+def _no_other_runs(monkeypatch):
+    """Forget the runs that other tests have left open."""
+    monkeypatch.setattr(held, "_owners", weakref.WeakSet())
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -26,9 +36,10 @@ def send():
 
 @pytest.fixture
 def _installed(heard):
-    held.install()
+    owner = Recorder()
+    held.install(owner)
     yield
-    held.uninstall()
+    held.uninstall(owner)
 
 
 @pytest.mark.usefixtures("_installed")
@@ -96,7 +107,16 @@ def test_handlers_are_as_they_were_after_the_last_run():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_handler_that_is_set_in_a_run_stays(heard):
+def test_a_run_that_cannot_begin_leaves_the_handlers():
+    """It never ends."""
+    bus = Bus(Raiser("on_train_begin", SetupError("no")))
+    with pytest.raises(SetupError):
+        bus.train_begin()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("heard")
+def test_a_handler_that_is_set_in_a_run_stays():
     """It is the user's."""
     bus = Bus(Recorder())
     bus.train_begin()

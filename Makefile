@@ -4,14 +4,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EPOCHS ?= 200
+# What trains with a framework, or runs other processes and programs.
+INTEGRATION := adapters faults sinks test_benchmarks.py test_network.py test_outbox.py test_packaging.py test_readme.py \
+	test_tensorboard_browser.py
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test coverage lint format bench clean
+.PHONY: help demo test unit coverage lint format bench clean
 
 help:
 	@echo "make demo    train on MNIST digits, monitored; curves, summary and a TensorBoard folder in out/demo (EPOCHS=$(EPOCHS))"
 	@echo "make test    run the tests (KERAS_BACKEND=$(KERAS_BACKEND))"
+	@echo "make unit    those of the core alone, in less than two minutes"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make bench   the benchmarks, quickly; see benchmarks/README.md"
 
@@ -20,6 +24,9 @@ demo: $(VENV)/demo.stamp
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest
+
+unit: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest $(INTEGRATION:%=--ignore=tests/%)
 
 coverage: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered

@@ -115,7 +115,6 @@ class Loop:
             self._exit(error)
 
     def _exit(self, error: BaseException | None) -> None:
-        """End the run, whatever happened, and let an exception go on."""
         scope, self._scope, self._epoch, self._left = self._scope or self._left, None, None, None
         try:
             try:

@@ -107,7 +107,7 @@ def test_sink_within_its_share_is_not_told_of(warned, monkeypatch):
     """The share is for the user to set, and the ends of epochs do not count against it."""
     monkeypatch.setattr("monitor_core.costs._WARM_UP_SECONDS", 0.0)
     bus = Bus(Sleeper(on_batch_end=0.0005, on_epoch_end=0.05))
-    bus.slow_share = 1.0
+    bus.slow_share = 20.0
     train(bus, *[[{"loss": 1.0}] * 2 * SAMPLED] * 3)
     assert warned() == []
 

@@ -191,13 +191,13 @@ class KerasModel:
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is not None and not optimizer.built and len(optimizer.variables) != len(state["optimizer"]):
             optimizer.build(self.model.trainable_variables)
-        parts = {
-            "optimizer": optimizer.variables if optimizer else [],
-            "seeds": self._seeds(),
-            "states": _recurrent_states(self.model),
-        }
-        for name in parts.keys() & state.keys():  # states of earlier releases lack some
-            variables, values = parts[name], state[name]
+        state = {"states": [], **state}  # those saved before recurrent layers were served have none
+        for name, variables in (
+            ("optimizer", optimizer.variables if optimizer else []),
+            ("seeds", self._seeds()),
+            ("states", _recurrent_states(self.model)),
+        ):
+            values = state[name]
             if len(variables) != len(values):
                 raise ValueError(f"state must have {len(variables)} arrays for {name!r} (got {len(values)})")
             for variable, value in zip(variables, values, strict=True):

@@ -19,6 +19,7 @@ import attrs
 import numpy as np
 
 from monitor_core.handles import Array, check_layers
+from monitor_core.state import refusing_damage
 
 _EPOCH, _STEP, _RUN = "__epoch__", "__step__", "__run__"
 _MARKS = (_EPOCH, _STEP, _RUN)
@@ -125,10 +126,8 @@ class _Reader:
         self._path = Path(path)
 
     def __enter__(self) -> Self:
-        try:
+        with refusing_damage(f"{self._path} holds no activations"):
             self._archive = zipfile.ZipFile(self._path)
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as error:
-            raise ValueError(f"{self._path} holds no activations: {error}") from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -145,13 +144,8 @@ class _Reader:
         return [_layer(key) for key in keys if key not in _MARKS]
 
     def read(self, member: str) -> Array:
-        try:
-            with self._archive.open(f"{member}.npy") as file:
-                array: Array = np.lib.format.read_array(file, allow_pickle=False)
-        except OSError:
-            raise
-        except Exception as error:  # on damage zipfile, zlib, tokenize and NumPy raise what they happen to stumble on
-            raise ValueError(f"{self._path} holds no activations: {error}") from error
+        with refusing_damage(f"{self._path} holds no activations"), self._archive.open(f"{member}.npy") as file:
+            array: Array = np.lib.format.read_array(file, allow_pickle=False)
         return array
 
 

@@ -18,6 +18,10 @@ from weakref import WeakSet
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+def _on_main_thread() -> bool:
+    return threading.get_ident() == threading.main_thread().ident
+
+
 class _Held:
     """A context manager that may be nested; there is one.
 
@@ -32,11 +36,11 @@ class _Held:
         self._owners: WeakSet[object] = WeakSet()  # a run that nobody ends is no reason to stay
 
     def __enter__(self) -> None:
-        if threading.get_ident() == threading.main_thread().ident:
+        if _on_main_thread():
             self._depth += 1
 
     def __exit__(self, *_: object) -> None:
-        if threading.get_ident() == threading.main_thread().ident:
+        if _on_main_thread():
             self._depth -= 1
             if not self._depth:
                 self._pass_on()
@@ -49,7 +53,7 @@ class _Held:
     @contextmanager
     def passing(self) -> Iterator[None]:
         """Let signals through within a block that holds them: for a wait that may be long, and is safe to break off."""
-        if threading.get_ident() != threading.main_thread().ident:
+        if not _on_main_thread():
             yield
             return
         depth, self._depth = self._depth, 0
@@ -64,13 +68,14 @@ class _Held:
 
         Off the main thread nothing happens.
         """
+        if not _on_main_thread():
+            return
         self._owners.add(owner)
         for each in _SIGNALS:
             handler = signal.getsignal(each)
             if callable(handler) and handler != self._handle:
-                with suppress(ValueError):  # another thread than the main one
-                    self._before[each] = handler
-                    signal.signal(each, self._handle)
+                self._before[each] = handler
+                signal.signal(each, self._handle)
 
     def uninstall(self, owner: object) -> None:
         """Let the handlers be that were there before, unless others have been set since."""
@@ -79,7 +84,7 @@ class _Held:
             return
         for each, handler in self._before.items():
             if signal.getsignal(each) == self._handle:
-                with suppress(ValueError):
+                with suppress(ValueError):  # another thread than the main one ends the run
                     signal.signal(each, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

@@ -115,33 +115,24 @@ def open_run(path: str | PathLike[str], *, run: int | None = None) -> RecordedRu
         ('killed', array([1. , 0.5]))
     """
     source = Path(path)
-    files = journal_files(source) if source.is_dir() else [source]
-    if not files:
-        raise FileNotFoundError(errno.ENOENT, "there is no journal", str(source))
-    found, damage = join_runs(read_journal(file) for file in files)
+    found, damage = read_runs(source)
     if run is not None:
         if not -len(found) <= run < len(found):
             raise IndexError(f"there is no run {run}: {source} holds {len(found)}")
         found = [found[run]]
-    return _recorded(source, found, damage)
+    return record_of(source, found, damage)
 
 
-def record_before(recorded: RecordedRun, epoch: int, step: int) -> RecordedRun:
-    """Return a record without what its last run has behind where ``epoch`` is the next and ``step`` batches have ended.
-
-    Args:
-        recorded: The record; it stays as it is.
-        epoch: The epoch, 0-based.
-        step: The step, from 1.
-    """
-    runs = list(recorded.runs)
-    if runs:
-        runs[-1] = attrs.evolve(runs[-1])
-        runs[-1].go_back(epoch, step)
-    return _recorded(recorded.path, runs, recorded.damage)
+def read_runs(source: Path) -> tuple[list[RunRecord], list[Damage]]:
+    """Return the runs that a folder, or one file, holds, and what could not be read; see `open_run`."""
+    files = journal_files(source) if source.is_dir() else [source]
+    if not files:
+        raise FileNotFoundError(errno.ENOENT, "there is no journal", str(source))
+    return join_runs(read_journal(file) for file in files)
 
 
-def _recorded(path: Path, runs: list[RunRecord], damage: Iterable[Damage]) -> RecordedRun:
+def record_of(path: Path, runs: list[RunRecord], damage: Iterable[Damage]) -> RecordedRun:
+    """Return runs as what `open_run` returns."""
     return RecordedRun(
         path,
         tuple(runs),

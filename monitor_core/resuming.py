@@ -20,9 +20,9 @@ import attrs
 
 from monitor_core.bus import Bus
 from monitor_core.errors import OrderError, SetupError
-from monitor_core.journals.files import Kind
-from monitor_core.ownership import Ownership
-from monitor_core.recorded import RecordedRun, open_run, record_before
+from monitor_core.journals.files import Damage, Kind
+from monitor_core.journals.run_records import RunRecord
+from monitor_core.recorded import read_runs, record_of
 from monitor_core.run import Run
 from monitor_core.sink import Logs
 from monitor_core.sinks.journal import Journal
@@ -40,8 +40,16 @@ class ResumePoint(ModelCheckpoint):
 
     name: ClassVar[str] = "resume"
 
-    ownership: Ownership | None = attrs.field(init=False, repr=False, default=None)
     _due: float = attrs.field(init=False, repr=False, default=0.0)
+
+    def own(self) -> None:
+        """Keep other processes from the files until the train's end; that of `on_train_begin` would come too late.
+
+        Raises:
+            SetupError: The folder cannot be written, or another process owns them.
+        """
+        self._template.prepare_folder("resume")
+        self._template.own("resume")
 
     def on_train_begin(self, run: Run) -> None:
         """Save the state to begin from, unless the run goes on from one.
@@ -62,12 +70,6 @@ class ResumePoint(ModelCheckpoint):
         """Save, unless the last time was too short ago."""
         if time.monotonic() >= self._due or run.stopped or epoch + 1 == run.epochs:
             self._save(run, logs)
-
-    def on_train_end(self, run: Run, logs: Logs) -> None:
-        """Let other processes go on with the run."""
-        super().on_train_end(run, logs)
-        if self.ownership is not None:
-            self.ownership.free()
 
     def _save(self, run: Run, logs: Logs) -> None:
         began = time.monotonic()
@@ -95,11 +97,13 @@ class Resume:
         self.folder = Path(folder).absolute()  # wherever the process goes
         self._bus = bus
         self._is_used = False
-        journals = [sink for sink in bus.sinks if isinstance(sink, Journal) and _same(sink.folder, self.folder)]
-        if not journals:
-            journals = [Journal(self.folder, per_batch=bus.hears("on_block"))]
-            bus.add(journals[0])
-        self._journal = journals[0]
+        journal = next(
+            (each for each in bus.sinks if isinstance(each, Journal) and _same(each.folder, self.folder)), None
+        )
+        if journal is None:
+            journal = Journal(self.folder, per_batch=bus.hears("on_block"))
+            bus.add(journal)
+        self._journal = journal
 
     def begin(self) -> bool:
         """Go on with the run on record; call it once the bus has the model's handle, before train begin.
@@ -116,56 +120,51 @@ class Resume:
                 f"resume={str(self.folder)!r} is for one run, and this is the second: put several fits into one "
                 "Loop(..., resume=...), or give each run a folder of its own"
             )
-        ownership = self._owned()
-        recorded = self._record()
-        point = self._point()
-        point.ownership = ownership
+        point = self._owned_point()
+        runs, damage = self._runs()
+        last = runs[-1] if runs else RunRecord()
         self._bus.add(point)
         self._is_used = True
         try:
             goes_on = point.resume(self._bus)
         except (ValueError, LookupError, OSError) as error:
             raise SetupError(f"resume: the run in {self.folder} cannot go on: {error}") from error
-        if recorded is not None and recorded.begin is not None and (goes_on or not recorded.last.rows(Kind.EPOCH)):
-            self._journal.go_on_with(recorded.begin.id)
+        if last.begin is not None and (goes_on or not last.rows(Kind.EPOCH)):
+            self._journal.go_on_with(last.begin.id)
         if goes_on:
-            run = self._bus.run
-            self._load(recorded)
-            logger.info("the run in %s goes on with epoch %d, behind step %d", self.folder, run.epoch + 1, run.step)
+            self._load(runs, damage)
         return goes_on
 
-    def _point(self) -> ResumePoint:
+    def _owned_point(self) -> ResumePoint:
+        """Become the one process that is at this run, before anything of it is read."""
         suffix = getattr(self._bus.run.model, "weights_suffix", "")
-        file = f"{{epoch:06d}}{suffix}"
-        return ResumePoint(self.folder / "resume" / file, save_weights_only=True, save_state=True, keep=Keep(last=1))
-
-    def _owned(self) -> Ownership:
-        """Become the one process that is at this run."""
-        folder = self.folder / "resume"
+        file = self.folder / "resume" / f"{{epoch:06d}}{suffix}"
+        point = ResumePoint(file, save_weights_only=True, save_state=True, keep=Keep(last=1))
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            ownership = Ownership(folder.resolve() / "run")
-            ownership.take()
-        except (OSError, ValueError) as error:
-            raise SetupError(f"resume: the run in {self.folder} cannot be begun: {error}") from error
-        return ownership
+            point.own()
+        except SetupError as error:
+            raise SetupError(f"resume: the run in {self.folder} cannot be begun: {error.__cause__ or error}") from error
+        return point
 
-    def _record(self) -> RecordedRun | None:
+    def _runs(self) -> tuple[list[RunRecord], list[Damage]]:
         try:
-            return open_run(self.folder)
+            return read_runs(self.folder)
         except FileNotFoundError:
-            return None
+            return [], []
 
-    def _load(self, recorded: RecordedRun | None) -> None:
-        """Let the sinks that keep what they heard in memory take it from the journal."""
-        if recorded is None:
+    def _load(self, runs: list[RunRecord], damage: list[Damage]) -> None:
+        """Let the sinks that keep what they heard in memory take it from the journal, up to where the run goes on."""
+        run = self._bus.run
+        logger.info("the run in %s goes on with epoch %d, behind step %d", self.folder, run.epoch + 1, run.step)
+        if not runs:
             logger.warning("the run in %s goes on without what it had recorded: its journal is not there", self.folder)
             return
-        run = self._bus.run
-        before = record_before(recorded, run.epoch + 1, run.step)
-        for sink in self._bus.sinks:
-            if hasattr(sink, "load_record"):
-                sink.load_record(before)
+        keepers = [sink for sink in self._bus.sinks if hasattr(sink, "load_record")]
+        if keepers:
+            runs[-1].go_back(run.epoch + 1, run.step)
+            recorded = record_of(self.folder, runs, damage)
+            for sink in keepers:
+                sink.load_record(recorded)
 
 
 def _same(one: Path, other: Path) -> bool:

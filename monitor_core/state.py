@@ -13,7 +13,7 @@ import json
 import math
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, NoReturn
@@ -111,17 +111,30 @@ def read_arrays(path: str | PathLike[str]) -> list[Array]:
         ValueError: It holds no arrays, or is damaged.
     """
     found: dict[int, Array] = {}
+    with (
+        refusing_damage(f"{path} holds no arrays"),
+        Path(path).open("rb") as file,
+        np.load(file, allow_pickle=False) as archive,
+    ):
+        for key in archive.files:
+            number, _, dtype = key.partition(".")
+            array = archive[key]
+            found[int(number)] = array.view(_extension_dtype(dtype)) if dtype else array
+    return [found[number] for number in sorted(found)]
+
+
+@contextlib.contextmanager
+def refusing_damage(complaint: str) -> Iterator[None]:
+    """Raise a ValueError with this complaint for whatever is raised while a file is read, but for an OSError.
+
+    On damage zipfile, zlib, tokenize and NumPy raise what they happen to stumble on.
+    """
     try:
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            for key in archive.files:
-                number, _, dtype = key.partition(".")
-                array = archive[key]
-                found[int(number)] = array.view(_extension_dtype(dtype)) if dtype else array
+        yield
     except OSError:
         raise
-    except Exception as error:  # on damage zipfile, zlib, tokenize and NumPy raise what they happen to stumble on
-        raise ValueError(f"{path} holds no arrays: {error}") from error
-    return [found[number] for number in sorted(found)]
+    except Exception as error:
+        raise ValueError(f"{complaint}: {error}") from error
 
 
 def _extension_dtype(name: str) -> np.dtype[Any]:

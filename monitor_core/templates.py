@@ -154,11 +154,12 @@ class Template:
         Raises:
             SetupError: Another process writes them.
         """
-        self._ownership = Ownership(Path(os.path.realpath(self.folder)) / self.file_name)
+        ownership = Ownership(Path(os.path.realpath(self.folder)) / self.file_name)
         try:
-            self._ownership.take()
+            ownership.take()
         except OwnedError as error:
             raise SetupError(f"{owner} cannot write {self.text!r}: {error}") from error
+        self._ownership = ownership  # one from before is freed now, and so without a gap
 
     def disown(self) -> None:
         """Let other processes write the files."""

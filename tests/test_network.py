@@ -14,6 +14,7 @@ import pytest
 
 from monitor_core import Bus, Loop, attempts
 from monitor_core.network import NetworkSink
+from receivers import Server
 from recorders import train
 
 
@@ -28,9 +29,8 @@ class Line(NetworkSink):
     """
 
     def __init__(self, *errors, forever=None, gate=None, **options):
-        self.errors, self.forever, self.gate = list(errors), forever, gate
-        self.taken = []
-        self.entered = threading.Event()
+        self.server = Server(*errors, forever=forever, gate=gate)
+        self.taken = self.server.taken
         vars(self).update(options)
 
     def on_train_begin(self, run):
@@ -50,13 +50,7 @@ class Line(NetworkSink):
         super().on_train_end(run, logs)
 
     def deliver(self, message):
-        self.entered.set()
-        if self.gate is not None:
-            self.gate.wait(30)
-        error = self.errors.pop(0) if self.errors else self.forever
-        if error is not None:
-            raise error
-        self.taken.append(message)
+        self.server(message)
 
 
 @pytest.fixture

@@ -29,11 +29,11 @@ class CutError(Exception):
     """Ends a training early."""
 
 
-def trained(folder, *sinks, epochs=4, cut_at=None, resume=True):
+def trained(folder, *sinks, epochs=4, cut_at=None):
     """Train a single weight by random steps, one a batch, two an epoch; return the loop and the weight."""
     state = {"weight": np.array(1.0)}
     handle = PytreeModel(lambda: state, state.update)
-    loop = Loop(*sinks, model=handle, resume=folder if resume else None)
+    loop = Loop(*sinks, model=handle, resume=folder)
     with loop:
         for _ in loop.epochs(epochs):
             for _ in loop.batches(range(2)):

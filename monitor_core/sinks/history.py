@@ -19,17 +19,20 @@ from monitor_core.columns import Column, Table
 from monitor_core.names import find_metric, unknown_metric
 from monitor_core.run import Run
 from monitor_core.sink import Logs, Sink
-from monitor_core.state import finite_or_name
+from monitor_core.state import finite_or_name, refusing_damage
 from monitor_core.writing import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from monitor_core.journals.recorded_rows import RecordedBatches, RecordedHistory
     from monitor_core.recorded import RecordedRun
 
 logger = logging.getLogger("monitor_core")
 
 _FORMAT = 1
+
+_Arrays = dict[str, dict[str, NDArray[Any]]]
 
 
 class MetricLists(dict[str, list[float]]):
@@ -301,25 +304,14 @@ class History(Sink):
         Args:
             recorded: A journal's record up to there. Of runs before this history's first it may hold more.
         """
-        epochs, batches = recorded.history, recorded.batches
-        epochs_here, batches_here = len(self), len(self.batches)
-        shift = self._run - max(epochs.run.max(initial=-1), batches.runs.max(initial=-1))
-        labels = {"run": epochs.run + shift, "epoch": np.array(epochs.epoch, np.int64)}
-        batch_labels = {
-            "run": batches.runs + shift,
-            "epoch": batches.epochs,
-            "step": batches.steps,
-            "time": batches.times,
-        }
-        lacking, batches_lacking = self._on_record[0] - epochs_here, self._on_record[1] - batches_here
-        self._fill(
-            {
-                "labels": _last(lacking, labels),
-                "epochs": _last(lacking, {name: epochs[name] for name in epochs}),
-                "batch_labels": _last(batches_lacking, batch_labels),
-                "batches": _last(batches_lacking, {name: batches[name] for name in batches}),
-            }
-        )
+        parts = _arrays(recorded.history, recorded.batches)
+        labels = (parts["labels"], parts["batch_labels"])
+        shift = self._run - max(each["run"].max(initial=-1) for each in labels)
+        for each in labels:
+            each["run"] = each["run"] + shift
+        epochs, batches = self._on_record[0] - len(self), self._on_record[1] - len(self.batches)
+        lacking = {"labels": epochs, "epochs": epochs, "batch_labels": batches, "batches": batches}
+        self._fill({part: _last(lacking[part], columns) for part, columns in parts.items()})
         if (len(self), len(self.batches)) != self._on_record:
             logger.warning(
                 "the journal has %d epochs and %d batches of the %d and %d that this history had",
@@ -334,7 +326,7 @@ class History(Sink):
         Values that are not finite are written as the strings ``NaN``, ``Infinity`` and ``-Infinity``.
         """
         data: dict[str, Any] = {"format": _FORMAT, "runs": self._run + 1, "per_batch": self.per_batch}
-        for part, arrays in self._arrays().items():
+        for part, arrays in _arrays(self, self.batches).items():
             data[part] = {name: [finite_or_name(value) for value in array.tolist()] for name, array in arrays.items()}
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
@@ -361,7 +353,7 @@ class History(Sink):
         """Write everything as a compressed NumPy archive without object arrays, whole or not at all."""
         header = {"format": np.int64(_FORMAT), "runs": np.int64(self._run + 1), "per_batch": np.bool_(self.per_batch)}
         arrays: dict[str, Any] = {name: np.asarray(value) for name, value in header.items()}
-        for part, named in self._arrays().items():
+        for part, named in _arrays(self, self.batches).items():
             arrays.update({f"{part}/{name}": array for name, array in named.items()})
         with replacing(path) as temporary, temporary.open("wb") as file:  # given a name, NumPy would append its suffix
             np.savez_compressed(file, allow_pickle=False, **arrays)
@@ -374,33 +366,19 @@ class History(Sink):
             ValueError: The file is no such archive.
         """
         parts: dict[str, dict[str, NDArray[Any]]] = {"labels": {}, "epochs": {}, "batch_labels": {}, "batches": {}}
-        try:
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                _check_format(archive["format"])
-                for key in archive.files:
-                    part, slash, name = key.partition("/")
-                    if slash:
-                        parts[part][name] = archive[key]
-                _check_header(set(archive.files) - {key for key in archive.files if "/" in key})
-                return cls._from_arrays(parts, int(archive["runs"]), per_batch=bool(archive["per_batch"]))
-        except OSError:
-            raise
-        except Exception as error:  # on damage zipfile, zlib, tokenize and NumPy raise what they happen to stumble on
-            raise ValueError(f"{path} is no history of format {_FORMAT}: {error}") from error
-
-    def _arrays(self) -> dict[str, dict[str, NDArray[Any]]]:
-        batches = self.batches
-        return {
-            "labels": {"run": self.run, "epoch": np.array(self.epoch, dtype=np.int64)},
-            "epochs": {name: self._epochs[name] for name in self._epochs},
-            "batch_labels": {
-                "run": batches.runs,
-                "epoch": batches.epochs,
-                "step": batches.steps,
-                "time": batches.times,
-            },
-            "batches": {name: batches[name] for name in batches},
-        }
+        with (
+            refusing_damage(f"{path} is no history of format {_FORMAT}"),
+            Path(path).open("rb") as file,
+            np.load(file, allow_pickle=False) as archive,
+        ):
+            _check_format(archive["format"])
+            for key in archive.files:
+                part, slash, name = key.partition("/")
+                if slash:
+                    parts[part][name] = archive[key]
+                elif key not in ("format", "runs", "per_batch"):
+                    raise ValueError(f"it holds {key!r}")
+            return cls._from_arrays(parts, int(archive["runs"]), per_batch=bool(archive["per_batch"]))
 
     @classmethod
     def _from_arrays(cls, parts: Mapping[str, Mapping[str, NDArray[Any]]], runs: int, *, per_batch: bool) -> Self:
@@ -410,7 +388,7 @@ class History(Sink):
         return history
 
     def _fill(self, parts: Mapping[str, Mapping[str, NDArray[Any]]]) -> None:
-        """Append rows, given as `_arrays` returns them."""
+        """Append rows, given as the function `_arrays` returns them."""
         runs, epochs = (parts["labels"][name].astype(int).tolist() for name in ("run", "epoch"))
         for label in zip(runs, epochs, strict=True):
             self._label(*label)
@@ -433,11 +411,26 @@ class History(Sink):
         """
         import pandas as pd
 
-        arrays = self._arrays()
+        arrays = _arrays(self, self.batches)
         labels, metrics = ("batch_labels", "batches") if batches else ("labels", "epochs")
         # A metric may be called as a label is.
         named = {f"logs/{name}" if name in arrays[labels] else name: array for name, array in arrays[metrics].items()}
         return pd.DataFrame({**arrays[labels], **named})
+
+
+def _arrays(epochs: History | RecordedHistory, batches: BatchHistory | RecordedBatches) -> _Arrays:
+    """Return all labels and values as arrays, by what they are of."""
+    return {
+        "labels": {"run": epochs.run, "epoch": np.array(epochs.epoch, dtype=np.int64)},
+        "epochs": {name: epochs[name] for name in epochs},
+        "batch_labels": {
+            "run": batches.runs,
+            "epoch": batches.epochs,
+            "step": batches.steps,
+            "time": batches.times,
+        },
+        "batches": {name: batches[name] for name in batches},
+    }
 
 
 def _last(rows: int, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -447,8 +440,3 @@ def _last(rows: int, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[A
 def _check_format(number: Any) -> None:
     if number != _FORMAT:
         raise ValueError(f"its format is {number!r}")
-
-
-def _check_header(keys: set[str]) -> None:
-    if unknown := keys - {"format", "runs", "per_batch"}:
-        raise ValueError(f"it holds {sorted(unknown)}")

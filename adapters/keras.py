@@ -10,7 +10,6 @@ next train begin closes it.
 from __future__ import annotations
 
 import inspect
-import logging
 import math
 import sys
 from collections import deque
@@ -21,6 +20,7 @@ from typing import Any
 
 import keras
 
+from monitor_core._log import logger
 from monitor_core.adapters.keras_model import KerasModel, reset_states
 from monitor_core.bus import Bus
 from monitor_core.errors import OrderError, SetupError
@@ -31,8 +31,6 @@ from monitor_core.sink import Logs
 from monitor_core.values import flatten, scalar
 
 __all__ = ["KerasAdapter", "KerasModel", "reset_states"]
-
-logger = logging.getLogger("monitor_core")
 
 # What a Keras callback's hooks are on the bus, with Keras's name for the hook that a batch hook falls back to.
 _BATCH_HOOKS = {

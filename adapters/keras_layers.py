@@ -7,7 +7,6 @@ Reading leaves the model, Keras's counters of names and its random generators as
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -16,11 +15,10 @@ from typing import Any
 import attrs
 import keras
 
+from monitor_core._log import logger
 from monitor_core.adapters.keras_symbolic import NotTraceableError, own_names, stand_ins, symbolic_arguments, trace
 from monitor_core.graph_builder import GraphBuilder, Sources
 from monitor_core.layer_graph import LayerGraph, LayerNode
-
-logger = logging.getLogger("monitor_core")
 
 Given = dict[int, Sources]
 """What the tensors that come from outside of a graph are made of, by the tensor's id."""

@@ -8,7 +8,6 @@ small training step. At the end of an epoch it is free.
 from __future__ import annotations
 
 import contextlib
-import logging
 import weakref
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -18,11 +17,10 @@ from typing import Any, ClassVar, Literal
 import h5py
 import keras
 
+from monitor_core._log import logger
 from monitor_core.adapters import keras_insides
 from monitor_core.handles import Array, to_host
 from monitor_core.layer_graph import LayerGraph
-
-logger = logging.getLogger("monitor_core")
 
 
 class KerasModel:

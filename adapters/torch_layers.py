@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import logging
 import operator
 import warnings
 from collections.abc import Callable, Mapping
@@ -20,12 +19,11 @@ import torch
 from torch import fx
 from torch.utils._pytree import tree_leaves
 
+from monitor_core._log import logger
 from monitor_core.adapters.torch_nodes import TorchNodes, parameters, parts
 from monitor_core.adapters.torch_run import follow_run
 from monitor_core.graph_builder import Sources
 from monitor_core.layer_graph import LayerGraph
-
-logger = logging.getLogger("monitor_core")
 
 # They tell of a tensor what is no tensor, or check it.
 _FACTS = frozenset(

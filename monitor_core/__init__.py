@@ -12,8 +12,7 @@ from monitor_core.bus import Bus
 from monitor_core.errors import HookError, MonitorError, OrderError, SetupError
 from monitor_core.hooks import on
 from monitor_core.loop import Loop
-from monitor_core.members import Failure
-from monitor_core.run import Run
+from monitor_core.run import Failure, Run
 from monitor_core.sink import Sink
 from monitor_core.values import scalar
 

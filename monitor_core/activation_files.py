@@ -6,17 +6,15 @@ limits remove the oldest first, and never the newest.
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import attrs
 
+from monitor_core._log import logger
 from monitor_core.activations import Activations, Mark, find_activations, read_mark, write_activations
 from monitor_core.writing import replacing
-
-logger = logging.getLogger("monitor_core")
 
 
 @attrs.frozen

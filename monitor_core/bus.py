@@ -13,12 +13,12 @@ pending values were handed over).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
+from monitor_core._log import logger
 from monitor_core.blocks import Block, BlockBuffer
 from monitor_core.costs import BUS, KEPT, SAMPLED, Cost, CostMeter
 from monitor_core.delivery import Delivery
@@ -27,12 +27,10 @@ from monitor_core.errors import OrderError, SetupError
 from monitor_core.handles import ModelHandle, check_handle
 from monitor_core.hooks import Hook, sink_name
 from monitor_core.interrupts import held
-from monitor_core.members import Failure, Member, Members
-from monitor_core.run import Run, Status
+from monitor_core.members import Member, Members
+from monitor_core.run import Failure, Run, Status
 from monitor_core.sink import Logs
 from monitor_core.values import to_floats
-
-logger = logging.getLogger("monitor_core")
 
 _ONCE = frozenset({"on_block", "on_exception", "on_train_end"})
 """Hooks that nobody calls again: an interrupt in one waits until the sinks behind have been served."""

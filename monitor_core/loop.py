@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from monitor_core.bus import Bus, logger
+from monitor_core._log import logger
+from monitor_core.bus import Bus
 from monitor_core.checks import checked_count
 from monitor_core.errors import OrderError
 from monitor_core.handles import ModelHandle

@@ -7,7 +7,6 @@ in a row its sink is cut off. Which exceptions are not isolated is for the bus t
 from __future__ import annotations
 
 import functools
-import logging
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
@@ -15,36 +14,16 @@ from typing import Any
 
 import attrs
 
+from monitor_core._log import logger
 from monitor_core.errors import SetupError
 from monitor_core.handles import ModelHandle
 from monitor_core.hooks import HOOKS, Hook, find_hooks, sink_name
-from monitor_core.run import Run
-
-logger = logging.getLogger("monitor_core")
+from monitor_core.run import Failure, Run
 
 FAILURES_IN_A_ROW = 3
 """Failures of one hook in a row after which its sink is cut off. Failures to write (`OSError`) do not count."""
 FAILURES_KEPT = 1000
 """How many failures are kept at most; later ones are counted in the summary only."""
-
-
-@attrs.frozen(eq=False)
-class Failure:
-    """What a hook raised.
-
-    Attributes:
-        sink: The sink's name.
-        hook: The hook's name.
-        error: The exception; of one that was isolated without its traceback, so that nothing is kept alive by it.
-        traceback: The traceback as text.
-        step: The step at which it was raised.
-    """
-
-    sink: str
-    hook: str
-    error: BaseException
-    traceback: str
-    step: int
 
 
 @attrs.define(eq=False)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal, get_args
 
 import attrs
 
+from monitor_core._log import logger
 from monitor_core.decisions import Mode
 from monitor_core.errors import SetupError
 from monitor_core.names import find_metric, unknown_metric
 from monitor_core.values import scalar
-
-logger = logging.getLogger("monitor_core")
 
 AnyMode = Literal["auto", "min", "max"]
 

@@ -8,13 +8,13 @@ message ends a training; what was lost is told at the run's end.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from monitor_core._log import logger
 from monitor_core.blocks import Block
 from monitor_core.hooks import sink_name
 from monitor_core.interrupts import held
@@ -22,8 +22,6 @@ from monitor_core.outbox import EXIT_SECONDS, LIMIT, RETRY_SECONDS, Outbox
 from monitor_core.run import Run
 from monitor_core.sink import Logs, Sink
 from monitor_core.values import scalar
-
-logger = logging.getLogger("monitor_core")
 
 
 class NetworkSink(Sink):

@@ -9,7 +9,6 @@ process that was forked off begins with an empty outbox; the interpreter's exit 
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 from collections import deque
@@ -22,10 +21,9 @@ from typing import Any
 import attrs
 
 from monitor_core import checks
+from monitor_core._log import logger
 from monitor_core.attempts import Attempts, in_words
 from monitor_core.delivery_thread import DeliveryThread, watch
-
-logger = logging.getLogger("monitor_core")
 
 LIMIT = 2048
 """How many messages wait at most, unless told otherwise."""

@@ -10,7 +10,6 @@ This module puts sinks together, and so, alone in the core, it imports some.
 
 from __future__ import annotations
 
-import logging
 import time
 from os import PathLike
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import ClassVar
 
 import attrs
 
+from monitor_core._log import logger
 from monitor_core.bus import Bus
 from monitor_core.errors import OrderError, SetupError
 from monitor_core.journals.files import Damage, Kind
@@ -27,8 +27,6 @@ from monitor_core.run import Run
 from monitor_core.sink import Logs
 from monitor_core.sinks.journal import Journal
 from monitor_core.sinks.model_checkpoint import Keep, ModelCheckpoint
-
-logger = logging.getLogger("monitor_core")
 
 SHARE = 0.02
 """The part of the run's time that saving may take."""

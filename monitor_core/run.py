@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-import logging
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import attrs
+
+from monitor_core._log import logger
 from monitor_core.handles import ModelHandle
-
-if TYPE_CHECKING:
-    from monitor_core.members import Failure
 
 Status = Literal["pending", "running", "completed", "stopped", "failed", "interrupted"]
 
-logger = logging.getLogger("monitor_core")
+
+@attrs.frozen(eq=False)
+class Failure:
+    """What a hook raised.
+
+    Attributes:
+        sink: The sink's name.
+        hook: The hook's name.
+        error: The exception; of one that was isolated without its traceback, so that nothing is kept alive by it.
+        traceback: The traceback as text.
+        step: The step at which it was raised.
+    """
+
+    sink: str
+    hook: str
+    error: BaseException
+    traceback: str
+    step: int
 
 
 class Run:

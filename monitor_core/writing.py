@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import logging
 import os
 import shutil
 import time
@@ -21,10 +20,9 @@ from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
 
+from monitor_core._log import logger
 from monitor_core.errors import SetupError
 from monitor_core.ownership import Ownership
-
-logger = logging.getLogger("monitor_core")
 
 PENDING_BYTES = 1 << 20
 """How many bytes of records an `AppendFile` keeps, unless told otherwise, while they cannot be written."""

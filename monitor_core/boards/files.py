@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from monitor_core._log import logger
 from monitor_core.errors import SetupError
 from monitor_core.summaries.event_file import EventFile, Keep, event_files, rewind_folder
-from monitor_core.writing import logger
 
 TRAIN, VALIDATION, WHOLE = "train", "validation", "."
 """The runs: what was trained, what was evaluated, and the log folder itself."""

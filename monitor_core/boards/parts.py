@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from monitor_core._log import logger
 from monitor_core.boards.files import RunFiles
 from monitor_core.errors import SetupError
 from monitor_core.run import Run
 from monitor_core.samples import first_samples
-from monitor_core.writing import logger
 
 
 class Part:

@@ -7,7 +7,6 @@ are ever removed: each says of itself which run it is of, and is asked before.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, ClassVar
 import attrs
 
 from monitor_core import checks
+from monitor_core._log import logger
 from monitor_core.activation_files import RunFiles
 from monitor_core.activations import Activations, find_activations, is_storable
 from monitor_core.errors import SetupError
@@ -24,8 +24,6 @@ from monitor_core.run import Run
 from monitor_core.samples import first_samples
 from monitor_core.sink import Logs, Sink
 from monitor_core.templates import Template
-
-logger = logging.getLogger("monitor_core")
 
 _NUMBERS = ("epoch", "step")
 

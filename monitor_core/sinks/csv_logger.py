@@ -17,11 +17,12 @@ from typing import Any, BinaryIO, ClassVar
 
 import attrs
 
+from monitor_core._log import logger
 from monitor_core.blocks import Block
 from monitor_core.errors import SetupError
 from monitor_core.run import Run
 from monitor_core.sink import Logs, Sink
-from monitor_core.writing import AppendFile, logger
+from monitor_core.writing import AppendFile
 
 _SEPARATORS = ",;\t|: "
 """What a file that is appended to may be separated by, besides the separator asked for."""

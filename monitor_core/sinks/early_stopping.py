@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping
 from numbers import Real
@@ -12,14 +11,13 @@ import attrs
 import numpy as np
 
 from monitor_core import checks
+from monitor_core._log import logger
 from monitor_core.blocks import Block
 from monitor_core.decisions import Best, Patience, restore, state_of
 from monitor_core.handles import Array
 from monitor_core.monitor import AnyMode, Monitor
 from monitor_core.run import Run
 from monitor_core.sink import Logs, Sink
-
-logger = logging.getLogger("monitor_core")
 
 Unit = Literal["epoch", "step"]
 

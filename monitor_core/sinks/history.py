@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -14,6 +13,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor_core._log import logger
 from monitor_core.blocks import Block
 from monitor_core.columns import Column, Table
 from monitor_core.names import find_metric, unknown_metric
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from monitor_core.journals.recorded_rows import RecordedBatches, RecordedHistory
     from monitor_core.recorded import RecordedRun
-
-logger = logging.getLogger("monitor_core")
 
 _FORMAT = 1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
@@ -12,12 +11,11 @@ import attrs
 import numpy as np
 
 from monitor_core import checks
+from monitor_core._log import logger
 from monitor_core.handles import check_rate_can_be_set
 from monitor_core.run import Run
 from monitor_core.sink import Sink
 from monitor_core.values import scalar
-
-logger = logging.getLogger("monitor_core")
 
 Unit = Literal["epoch", "step"]
 

@@ -9,7 +9,6 @@ bus reports; nothing is taken as saved, no old file is removed, and the next sav
 from __future__ import annotations
 
 import errno
-import logging
 import math
 import operator
 import os
@@ -24,6 +23,7 @@ from typing import Any, ClassVar, Literal
 import attrs
 
 from monitor_core import checks
+from monitor_core._log import logger
 from monitor_core.bus import Bus
 from monitor_core.decisions import Best, restore, state_of
 from monitor_core.errors import SetupError
@@ -35,8 +35,6 @@ from monitor_core.sink import Logs, Sink
 from monitor_core.state import load_state, save_state
 from monitor_core.templates import Template
 from monitor_core.writing import replacing
-
-logger = logging.getLogger("monitor_core")
 
 _NUMBERS = ("epoch", "step", "batch")
 # How frameworks say that a disk is full or a limit reached, where they do not raise an OSError: h5py and torch.save.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -11,14 +10,13 @@ import attrs
 import numpy as np
 
 from monitor_core import checks
+from monitor_core._log import logger
 from monitor_core.decisions import Best, Mode, Patience, restore, state_of
 from monitor_core.errors import SetupError
 from monitor_core.handles import check_rate_can_be_set
 from monitor_core.monitor import AnyMode, Monitor
 from monitor_core.run import Run
 from monitor_core.sink import Logs, Sink
-
-logger = logging.getLogger("monitor_core")
 
 Rule = Literal["keras", "pytorch"]
 

@@ -9,8 +9,8 @@ from typing import BinaryIO
 
 import attrs
 
+from monitor_core._log import logger
 from monitor_core.summaries.checksums import masked_crc32c
-from monitor_core.writing import logger
 
 HEADER_BYTES = 12
 """A message's length, and the checksum of that; the message and its checksum follow."""

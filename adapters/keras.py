@@ -22,12 +22,12 @@ import keras
 
 from monitor_core._log import logger
 from monitor_core.adapters.keras_model import KerasModel, reset_states
-from monitor_core.bus import Bus
+from monitor_core.bus.bus import Bus
+from monitor_core.bus.run import Run
+from monitor_core.bus.sink import Logs
 from monitor_core.errors import OrderError, SetupError
 from monitor_core.loop import Loop
 from monitor_core.resuming import Resume
-from monitor_core.run import Run
-from monitor_core.sink import Logs
 from monitor_core.values import flatten, scalar
 
 __all__ = ["KerasAdapter", "KerasModel", "reset_states"]

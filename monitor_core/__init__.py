@@ -8,12 +8,12 @@ import typing
 
 import monitor_core.frameworks
 from monitor_core.blocks import Block
-from monitor_core.bus import Bus
+from monitor_core.bus.bus import Bus
+from monitor_core.bus.hooks import on
+from monitor_core.bus.run import Failure, Run
+from monitor_core.bus.sink import Sink
 from monitor_core.errors import HookError, MonitorError, OrderError, SetupError
-from monitor_core.hooks import on
 from monitor_core.loop import Loop
-from monitor_core.run import Failure, Run
-from monitor_core.sink import Sink
 from monitor_core.values import scalar
 
 if typing.TYPE_CHECKING:

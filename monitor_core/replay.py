@@ -12,7 +12,9 @@ import math
 from typing import Any, Literal
 
 from monitor_core.blocks import Block
-from monitor_core.bus import Bus
+from monitor_core.bus.bus import Bus
+from monitor_core.bus.run import Run
+from monitor_core.bus.sink import Logs
 from monitor_core.errors import SetupError
 from monitor_core.handles import ModelHandle
 from monitor_core.journals.facts import Plan
@@ -20,8 +22,6 @@ from monitor_core.journals.files import Kind, Record
 from monitor_core.journals.rows import Rows
 from monitor_core.journals.run_records import RunRecord
 from monitor_core.recorded import RecordedRun
-from monitor_core.run import Run
-from monitor_core.sink import Logs
 
 _NO_PLAN = Plan(epochs=None, steps_per_epoch=None, learning_rates=None, directions={})
 _TAKEN_AS_ENDED = ("completed", "stopped", "failed")

@@ -18,13 +18,13 @@ from typing import ClassVar
 import attrs
 
 from monitor_core._log import logger
-from monitor_core.bus import Bus
+from monitor_core.bus.bus import Bus
+from monitor_core.bus.run import Run
+from monitor_core.bus.sink import Logs
 from monitor_core.errors import OrderError, SetupError
 from monitor_core.journals.files import Damage, Kind
 from monitor_core.journals.run_records import RunRecord
 from monitor_core.recorded import read_runs, record_of
-from monitor_core.run import Run
-from monitor_core.sink import Logs
 from monitor_core.sinks.journal import Journal
 from monitor_core.sinks.model_checkpoint import Keep, ModelCheckpoint
 

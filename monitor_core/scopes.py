@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor_core.blocks import Block, BlockBuffer
-from monitor_core.bus import Bus
+from monitor_core.bus.bus import Bus
 from monitor_core.errors import OrderError
 from monitor_core.values import OnSkip, flatten, keep
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from monitor_core import History, Run, SetupError, Sink
+from monitor_core.bus.sink import Logs
 from monitor_core.names import find_metric, unknown_metric
 from monitor_core.plotting.curves import check_metrics
 from monitor_core.plotting.history import check_smoothing, picture_path, plot_history
-from monitor_core.sink import Logs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

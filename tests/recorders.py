@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from monitor_core import Block, Sink
-from monitor_core.hooks import HOOKS
+from monitor_core.bus.hooks import HOOKS
 
 
 def plain(value):

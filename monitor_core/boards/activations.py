@@ -9,7 +9,7 @@ import attrs
 from monitor_core.boards.files import TRAIN, RunFiles
 from monitor_core.boards.parts import Part, Samples
 from monitor_core.boards.weights import is_due, write_histogram
-from monitor_core.run import Run
+from monitor_core.bus.run import Run
 
 
 @attrs.frozen

@@ -10,7 +10,7 @@ import attrs
 from monitor_core.boards.files import TRAIN, WHOLE, RunFiles
 from monitor_core.boards.parts import Part
 from monitor_core.boards.scalars import write_row
-from monitor_core.run import Run
+from monitor_core.bus.run import Run
 from monitor_core.summaries.hparams import experiment_value, flat_hparams, session_end_value, session_start_value
 from monitor_core.summaries.texts import table, text_value
 

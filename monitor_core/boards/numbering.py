@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from monitor_core.run import Run
+from monitor_core.bus.run import Run
 
 _OVER_EPOCHS = re.compile(
     r"(epoch_|hparams/|confusion_matrix|pr_curve).*"

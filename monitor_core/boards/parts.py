@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 from monitor_core._log import logger
 from monitor_core.boards.files import RunFiles
+from monitor_core.bus.run import Run
 from monitor_core.errors import SetupError
-from monitor_core.run import Run
 from monitor_core.samples import first_samples
 
 

@@ -11,7 +11,7 @@ from monitor_core.boards.classes import Classified, classify
 from monitor_core.boards.files import VALIDATION, RunFiles
 from monitor_core.boards.parts import Part, Samples
 from monitor_core.boards.weights import is_due
-from monitor_core.run import Run
+from monitor_core.bus.run import Run
 from monitor_core.summaries.confusion import confusion_image
 from monitor_core.summaries.event_file import EventFile
 from monitor_core.summaries.images import image_value

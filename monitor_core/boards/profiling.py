@@ -14,8 +14,8 @@ from typing import Any
 import attrs
 
 from monitor_core._log import logger
+from monitor_core.bus.run import Run
 from monitor_core.handles import ModelHandle
-from monitor_core.run import Run
 
 Stop = Callable[[], object]
 """Ends a profile and writes it."""

@@ -11,8 +11,8 @@ import numpy as np
 from monitor_core.blocks import Block
 from monitor_core.boards.files import TRAIN, VALIDATION, RunFiles
 from monitor_core.boards.numbering import Numbering
-from monitor_core.run import Run
-from monitor_core.sink import Logs
+from monitor_core.bus.run import Run
+from monitor_core.bus.sink import Logs
 from monitor_core.summaries.event_file import EventFile
 
 

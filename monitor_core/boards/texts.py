@@ -9,7 +9,7 @@ import attrs
 
 from monitor_core.boards.files import TRAIN, RunFiles
 from monitor_core.boards.parts import Part
-from monitor_core.run import Run
+from monitor_core.bus.run import Run
 from monitor_core.summaries.texts import text_value
 
 

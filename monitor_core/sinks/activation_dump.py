@@ -18,11 +18,11 @@ from monitor_core import checks
 from monitor_core._log import logger
 from monitor_core.activation_files import RunFiles
 from monitor_core.activations import Activations, find_activations, is_storable
+from monitor_core.bus.run import Run
+from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
 from monitor_core.handles import Array, ModelHandle, check_layers
-from monitor_core.run import Run
 from monitor_core.samples import first_samples
-from monitor_core.sink import Logs, Sink
 from monitor_core.templates import Template
 
 _NUMBERS = ("epoch", "step")

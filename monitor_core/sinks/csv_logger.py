@@ -19,9 +19,9 @@ import attrs
 
 from monitor_core._log import logger
 from monitor_core.blocks import Block
+from monitor_core.bus.run import Run
+from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
-from monitor_core.run import Run
-from monitor_core.sink import Logs, Sink
 from monitor_core.writing import AppendFile
 
 _SEPARATORS = ",;\t|: "

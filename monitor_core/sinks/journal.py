@@ -21,13 +21,13 @@ import attrs
 
 from monitor_core import checks
 from monitor_core.blocks import Block
+from monitor_core.bus.members import Failure
+from monitor_core.bus.run import Run
+from monitor_core.bus.sink import Logs, Sink
 from monitor_core.journals import provenance
 from monitor_core.journals.facts import Begin, End, Fact, Plan, Raised, RateChange, Rewind, SinkFailure, Stop, as_json
 from monitor_core.journals.files import Kind
 from monitor_core.journals.writer import JournalWriter
-from monitor_core.members import Failure
-from monitor_core.run import Run
-from monitor_core.sink import Logs, Sink
 
 
 def _copied_config(value: Any) -> dict[str, Any]:

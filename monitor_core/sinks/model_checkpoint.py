@@ -24,14 +24,14 @@ import attrs
 
 from monitor_core import checks
 from monitor_core._log import logger
-from monitor_core.bus import Bus
+from monitor_core.bus.bus import Bus
+from monitor_core.bus.run import Run
+from monitor_core.bus.sink import Logs, Sink
 from monitor_core.decisions import Best, restore, state_of
 from monitor_core.errors import SetupError
 from monitor_core.generators import generators_state, load_generators_state
 from monitor_core.handles import ModelHandle, check_handle
 from monitor_core.monitor import AnyMode, Monitor
-from monitor_core.run import Run
-from monitor_core.sink import Logs, Sink
 from monitor_core.state import load_state, save_state
 from monitor_core.templates import Template
 from monitor_core.writing import replacing

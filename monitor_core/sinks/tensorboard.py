@@ -31,9 +31,9 @@ from monitor_core.boards.predictions import Predictions
 from monitor_core.boards.profiling import Profile
 from monitor_core.boards.texts import Texts
 from monitor_core.boards.weights import Weights
+from monitor_core.bus.run import Run
+from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
-from monitor_core.run import Run
-from monitor_core.sink import Logs, Sink
 from monitor_core.summaries.event_file import EventFile
 from monitor_core.summaries.projector import Labels
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from monitor_core import checks
 from monitor_core.blocks import Block
+from monitor_core.bus.run import Run
+from monitor_core.bus.sink import Logs, Sink
 from monitor_core.monitor import Monitor
-from monitor_core.run import Run
-from monitor_core.sink import Logs, Sink
 from monitor_core.values import flatten, scalar
 
 Every = Literal["batch", "block"]

@@ -6,8 +6,8 @@ import pytest
 
 from faults.support import Recording
 from monitor_core import Loop
-from monitor_core.hooks import HOOKS
-from monitor_core.members import FAILURES_IN_A_ROW
+from monitor_core.bus.hooks import HOOKS
+from monitor_core.bus.members import FAILURES_IN_A_ROW
 from recorders import Raiser
 
 RUNS = 4

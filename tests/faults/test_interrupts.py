@@ -16,7 +16,7 @@ import pytest
 from faults import support
 from faults.support import Recording, csv_steps, exact, read_run
 from monitor_core import EarlyStopping, Loop
-from monitor_core.hooks import HOOKS
+from monitor_core.bus.hooks import HOOKS
 from monitor_core.pytree import PytreeModel
 from recorders import Recorder
 

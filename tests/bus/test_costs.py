@@ -5,7 +5,7 @@ import time
 import pytest
 
 from monitor_core import Bus, Sink
-from monitor_core.costs import BUS, SAMPLED, Cost, CostMeter, HookCost
+from monitor_core.bus.costs import BUS, SAMPLED, Cost, CostMeter, HookCost
 from recorders import Recorder, train
 
 
@@ -95,7 +95,7 @@ def test_a_sink_that_raises_is_timed_too():
 @pytest.mark.parametrize("hook", ["on_batch_end", "on_block"])
 def test_slow_sink_is_told_of_once(hook, warned, monkeypatch):
     """A sink that takes more than its share of the step is named in one warning a run; the others are not."""
-    monkeypatch.setattr("monitor_core.costs._WARM_UP_SECONDS", 0.0)
+    monkeypatch.setattr("monitor_core.bus.costs._WARM_UP_SECONDS", 0.0)
     bus = Bus(Sleeper(**{hook: 0.004}), Recorder("on_epoch_end"))
     train(bus, *[[{"loss": 1.0}] * 2 * SAMPLED] * 3)
     (message,) = warned()
@@ -105,7 +105,7 @@ def test_slow_sink_is_told_of_once(hook, warned, monkeypatch):
 
 def test_sink_within_its_share_is_not_told_of(warned, monkeypatch):
     """The share is for the user to set, and the ends of epochs do not count against it."""
-    monkeypatch.setattr("monitor_core.costs._WARM_UP_SECONDS", 0.0)
+    monkeypatch.setattr("monitor_core.bus.costs._WARM_UP_SECONDS", 0.0)
     bus = Bus(Sleeper(on_batch_end=0.0005, on_epoch_end=0.05))
     bus.slow_share = 20.0
     train(bus, *[[{"loss": 1.0}] * 2 * SAMPLED] * 3)

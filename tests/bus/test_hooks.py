@@ -5,7 +5,7 @@ import functools
 import pytest
 
 from monitor_core import Bus, History, HookError, Sink, on
-from monitor_core.hooks import HOOKS, find_hooks, sink_name
+from monitor_core.bus.hooks import HOOKS, find_hooks, sink_name
 from recorders import Recorder
 
 ALL_HOOKS = {

@@ -20,16 +20,16 @@ from typing import Any
 
 from monitor_core._log import logger
 from monitor_core.blocks import Block, BlockBuffer
-from monitor_core.costs import BUS, KEPT, SAMPLED, Cost, CostMeter
-from monitor_core.delivery import Delivery
+from monitor_core.bus.costs import BUS, KEPT, SAMPLED, Cost, CostMeter
+from monitor_core.bus.delivery import Delivery
+from monitor_core.bus.hooks import Hook, sink_name
+from monitor_core.bus.members import Member, Members
+from monitor_core.bus.run import Failure, Run, Status
+from monitor_core.bus.sink import Logs
 from monitor_core.delivery_thread import watch
 from monitor_core.errors import OrderError, SetupError
 from monitor_core.handles import ModelHandle, check_handle
-from monitor_core.hooks import Hook, sink_name
 from monitor_core.interrupts import held
-from monitor_core.members import Member, Members
-from monitor_core.run import Failure, Run, Status
-from monitor_core.sink import Logs
 from monitor_core.values import to_floats
 
 _ONCE = frozenset({"on_block", "on_exception", "on_train_end"})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from monitor_core.blocks import Block
-    from monitor_core.run import Run
+    from monitor_core.bus.run import Run
 
 Logs = Mapping[str, Any]
 """A mapping from metric name to value: floats for epochs and evaluations, raw framework values for batches."""

@@ -11,7 +11,7 @@ import weakref
 import pytest
 
 from monitor_core import Bus, History, Loop, Sink
-from monitor_core.delivery import BACKLOG
+from monitor_core.bus.delivery import BACKLOG
 from recorders import BlockRecorder, Raiser, train
 
 

@@ -16,12 +16,12 @@ from time import perf_counter
 from weakref import WeakMethod
 
 from monitor_core.blocks import BLOCK_SECONDS, Block, BlockBuffer
-from monitor_core.costs import BUS, FETCHED, CostMeter
+from monitor_core.bus.costs import BUS, FETCHED, CostMeter
+from monitor_core.bus.hooks import Hook
+from monitor_core.bus.members import Members
+from monitor_core.bus.run import Run
 from monitor_core.delivery_thread import DeliveryThread
-from monitor_core.hooks import Hook
 from monitor_core.interrupts import held
-from monitor_core.members import Members
-from monitor_core.run import Run
 from monitor_core.values import OnSkip
 
 BACKLOG = 16

@@ -10,8 +10,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, overload
 
+from monitor_core.bus.sink import Sink
 from monitor_core.errors import HookError
-from monitor_core.sink import Sink
 
 Hook = Callable[..., Any]
 

@@ -28,7 +28,7 @@ from monitor_core.bus.sink import Logs
 from monitor_core.errors import OrderError, SetupError
 from monitor_core.loop import Loop
 from monitor_core.resuming import Resume
-from monitor_core.values import flatten, scalar
+from monitor_core.values.scalars import flatten, scalar
 
 __all__ = ["KerasAdapter", "KerasModel", "reset_states"]
 

@@ -7,14 +7,14 @@ import importlib
 import typing
 
 import monitor_core.frameworks
-from monitor_core.blocks import Block
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.hooks import on
 from monitor_core.bus.run import Failure, Run
 from monitor_core.bus.sink import Sink
 from monitor_core.errors import HookError, MonitorError, OrderError, SetupError
 from monitor_core.loop import Loop
-from monitor_core.values import scalar
+from monitor_core.values.blocks import Block
+from monitor_core.values.scalars import scalar
 
 if typing.TYPE_CHECKING:
     from monitor_core.network import NetworkSink

@@ -24,7 +24,7 @@ from monitor_core.errors import OrderError
 from monitor_core.handles import ModelHandle
 from monitor_core.interrupts import held
 from monitor_core.scopes import Epoch, Evaluation, Prediction, Scope
-from monitor_core.values import to_floats
+from monitor_core.values.scalars import to_floats
 
 if TYPE_CHECKING:
     from monitor_core.resuming import Resume

@@ -11,7 +11,7 @@ from monitor_core._log import logger
 from monitor_core.decisions import Mode
 from monitor_core.errors import SetupError
 from monitor_core.names import find_metric, unknown_metric
-from monitor_core.values import scalar
+from monitor_core.values.scalars import scalar
 
 AnyMode = Literal["auto", "min", "max"]
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from monitor_core.blocks import Block
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
@@ -22,6 +21,7 @@ from monitor_core.journals.files import Kind, Record
 from monitor_core.journals.rows import Rows
 from monitor_core.journals.run_records import RunRecord
 from monitor_core.recorded import RecordedRun
+from monitor_core.values.blocks import Block
 
 _NO_PLAN = Plan(epochs=None, steps_per_epoch=None, learning_rates=None, directions={})
 _TAKEN_AS_ENDED = ("completed", "stopped", "failed")

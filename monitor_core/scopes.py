@@ -17,10 +17,10 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor_core.blocks import Block, BlockBuffer
 from monitor_core.bus.bus import Bus
 from monitor_core.errors import OrderError
-from monitor_core.values import OnSkip, flatten, keep
+from monitor_core.values.blocks import Block, BlockBuffer
+from monitor_core.values.scalars import OnSkip, flatten, keep
 
 T = TypeVar("T")
 

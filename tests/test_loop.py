@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor_core import History, Loop, OrderError, SetupError, blocks, on
+from monitor_core import History, Loop, OrderError, SetupError, on
+from monitor_core.values import blocks
 from recorders import BlockRecorder, Handle, Raiser, Recorder, close_to
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from monitor_core import Bus, Loop, scalar
 from monitor_core.handles import to_host
-from monitor_core.values import keep
+from monitor_core.values.scalars import keep
 from recorders import BlockRecorder, Recorder
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

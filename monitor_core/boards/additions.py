@@ -17,7 +17,7 @@ from monitor_core.summaries.event_file import EventFile
 from monitor_core.summaries.graphs import graph_event
 from monitor_core.summaries.images import image_value
 from monitor_core.summaries.texts import text_value
-from monitor_core.values import scalar
+from monitor_core.values.scalars import scalar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 import attrs
 import numpy as np
 
-from monitor_core.blocks import Block
 from monitor_core.boards.files import TRAIN, VALIDATION, RunFiles
 from monitor_core.boards.numbering import Numbering
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
 from monitor_core.summaries.event_file import EventFile
+from monitor_core.values.blocks import Block
 
 
 def write_block(block: Block, numbers: Numbering, files: RunFiles) -> None:

@@ -19,7 +19,6 @@ from time import perf_counter
 from typing import Any
 
 from monitor_core._log import logger
-from monitor_core.blocks import Block, BlockBuffer
 from monitor_core.bus.costs import BUS, KEPT, SAMPLED, Cost, CostMeter
 from monitor_core.bus.delivery import Delivery
 from monitor_core.bus.hooks import Hook, sink_name
@@ -30,7 +29,8 @@ from monitor_core.delivery_thread import watch
 from monitor_core.errors import OrderError, SetupError
 from monitor_core.handles import ModelHandle, check_handle
 from monitor_core.interrupts import held
-from monitor_core.values import to_floats
+from monitor_core.values.blocks import Block, BlockBuffer
+from monitor_core.values.scalars import to_floats
 
 _ONCE = frozenset({"on_block", "on_exception", "on_train_end"})
 """Hooks that nobody calls again: an interrupt in one waits until the sinks behind have been served."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from monitor_core.blocks import Block
     from monitor_core.bus.run import Run
+    from monitor_core.values.blocks import Block
 
 Logs = Mapping[str, Any]
 """A mapping from metric name to value: floats for epochs and evaluations, raw framework values for batches."""

@@ -20,8 +20,8 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor_core.blocks import Block
 from monitor_core.columns import Table
+from monitor_core.values.blocks import Block
 
 _HEAD = struct.Struct("<qII")
 _LABELS = 2

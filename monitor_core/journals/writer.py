@@ -15,11 +15,11 @@ from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 
-from monitor_core.blocks import Block
 from monitor_core.errors import SetupError
 from monitor_core.journals.facts import Begin, Fact, encode_fact
 from monitor_core.journals.files import FILE_HEAD, Kind, file_name, file_number, frame, journal_files
 from monitor_core.journals.rows import encode_rows
+from monitor_core.values.blocks import Block
 from monitor_core.writing import AppendFile
 
 PENDING_BYTES = 8 << 20

@@ -18,10 +18,10 @@ from typing import Any, BinaryIO, ClassVar
 import attrs
 
 from monitor_core._log import logger
-from monitor_core.blocks import Block
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
+from monitor_core.values.blocks import Block
 from monitor_core.writing import AppendFile
 
 _SEPARATORS = ",;\t|: "

@@ -12,12 +12,12 @@ import numpy as np
 
 from monitor_core import checks
 from monitor_core._log import logger
-from monitor_core.blocks import Block
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.decisions import Best, Patience, restore, state_of
 from monitor_core.handles import Array
 from monitor_core.monitor import AnyMode, Monitor
+from monitor_core.values.blocks import Block
 
 Unit = Literal["epoch", "step"]
 

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor_core._log import logger
-from monitor_core.blocks import Block
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.columns import Column, Table
 from monitor_core.names import find_metric, unknown_metric
 from monitor_core.state import finite_or_name, refusing_damage
+from monitor_core.values.blocks import Block
 from monitor_core.writing import replacing
 
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ from typing import Any, ClassVar
 import attrs
 
 from monitor_core import checks
-from monitor_core.blocks import Block
 from monitor_core.bus.members import Failure
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
@@ -28,6 +27,7 @@ from monitor_core.journals import provenance
 from monitor_core.journals.facts import Begin, End, Fact, Plan, Raised, RateChange, Rewind, SinkFailure, Stop, as_json
 from monitor_core.journals.files import Kind
 from monitor_core.journals.writer import JournalWriter
+from monitor_core.values.blocks import Block
 
 
 def _copied_config(value: Any) -> dict[str, Any]:

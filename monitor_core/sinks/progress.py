@@ -16,11 +16,11 @@ import attrs
 
 from monitor_core import bars
 from monitor_core.bars import Bars, SafeStream, bar_class, of_total
-from monitor_core.blocks import Block
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
 from monitor_core.names import find_metric
+from monitor_core.values.blocks import Block
 
 SHORT_RUN = 20
 """Epochs up to which a run leaves a line for each of them in a terminal, unless told otherwise."""

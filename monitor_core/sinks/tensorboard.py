@@ -16,7 +16,6 @@ from typing import Any, ClassVar, Literal
 import attrs
 
 from monitor_core import checks
-from monitor_core.blocks import Block
 from monitor_core.boards import scalars
 from monitor_core.boards.activations import Activations
 from monitor_core.boards.additions import Additions
@@ -36,6 +35,7 @@ from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
 from monitor_core.summaries.event_file import EventFile
 from monitor_core.summaries.projector import Labels
+from monitor_core.values.blocks import Block
 
 
 def _check_profile_steps(_: Any, field: attrs.Attribute[Any], value: Any) -> None:

@@ -10,11 +10,11 @@ import attrs
 import numpy as np
 
 from monitor_core import checks
-from monitor_core.blocks import Block
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.monitor import Monitor
-from monitor_core.values import flatten, scalar
+from monitor_core.values.blocks import Block
+from monitor_core.values.scalars import flatten, scalar
 
 Every = Literal["batch", "block"]
 

@@ -9,8 +9,8 @@ import pytest
 
 from faults.children import heard, start
 from faults.support import csv_steps, read_board, read_csv
-from monitor_core.blocks import BLOCK_SECONDS, BLOCK_STEPS
 from monitor_core.recorded import open_run
+from monitor_core.values.blocks import BLOCK_SECONDS, BLOCK_STEPS
 
 MOMENTS = 10
 EPOCH_SECONDS = (0.7, 60.0)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor_core import scalar
-from monitor_core.blocks import BlockBuffer
-from monitor_core.values import Unusable, fetch, keep, to_floats
+from monitor_core.values.blocks import BlockBuffer
+from monitor_core.values.scalars import Unusable, fetch, keep, to_floats
 from recorders import exact
 
 

@@ -16,7 +16,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor_core.values import KEEPERS, OnSkip, fetch, flattened, is_ready
+from monitor_core.values.scalars import KEEPERS, OnSkip, fetch, flattened, is_ready
 
 BLOCK_STEPS = 256
 """Steps after which a block is closed. Larger ones cost no less per step, and fetching 1,024 stalls for 15 ms."""

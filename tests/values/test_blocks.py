@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor_core import Bus, blocks
-from monitor_core.blocks import BlockBuffer
+from monitor_core import Bus
+from monitor_core.values import blocks
+from monitor_core.values.blocks import BlockBuffer
 from recorders import BlockRecorder, exact, train
 
 

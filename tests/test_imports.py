@@ -13,7 +13,7 @@ ROOT = Path(monitor_core.__file__).resolve().parent
 LAYERS = {layer: sorted((ROOT / layer).glob("*.py")) for layer in ("sinks", "adapters", "plotting")}
 CORE = sorted(
     path
-    for folder in (ROOT, *(ROOT / part for part in ("arrays", "boards", "journals", "summaries")))
+    for folder in (ROOT, *(ROOT / part for part in ("boards", "journals", "summaries")))
     for path in folder.glob("*.py")
     if path != ROOT / "__init__.py"
 )

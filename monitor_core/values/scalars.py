@@ -1,6 +1,6 @@
 """Log values: what a metric's value may be, how one becomes a float, and how a raw one is kept safe until then.
 
-What each framework's values need beyond that is in ``monitor_core.arrays``; none is imported.
+What each framework's values need beyond that is in ``monitor_core.frameworks``; none is imported.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor_core.arrays import framework_of
+from monitor_core.frameworks import framework_of
 
 OnSkip = Callable[[str, str], None]
 """Told of a value that was skipped: the metric's name and the reason."""
@@ -154,7 +154,7 @@ KEEPERS = _Keepers({float: _same, int: _same, bool: _same, type(None): _same, di
 def keep(value: Any) -> Any:
     """Return something that will still hold this value at the next block, without waiting for a device.
 
-    How a framework's values are kept is in ``monitor_core.arrays``; whatever else may change in place (0-d arrays,
+    How a framework's values are kept is in ``monitor_core.frameworks``; whatever else may change in place (0-d arrays,
     variables) is converted at once. What cannot be a metric is not kept, only the reason.
     """
     return KEEPERS[type(value)](value)

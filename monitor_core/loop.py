@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 
 from monitor_core._log import logger
+from monitor_core.background.interrupts import held
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
 from monitor_core.checks import checked_count
 from monitor_core.errors import OrderError
 from monitor_core.handles import ModelHandle
-from monitor_core.interrupts import held
 from monitor_core.scopes import Epoch, Evaluation, Prediction, Scope
 from monitor_core.values.scalars import to_floats
 

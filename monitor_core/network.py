@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from monitor_core._log import logger
+from monitor_core.background.interrupts import held
 from monitor_core.bus.hooks import sink_name
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
-from monitor_core.interrupts import held
 from monitor_core.outbox import EXIT_SECONDS, LIMIT, RETRY_SECONDS, Outbox
 from monitor_core.values.blocks import Block
 from monitor_core.values.scalars import scalar

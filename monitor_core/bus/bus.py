@@ -19,16 +19,16 @@ from time import perf_counter
 from typing import Any
 
 from monitor_core._log import logger
+from monitor_core.background.interrupts import held
+from monitor_core.background.worker import watch
 from monitor_core.bus.costs import BUS, KEPT, SAMPLED, Cost, CostMeter
 from monitor_core.bus.delivery import Delivery
 from monitor_core.bus.hooks import Hook, sink_name
 from monitor_core.bus.members import Member, Members
 from monitor_core.bus.run import Failure, Run, Status
 from monitor_core.bus.sink import Logs
-from monitor_core.delivery_thread import watch
 from monitor_core.errors import OrderError, SetupError
 from monitor_core.handles import ModelHandle, check_handle
-from monitor_core.interrupts import held
 from monitor_core.values.blocks import Block, BlockBuffer
 from monitor_core.values.scalars import to_floats
 

@@ -15,12 +15,12 @@ from contextlib import suppress
 from time import perf_counter
 from weakref import WeakMethod
 
+from monitor_core.background.interrupts import held
+from monitor_core.background.worker import DeliveryThread
 from monitor_core.bus.costs import BUS, FETCHED, CostMeter
 from monitor_core.bus.hooks import Hook
 from monitor_core.bus.members import Members
 from monitor_core.bus.run import Run
-from monitor_core.delivery_thread import DeliveryThread
-from monitor_core.interrupts import held
 from monitor_core.values.blocks import BLOCK_SECONDS, Block, BlockBuffer
 from monitor_core.values.scalars import OnSkip
 

@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from monitor_core import Bus, SetupError
-from monitor_core.interrupts import held
+from monitor_core.background.interrupts import held
 from recorders import Raiser, Recorder
 
 

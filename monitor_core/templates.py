@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from monitor_core.errors import SetupError
-from monitor_core.names import find_metric, unknown_metric
+from monitor_core.metrics.names import find_metric, unknown_metric
 from monitor_core.ownership import OwnedError, Ownership
 from monitor_core.values.scalars import scalar
 from monitor_core.writing import remove_strays

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor_core import History
-from monitor_core.names import find_metric, unknown_metric
+from monitor_core.metrics.names import find_metric, unknown_metric
 
 Floats = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ import attrs
 
 from monitor_core import History, Run, SetupError, Sink
 from monitor_core.bus.sink import Logs
-from monitor_core.names import find_metric, unknown_metric
+from monitor_core.metrics.names import find_metric, unknown_metric
 from monitor_core.plotting.curves import check_metrics
 from monitor_core.plotting.history import check_smoothing, picture_path, plot_history
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from monitor_core.columns import Table
 from monitor_core.journals.rows import Rows, extend_table
-from monitor_core.names import find_metric, unknown_metric
+from monitor_core.metrics.names import find_metric, unknown_metric
 
 
 class _RecordedRows:

@@ -27,11 +27,11 @@ from monitor_core._log import logger
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
-from monitor_core.decisions import Best, restore, state_of
 from monitor_core.errors import SetupError
 from monitor_core.generators import generators_state, load_generators_state
 from monitor_core.handles import ModelHandle, check_handle
-from monitor_core.monitor import AnyMode, Monitor
+from monitor_core.metrics.decisions import Best, restore, state_of
+from monitor_core.metrics.monitor import AnyMode, Monitor
 from monitor_core.state import load_state, save_state
 from monitor_core.templates import Template
 from monitor_core.writing import replacing
@@ -106,7 +106,7 @@ class ModelCheckpoint(Sink):
         save_best_only: Whether to save only where the metric is better than at all saves before.
         save_weights_only: Whether to save the weights alone.
         mode: ``"min"``, ``"max"``, or ``"auto"``: the metric's own direction on a Keras model, else that of its name
-            in `monitor_core.monitor.DIRECTIONS`.
+            in `monitor_core.metrics.monitor.DIRECTIONS`.
         save_freq: ``"epoch"``, or a number of steps, at least 1: save at the end of the batch by which that many have
             been trained since the last turn, and compare what that batch has. Each such batch waits for the device.
         initial_value_threshold: The best value to begin with.

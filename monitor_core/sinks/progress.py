@@ -19,7 +19,7 @@ from monitor_core.bars import Bars, SafeStream, bar_class, of_total
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
-from monitor_core.names import find_metric
+from monitor_core.metrics.names import find_metric
 from monitor_core.values.blocks import Block
 
 SHORT_RUN = 20

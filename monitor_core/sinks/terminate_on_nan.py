@@ -12,7 +12,7 @@ import numpy as np
 from monitor_core import checks
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
-from monitor_core.monitor import Monitor
+from monitor_core.metrics.monitor import Monitor
 from monitor_core.values.blocks import Block
 from monitor_core.values.scalars import flatten, scalar
 

@@ -1155,7 +1155,7 @@ READ_ONLY = (
     SAVER
     + """
     from monitor_core import SetupError
-    from monitor_core.decisions import Best
+    from monitor_core.metrics.decisions import Best
     folder = Path(sys.argv[1])
     sink, model = checkpoint(folder, False), Model()
     model.number = 1.0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from monitor_core.decisions import Best, Patience, restore, state_of
+from monitor_core.metrics.decisions import Best, Patience, restore, state_of
 
 FLOATS = st.floats() | st.sampled_from([0.0, 0.5, 1.0, 1.1, -1.0, math.inf, math.nan, 5e-324])
 DELTAS = st.floats(0, 1e300) | st.sampled_from([0.0, 0.1, 0.5])

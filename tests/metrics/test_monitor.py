@@ -11,7 +11,7 @@ from keras.src.metrics import ALL_OBJECTS_DICT
 
 from monitor_core import SetupError
 from monitor_core.adapters.keras import KerasModel
-from monitor_core.monitor import DIRECTIONS, Monitor
+from monitor_core.metrics.monitor import DIRECTIONS, Monitor
 
 ARGUMENTS = {
     "num_classes": 2,

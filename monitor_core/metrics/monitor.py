@@ -8,9 +8,9 @@ from typing import Any, Literal, get_args
 import attrs
 
 from monitor_core._log import logger
-from monitor_core.decisions import Mode
 from monitor_core.errors import SetupError
-from monitor_core.names import find_metric, unknown_metric
+from monitor_core.metrics.decisions import Mode
+from monitor_core.metrics.names import find_metric, unknown_metric
 from monitor_core.values.scalars import scalar
 
 AnyMode = Literal["auto", "min", "max"]

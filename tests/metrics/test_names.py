@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitor_core.names import find_metric, unknown_metric
+from monitor_core.metrics.names import find_metric, unknown_metric
 
 
 @pytest.mark.parametrize(

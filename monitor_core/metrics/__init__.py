@@ -1,0 +1,5 @@
+"""Metrics by name: how a name is looked up, which direction is better, what counts as an improvement.
+
+In: a metric's name and its values as floats. Out: decisions. It reads no files and calls no hooks. `DIRECTIONS` is
+public as ``monitor_core.metrics.DIRECTIONS``; the modules themselves are private.
+"""

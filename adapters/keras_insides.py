@@ -15,7 +15,7 @@ from typing import Any
 
 import keras
 
-from monitor_core.handles import Array, check_layers, to_host
+from monitor_core.model.handles import Array, check_layers, to_host
 
 _CALLS = ("call", "quantized_call")
 

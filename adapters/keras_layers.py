@@ -17,8 +17,8 @@ import keras
 
 from monitor_core._log import logger
 from monitor_core.adapters.keras_symbolic import NotTraceableError, own_names, stand_ins, symbolic_arguments, trace
-from monitor_core.graph_builder import GraphBuilder, Sources
-from monitor_core.layer_graph import LayerGraph, LayerNode
+from monitor_core.model.graph_builder import GraphBuilder, Sources
+from monitor_core.model.layer_graph import LayerGraph, LayerNode
 
 Given = dict[int, Sources]
 """What the tensors that come from outside of a graph are made of, by the tensor's id."""

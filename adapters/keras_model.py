@@ -19,8 +19,8 @@ import keras
 
 from monitor_core._log import logger
 from monitor_core.adapters import keras_insides
-from monitor_core.handles import Array, to_host
-from monitor_core.layer_graph import LayerGraph
+from monitor_core.model.handles import Array, to_host
+from monitor_core.model.layer_graph import LayerGraph
 
 
 class KerasModel:

@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from monitor_core.handles import Array, check_layers, to_host
-from monitor_core.layer_graph import LayerGraph
+from monitor_core.model.handles import Array, check_layers, to_host
+from monitor_core.model.layer_graph import LayerGraph
 
 __all__ = ["TorchModel"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import attrs
 import torch
 
-from monitor_core.graph_builder import GraphBuilder, Sources
-from monitor_core.layer_graph import LayerNode
+from monitor_core.model.graph_builder import GraphBuilder, Sources
+from monitor_core.model.layer_graph import LayerNode
 
 # They hand on the tensor that they are given, perhaps on another device or as another type.
 _HANDED_ON = frozenset("contiguous clone cpu cuda data detach double float half bfloat16 requires_grad_ to".split())  # noqa: SIM905

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from monitor_core.adapters.torch_nodes import TorchNodes
-from monitor_core.graph_builder import Sources
+from monitor_core.model.graph_builder import Sources
 
 
 def follow_run(nodes: TorchNodes, run: Callable[[], object]) -> None:

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import attrs
 import numpy as np
 
-from monitor_core.handles import Array, check_layers
+from monitor_core.model.handles import Array, check_layers
 from monitor_core.state import refusing_damage
 
 _EPOCH, _STEP, _RUN = "__epoch__", "__step__", "__run__"

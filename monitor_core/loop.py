@@ -22,7 +22,7 @@ from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
 from monitor_core.checks import checked_count
 from monitor_core.errors import OrderError
-from monitor_core.handles import ModelHandle
+from monitor_core.model.handles import ModelHandle
 from monitor_core.scopes import Epoch, Evaluation, Prediction, Scope
 from monitor_core.values.scalars import to_floats
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor_core.handles import Array, to_host
+from monitor_core.model.handles import Array, to_host
 from monitor_core.state import read_arrays, write_arrays
 
 

@@ -15,11 +15,11 @@ from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
 from monitor_core.errors import SetupError
-from monitor_core.handles import ModelHandle
 from monitor_core.journals.facts import Plan
 from monitor_core.journals.files import Kind, Record
 from monitor_core.journals.rows import Rows
 from monitor_core.journals.run_records import RunRecord
+from monitor_core.model.handles import ModelHandle
 from monitor_core.recorded import RecordedRun
 from monitor_core.values.blocks import Block
 

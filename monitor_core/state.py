@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from monitor_core.handles import Array
+from monitor_core.model.handles import Array
 from monitor_core.writing import replacing
 
 _FORMAT = 1

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from monitor_core.activations import load_each
 from monitor_core.checks import checked_count
-from monitor_core.handles import Array
+from monitor_core.model.handles import Array
 from monitor_core.plotting.curves import Floats
 
 Source = str | PathLike[str] | Mapping[str, Any] | Iterable[str | PathLike[str] | Mapping[str, Any]]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from monitor_core.layer_graph import LayerNode, Shape
+from monitor_core.model.layer_graph import LayerNode, Shape
 
 # One line each up to here; beyond, those that are the same are counted.
 _MANY_SHAPES = 4

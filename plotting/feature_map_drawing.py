@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from monitor_core.handles import Array
+from monitor_core.model.handles import Array
 from monitor_core.plotting.activation_drawing import GREY, WIDTH, new_figure
 from monitor_core.plotting.drawing import DOTS_PER_INCH
 

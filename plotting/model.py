@@ -7,7 +7,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, get_args
 
 from monitor_core.frameworks import handle_of
-from monitor_core.layer_graph import LayerGraph
+from monitor_core.model.layer_graph import LayerGraph
 from monitor_core.plotting.captions import Style
 from monitor_core.plotting.history import picture_path
 from monitor_core.plotting.layout import Direction
@@ -65,7 +65,7 @@ def plot_model(
         ValueError: ``direction``, ``dpi`` or the suffix is another one, or the model has no layers.
 
     Example:
-        >>> from monitor_core.layer_graph import LayerGraph, LayerNode
+        >>> from monitor_core.model.layer_graph import LayerGraph, LayerNode
         >>> nodes = [LayerNode("image", "InputLayer"), LayerNode("digit", "Dense")]
         >>> figure = plot_model(LayerGraph("reader", nodes, [("image", "digit")]), direction="LR")
     """

@@ -21,7 +21,7 @@ from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon
 from matplotlib.path import Path as Curve
 from matplotlib.patheffects import withStroke
 
-from monitor_core.layer_graph import LayerGraph
+from monitor_core.model.layer_graph import LayerGraph
 from monitor_core.plotting.captions import Caption, Style, caption
 from monitor_core.plotting.drawing import PALETTE, HistoryFigure
 from monitor_core.plotting.layout import Direction, lay_out

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from monitor_core.boards.scalars import write_row
 from monitor_core.boards.weights import write_histogram
-from monitor_core.handles import to_host
+from monitor_core.model.handles import to_host
 from monitor_core.summaries.event_file import EventFile
 from monitor_core.summaries.graphs import graph_event
 from monitor_core.summaries.images import image_value

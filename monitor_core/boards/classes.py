@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor_core.handles import Array
+from monitor_core.model.handles import Array
 from monitor_core.summaries.confusion import confusion_matrix
 
 

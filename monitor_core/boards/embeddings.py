@@ -18,7 +18,7 @@ from monitor_core.boards.parts import Part
 from monitor_core.boards.weights import is_due
 from monitor_core.bus.run import Run
 from monitor_core.errors import SetupError
-from monitor_core.handles import Array
+from monitor_core.model.handles import Array
 from monitor_core.summaries.projector import Labels, write_embeddings
 
 ROWS = 100_000

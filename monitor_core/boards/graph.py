@@ -9,7 +9,7 @@ import attrs
 from monitor_core.boards.files import TRAIN, RunFiles
 from monitor_core.boards.parts import Part, Samples
 from monitor_core.bus.run import Run
-from monitor_core.layer_graph import summary_table
+from monitor_core.model.layer_graph import summary_table
 from monitor_core.summaries.graphs import layers_graph_value, layers_value
 from monitor_core.summaries.texts import text_value
 

@@ -14,7 +14,7 @@ from monitor_core._log import logger
 from monitor_core.boards.files import RunFiles
 from monitor_core.bus.run import Run
 from monitor_core.errors import SetupError
-from monitor_core.samples import first_samples
+from monitor_core.model.samples import first_samples
 
 
 class Part:

@@ -15,7 +15,7 @@ import attrs
 
 from monitor_core._log import logger
 from monitor_core.bus.run import Run
-from monitor_core.handles import ModelHandle
+from monitor_core.model.handles import ModelHandle
 
 Stop = Callable[[], object]
 """Ends a profile and writes it."""

@@ -10,7 +10,7 @@ from monitor_core.boards.files import TRAIN, RunFiles
 from monitor_core.boards.parts import Part
 from monitor_core.boards.scalars import write_row
 from monitor_core.bus.run import Run
-from monitor_core.handles import Array
+from monitor_core.model.handles import Array
 from monitor_core.summaries.event_file import EventFile
 from monitor_core.summaries.histograms import histogram, non_finite
 from monitor_core.summaries.images import image_value, weight_image

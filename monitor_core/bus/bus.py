@@ -28,7 +28,7 @@ from monitor_core.bus.members import Member, Members
 from monitor_core.bus.run import Failure, Run, Status
 from monitor_core.bus.sink import Logs
 from monitor_core.errors import OrderError, SetupError
-from monitor_core.handles import ModelHandle, check_handle
+from monitor_core.model.handles import ModelHandle, check_handle
 from monitor_core.values.blocks import Block, BlockBuffer
 from monitor_core.values.scalars import to_floats
 

@@ -18,7 +18,7 @@ from monitor_core._log import logger
 from monitor_core.bus.hooks import HOOKS, Hook, find_hooks, sink_name
 from monitor_core.bus.run import Failure, Run
 from monitor_core.errors import SetupError
-from monitor_core.handles import ModelHandle
+from monitor_core.model.handles import ModelHandle
 
 FAILURES_IN_A_ROW = 3
 """Failures of one hook in a row after which its sink is cut off. Failures to write (`OSError`) do not count."""

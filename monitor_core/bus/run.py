@@ -9,7 +9,7 @@ from typing import Any, Literal
 import attrs
 
 from monitor_core._log import logger
-from monitor_core.handles import ModelHandle
+from monitor_core.model.handles import ModelHandle
 
 Status = Literal["pending", "running", "completed", "stopped", "failed", "interrupted"]
 

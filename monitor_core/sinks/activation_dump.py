@@ -21,8 +21,8 @@ from monitor_core.activations import Activations, find_activations, is_storable
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
-from monitor_core.handles import Array, ModelHandle, check_layers
-from monitor_core.samples import first_samples
+from monitor_core.model.handles import Array, ModelHandle, check_layers
+from monitor_core.model.samples import first_samples
 from monitor_core.templates import Template
 
 _NUMBERS = ("epoch", "step")

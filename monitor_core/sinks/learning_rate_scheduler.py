@@ -14,7 +14,7 @@ from monitor_core import checks
 from monitor_core._log import logger
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Sink
-from monitor_core.handles import check_rate_can_be_set
+from monitor_core.model.handles import check_rate_can_be_set
 from monitor_core.values.scalars import scalar
 
 Unit = Literal["epoch", "step"]

@@ -28,10 +28,10 @@ from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
-from monitor_core.generators import generators_state, load_generators_state
-from monitor_core.handles import ModelHandle, check_handle
 from monitor_core.metrics.decisions import Best, restore, state_of
 from monitor_core.metrics.monitor import AnyMode, Monitor
+from monitor_core.model.generators import generators_state, load_generators_state
+from monitor_core.model.handles import ModelHandle, check_handle
 from monitor_core.state import load_state, save_state
 from monitor_core.templates import Template
 from monitor_core.writing import replacing

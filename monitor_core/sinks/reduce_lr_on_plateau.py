@@ -14,9 +14,9 @@ from monitor_core._log import logger
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
-from monitor_core.handles import check_rate_can_be_set
 from monitor_core.metrics.decisions import Best, Mode, Patience, restore, state_of
 from monitor_core.metrics.monitor import AnyMode, Monitor
+from monitor_core.model.handles import check_rate_can_be_set
 
 Rule = Literal["keras", "pytorch"]
 

@@ -7,7 +7,7 @@ from keras import layers
 
 from monitor_core.adapters.keras_layers import layer_graph
 from monitor_core.adapters.keras_model import KerasModel
-from monitor_core.layer_graph import LayerNode
+from monitor_core.model.layer_graph import LayerNode
 
 
 @pytest.fixture(autouse=True)

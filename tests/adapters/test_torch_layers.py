@@ -5,7 +5,7 @@ import importlib
 import numpy as np
 import pytest
 
-from monitor_core.layer_graph import LayerNode
+from monitor_core.model.layer_graph import LayerNode
 
 torch = pytest.importorskip("torch")
 TorchModel = importlib.import_module("monitor_core.adapters.torch").TorchModel  # not without torch

@@ -10,7 +10,7 @@ from monitor_core import Run
 from monitor_core.boards.files import RunFiles
 from monitor_core.boards.graph import Graph
 from monitor_core.boards.parts import Parts, Samples
-from monitor_core.layer_graph import LayerGraph, LayerNode
+from monitor_core.model.layer_graph import LayerGraph, LayerNode
 
 
 class Model:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from monitor_core import Bus, Loop, scalar
-from monitor_core.handles import to_host
+from monitor_core.model.handles import to_host
 from monitor_core.values.scalars import keep
 from recorders import BlockRecorder, Recorder
 

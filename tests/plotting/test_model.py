@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
 
-from monitor_core.layer_graph import LayerGraph, LayerNode
+from monitor_core.model.layer_graph import LayerGraph, LayerNode
 from monitor_core.plotting.captions import family
 from monitor_core.plotting.model import plot_model
 
@@ -274,7 +274,7 @@ def test_nothing_of_matplotlib_is_changed():
     assert dict(mpl.rcParams) == before
     code = (
         "import sys\n"
-        "from monitor_core.layer_graph import LayerGraph, LayerNode\n"
+        "from monitor_core.model.layer_graph import LayerGraph, LayerNode\n"
         "from monitor_core.plotting.model import plot_model\n"
         "assert 'matplotlib' not in sys.modules\n"
         "plot_model(LayerGraph('one', [LayerNode('a', 'Dense')]))\n"

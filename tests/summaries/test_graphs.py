@@ -7,7 +7,7 @@ import pytest
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.plugins.graph.keras_util import keras_model_to_graph_def
 
-from monitor_core.layer_graph import LayerGraph, LayerNode
+from monitor_core.model.layer_graph import LayerGraph, LayerNode
 from monitor_core.summaries.event_file import EventFile
 from monitor_core.summaries.graphs import add_node, graph_event, layers_graph_value, layers_value
 

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable
 
 import attrs
 
-from monitor_core.layer_graph import LayerGraph, LayerNode, Shape
+from monitor_core.model.layer_graph import LayerGraph, LayerNode, Shape
 
 Sources = tuple[str, ...]
 """The names of the nodes that a tensor comes from; none for a constant."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from monitor_core.checks import checked_count
-from monitor_core.handles import Array, to_host
+from monitor_core.model.handles import Array, to_host
 
 
 def first_samples(data: Any, count: int) -> tuple[Any, Any]:

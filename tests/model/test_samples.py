@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor_core.samples import first_samples
+from monitor_core.model.samples import first_samples
 
 X = np.arange(20.0, dtype="float32").reshape(10, 2)
 Y = np.arange(10)

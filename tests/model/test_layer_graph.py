@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor_core.layer_graph import LayerGraph, LayerNode, shape_text, summary_table
+from monitor_core.model.layer_graph import LayerGraph, LayerNode, shape_text, summary_table
 
 
 def graph(text, edges=""):

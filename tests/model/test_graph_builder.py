@@ -1,7 +1,7 @@
 """Building a layer graph call by call."""
 
-from monitor_core.graph_builder import GraphBuilder
-from monitor_core.layer_graph import LayerGraph, LayerNode
+from monitor_core.model.graph_builder import GraphBuilder
+from monitor_core.model.layer_graph import LayerGraph, LayerNode
 
 SMALL, LARGE = ((None, 4),), ((None, 8),)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from monitor_core.errors import SetupError
 
 if TYPE_CHECKING:
-    from monitor_core.layer_graph import LayerGraph
+    from monitor_core.model.layer_graph import LayerGraph
 
 Array = NDArray[Any]
 ModelHandle = Any

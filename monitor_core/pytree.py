@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from monitor_core.files.state import read_arrays, write_arrays
 from monitor_core.model.handles import Array, to_host
-from monitor_core.state import read_arrays, write_arrays
 
 
 class PytreeModel:

@@ -14,8 +14,8 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor_core.activations import load_each
 from monitor_core.checks import checked_count
+from monitor_core.files.activations import load_each
 from monitor_core.model.handles import Array
 from monitor_core.plotting.curves import Floats
 

@@ -13,8 +13,8 @@ from typing import Any
 import attrs
 import numpy as np
 
+from monitor_core.files.writing import replacing
 from monitor_core.plotting.curves import Curve, Floats, envelope, smooth
-from monitor_core.writing import replacing
 
 try:
     from matplotlib import colormaps

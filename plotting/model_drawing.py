@@ -21,12 +21,12 @@ from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon
 from matplotlib.path import Path as Curve
 from matplotlib.patheffects import withStroke
 
+from monitor_core.files.writing import replacing
 from monitor_core.model.layer_graph import LayerGraph
 from monitor_core.plotting.captions import Caption, Style, caption
 from monitor_core.plotting.drawing import PALETTE, HistoryFigure
 from monitor_core.plotting.layout import Direction, lay_out
 from monitor_core.plotting.shapes import Box, Frame, Layout, Line, Point, Size
-from monitor_core.writing import replacing
 
 _KIND, _NAME, _ROW = 9.5, 8.5, 8.0  # sizes of type, in points
 _LEADING = 1.4

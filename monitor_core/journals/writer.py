@@ -16,11 +16,11 @@ from os import PathLike
 from pathlib import Path
 
 from monitor_core.errors import SetupError
+from monitor_core.files.writing import AppendFile
 from monitor_core.journals.facts import Begin, Fact, encode_fact
 from monitor_core.journals.files import FILE_HEAD, Kind, file_name, file_number, frame, journal_files
 from monitor_core.journals.rows import encode_rows
 from monitor_core.values.blocks import Block
-from monitor_core.writing import AppendFile
 
 PENDING_BYTES = 8 << 20
 """How many bytes of records wait while they cannot be written: an hour's of 100 scalars a second and more."""

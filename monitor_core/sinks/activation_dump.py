@@ -16,14 +16,14 @@ import attrs
 
 from monitor_core import checks
 from monitor_core._log import logger
-from monitor_core.activation_files import RunFiles
-from monitor_core.activations import Activations, find_activations, is_storable
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
+from monitor_core.files.activation_files import RunFiles
+from monitor_core.files.activations import Activations, find_activations, is_storable
+from monitor_core.files.templates import Template
 from monitor_core.model.handles import Array, ModelHandle, check_layers
 from monitor_core.model.samples import first_samples
-from monitor_core.templates import Template
 
 _NUMBERS = ("epoch", "step")
 
@@ -42,7 +42,7 @@ class ActivationDump(Sink):
     """Write the activations of all or chosen layers, on the first validation samples, at the end of every N-th epoch.
 
     A file is an ``.npz`` that ``numpy.load`` opens: an array for each layer, samples first, under the layer's name,
-    and ``__epoch__`` (0-based), ``__step__`` and ``__run__``; `monitor_core.activations.load_activations` reads it too.
+    and ``__epoch__`` (0-based), ``__step__`` and ``__run__``; `monitor_core.files.activations.load_activations` reads it too.
     The model computes in inference mode and is left as it was. `monitor_core.plotting` draws what was written:
     ``plot_feature_maps``, ``plot_activation_distributions`` and ``plot_dead_units``.
 

@@ -21,8 +21,8 @@ from monitor_core._log import logger
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
+from monitor_core.files.writing import AppendFile
 from monitor_core.values.blocks import Block
-from monitor_core.writing import AppendFile
 
 _SEPARATORS = ",;\t|: "
 """What a file that is appended to may be separated by, besides the separator asked for."""

@@ -28,13 +28,13 @@ from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
+from monitor_core.files.state import load_state, save_state
+from monitor_core.files.templates import Template
+from monitor_core.files.writing import replacing
 from monitor_core.metrics.decisions import Best, restore, state_of
 from monitor_core.metrics.monitor import AnyMode, Monitor
 from monitor_core.model.generators import generators_state, load_generators_state
 from monitor_core.model.handles import ModelHandle, check_handle
-from monitor_core.state import load_state, save_state
-from monitor_core.templates import Template
-from monitor_core.writing import replacing
 
 _NUMBERS = ("epoch", "step", "batch")
 # How frameworks say that a disk is full or a limit reached, where they do not raise an OSError: h5py and torch.save.

@@ -17,10 +17,10 @@ from monitor_core import checks
 from monitor_core.attempts import DeliveryError
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
+from monitor_core.files.state import finite_or_name
 from monitor_core.network import NetworkSink
 from monitor_core.outbox import EXIT_SECONDS, LIMIT, RETRY_SECONDS
 from monitor_core.posting import TIMEOUT, Poster, origin
-from monitor_core.state import finite_or_name
 from monitor_core.values.blocks import Block
 
 EVENTS = ("train_begin", "epoch_end", "exception", "train_end")

@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 
 from monitor_core._log import logger
 from monitor_core.checks import checked_count
+from monitor_core.files.writing import AppendFile, replacing
 from monitor_core.summaries.records import Record, frame, read_records
 from monitor_core.summaries.scalar_records import opening_records, scalar_records
 from monitor_core.summaries.tags import clean_tag
-from monitor_core.writing import AppendFile, replacing
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor_core._log import logger
+from monitor_core.files.writing import replacing
 from monitor_core.summaries.arrays import real_numbers
 from monitor_core.summaries.event_file import EventFile, event_files
 from monitor_core.summaries.images import png, to_bytes
-from monitor_core.writing import replacing
 
 Labels = Sequence[Any] | Mapping[str, Sequence[Any]]
 """One label for each row, or several columns of labels by their titles."""

@@ -14,10 +14,10 @@ import pytest
 
 from faults.support import Recording, event_records, exact, read_csv
 from monitor_core import Bus, CSVLogger, History, ModelCheckpoint, SetupError, TensorBoard
-from monitor_core.activations import Activations, load_activations, read_mark, write_activations
+from monitor_core.files.activations import Activations, load_activations, read_mark, write_activations
+from monitor_core.files.state import load_state, save_state
 from monitor_core.pytree import PytreeModel
 from monitor_core.recorded import open_run
-from monitor_core.state import load_state, save_state
 from monitor_core.summaries.event_file import EventFile, read_events, rewind_folder
 from recorders import train
 

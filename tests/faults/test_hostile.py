@@ -11,14 +11,14 @@ import pytest
 
 from faults.support import Recording, script
 from monitor_core import ActivationDump, Bus, History, ModelCheckpoint, TensorBoard
-from monitor_core.activations import load_activations, read_mark
+from monitor_core.files.activations import load_activations, read_mark
+from monitor_core.files.state import load_state, save_state
+from monitor_core.files.writing import _PREFIX
 from monitor_core.pytree import PytreeModel
 from monitor_core.recorded import open_run
 from monitor_core.sinks.journal import Journal
 from monitor_core.sinks.model_checkpoint import Keep
-from monitor_core.state import load_state, save_state
 from monitor_core.summaries.event_file import EventFile, rewind_folder
-from monitor_core.writing import _PREFIX
 from recorders import train
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor_core import SetupError, writing
+from monitor_core import SetupError
+from monitor_core.files import writing
 from monitor_core.journals.facts import Begin, Rewind
 from monitor_core.journals.files import Kind, journal_files, read_journal
 from monitor_core.journals.writer import JournalWriter

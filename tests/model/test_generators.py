@@ -5,8 +5,8 @@ import random
 import numpy as np
 import pytest
 
+from monitor_core.files.state import load_state, save_state
 from monitor_core.model.generators import generators_state, load_generators_state
-from monitor_core.state import load_state, save_state
 
 
 def drawn():

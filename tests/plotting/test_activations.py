@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from matplotlib.figure import Figure
 from PIL import Image
 
-from monitor_core.activations import Activations, write_activations
+from monitor_core.files.activations import Activations, write_activations
 from monitor_core.plotting.activation_series import dead_units, read_dead_units, read_distributions
 from monitor_core.plotting.activations import plot_activation_distributions, plot_dead_units, plot_feature_maps
 

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from monitor_core import Bus, Loop, SetupError
-from monitor_core.activations import Activations, load_activations, write_activations
 from monitor_core.adapters.keras import KerasAdapter, KerasModel
+from monitor_core.files.activations import Activations, load_activations, write_activations
+from monitor_core.files.writing import replacing
 from monitor_core.model.handles import check_layers
 from monitor_core.sinks.activation_dump import ActivationDump
 from monitor_core.sinks.model_checkpoint import ModelCheckpoint
-from monitor_core.writing import replacing
 
 X = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
 Y = X.sum(axis=1, keepdims=True)

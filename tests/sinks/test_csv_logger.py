@@ -586,7 +586,7 @@ def test_a_full_disk_ends_no_training_and_nothing_is_lost_in_the_end(tmp_path, p
     script = """
         import resource, signal, sys
         from monitor_core import Bus
-        from monitor_core import writing
+        from monitor_core.files import writing
         from monitor_core.sinks.csv_logger import CSVLogger
         writing.FIRST_DELAY = 0.0
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

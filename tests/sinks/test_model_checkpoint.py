@@ -19,12 +19,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor_core import Bus, History, Loop, SetupError, Sink, writing
+from monitor_core import Bus, History, Loop, SetupError, Sink
 from monitor_core.adapters.keras import KerasAdapter, KerasModel
+from monitor_core.files import writing
+from monitor_core.files.state import load_state
 from monitor_core.pytree import PytreeModel
 from monitor_core.sinks.early_stopping import EarlyStopping
 from monitor_core.sinks.model_checkpoint import Keep, ModelCheckpoint
-from monitor_core.state import load_state
 
 BACKEND = keras.backend.backend()
 LONG = 10 if os.environ.get("MONITOR_CORE_LONG") else 1
@@ -911,7 +912,7 @@ SAVER = """
     import numpy as np
     from monitor_core import Bus
     from monitor_core.sinks.model_checkpoint import ModelCheckpoint
-    from monitor_core.state import load_state
+    from monitor_core.files.state import load_state
 
     class Model:
         pause = pipe = None

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from monitor_core import Bus, Loop, SetupError, Sink
 from monitor_core.boards import scalars as speeds
+from monitor_core.files.state import load_state, save_state
 from monitor_core.sinks.tensorboard import TensorBoard
-from monitor_core.state import load_state, save_state
 
 
 class Model:

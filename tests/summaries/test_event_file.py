@@ -8,7 +8,8 @@ import textwrap
 import numpy as np
 import pytest
 
-from monitor_core import SetupError, writing
+from monitor_core import SetupError
+from monitor_core.files import writing
 from monitor_core.summaries import event_file
 from monitor_core.summaries.event_file import EventFile, event_files, read_events, rewind_folder
 from monitor_core.summaries.hparams import session_start_value

@@ -18,8 +18,8 @@ from urllib.parse import unquote
 import attrs
 import numpy as np
 
+from monitor_core.files.state import refusing_damage
 from monitor_core.model.handles import Array, check_layers
-from monitor_core.state import refusing_damage
 
 _EPOCH, _STEP, _RUN = "__epoch__", "__step__", "__run__"
 _MARKS = (_EPOCH, _STEP, _RUN)
@@ -66,7 +66,7 @@ def write_activations(path: str | PathLike[str], activations: Activations) -> No
     """Write a file of activations, under the name as given; types beyond NumPy's own, such as bfloat16, as float32.
 
     Args:
-        path: The file, which is overwritten; see `monitor_core.writing.replacing` for doing so at once.
+        path: The file, which is overwritten; see `monitor_core.files.writing.replacing` for doing so at once.
         activations: What to write.
 
     Raises:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor_core.templates import Template
+from monitor_core.files.templates import Template
 
 NUMBERS = {"epoch": 7, "step": 700, "batch": 100}
 

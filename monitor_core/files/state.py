@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from monitor_core.files.writing import replacing
 from monitor_core.model.handles import Array
-from monitor_core.writing import replacing
 
 _FORMAT = 1
 _ARRAY = "__array__"

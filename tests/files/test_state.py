@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from monitor_core.state import load_state, read_arrays, save_state, write_arrays
+from monitor_core.files.state import load_state, read_arrays, save_state, write_arrays
 
 TEXTS = st.one_of(
     st.text(),
@@ -169,7 +169,7 @@ def test_a_full_disk_leaves_the_old_state(tmp_path):
     code = """
         import resource, sys
         import numpy as np
-        from monitor_core.state import save_state
+        from monitor_core.files.state import save_state
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
         try:
             save_state(sys.argv[1], {"x": np.ones(100_000)})
@@ -187,7 +187,7 @@ def test_a_kill_never_mixes_two_saves(tmp_path):
     code = """
         import itertools, sys
         import numpy as np
-        from monitor_core.state import save_state
+        from monitor_core.files.state import save_state
         for number in itertools.count(int(sys.argv[2])):
             save_state(sys.argv[1], {"number": number, "x": np.full(20_000, number), "y": [np.full(3, number)]})
             print(number, flush=True)

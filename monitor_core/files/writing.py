@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 from monitor_core._log import logger
 from monitor_core.errors import SetupError
-from monitor_core.ownership import Ownership
+from monitor_core.files.ownership import Ownership
 
 PENDING_BYTES = 1 << 20
 """How many bytes of records an `AppendFile` keeps, unless told otherwise, while they cannot be written."""

@@ -10,13 +10,13 @@ import textwrap
 
 import pytest
 
-from monitor_core import ownership
-from monitor_core.ownership import OwnedError, Ownership
+from monitor_core.files import ownership
+from monitor_core.files.ownership import OwnedError, Ownership
 
 TAKE = """
     import os, sys, time
     from pathlib import Path
-    from monitor_core.ownership import OwnedError, Ownership
+    from monitor_core.files.ownership import OwnedError, Ownership
     owned = Ownership(Path(sys.argv[1]))
     try:
         owned.take()

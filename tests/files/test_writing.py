@@ -18,8 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from disks import small_disk
-from monitor_core import SetupError, writing
-from monitor_core.writing import AppendFile, remove_strays, replacing
+from monitor_core import SetupError
+from monitor_core.files import writing
+from monitor_core.files.writing import AppendFile, remove_strays, replacing
 
 EXAMPLES = settings(max_examples=5000 if os.environ.get("MONITOR_CORE_LONG") else 500)
 
@@ -120,7 +121,7 @@ def test_a_kill_while_a_file_is_replaced_leaves_the_old_one_and_a_stray(tmp_path
     run(
         """
         import os, signal, sys
-        from monitor_core.writing import replacing
+        from monitor_core.files.writing import replacing
         with replacing(sys.argv[1]) as temporary:
             temporary.write_text("ne")
             os.kill(os.getpid(), signal.SIGKILL)
@@ -410,7 +411,7 @@ def test_a_file_size_limit_is_waited_out(tmp_path):
     output = run(
         """
         import resource, signal, sys
-        from monitor_core import writing
+        from monitor_core.files import writing
         writing.FIRST_DELAY = 0.0
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
@@ -464,7 +465,7 @@ def test_a_forked_process_writes_nothing(tmp_path):
     run(
         """
         import os, sys
-        from monitor_core.writing import AppendFile
+        from monitor_core.files.writing import AppendFile
         file = AppendFile(sys.argv[1])
         file.append(b"parent\\n")
         if not os.fork():
@@ -489,7 +490,7 @@ def test_the_end_of_the_interpreter_is_the_last_attempt(tmp_path, limit_at_end, 
     output = run(
         f"""
         import resource, signal, sys
-        from monitor_core.writing import AppendFile
+        from monitor_core.files.writing import AppendFile
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         file = AppendFile(sys.argv[1])
         resource.setrlimit(resource.RLIMIT_FSIZE, (4, resource.RLIM_INFINITY))
@@ -522,7 +523,7 @@ def test_a_limit_on_open_files_is_waited_out(tmp_path, at_once):
 OTHER = """
     import sys
     from monitor_core import SetupError
-    from monitor_core.writing import AppendFile
+    from monitor_core.files.writing import AppendFile
     try:
         file = AppendFile(sys.argv[1], append=False, exclusive=True)
         file.append(b"other\\n")

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor_core.activation_files import RunFiles
-from monitor_core.activations import Activations, read_mark
+from monitor_core.files.activation_files import RunFiles
+from monitor_core.files.activations import Activations, read_mark
 
 
 def write(files, folder, epoch, size=4):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor_core.activations import (
+from monitor_core.files.activations import (
     Activations,
     Mark,
     find_activations,

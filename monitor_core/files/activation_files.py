@@ -13,8 +13,8 @@ from pathlib import Path
 import attrs
 
 from monitor_core._log import logger
-from monitor_core.activations import Activations, Mark, find_activations, read_mark, write_activations
-from monitor_core.writing import replacing
+from monitor_core.files.activations import Activations, Mark, find_activations, read_mark, write_activations
+from monitor_core.files.writing import replacing
 
 
 @attrs.frozen

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from monitor_core.errors import SetupError
+from monitor_core.files.ownership import OwnedError, Ownership
+from monitor_core.files.writing import remove_strays
 from monitor_core.metrics.names import find_metric, unknown_metric
-from monitor_core.ownership import OwnedError, Ownership
 from monitor_core.values.scalars import scalar
-from monitor_core.writing import remove_strays
 
 # Fill and alignment, sign, grouping, at most three digits of width and of precision, and a type for numbers. Not "c",
 # which turns 47 into a slash, nor "n", which asks the locale.

@@ -20,7 +20,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor_core.columns import Table
+from monitor_core.records.columns import Table
 from monitor_core.values.blocks import Block
 
 _HEAD = struct.Struct("<qII")

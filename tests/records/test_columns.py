@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor_core.columns import Column, Table
+from monitor_core.records.columns import Column, Table
 from recorders import exact
 
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from harness import arguments, interleave, machine, report
 from monitor_core import Block, Bus
-from monitor_core.journals.files import read_journal
-from monitor_core.recorded import open_run
+from monitor_core.journal.files import read_journal
+from monitor_core.journal.recorded import open_run
 from monitor_core.sinks.journal import Journal
 
 SCALARS = 10_000_000

@@ -17,8 +17,8 @@ from monitor_core.values.blocks import Block
 from monitor_core.values.scalars import scalar
 
 if typing.TYPE_CHECKING:
+    from monitor_core.journal.recorded import open_run
     from monitor_core.network import NetworkSink
-    from monitor_core.recorded import open_run
     from monitor_core.sinks.activation_dump import ActivationDump
     from monitor_core.sinks.csv_logger import CSVLogger
     from monitor_core.sinks.early_stopping import EarlyStopping
@@ -52,7 +52,7 @@ _LAZY = {
     "TensorBoard": "monitor_core.sinks.tensorboard",
     "TerminateOnNaN": "monitor_core.sinks.terminate_on_nan",
     "Webhook": "monitor_core.sinks.webhook",
-    "open_run": "monitor_core.recorded",
+    "open_run": "monitor_core.journal.recorded",
 }
 
 

@@ -15,12 +15,12 @@ from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
 from monitor_core.errors import SetupError
-from monitor_core.journals.facts import Plan
-from monitor_core.journals.files import Kind, Record
-from monitor_core.journals.rows import Rows
-from monitor_core.journals.run_records import RunRecord
+from monitor_core.journal.facts import Plan
+from monitor_core.journal.files import Kind, Record
+from monitor_core.journal.recorded import RecordedRun
+from monitor_core.journal.rows import Rows
+from monitor_core.journal.run_records import RunRecord
 from monitor_core.model.handles import ModelHandle
-from monitor_core.recorded import RecordedRun
 from monitor_core.values.blocks import Block
 
 _NO_PLAN = Plan(epochs=None, steps_per_epoch=None, learning_rates=None, directions={})

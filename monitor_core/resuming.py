@@ -22,9 +22,9 @@ from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
 from monitor_core.errors import OrderError, SetupError
-from monitor_core.journals.files import Damage, Kind
-from monitor_core.journals.run_records import RunRecord
-from monitor_core.recorded import read_runs, record_of
+from monitor_core.journal.files import Damage, Kind
+from monitor_core.journal.recorded import read_runs, record_of
+from monitor_core.journal.run_records import RunRecord
 from monitor_core.sinks.journal import Journal
 from monitor_core.sinks.model_checkpoint import Keep, ModelCheckpoint
 

@@ -20,7 +20,7 @@ from monitor_core.plotting.history import check_smoothing, picture_path, plot_hi
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from monitor_core.recorded import RecordedRun
+    from monitor_core.journal.recorded import RecordedRun
 
 _SHARE_OF_TIME = 0.1
 """What part of the time drawing may take: a picture takes 0.2 to 0.5 s, as long as many an epoch."""

@@ -20,7 +20,7 @@ from monitor_core import (
     Sink,
     TerminateOnNaN,
 )
-from monitor_core.recorded import open_run
+from monitor_core.journal.recorded import open_run
 from monitor_core.replay import replay
 from monitor_core.sinks.journal import Journal
 from recorders import BlockRecorder, Handle, Raiser, Recorder, train

@@ -92,7 +92,7 @@ class Ours(Subject):
 
     def load(self) -> None:
         import monitor_core
-        import monitor_core.recorded
+        import monitor_core.journal.recorded
 
         monitor_core.TensorBoard, monitor_core.Journal, monitor_core.CSVLogger  # noqa: B018 (imports them)
 
@@ -172,6 +172,6 @@ class OurJournal(Ours):
         return Journal(folder / "journal")
 
     def recorded(self, folder: Path) -> int:
-        from monitor_core.recorded import open_run
+        from monitor_core.journal.recorded import open_run
 
         return len(open_run(folder / "journal").batches)

@@ -25,8 +25,8 @@ from monitor_core.values.blocks import Block
 if TYPE_CHECKING:
     import pandas as pd
 
-    from monitor_core.journals.recorded_rows import RecordedBatches, RecordedHistory
-    from monitor_core.recorded import RecordedRun
+    from monitor_core.journal.recorded import RecordedRun
+    from monitor_core.journal.recorded_rows import RecordedBatches, RecordedHistory
 
 _FORMAT = 1
 

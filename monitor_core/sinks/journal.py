@@ -2,7 +2,7 @@
 
 Contract. What a hook has recorded is with the operating system when it returns: a kill loses nothing of it, a power cut
 what was not on disk yet. Once the run has begun, nothing that happens to the file ends it: records that cannot be
-written wait, see `AppendFile`. Each process has a file of its own in the folder. `monitor_core.recorded.open_run` reads
+written wait, see `AppendFile`. Each process has a file of its own in the folder. `monitor_core.journal.recorded.open_run` reads
 it.
 """
 
@@ -23,10 +23,10 @@ from monitor_core import checks
 from monitor_core.bus.members import Failure
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
-from monitor_core.journals import provenance
-from monitor_core.journals.facts import Begin, End, Fact, Plan, Raised, RateChange, Rewind, SinkFailure, Stop, as_json
-from monitor_core.journals.files import Kind
-from monitor_core.journals.writer import JournalWriter
+from monitor_core.journal import provenance
+from monitor_core.journal.facts import Begin, End, Fact, Plan, Raised, RateChange, Rewind, SinkFailure, Stop, as_json
+from monitor_core.journal.files import Kind
+from monitor_core.journal.writer import JournalWriter
 from monitor_core.values.blocks import Block
 
 

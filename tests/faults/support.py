@@ -9,7 +9,7 @@ from pathlib import Path
 from subprocess import run
 
 from monitor_core import CSVLogger, History, Journal, Progress, TensorBoard
-from monitor_core.recorded import open_run
+from monitor_core.journal.recorded import open_run
 
 TESTS = Path(__file__).parents[1]
 

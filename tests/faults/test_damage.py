@@ -1,6 +1,6 @@
 """Files that were cut or changed: what is before the damage is read, the damage is told, and nothing else is raised.
 
-Journals cut and flipped are tested in ``tests/journals/test_files.py``, event files cut in
+Journals cut and flipped are tested in ``tests/journal/test_files.py``, event files cut in
 ``tests/summaries/test_event_file.py``: here are the other files, other readers, and runs that go on with such files.
 """
 
@@ -16,8 +16,8 @@ from faults.support import Recording, event_records, exact, read_csv
 from monitor_core import Bus, CSVLogger, History, ModelCheckpoint, SetupError, TensorBoard
 from monitor_core.files.activations import Activations, load_activations, read_mark, write_activations
 from monitor_core.files.state import load_state, save_state
+from monitor_core.journal.recorded import open_run
 from monitor_core.pytree import PytreeModel
-from monitor_core.recorded import open_run
 from monitor_core.summaries.event_file import EventFile, read_events, rewind_folder
 from recorders import train
 

@@ -8,7 +8,7 @@ from disks import small_disk
 from faults.children import METRICS, played
 from faults.support import csv_steps, event_records, read_board, read_csv
 from monitor_core.files.state import load_state, read_arrays
-from monitor_core.recorded import open_run
+from monitor_core.journal.recorded import open_run
 from monitor_core.values.blocks import BLOCK_STEPS
 
 Event = pytest.importorskip("tensorboard.compat.proto.event_pb2").Event

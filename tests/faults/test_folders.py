@@ -8,7 +8,7 @@ import pytest
 
 from faults.children import FAULTS, played
 from faults.support import csv_steps, read_board, read_csv
-from monitor_core.recorded import open_run
+from monitor_core.journal.recorded import open_run
 
 SINKS = ["epochs", "batches", "board", "journal", "checkpoint", "dump"]
 REPLACED = ["ActivationDump", "ModelCheckpoint"]

@@ -14,8 +14,8 @@ from monitor_core import ActivationDump, Bus, History, ModelCheckpoint, TensorBo
 from monitor_core.files.activations import load_activations, read_mark
 from monitor_core.files.state import load_state, save_state
 from monitor_core.files.writing import _PREFIX
+from monitor_core.journal.recorded import open_run
 from monitor_core.pytree import PytreeModel
-from monitor_core.recorded import open_run
 from monitor_core.sinks.journal import Journal
 from monitor_core.sinks.model_checkpoint import Keep
 from monitor_core.summaries.event_file import EventFile, rewind_folder
@@ -313,7 +313,7 @@ def test_pipes_and_folders_by_a_journals_or_an_event_files_name_are_passed_over(
         import sys
         sys.path.insert(0, sys.argv[1])
         from monitor_core import Bus
-        from monitor_core.recorded import open_run
+        from monitor_core.journal.recorded import open_run
         from monitor_core.sinks.journal import Journal
         from monitor_core.summaries.event_file import EventFile, rewind_folder
         from recorders import train

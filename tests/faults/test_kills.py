@@ -9,7 +9,7 @@ import pytest
 
 from faults.children import heard, start
 from faults.support import csv_steps, read_board, read_csv
-from monitor_core.recorded import open_run
+from monitor_core.journal.recorded import open_run
 from monitor_core.values.blocks import BLOCK_SECONDS, BLOCK_STEPS
 
 MOMENTS = 10

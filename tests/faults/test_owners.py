@@ -8,7 +8,7 @@ import pytest
 
 from faults.children import go_on, heard, played, playing
 from faults.support import csv_steps, read_board, read_csv
-from monitor_core.recorded import open_run
+from monitor_core.journal.recorded import open_run
 
 OWNED = r"process {} on \S+ is writing it"
 EXCLUSIVE = ["epochs", "batches", "checkpoint", "dump"]

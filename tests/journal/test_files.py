@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor_core import Block
-from monitor_core.journals import facts as journal_facts
-from monitor_core.journals.facts import Begin, End, Plan, Raised, RateChange, Rewind, SinkFailure, Stop, encode_fact
-from monitor_core.journals.files import FILE_HEAD, Kind, frame, read_journal
-from monitor_core.journals.rows import Rows, encode_rows, extend_table
+from monitor_core.journal import facts as journal_facts
+from monitor_core.journal.facts import Begin, End, Plan, Raised, RateChange, Rewind, SinkFailure, Stop, encode_fact
+from monitor_core.journal.files import FILE_HEAD, Kind, frame, read_journal
+from monitor_core.journal.rows import Rows, encode_rows, extend_table
 from monitor_core.records.columns import Table
 
 EXAMPLES = settings(max_examples=3000 if os.environ.get("MONITOR_CORE_LONG") else 300)

@@ -24,8 +24,8 @@ from zlib import crc32
 
 import attrs
 
-from monitor_core.journals.facts import Fact, parse_fact
-from monitor_core.journals.rows import Rows, parse_rows
+from monitor_core.journal.facts import Fact, parse_fact
+from monitor_core.journal.rows import Rows, parse_rows
 
 _SIGNATURE = b"\x89MCJ\r\n\x1a\n"  # not ASCII, and spoilt by whatever translates line ends
 _VERSION = 1

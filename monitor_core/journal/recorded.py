@@ -14,11 +14,11 @@ from typing import Any
 
 import attrs
 
-from monitor_core.journals.facts import Begin, Decision, Raised, SinkFailure
-from monitor_core.journals.files import Damage, Kind, journal_files, read_journal
-from monitor_core.journals.recorded_rows import RecordedBatches, RecordedHistory
-from monitor_core.journals.rows import Rows
-from monitor_core.journals.run_records import RecordedStatus, RunRecord, join_runs
+from monitor_core.journal.facts import Begin, Decision, Raised, SinkFailure
+from monitor_core.journal.files import Damage, Kind, journal_files, read_journal
+from monitor_core.journal.recorded_rows import RecordedBatches, RecordedHistory
+from monitor_core.journal.rows import Rows
+from monitor_core.journal.run_records import RecordedStatus, RunRecord, join_runs
 
 
 @attrs.frozen(eq=False)

@@ -14,9 +14,9 @@ import pytest
 
 from monitor_core import SetupError
 from monitor_core.files import writing
-from monitor_core.journals.facts import Begin, Rewind
-from monitor_core.journals.files import Kind, journal_files, read_journal
-from monitor_core.journals.writer import JournalWriter
+from monitor_core.journal.facts import Begin, Rewind
+from monitor_core.journal.files import Kind, journal_files, read_journal
+from monitor_core.journal.writer import JournalWriter
 
 BEGIN = Begin(
     id="a", index=0, continues=None, epoch=-1, step=0, config={}, versions={}, git_commit=None, platform="", argv=[],
@@ -67,7 +67,7 @@ def test_files_are_in_the_order_of_their_numbers(tmp_path):
 
 def test_a_name_that_is_taken_meanwhile_is_nobody_elses(tmp_path, monkeypatch):
     """Whoever creates the file has it; where a link was put, it is not followed."""
-    monkeypatch.setattr("monitor_core.journals.writer.journal_files", lambda folder: [])  # it was empty a moment ago
+    monkeypatch.setattr("monitor_core.journal.writer.journal_files", lambda folder: [])  # it was empty a moment ago
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "journal-0000.mcj").symlink_to(tmp_path / "outside")
     (tmp_path / "run" / "journal-0001.mcj").write_text("somebody's")
@@ -81,7 +81,7 @@ def test_processes_that_write_to_one_folder_at_the_same_time_lose_nothing(tmp_pa
         import os, sys
         sys.path[:0] = [sys.argv[2]]
         from test_writer import BEGIN, mark
-        from monitor_core.journals.writer import JournalWriter
+        from monitor_core.journal.writer import JournalWriter
         print("ready", flush=True)
         while not os.path.exists(sys.argv[3]):
             pass
@@ -166,7 +166,7 @@ def test_a_run_that_begins_on_a_full_disk_is_recorded_once_there_is_room(tmp_pat
 def test_what_a_full_disk_cost_is_counted_and_told(tmp_path, monkeypatch):
     """By the writer, and by the file, which has a gap where it is."""
     monkeypatch.setattr(writing, "FIRST_DELAY", 0.0)
-    monkeypatch.setattr("monitor_core.journals.writer.PENDING_BYTES", 300)
+    monkeypatch.setattr("monitor_core.journal.writer.PENDING_BYTES", 300)
     monkeypatch.setattr(writing, "FileIO", FullDisk)
     writer = JournalWriter(tmp_path)
     for fact in (BEGIN, *map(mark, range(9))):
@@ -188,7 +188,7 @@ def test_a_process_that_was_forked_off_writes_nothing_and_does_not_hang(tmp_path
         import os, sys
         sys.path[:0] = [sys.argv[2]]
         from test_writer import BEGIN, mark
-        from monitor_core.journals.writer import JournalWriter
+        from monitor_core.journal.writer import JournalWriter
         writer = JournalWriter(sys.argv[1])
         writer.fact(BEGIN)
         with writer._lock:

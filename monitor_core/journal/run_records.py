@@ -12,10 +12,10 @@ from typing import Any, Literal, TypeVar
 
 import attrs
 
-from monitor_core.journals import provenance
-from monitor_core.journals.facts import Begin, Decision, End, Fact, Plan, Raised, RateChange, Rewind, SinkFailure, Stop
-from monitor_core.journals.files import Damage, JournalContent, Kind, Record
-from monitor_core.journals.rows import Rows
+from monitor_core.journal import provenance
+from monitor_core.journal.facts import Begin, Decision, End, Fact, Plan, Raised, RateChange, Rewind, SinkFailure, Stop
+from monitor_core.journal.files import Damage, JournalContent, Kind, Record
+from monitor_core.journal.rows import Rows
 
 RecordedStatus = Literal["running", "completed", "stopped", "failed", "interrupted", "killed", "unknown"]
 F = TypeVar("F", bound=Fact)

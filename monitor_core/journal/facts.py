@@ -61,7 +61,7 @@ class Begin:
         git_commit: The commit of the working folder, None if it is in no repository.
         platform: The machine and its system.
         argv: The command line.
-        process: Which process it is, see `monitor_core.journals.provenance.this_process`.
+        process: Which process it is, see `monitor_core.journal.provenance.this_process`.
         time: When, seconds since 1970.
     """
 

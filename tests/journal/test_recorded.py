@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from monitor_core import Bus, EarlyStopping, History
-from monitor_core.journals.facts import Begin, RateChange, Rewind, SinkFailure, Stop, encode_fact
-from monitor_core.journals.files import FILE_HEAD, Kind, frame, read_journal
-from monitor_core.journals.rows import encode_rows
-from monitor_core.recorded import open_run
+from monitor_core.journal.facts import Begin, RateChange, Rewind, SinkFailure, Stop, encode_fact
+from monitor_core.journal.files import FILE_HEAD, Kind, frame, read_journal
+from monitor_core.journal.recorded import open_run
+from monitor_core.journal.rows import encode_rows
 from monitor_core.sinks.journal import Journal
 from recorders import train
 
@@ -100,7 +100,7 @@ def test_a_run_that_goes_on_is_running_and_has_what_it_has(tmp_path):
     """Read from the process itself, or from another."""
     opened = recorded(tmp_path, 1.0, 0.5, end=False)
     assert (opened.status, opened.history["loss"].tolist()) == ("running", [1.0, 0.5])
-    code = "import sys; from monitor_core.recorded import open_run; print(open_run(sys.argv[1]))"
+    code = "import sys; from monitor_core.journal.recorded import open_run; print(open_run(sys.argv[1]))"
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
     assert done.stdout == f"RecordedRun({str(tmp_path)!r}, running, 2 epochs, 2 batches)\n"
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from monitor_core.errors import SetupError
 from monitor_core.files.writing import AppendFile
-from monitor_core.journals.facts import Begin, Fact, encode_fact
-from monitor_core.journals.files import FILE_HEAD, Kind, file_name, file_number, frame, journal_files
-from monitor_core.journals.rows import encode_rows
+from monitor_core.journal.facts import Begin, Fact, encode_fact
+from monitor_core.journal.files import FILE_HEAD, Kind, file_name, file_number, frame, journal_files
+from monitor_core.journal.rows import encode_rows
 from monitor_core.values.blocks import Block
 
 PENDING_BYTES = 8 << 20

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor_core.journals.rows import Rows, extend_table
+from monitor_core.journal.rows import Rows, extend_table
 from monitor_core.metrics.names import find_metric, unknown_metric
 from monitor_core.records.columns import Table
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from monitor_core.journals import provenance
-from monitor_core.journals.provenance import git_commit, is_alive, this_process, versions
+from monitor_core.journal import provenance
+from monitor_core.journal.provenance import git_commit, is_alive, this_process, versions
 
 
 def git(folder, *args):
@@ -83,7 +83,7 @@ def test_outside_of_a_repository_there_is_no_commit(tmp_path, monkeypatch):
 def test_versions_are_those_of_what_is_imported_and_import_nothing():
     """In a fresh process NumPy's alone; a framework's once it was imported."""
     code = (
-        "import sys, types; from monitor_core.journals.provenance import versions\n"
+        "import sys, types; from monitor_core.journal.provenance import versions\n"
         "before = set(sys.modules); versions(); print(sorted(versions()))\n"
         "print({'keras', 'torch', 'jax', 'tensorflow'} & set(sys.modules))\n"
         "sys.modules['torch'] = types.SimpleNamespace(__version__='2.0')\n"
@@ -99,7 +99,7 @@ def test_versions_are_those_of_what_is_imported_and_import_nothing():
 def process():
     """Return another process and what it says of itself."""
     code = (
-        "import json; from monitor_core.journals.provenance import this_process\n"
+        "import json; from monitor_core.journal.provenance import this_process\n"
         "print(json.dumps(this_process()), flush=True)\ninput()"
     )
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}

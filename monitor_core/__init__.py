@@ -18,7 +18,7 @@ from monitor_core.values.scalars import scalar
 
 if typing.TYPE_CHECKING:
     from monitor_core.journal.recorded import open_run
-    from monitor_core.network import NetworkSink
+    from monitor_core.network.sink import NetworkSink
     from monitor_core.sinks.activation_dump import ActivationDump
     from monitor_core.sinks.csv_logger import CSVLogger
     from monitor_core.sinks.early_stopping import EarlyStopping
@@ -46,7 +46,7 @@ _LAZY = {
     "Keep": "monitor_core.sinks.model_checkpoint",
     "LearningRateScheduler": "monitor_core.sinks.learning_rate_scheduler",
     "ModelCheckpoint": "monitor_core.sinks.model_checkpoint",
-    "NetworkSink": "monitor_core.network",
+    "NetworkSink": "monitor_core.network.sink",
     "Progress": "monitor_core.sinks.progress",
     "ReduceLROnPlateau": "monitor_core.sinks.reduce_lr_on_plateau",
     "TensorBoard": "monitor_core.sinks.tensorboard",

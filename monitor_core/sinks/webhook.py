@@ -1,6 +1,6 @@
 """The webhook: a run's events, posted as JSON to a web address.
 
-Contract. That of `monitor_core.network` and `monitor_core.posting`: no step waits for the server, no token is shown.
+Contract. That of `monitor_core.network.sink` and `monitor_core.network.http`: no step waits for the server, no token is shown.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 import attrs
 
 from monitor_core import checks
-from monitor_core.attempts import DeliveryError
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
 from monitor_core.files.state import finite_or_name
-from monitor_core.network import NetworkSink
-from monitor_core.outbox import EXIT_SECONDS, LIMIT, RETRY_SECONDS
-from monitor_core.posting import TIMEOUT, Poster, origin
+from monitor_core.network.http import TIMEOUT, Poster, origin
+from monitor_core.network.outbox import EXIT_SECONDS, LIMIT, RETRY_SECONDS
+from monitor_core.network.retries import DeliveryError
+from monitor_core.network.sink import NetworkSink
 from monitor_core.values.blocks import Block
 
 EVENTS = ("train_begin", "epoch_end", "exception", "train_end")

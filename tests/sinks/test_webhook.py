@@ -15,8 +15,9 @@ import keras
 import numpy as np
 import pytest
 
-from monitor_core import Bus, History, HookError, Loop, TerminateOnNaN, attempts
+from monitor_core import Bus, History, HookError, Loop, TerminateOnNaN
 from monitor_core.adapters.keras import KerasAdapter
+from monitor_core.network import retries as attempts
 from monitor_core.sinks.webhook import Webhook
 from recorders import train
 from web_server import Server, free_port, wait_until

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor_core import attempts
-from monitor_core.attempts import DeliveryError
-from monitor_core.outbox import LIMIT, Outbox
+from monitor_core.network import retries as attempts
+from monitor_core.network.outbox import LIMIT, Outbox
+from monitor_core.network.retries import DeliveryError
 from receivers import Server
 
 EXAMPLES = settings(max_examples=1000 if os.environ.get("MONITOR_CORE_LONG") else 60)
@@ -420,7 +420,7 @@ def test_forked_child_delivers_nothing_of_the_parents_and_can_work():
     """A child has an empty outbox, a lock that nobody holds and no thread; the parent loses nothing."""
     code = """
         import os, sys, threading
-        from monitor_core.outbox import Outbox
+        from monitor_core.network.outbox import Outbox
         taken, gate = [], threading.Event()
         outbox = Outbox(lambda message: (gate.wait(20), taken.append(message)))
         codes = []
@@ -458,7 +458,7 @@ def test_forked_child_delivers_nothing_of_the_parents_and_can_work():
 def test_what_waits_is_delivered_at_the_interpreters_exit():
     """A script that just ends loses nothing, not even what is tried for the second time."""
     code = """
-        from monitor_core.outbox import Outbox
+        from monitor_core.network.outbox import Outbox
         failed = []
         def deliver(message):
             if message == 0 and len(failed) < 3:
@@ -478,7 +478,7 @@ def test_what_waits_is_delivered_at_an_exit_that_starts_no_thread():
     """Where the interpreter starts no more threads, its own delivers what waits, until the time is over."""
     code = """
         import os, threading, time
-        from monitor_core import outbox
+        from monitor_core.network import outbox
         def refuse(self):
             raise RuntimeError("can't create new thread at interpreter shutdown")
         threading.Thread.start = refuse
@@ -499,7 +499,7 @@ def test_exit_is_bounded_for_all_outboxes_together():
     """Several servers that hang hold up the interpreter's exit for five seconds, not for five each."""
     code = """
         import threading
-        from monitor_core.outbox import Outbox
+        from monitor_core.network.outbox import Outbox
         boxes = [Outbox(lambda message: threading.Event().wait(), name=name) for name in "abc"]
         for box in boxes:
             box.put(1)

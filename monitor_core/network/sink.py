@@ -2,7 +2,7 @@
 
 Contract. A hook only copies a message into the sink's outbox, whatever state the server is in: no step waits for it.
 A run's end waits up to ``flush_seconds`` for the messages under way, but not for a server that is known to be in
-trouble; what waits then is tried further while the process lives, see `monitor_core.outbox`. Nothing that happens to a
+trouble; what waits then is tried further while the process lives, see `monitor_core.network.outbox`. Nothing that happens to a
 message ends a training; what was lost is told at the run's end.
 """
 
@@ -19,7 +19,7 @@ from monitor_core.background.interrupts import held
 from monitor_core.bus.hooks import sink_name
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
-from monitor_core.outbox import EXIT_SECONDS, LIMIT, RETRY_SECONDS, Outbox
+from monitor_core.network.outbox import EXIT_SECONDS, LIMIT, RETRY_SECONDS, Outbox
 from monitor_core.values.blocks import Block
 from monitor_core.values.scalars import scalar
 
@@ -53,7 +53,7 @@ class NetworkSink(Sink):
     def deliver(self, message: Any) -> None:
         """Deliver one message; called on the sink's own thread, with one at a time, in order.
 
-        What it raises is tried again, unless it is a `monitor_core.attempts.DeliveryError` that says otherwise, or a
+        What it raises is tried again, unless it is a `monitor_core.network.retries.DeliveryError` that says otherwise, or a
         mistake in the program such as a TypeError. It should have a time-out of its own: whatever comes behind waits.
 
         Args:

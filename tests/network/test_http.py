@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from monitor_core.attempts import DeliveryError
-from monitor_core.posting import Poster
+from monitor_core.network.http import Poster
+from monitor_core.network.retries import DeliveryError
 from web_server import Server
 
 

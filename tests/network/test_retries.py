@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor_core import MonitorError, attempts
-from monitor_core.attempts import Attempts, DeliveryError, in_words
+from monitor_core import MonitorError
+from monitor_core.network import retries as attempts
+from monitor_core.network.retries import Attempts, DeliveryError, in_words
 
 
 @pytest.fixture(autouse=True)

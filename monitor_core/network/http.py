@@ -23,7 +23,7 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 import attrs
 
 from monitor_core import checks
-from monitor_core.attempts import DeliveryError
+from monitor_core.network.retries import DeliveryError
 
 TIMEOUT = 5.0
 """How many seconds a request waits for the server, unless told otherwise."""

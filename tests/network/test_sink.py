@@ -12,8 +12,9 @@ import time
 import numpy as np
 import pytest
 
-from monitor_core import Bus, Loop, attempts
-from monitor_core.network import NetworkSink
+from monitor_core import Bus, Loop
+from monitor_core.network import retries as attempts
+from monitor_core.network.sink import NetworkSink
 from receivers import Server
 from recorders import train
 
@@ -243,7 +244,7 @@ def test_blocks_that_wait_at_the_interpreters_exit_are_delivered():
     code = """
         import os
         from monitor_core import Bus
-        from monitor_core.network import NetworkSink
+        from monitor_core.network.sink import NetworkSink
         class Show(NetworkSink):
             background = True
             def on_block(self, run, block):
@@ -266,7 +267,7 @@ def test_forked_child_sends_nothing_of_the_parents():
     code = """
         import os, time
         from monitor_core import Loop
-        from monitor_core.network import NetworkSink
+        from monitor_core.network.sink import NetworkSink
         class Show(NetworkSink):
             def on_batch_end(self, run, step, logs):
                 self.send(step)

@@ -22,8 +22,8 @@ import attrs
 
 from monitor_core import checks
 from monitor_core._log import logger
-from monitor_core.attempts import Attempts, in_words
 from monitor_core.background.worker import DeliveryThread, watch
+from monitor_core.network.retries import Attempts, in_words
 
 LIMIT = 2048
 """How many messages wait at most, unless told otherwise."""

@@ -20,8 +20,8 @@ import numpy as np
 from harness import arguments, interleave, machine, report
 from monitor_core import Block, Bus, CSVLogger, History
 from monitor_core.files.writing import AppendFile
-from monitor_core.summaries.event_file import EventFile
-from monitor_core.summaries.histograms import histogram, histogram_value
+from monitor_core.tensorboard.formats.event_file import EventFile
+from monitor_core.tensorboard.formats.histograms import histogram, histogram_value
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 

@@ -70,7 +70,7 @@ def csv_rows(path: Path) -> int:
 
 def scalars_in(folder: Path, tag: str) -> int:
     """Count a tag's values in the event files within a folder."""
-    from monitor_core.summaries.event_file import read_events
+    from monitor_core.tensorboard.formats.event_file import read_events
 
     files = [path for path in folder.rglob("*tfevents*") if path.is_file()]
     return sum(value.tag == tag for file in files for event in read_events(file) for value in event.summary.value)

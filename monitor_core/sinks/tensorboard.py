@@ -16,25 +16,25 @@ from typing import Any, ClassVar, Literal
 import attrs
 
 from monitor_core import checks
-from monitor_core.boards import scalars
-from monitor_core.boards.activations import Activations
-from monitor_core.boards.additions import Additions
-from monitor_core.boards.embeddings import Embeddings
-from monitor_core.boards.files import TRAIN, RunFiles
-from monitor_core.boards.gradients import Gradients
-from monitor_core.boards.graph import Graph
-from monitor_core.boards.hparams import HParams
-from monitor_core.boards.numbering import Numbering
-from monitor_core.boards.parts import Part, Parts, Samples
-from monitor_core.boards.predictions import Predictions
-from monitor_core.boards.profiling import Profile
-from monitor_core.boards.texts import Texts
-from monitor_core.boards.weights import Weights
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
-from monitor_core.summaries.event_file import EventFile
-from monitor_core.summaries.projector import Labels
+from monitor_core.tensorboard.formats.event_file import EventFile
+from monitor_core.tensorboard.formats.projector import Labels
+from monitor_core.tensorboard.parts import scalars
+from monitor_core.tensorboard.parts.activations import Activations
+from monitor_core.tensorboard.parts.additions import Additions
+from monitor_core.tensorboard.parts.embeddings import Embeddings
+from monitor_core.tensorboard.parts.files import TRAIN, RunFiles
+from monitor_core.tensorboard.parts.gradients import Gradients
+from monitor_core.tensorboard.parts.graph import Graph
+from monitor_core.tensorboard.parts.hparams import HParams
+from monitor_core.tensorboard.parts.numbering import Numbering
+from monitor_core.tensorboard.parts.parts import Part, Parts, Samples
+from monitor_core.tensorboard.parts.predictions import Predictions
+from monitor_core.tensorboard.parts.profiling import Profile
+from monitor_core.tensorboard.parts.texts import Texts
+from monitor_core.tensorboard.parts.weights import Weights
 from monitor_core.values.blocks import Block
 
 

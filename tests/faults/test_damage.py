@@ -1,7 +1,7 @@
 """Files that were cut or changed: what is before the damage is read, the damage is told, and nothing else is raised.
 
 Journals cut and flipped are tested in ``tests/journal/test_files.py``, event files cut in
-``tests/summaries/test_event_file.py``: here are the other files, other readers, and runs that go on with such files.
+``tests/tensorboard/formats/test_event_file.py``: here are the other files, other readers, and runs that go on with such files.
 """
 
 import logging
@@ -18,7 +18,7 @@ from monitor_core.files.activations import Activations, load_activations, read_m
 from monitor_core.files.state import load_state, save_state
 from monitor_core.journal.recorded import open_run
 from monitor_core.pytree import PytreeModel
-from monitor_core.summaries.event_file import EventFile, read_events, rewind_folder
+from monitor_core.tensorboard.formats.event_file import EventFile, read_events, rewind_folder
 from recorders import train
 
 
@@ -127,7 +127,7 @@ def test_a_folder_of_damaged_event_files_can_be_rewound(tmp_path, events, seed):
 
 def test_a_message_that_is_none_is_told_of(events, warned):
     """A record whose checksums are right and whose content is no event: what is before is read."""
-    from monitor_core.summaries.records import frame
+    from monitor_core.tensorboard.formats.records import frame
 
     path, content, _ = events
     path.write_bytes(content + frame(b"\xff\xff\xff"))

@@ -18,7 +18,7 @@ from monitor_core.journal.recorded import open_run
 from monitor_core.pytree import PytreeModel
 from monitor_core.sinks.journal import Journal
 from monitor_core.sinks.model_checkpoint import Keep
-from monitor_core.summaries.event_file import EventFile, rewind_folder
+from monitor_core.tensorboard.formats.event_file import EventFile, rewind_folder
 from recorders import train
 
 
@@ -315,7 +315,7 @@ def test_pipes_and_folders_by_a_journals_or_an_event_files_name_are_passed_over(
         from monitor_core import Bus
         from monitor_core.journal.recorded import open_run
         from monitor_core.sinks.journal import Journal
-        from monitor_core.summaries.event_file import EventFile, rewind_folder
+        from monitor_core.tensorboard.formats.event_file import EventFile, rewind_folder
         from recorders import train
         train(Bus(Journal(sys.argv[1])), [{"loss": 1.0}])
         print(open_run(sys.argv[1]).history["loss"].tolist())

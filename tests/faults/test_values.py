@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from faults.support import Recording, csv_steps, exact, read_csv, read_run
 from monitor_core import Bus, CSVLogger, History, Journal, Loop, Sink
 from monitor_core.journal.recorded import open_run
-from monitor_core.summaries.tags import clean_tag
+from monitor_core.tensorboard.formats.tags import clean_tag
 from recorders import train
 
 EXAMPLES = settings(max_examples=40)

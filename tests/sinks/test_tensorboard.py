@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor_core import Bus, Loop, SetupError, Sink
-from monitor_core.boards import scalars as speeds
 from monitor_core.files.state import load_state, save_state
 from monitor_core.sinks.tensorboard import TensorBoard
+from monitor_core.tensorboard.parts import scalars as speeds
 
 
 class Model:

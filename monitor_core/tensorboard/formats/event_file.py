@@ -1,0 +1,275 @@
+"""Event files: what TensorBoard reads, one file for each writer and folder.
+
+Contract. Records are handed to the operating system by the call that adds them, each whole or not at all, and stay
+readable after a kill at any moment. Once the file is open nothing raises for what happens to it: see `AppendFile`.
+Methods may be called from any thread; a process forked off writes nothing. Scalars need NumPy alone; everything else
+needs the package ``tensorboard``, which is imported by the first such call, and never TensorFlow.
+
+A folder is a run of TensorBoard's, and has one writer at a time: of two, TensorBoard drops the steps that they share.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import socket
+import threading
+import time as clock
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor_core._log import logger
+from monitor_core.checks import checked_count
+from monitor_core.files.writing import AppendFile, replacing
+from monitor_core.tensorboard.formats.records import Record, frame, read_records
+from monitor_core.tensorboard.formats.scalar_records import opening_records, scalar_records
+from monitor_core.tensorboard.formats.tags import clean_tag
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+Keep = Callable[[int, str], bool]
+"""Answers whether to keep the value of a step and a tag."""
+
+PENDING_BYTES = 1 << 24
+"""How many bytes an event file keeps, unless told otherwise, while they cannot be written."""
+
+_VALUES_PER_EVENT = 32
+_ROWS = 4096  # rows encoded at a time
+_PREFIX = "events.out.tfevents."
+_NAME = re.compile(re.escape(_PREFIX) + r"(\d{10})\.")
+_numbers = itertools.count()
+
+
+class EventFile:
+    """A new file in a run's folder.
+
+    Its name is like no other, also of files made within the same second, by other threads, processes or hosts, and
+    sorts behind those in the folder, since TensorBoard reads them in that order.
+
+    Args:
+        folder: The run's folder, made where missing.
+        start: From which step on the run goes on here. TensorBoard drops what earlier files of the folder have from
+            this step on: 0 for a run that begins anew, one more than the largest step so far for one that goes on,
+            None for a file that only adds to others.
+        limit: How many bytes may wait while they cannot be written.
+
+    Attributes:
+        path: The file.
+
+    Raises:
+        SetupError: The folder cannot be made or written.
+        TypeError: ``start`` is no integer.
+        ValueError: ``start`` is negative.
+    """
+
+    def __init__(self, folder: str | PathLike[str], *, start: int | None = 0, limit: int = PENDING_BYTES) -> None:
+        if start is not None:
+            checked_count("start", start)
+        now = clock.time()
+        self._file = AppendFile(Path(folder) / _new_name(Path(folder), now), limit=limit)
+        self._file.head = opening_records(now, start)
+        self._file.append(b"")  # writes the head, by which TensorBoard knows the folder for a run
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._tags: dict[str, str] = {}
+
+    @property
+    def path(self) -> Path:
+        """The file, absolute and with symbolic links resolved."""
+        return self._file.path
+
+    @property
+    def dropped(self) -> int:
+        """How many records, or blocks of them, were given up because they could not be written for too long."""
+        return self._file.dropped
+
+    def add_scalars(
+        self, tag: str, steps: NDArray[np.int64], times: NDArray[np.float64], values: NDArray[np.float64]
+    ) -> None:
+        """Add one metric's values.
+
+        They become float32, which is all that TensorBoard shows of scalars: about seven digits, and what is beyond
+        3.4e38 becomes infinite. NaN and infinities are kept.
+
+        Args:
+            tag: The metric's name.
+            steps: ``(n,) int64``.
+            times: ``(n,) float64``, seconds since 1970.
+            values: ``(n,) float64``.
+        """
+        self._add([tag], steps, times, [values])
+
+    def add_columns(
+        self,
+        steps: NDArray[np.int64],
+        times: NDArray[np.float64],
+        columns: Mapping[str, NDArray[np.float64]],
+        present: Mapping[str, NDArray[np.bool_] | None],
+    ) -> None:
+        """Add a block's columns; the arguments are as in `Block`, the values become float32 as in `add_scalars`."""
+        together: dict[bytes, list[str]] = {}  # one by one, thousands of metrics that come late would take seconds
+        for name, mask in present.items():
+            together.setdefault(b"" if mask is None else mask.tobytes(), []).append(name)
+        for group in together.values():
+            mask = present[group[0]]
+            rows = slice(None) if mask is None else mask
+            for first in range(0, len(group), _VALUES_PER_EVENT):
+                names = group[first : first + _VALUES_PER_EVENT]
+                self._add(names, steps[rows], times[rows], [columns[name][rows] for name in names])
+
+    def add_value(self, value: Summary.Value, step: int, time: float | None = None) -> None:
+        """Add any other value, such as the functions of this package return.
+
+        Args:
+            value: The value, with its tag and metadata.
+            step: Its step.
+            time: Seconds since 1970; None is now.
+        """
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        event = Event(wall_time=clock.time() if time is None else time, step=step)
+        added = event.summary.value.add()
+        added.CopyFrom(value)
+        added.tag = self._clean(value.tag)
+        self.add_event(event)
+
+    def add_event(self, event: Event) -> None:
+        """Add an event as it is."""
+        self._append(frame(event.SerializeToString()))
+
+    def rewind(self, keep: Keep) -> None:
+        """Rewrite the file without the values that are not to be kept, and without damaged records.
+
+        Args:
+            keep: Called with each value's step and tag, later and again where the file cannot be written now. What
+                has neither, such as a run graph, is kept.
+        """
+        if self._is_ours():
+            with self._lock:
+                self._file.change(lambda old: _kept_records(old, self.path, keep))
+
+    def flush(self) -> None:
+        """Try to write what could not be written before, if anything."""
+        self._append()
+
+    def close(self) -> None:
+        """Put on disk what was written, and free the file; what is added later opens it again."""
+        if self._is_ours():
+            with self._lock:
+                self._file.close()
+
+    def _add(
+        self,
+        names: Sequence[str],
+        steps: NDArray[np.int64],
+        times: NDArray[np.float64],
+        columns: Sequence[NDArray[np.float64]],
+    ) -> None:
+        tags = [self._clean(name) for name in names]
+        slices = [slice(first, first + _ROWS) for first in range(0, len(steps), _ROWS)]
+        self._append(*(scalar_records(tags, steps[s], times[s], [each[s] for each in columns]) for s in slices))
+
+    def _append(self, *records: bytes) -> None:
+        if self._is_ours():  # asked before the lock, which a thread of the parent's may hold for ever here
+            with self._lock:
+                self._file.append(*records)
+
+    def _clean(self, name: str) -> str:
+        """Return a name's tag; warn at its first time where it is another one."""
+        if name not in self._tags:
+            self._tags[name] = tag = clean_tag(name)
+            if tag != name:
+                logger.warning("TensorBoard cannot show the name %r; it stands there as %r", name[:100], tag[:120])
+        return self._tags[name]
+
+    def _is_ours(self) -> bool:
+        return os.getpid() == self._pid
+
+
+def rewind_folder(folder: str | PathLike[str], keep: Keep) -> None:
+    """Rewrite the event files of a folder, those of earlier processes too, without what is not to be kept.
+
+    Files that have nothing to drop are left alone. An `EventFile` of this process in that folder goes on with the
+    rewritten file; nothing may be added to it meanwhile.
+
+    Args:
+        folder: The run's folder; those in it are other runs.
+        keep: Called with each value's step and tag.
+
+    Raises:
+        OSError: A file cannot be read or written; it is as it was.
+    """
+    for path in event_files(folder):
+        with path.open("rb") as old:
+            if path.stat().st_size == sum(map(len, _kept_records(old, path, keep))):
+                continue
+            old.seek(0)
+            with replacing(path) as temporary, temporary.open("wb") as new:
+                new.writelines(_kept_records(old, path, keep))
+
+
+def event_files(folder: str | PathLike[str]) -> list[Path]:
+    """Return a folder's event files in the order in which TensorBoard reads them."""
+    return sorted(path for path in Path(folder).glob("*tfevents*") if path.is_file())
+
+
+def read_events(path: str | PathLike[str]) -> Iterator[Event]:
+    """Yield a file's events, up to its end or to a record that is unfinished or damaged, which is logged.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        for record in read_records(file, path):
+            event = _parsed(record)
+            if event is None:
+                logger.warning("%s has a damaged record; what follows is not read", path)
+                return
+            yield event
+
+
+def _kept_records(old: BinaryIO, path: Path, keep: Keep) -> Iterator[bytes]:
+    for record in read_records(old, path):
+        event = _parsed(record)
+        if event is None:
+            logger.warning("%s has a damaged record, which is dropped", path)
+            continue
+        values = event.summary.value
+        kept = [keep(event.step, value.tag) for value in values]
+        if all(kept):
+            yield frame(record.message)
+        elif any(kept):
+            for index in reversed(range(len(kept))):
+                if not kept[index]:
+                    del values[index]
+            yield frame(event.SerializeToString())
+
+
+def _parsed(record: Record) -> Event | None:
+    """Return a record's event, None where it is damaged, or holds something else."""
+    from google.protobuf.message import DecodeError
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    try:
+        return Event.FromString(record.message) if record.is_sound else None
+    except DecodeError:
+        return None
+
+
+def _new_name(folder: Path, now: float) -> str:
+    """Return a name that is unique, and sorts behind those there are even if its process's number or clock is lower."""
+    origin = f"{socket.gethostname()}.{os.getpid()}.{next(_numbers):06d}-{uuid.uuid4().hex[:8]}"
+    seconds = int(now)
+    for path in event_files(folder):
+        if (found := _NAME.match(path.name)) and path.name > f"{_PREFIX}{seconds:010d}.{origin}":
+            seconds = int(found[1]) + 1
+    return f"{_PREFIX}{seconds:010d}.{origin}"

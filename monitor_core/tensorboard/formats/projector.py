@@ -1,0 +1,210 @@
+"""Embeddings in the files that TensorBoard's Projector reads: vectors, labels, pictures, and what belongs together.
+
+The Projector reads a run's configuration when it first sees the run, and never again. So the files are written, each
+whole or not at all, in this order: vectors, labels and pictures, the configuration, and then the run's first event,
+which is what makes the folder a run. A later snapshot belongs in a new folder.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor_core._log import logger
+from monitor_core.files.writing import replacing
+from monitor_core.tensorboard.formats.arrays import real_numbers
+from monitor_core.tensorboard.formats.event_file import EventFile, event_files
+from monitor_core.tensorboard.formats.images import png, to_bytes
+
+Labels = Sequence[Any] | Mapping[str, Sequence[Any]]
+"""One label for each row, or several columns of labels by their titles."""
+
+CONFIG = "projector_config.pbtxt"
+"""The name of the file that the Projector looks for in a run's folder."""
+LARGEST_SPRITE = 8192
+"""Pixels of a sprite's side that the Projector takes."""
+
+
+def write_embeddings(
+    folder: str | PathLike[str], embeddings: Mapping[str, tuple[Any, Labels | None, Any | None]]
+) -> None:
+    """Write embeddings into a folder that is no run of TensorBoard's yet.
+
+    Rows that are not finite are left out, with a warning: the Projector would show nothing. Of more than 100,000 rows
+    it shows the first.
+
+    Args:
+        folder: The run's folder, made where missing.
+        embeddings: By name: a matrix of real numbers, ``(n, dimensions)``; n labels, or columns of them by their
+            titles, or None; n pictures of one size, ``(n, height, width)`` or with 1, 3 or 4 channels, as `image_value`
+            takes them, or None. Names are shown in alphabetical order, numbers at their ends padded to one length.
+
+    Raises:
+        TypeError: A matrix has no real numbers.
+        ValueError: A shape is another, labels or pictures are not one for each row, or the pictures' sprite is too
+            large.
+        OSError: A file cannot be written.
+    """
+    from google.protobuf import text_format
+    from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
+
+    whole = {name: _Embedding.checked(name, *parts) for name, parts in embeddings.items()}
+    config = ProjectorConfig()
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    for number, (name, embedding) in enumerate(zip(_shown_names(whole), whole.values(), strict=True)):
+        embedding.write(target, f"embedding-{number:03d}", config.embeddings.add(tensor_name=name))
+    _write(target / CONFIG, text_format.MessageToString(config, as_utf8=True).encode())
+    if not event_files(target):
+        EventFile(target, start=None).close()
+
+
+@attrs.frozen(eq=False)
+class _Embedding:
+    """One embedding, all of its parts with as many rows.
+
+    Attributes:
+        matrix: ``(n, dimensions) float32``, finite, at least 2 dimensions.
+        columns: Labels by their titles; none, or one without a title, or several.
+        pictures: ``(n, height, width, channels) uint8``, or None.
+    """
+
+    matrix: NDArray[np.float32]
+    columns: Mapping[str, Sequence[str]]
+    pictures: NDArray[np.uint8] | None
+
+    @classmethod
+    def checked(cls, name: str, matrix: Any, labels: Labels | None, pictures: Any | None) -> _Embedding:
+        rows = real_numbers(matrix)
+        if rows.ndim != 2 or not rows.size:
+            raise ValueError(f"the matrix of {name!r} must have the shape (n, dimensions) (got {rows.shape})")
+        named = labels if isinstance(labels, Mapping) else {} if labels is None else {"": labels}
+        columns = {title: [_cell(label) for label in column] for title, column in named.items()}
+        for title, column in columns.items():
+            if len(column) != len(rows):
+                which = f"labels {title!r}" if title else "labels"
+                raise ValueError(f"the {which} of {name!r} must be {len(rows)}, one for each row (got {len(column)})")
+        images = None if pictures is None else _checked_pictures(name, pictures, len(rows))
+        with np.errstate(over="ignore"):
+            rows = rows.astype(np.float32)
+        return cls._finite(name, rows, columns, images)
+
+    @classmethod
+    def _finite(
+        cls, name: str, rows: NDArray[Any], columns: dict[str, list[str]], images: NDArray[np.uint8] | None
+    ) -> _Embedding:
+        good = np.isfinite(rows).all(axis=1)
+        if not good.any():
+            raise ValueError(f"the matrix of {name!r} must have a finite row (got none of {len(rows)})")
+        if not good.all():
+            logger.warning("the embedding %r has %d rows that are not finite, left out", name, np.sum(~good))
+            columns = {title: np.array(column, object)[good].tolist() for title, column in columns.items()}
+            images = None if images is None else images[good]
+            rows = rows[good]
+        if rows.shape[1] == 1:  # the Projector shows none of one dimension
+            rows = np.pad(rows, ((0, 0), (0, 1)))
+        return cls(rows, columns, images)
+
+    def write(self, folder: Path, stem: str, info: Any) -> None:
+        """Write the files, and name them in the configuration."""
+        octets = self.matrix.astype("<f4").tobytes()
+        is_text = _is_utf8(octets)
+        info.tensor_path = f"{stem}.tsv" if is_text else f"{stem}.bytes"
+        info.tensor_shape.extend(self.matrix.shape)
+        _write(folder / info.tensor_path, _tsv(self.matrix) if is_text else octets)
+        if self.columns:
+            info.metadata_path = f"{stem}-labels.tsv"
+            _write(folder / info.metadata_path, _metadata(self.columns))
+        if self.pictures is not None:
+            info.sprite.image_path = f"{stem}-pictures.png"
+            info.sprite.single_image_dim.extend([self.pictures.shape[2], self.pictures.shape[1]])
+            _write(folder / info.sprite.image_path, png(_sprite(self.pictures)))
+
+
+def _write(path: Path, content: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _is_utf8(octets: bytes) -> bool:
+    """Answer whether the Projector would take the bytes for text: it tries that first."""
+    try:
+        octets.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _tsv(matrix: NDArray[np.float32]) -> bytes:
+    buffer = io.BytesIO()
+    np.savetxt(buffer, matrix, fmt="%.9g", delimiter="\t")
+    return buffer.getvalue()
+
+
+def _metadata(columns: Mapping[str, Sequence[str]]) -> bytes:
+    """Return the labels' file: a header if there are several columns, and none otherwise, else a label is lost."""
+    rows = zip(*columns.values(), strict=True)
+    lines = ["\t".join(row) for row in rows]
+    if len(columns) > 1:
+        lines.insert(0, "\t".join(map(_cell, columns)))
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _cell(label: Any) -> str:
+    text = label.decode(errors="replace") if isinstance(label, bytes) else str(label)
+    return " ".join(text.encode(errors="replace").decode().split()) or "(empty)"
+
+
+def _checked_pictures(name: str, pictures: Any, rows: int) -> NDArray[np.uint8]:
+    images = to_bytes(pictures)
+    if images.ndim == 3:
+        images = images[..., np.newaxis]
+    if images.ndim != 4 or images.shape[3] not in (1, 3, 4) or len(images) != rows or not images.size:
+        raise ValueError(
+            f"the pictures of {name!r} must be {rows}, one for each row, of the shape (n, height, width) or "
+            f"(n, height, width, 1, 3 or 4) (got {np.shape(pictures)})"
+        )
+    side = math.isqrt(rows - 1) + 1
+    if (largest := side * max(images.shape[1:3])) > LARGEST_SPRITE:
+        raise ValueError(
+            f"the pictures of {name!r} must fit in {LARGEST_SPRITE} x {LARGEST_SPRITE} pixels, all side by side in a "
+            f"square (got {largest}): make them smaller, or fewer"
+        )
+    return images
+
+
+def _sprite(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Put pictures side by side, row by row, in a square grid."""
+    count, height, width, channels = pictures.shape
+    side = math.isqrt(count - 1) + 1
+    grid = np.zeros((side * side, height, width, channels), np.uint8)
+    grid[:count] = pictures
+    sprite = grid.reshape(side, side, height, width, channels).swapaxes(1, 2)
+    whole = sprite.reshape(side * height, side * width, channels)
+    return whole[:, :, 0] if channels == 1 else whole
+
+
+def _shown_names(names: Iterable[str]) -> list[str]:
+    """Return the names as the Projector can show them: unique, without what it drops, and sorting as numbers do."""
+    cleaned = [re.sub(r"[\x00-\x1f\ud800-\udfff&:]+", "_", name) or "embedding" for name in names]
+    parts = [re.fullmatch(r"(.*?)(\d*)", name, re.DOTALL) for name in cleaned]
+    stems = [(part[1], part[2]) for part in parts if part is not None]
+    longest: dict[str, int] = {}
+    for stem, digits in stems:
+        longest[stem] = max(longest.get(stem, 0), len(digits))
+    shown: list[str] = []
+    for stem, digits in stems:
+        name = stem + (digits.zfill(longest[stem]) if digits else "")
+        while name in shown:
+            name += "_"
+        shown.append(name)
+    return shown

@@ -1,0 +1,60 @@
+"""Texts: Markdown as TensorBoard's text tab renders it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from monitor_core.tensorboard.formats.values import strings_value
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+
+def text_value(tag: str, text: str | bytes) -> Summary.Value:
+    """Return a text as a summary value.
+
+    Args:
+        tag: Its tag.
+        text: Markdown. What is no valid UTF-8 is replaced by question marks: TensorBoard would show none of the tag's
+            texts.
+
+    Raises:
+        TypeError: It is no text.
+    """
+    if not isinstance(text, str | bytes):
+        raise TypeError(f"text must be a string (got {text!r})")
+    if isinstance(text, bytes):
+        text = text.decode(errors="replace")
+    return strings_value(tag, "text", [text.encode(errors="replace")])
+
+
+def table(mapping: Mapping[str, Any], header: tuple[str, str] = ("name", "value")) -> str:
+    """Return a mapping as a Markdown table, a row for each item, mappings within it flattened to ``outer/inner``.
+
+    Args:
+        mapping: Names and values; values are shown by `str`.
+        header: What stands above the two columns.
+    """
+    rows = [header, ("---", "---"), *_items(mapping, "")]
+    return "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows) + "\n"
+
+
+def code(text: str) -> str:
+    """Return a plain text, such as a model's summary, as Markdown that keeps its columns."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}\n{text}\n{fence}\n"
+
+
+def _items(mapping: Mapping[str, Any], outer: str) -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for name, value in mapping.items():
+        rows += (
+            _items(value, f"{outer}{name}/") if isinstance(value, Mapping) and value else [(f"{outer}{name}", value)]
+        )
+    return rows
+
+
+def _cell(value: Any) -> str:
+    return " ".join(str(value).split()).replace("\\", "\\\\").replace("|", "\\|")

@@ -1,0 +1,111 @@
+"""Values that users add by themselves: numbers, distributions, pictures, figures, texts and graphs.
+
+Contract. All may be added at any time from any thread: before, in and after a run. They go to the train run. What
+cannot be shown raises, since whoever adds it is there to hear of it.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from monitor_core.model.handles import to_host
+from monitor_core.tensorboard.formats.event_file import EventFile
+from monitor_core.tensorboard.formats.graphs import graph_event
+from monitor_core.tensorboard.formats.images import image_value
+from monitor_core.tensorboard.formats.texts import text_value
+from monitor_core.tensorboard.parts.scalars import write_row
+from monitor_core.tensorboard.parts.weights import write_histogram
+from monitor_core.values.scalars import scalar
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from tensorboard.compat.proto.graph_pb2 import GraphDef
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+
+class Additions(ABC):
+    """The methods by which users add values of their own."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def _place(self, tag: str, step: int | None) -> tuple[EventFile, int]:
+        """Return where a value goes: the file, and the step, by default the present one."""
+
+    def add_scalar(self, tag: str, value: Any, step: int | None = None) -> None:
+        """Write a number, now.
+
+        Args:
+            tag: Its name; the part before the first slash is its group.
+            value: A number, or an array or tensor of one element, which is waited for.
+            step: The step; by default how many batches have ended, or the epoch's number where the tag begins with
+                ``epoch_`` or ends in ``/histogram`` or ``/image``.
+
+        Raises:
+            TypeError: ``value`` is no number.
+            OSError: There is no file yet, and none can be made.
+        """
+        write_row(*self._place(tag, step), {tag: scalar(value)})
+
+    def add_histogram(self, tag: str, values: Any, step: int | None = None) -> None:
+        """Write the distribution of values now; the arguments are as in `add_scalar`.
+
+        Args:
+            tag: Its name.
+            values: An array or tensor of any shape; what is not finite is left out.
+            step: The step.
+        """
+        file, number = self._place(tag, step)
+        write_histogram(file, tag, _on_host(values), number)
+
+    def add_image(self, tag: str, image: Any, step: int | None = None) -> None:
+        """Write one picture, or several, now; the arguments are as in `add_scalar`.
+
+        Args:
+            tag: Its name.
+            image: ``(height, width)``, ``(height, width, channels)`` or ``(n, height, width, channels)``, with 1, 3 or
+                4 channels; integers from 0 to 255, or floats from 0 to 1.
+            step: The step.
+        """
+        self._add(image_value(tag, _on_host(image)), step)
+
+    def add_figure(self, tag: str, figure: Figure, step: int | None = None) -> None:
+        """Write a matplotlib figure as a picture now; the arguments are as in `add_scalar`.
+
+        Args:
+            tag: Its name.
+            figure: The figure, which stays open.
+            step: The step.
+        """
+        self._add(image_value(tag, figure), step)
+
+    def add_text(self, tag: str, text: str, step: int | None = None) -> None:
+        """Write a text now; the arguments are as in `add_scalar`.
+
+        Args:
+            tag: Its name.
+            text: Markdown.
+            step: The step.
+        """
+        self._add(text_value(tag, text), step)
+
+    def add_graph(self, graph: GraphDef) -> None:
+        """Write the operations of a computation, now: the run graph, beside that of the layers.
+
+        Args:
+            graph: As of `monitor_core.tensorboard.formats.torch_graphs.torch_graph` or
+                `monitor_core.tensorboard.formats.jax_graphs.jax_graph`.
+        """
+        file, _ = self._place("", 0)
+        file.add_event(graph_event(graph, time.time()))
+
+    def _add(self, value: Summary.Value, step: int | None) -> None:
+        file, number = self._place(value.tag, step)
+        file.add_value(value, number)
+
+
+def _on_host(values: Any) -> Any:
+    """Return a PyTorch tensor's values, which may be on a device or bear gradients; anything else as it is."""
+    return to_host(values) if hasattr(values, "detach") else values

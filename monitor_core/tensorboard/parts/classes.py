@@ -1,0 +1,97 @@
+"""What a classifier's outputs and targets say, in whichever of the usual forms they come."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from monitor_core.model.handles import Array
+from monitor_core.tensorboard.formats.confusion import confusion_matrix
+
+
+@attrs.frozen(eq=False)
+class Classified:
+    """Samples with what they are and what a model takes them for.
+
+    Attributes:
+        truth: Whether a sample is of a class, ``(samples, classes) bool``; for one output, of its class alone,
+            ``(samples, 1)``.
+        scores: The probability of it, ``(samples, classes) float64``.
+        exclusive: Whether each sample is of one class alone.
+    """
+
+    truth: NDArray[np.bool_]
+    scores: NDArray[np.float64]
+    exclusive: bool
+
+    def confusion(self) -> NDArray[np.int64]:
+        """Count the samples of each class (rows) that are taken for each class (columns), ``(classes, classes)``.
+
+        One output decides between two classes, at 0.5.
+        """
+        if self.scores.shape[1] == 1:
+            return confusion_matrix(self.truth[:, 0], self.scores[:, 0] >= 0.5, 2)
+        return confusion_matrix(self.truth.argmax(axis=1), self.scores.argmax(axis=1), self.scores.shape[1])
+
+
+def classify(outputs: Any, targets: Any) -> Classified:
+    """Understand a classifier's outputs and the targets.
+
+    Outputs beyond 0 to 1 are taken as logits: the softmax of exclusive classes, else the logistic function, makes
+    them probabilities.
+
+    Args:
+        outputs: ``(samples,)`` or ``(samples, 1)`` of one class or of two, or ``(samples, classes)``.
+        targets: 0 and 1 in the outputs' shape, or, for several classes, their indices, ``(samples,)`` or
+            ``(samples, 1)``.
+
+    Raises:
+        ValueError: They are no classifier's.
+    """
+    scores = _as_columns("outputs", outputs).astype(np.float64)
+    truth = _truth(_as_columns("targets", targets), classes=scores.shape[1])
+    if len(scores) != len(truth):
+        raise ValueError(f"outputs and targets must have the same length (got {len(scores)} and {len(truth)})")
+    if not np.isfinite(scores).all():
+        raise ValueError("outputs must be finite to tell classes apart")
+    exclusive = truth.shape[1] == 1 or bool((truth.sum(axis=1) == 1).all())
+    return Classified(truth, _probabilities(scores, exclusive=exclusive), exclusive)
+
+
+def _as_columns(name: str, values: Any) -> Array:
+    array = np.asarray(values)
+    if array.ndim == 1:
+        array = array[:, np.newaxis]
+    if array.ndim != 2 or array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{name} must be numbers for each sample and class (got the shape {array.shape}, {array.dtype})"
+        )
+    return array
+
+
+def _truth(targets: Array, classes: int) -> NDArray[np.bool_]:
+    if targets.shape[1] == classes and np.isin(targets, (0, 1)).all():
+        return targets.astype(np.bool_)
+    if targets.shape[1] == 1 and classes > 1 and np.isin(targets, np.arange(classes)).all():
+        truth: NDArray[np.bool_] = targets.astype(int) == np.arange(classes)
+        return truth
+    wanted = f"0 and 1, or the indices of {classes} classes," if classes > 1 else "0 and 1"
+    raise ValueError(f"targets must be {wanted} for outputs of {classes} columns (got {_some(targets)})")
+
+
+def _some(targets: Array) -> str:
+    return f"{targets.shape[1]} columns with {', '.join(map(str, np.unique(targets)[:5].tolist()))} ..."
+
+
+def _probabilities(scores: NDArray[np.float64], *, exclusive: bool) -> NDArray[np.float64]:
+    if scores.min(initial=0.0) >= 0.0 and scores.max(initial=1.0) <= 1.0:
+        return scores
+    if exclusive and scores.shape[1] > 1:
+        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+        shares: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+        return shares
+    logistic: NDArray[np.float64] = 0.5 * (1.0 + np.tanh(0.5 * scores))
+    return logistic

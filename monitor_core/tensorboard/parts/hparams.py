@@ -1,0 +1,86 @@
+"""Hyperparameters: what a run was made with and how it ended, for the table that compares runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+
+from monitor_core.bus.run import Run
+from monitor_core.tensorboard.formats.hparams import (
+    experiment_value,
+    flat_hparams,
+    session_end_value,
+    session_start_value,
+)
+from monitor_core.tensorboard.formats.texts import table, text_value
+from monitor_core.tensorboard.parts.files import TRAIN, WHOLE, RunFiles
+from monitor_core.tensorboard.parts.parts import Part
+from monitor_core.tensorboard.parts.scalars import write_row
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+_TAGS = "_hparams_/"
+
+
+@attrs.define
+class HParams(Part):
+    """Write the hyperparameters when the first run begins, metrics beside them, and each run's status when it ends.
+
+    They belong to the log folder as a whole, and as a text to the train run. The metrics are in the log folder too, as
+    ``hparams/<name>``: those of the runs within it TensorBoard finds only from the folder above. It takes the first of
+    each value that it finds, so what an earlier run has left there is dropped.
+
+    Args:
+        hparams: The hyperparameters by name.
+        metrics: Which of an epoch's metrics stand beside them; None for all that the first epoch has.
+    """
+
+    name: ClassVar[str] = "the hyperparameters"
+
+    hparams: Mapping[str, Any]
+    metrics: Sequence[str] | None
+    _written: bool = False
+    _named: list[str] | None = None
+
+    def begin(self, run: Run, files: RunFiles) -> None:
+        """Write the hyperparameters, the first time, and take back that a run before has ended."""
+        stale = f"{_TAGS}session_end_info" if self._written else _TAGS
+        files.drop(WHOLE, lambda tag: tag.startswith(stale))
+        if not self._written:
+            if self.metrics is not None:
+                self._name(self.metrics, files)
+            files[WHOLE].add_value(session_start_value(self.hparams), 0)
+            files[TRAIN].add_value(text_value("hparams", table(flat_hparams(self.hparams))), 0)
+            self._written = True
+
+    def record(self, logs: Mapping[str, float], epoch: int, files: RunFiles) -> None:
+        """Write an epoch's metrics beside the hyperparameters."""
+        if self._named is None:
+            self._name(list(logs), files)
+        row = {f"hparams/{name}": logs[name] for name in self._named or () if name in logs}
+        if row:
+            write_row(files[WHOLE], epoch, row)
+
+    def _name(self, metrics: Sequence[str], files: RunFiles) -> None:
+        self._named = list(metrics)
+        files[WHOLE].add_value(_experiment(self.hparams, self._named), 0)
+
+    def end(self, run: Run, files: RunFiles) -> None:
+        """Write how the run ended."""
+        files[WHOLE].add_value(session_end_value(run.status), 0)
+
+
+def _experiment(hparams: Mapping[str, Any], metrics: Sequence[str]) -> Summary.Value:
+    """Return what the table has as columns, with any values: those of other runs are not known here."""
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    tags = [("", f"hparams/{name}") for name in metrics]
+    value = experiment_value({name: [each] for name, each in flat_hparams(hparams).items()}, tags)
+    content = HParamsPluginData.FromString(value.metadata.plugin_data.content)
+    for info in content.experiment.hparam_infos:
+        info.ClearField("domain_discrete")
+    value.metadata.plugin_data.content = content.SerializeToString()
+    return value

@@ -1,0 +1,93 @@
+"""Scalars: the metrics of epochs, batches and evaluations, under the tags that users of Keras know."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import attrs
+import numpy as np
+
+from monitor_core.bus.run import Run
+from monitor_core.bus.sink import Logs
+from monitor_core.tensorboard.formats.event_file import EventFile
+from monitor_core.tensorboard.parts.files import TRAIN, VALIDATION, RunFiles
+from monitor_core.tensorboard.parts.numbering import Numbering
+from monitor_core.values.blocks import Block
+
+
+def write_block(block: Block, numbers: Numbering, files: RunFiles) -> None:
+    """Write every batch's metrics as ``batch_<name>`` over the steps."""
+    files[TRAIN].add_columns(
+        block.steps + numbers.step_shift,
+        block.times,
+        {f"batch_{name}": column for name, column in block.columns.items()},
+        {f"batch_{name}": mask for name, mask in block.present.items()},
+    )
+
+
+def write_evaluation(logs: Logs, step: int, files: RunFiles) -> None:
+    """Write an evaluation's metrics as ``evaluation_<name>_vs_iterations`` over the steps."""
+    if logs:
+        write_row(files[VALIDATION], step, {f"evaluation_{name}_vs_iterations": logs[name] for name in logs})
+
+
+def write_epoch(logs: Logs, epoch: int, files: RunFiles) -> None:
+    """Write an epoch's metrics as ``epoch_<name>``; those with the prefix ``val_`` go without it to `VALIDATION`."""
+    prefix = "val_"
+    train = {f"epoch_{name}": value for name, value in logs.items() if not name.startswith(prefix)}
+    validation = {f"epoch_{name[len(prefix) :]}": value for name, value in logs.items() if name.startswith(prefix)}
+    for run, row in ((TRAIN, train), (VALIDATION, validation)):
+        if row:
+            write_row(files[run], epoch, row)
+
+
+def write_row(file: EventFile, step: int, row: Mapping[str, float]) -> None:
+    """Write values of one step, now."""
+    file.add_columns(
+        np.array([step], dtype=np.int64),
+        np.array([time.time()]),
+        {tag: np.array([value], dtype=np.float64) for tag, value in row.items()},
+        dict.fromkeys(row),
+    )
+
+
+def rates_of(run: Run) -> dict[str, float]:
+    """Return the learning rates as an epoch's logs: of further parameter groups with their number, from 2.
+
+    Where the model's handle has none, or they cannot be read, there are none: the metrics are written all the same.
+    """
+    try:
+        rates = getattr(run.model, "learning_rates", None) or []
+    except Exception:
+        return {}
+    return {f"learning_rate_{number}" if number > 1 else "learning_rate": rate for number, rate in enumerate(rates, 1)}
+
+
+@attrs.define
+class Stopwatch:
+    """Measures how many steps a second an epoch trains, without the time of the evaluations in it."""
+
+    _since: float | None = None
+    _first_step: int = 0
+    _seconds: float = 0.0
+
+    def begin_epoch(self, run: Run) -> None:
+        """Begin an epoch."""
+        self._since, self._first_step, self._seconds = time.perf_counter(), run.step, 0.0
+
+    def pause(self) -> None:
+        """Stop the watch: an evaluation begins."""
+        if self._since is not None:
+            self._seconds += time.perf_counter() - self._since
+            self._since = None
+
+    def go_on(self) -> None:
+        """Start the watch again: an evaluation has ended."""
+        self._since = time.perf_counter()
+
+    def rate(self, run: Run) -> dict[str, float]:
+        """Return the epoch's ``steps_per_second`` as logs, without it where no time or step went by."""
+        self.pause()
+        steps = run.step - self._first_step
+        return {"steps_per_second": steps / self._seconds} if steps > 0 and self._seconds > 0 else {}

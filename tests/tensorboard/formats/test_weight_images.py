@@ -1,0 +1,145 @@
+"""Weights as pictures: of every shape, with signs, never too large, and safe with what is not finite."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis.extra import numpy as hnp
+
+from monitor_core.tensorboard.formats.weight_images import SIDE, weight_image
+
+BLUE, WHITE, RED = (33, 102, 172), (255, 255, 255), (178, 24, 43)
+YELLOW, GRAY = (255, 217, 47), (128, 128, 128)
+SHAPES = [
+    (1_000_003,),
+    (100_000, 3),
+    (3, 100_000),
+    (3, 3, 600, 700),
+    (600, 600, 2, 2),
+    (9, 900, 800),
+    (800, 700, 9),
+    (2, 3, 3, 20, 20),
+    (300, 2, 300),
+    (1, 1, 5, 5),
+    (2,) * 7,
+]
+
+
+def dots(array):
+    """Return the picture's dots as tuples, row by row, each once: where it is magnified, one pixel of each square."""
+    picture = weight_image(array)
+    side = next((side for side in range(16, 0, -1) if is_magnified(picture, side)), 1)
+    return [[tuple(dot) for dot in row] for row in picture[::side, ::side].tolist()]
+
+
+def is_magnified(picture, side):
+    """Answer whether a picture is made of squares of that side."""
+    height, width = picture.shape[0] // side, picture.shape[1] // side
+    squares = picture[::side, ::side].repeat(side, axis=0).repeat(side, axis=1)
+    return height * side == len(picture) and width * side == picture.shape[1] and (squares == picture).all()
+
+
+def test_signs_are_colours():
+    """Red above zero, blue below, white at it, on a scale that is the same to both sides."""
+    first, second = dots([[1.0, 0.0], [-1.0, 0.5]])
+    assert (first, second[0]) == ([RED, WHITE], BLUE)
+    np.testing.assert_allclose(second[1], (np.array(RED) + WHITE) / 2, atol=1)
+
+
+def test_what_is_not_finite_is_marked():
+    """It has its own colour, and the others keep theirs."""
+    assert dots([[1.0, np.nan], [np.inf, -1.0]]) == [[RED, YELLOW], [YELLOW, BLUE]]
+
+
+@pytest.mark.parametrize(
+    ("value", "colour"), [(3.0, RED), (0.0, WHITE), (-1e-30, BLUE), (np.nan, YELLOW), (-1e308, BLUE)]
+)
+def test_a_constant_has_one_colour(value, colour):
+    """Which tells its sign."""
+    assert {dot for row in dots(np.full((3, 4), value)) for dot in row} == {colour}
+
+
+def test_a_vector_is_a_row_and_a_scalar_a_dot():
+    """A bias is read from left to right."""
+    assert dots([1.0, 0.0, -1.0]) == [[RED, WHITE, BLUE]]
+    assert dots(np.float32(2)) == [[RED]]
+
+
+def test_a_long_vector_is_wrapped():
+    """Its rows are one below the other, and what is over is gray."""
+    vector = np.zeros(130)
+    vector[[0, 64, 129]] = 1
+    rows = dots(vector)
+    assert [len(row) for row in rows] == [64, 64, 64]
+    assert [(row.index(RED), row.count(GRAY)) for row in rows] == [(0, 0), (0, 0), (1, 62)]
+
+
+def test_a_convolutions_tiles_go_from_input_down_to_output_right():
+    """Kernels of Keras's and of PyTorch's order of axes are the same picture."""
+    kernel = np.zeros((2, 2, 3, 4))
+    kernel[:, :, 1, 2] = [[1, -1], [0, 1]]
+    rows = dots(kernel)
+    assert [row[6:8] for row in rows[3:5]] == [[RED, BLUE], [WHITE, RED]]
+    assert [(len(rows), len(rows[0]))] == [(3 * 3 - 1, 4 * 3 - 1)]
+    assert sum(row.count(GRAY) for row in rows) == 8 * 11 - 12 * 4
+    np.testing.assert_array_equal(weight_image(kernel), weight_image(kernel.transpose(3, 2, 0, 1)))
+
+
+def test_many_outputs_of_few_inputs_go_on_in_bands():
+    """32 filters of one input make a picture nearly square."""
+    height, width, _ = weight_image(np.ones((3, 3, 1, 32))).shape
+    assert 0.5 < height / width < 2
+
+
+def test_a_convolution_over_one_axis_is_a_matrix_for_each_place():
+    """Of both orders of axes, with inputs down."""
+    kernel = np.zeros((2, 5, 3))
+    kernel[1, 4, 0] = 1
+    rows = dots(kernel)
+    assert (len(rows), len(rows[0])) == (5, 3 + 1 + 3)
+    assert rows[4][4] == RED
+    np.testing.assert_array_equal(weight_image(kernel), weight_image(kernel.transpose(2, 1, 0)))
+
+
+def test_a_large_matrix_is_averaged():
+    """A block of ones stays visible where it is."""
+    matrix = np.zeros((4 * SIDE, 3 * SIDE), np.float32)
+    matrix[: 2 * SIDE] = 1
+    rows = weight_image(matrix)
+    assert rows.shape == (SIDE, SIDE, 3)
+    assert (rows[: SIDE // 2] == RED).all()
+    assert (rows[SIDE // 2 :] == WHITE).all()
+
+
+def test_what_is_not_finite_is_marked_among_means():
+    """A single infinity, two that cancel, and a sum beyond the kind of number, show in a large matrix."""
+    matrix = np.zeros((3 * SIDE, 1), np.float32)
+    matrix[:3, 0], matrix[3:5, 0], matrix[6:8, 0] = np.inf, (np.inf, -np.inf), 3e38
+    assert [row[0] for row in weight_image(matrix)[:4].tolist()] == [[*YELLOW], [*YELLOW], [*YELLOW], [*WHITE]]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_pictures_are_bounded(shape):
+    """However large the weight, and of however many axes."""
+    height, width, channels = weight_image(np.ones(shape, np.float32)).shape
+    assert max(height, width) <= SIDE
+    assert channels == 3
+
+
+@given(hnp.arrays(np.float32, hnp.array_shapes(max_dims=6, max_side=9)))
+def test_any_weight_has_a_picture(array):
+    """Whatever its shape and values."""
+    picture = weight_image(array)
+    assert picture.dtype == np.uint8
+    assert picture.ndim == 3
+    assert 1 <= max(picture.shape[:2]) <= SIDE
+
+
+def test_an_empty_weight_has_none():
+    """There is nothing to show."""
+    assert weight_image(np.zeros((0, 3))) is None
+
+
+def test_what_is_no_number_is_refused():
+    """The message names the kind."""
+    with pytest.raises(TypeError, match="array must have real numbers"):
+        weight_image(["a"])

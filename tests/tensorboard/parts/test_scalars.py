@@ -1,0 +1,94 @@
+"""Scalars: tags, steps and values, read back by TensorBoard."""
+
+import math
+
+import numpy as np
+import pytest
+from boards_reader import float32, scalars
+
+from monitor_core import Block, Run
+from monitor_core.tensorboard.parts import scalars as written
+from monitor_core.tensorboard.parts.files import RunFiles
+from monitor_core.tensorboard.parts.numbering import Numbering
+from recorders import Handle
+
+
+@pytest.fixture
+def files(tmp_path):
+    return RunFiles(tmp_path)
+
+
+def test_epochs_go_to_two_runs_under_the_same_tags(files, tmp_path):
+    """Metrics with the prefix val_ are the validation run's, without it."""
+    written.write_epoch({"loss": 0.1, "val_loss": 0.25, "val_val_x": 3.0}, 7, files)
+    assert scalars(tmp_path / "train") == {"epoch_loss": [(7, float32(0.1))]}
+    assert scalars(tmp_path / "validation") == {"epoch_loss": [(7, 0.25)], "epoch_val_x": [(7, 3.0)]}
+
+
+def test_an_epoch_without_validation_makes_no_run_of_it(files, tmp_path):
+    """Where there is nothing to write, there is no folder."""
+    written.write_epoch({"loss": 0.1}, 0, files)
+    assert not (tmp_path / "validation").exists()
+
+
+def test_a_block_is_written_over_the_steps(files, tmp_path):
+    """Each batch's metrics stand at its step, shifted by the runs before; missing ones are left out."""
+    numbers = Numbering(last_step=10)
+    numbers.settle(Run(), 0)
+    block = Block(
+        epoch=0,
+        steps=np.array([1, 2, 3]),
+        times=np.array([5.0, 6.0, 7.0]),
+        columns={"loss": np.array([0.5, 0.25, math.nan]), "rare": np.array([0.0, 2.0, 0.0])},
+        present={"loss": None, "rare": np.array([False, True, False])},
+    )
+    written.write_block(block, numbers, files)
+    found = scalars(tmp_path / "train")
+    assert found["batch_rare"] == [(12, 2.0)]
+    assert found["batch_loss"][:2] == [(11, 0.5), (12, 0.25)]
+    assert math.isnan(found["batch_loss"][2][1])
+
+
+def test_an_evaluation_is_written_over_the_steps(files, tmp_path):
+    """Its tags are those of Keras; an empty one writes nothing."""
+    written.write_evaluation({}, 4, files)
+    written.write_evaluation({"loss": 0.5}, 12, files)
+    assert scalars(tmp_path / "validation") == {"evaluation_loss_vs_iterations": [(12, 0.5)]}
+
+
+def test_each_parameter_group_has_its_rate():
+    """The first rate bears the plain name, and a model without rates has none."""
+    assert written.rates_of(Run(model=Handle(0.1, 0.01))) == {"learning_rate": 0.1, "learning_rate_2": 0.01}
+    assert written.rates_of(Run()) == {}
+
+
+def test_rates_that_cannot_be_read_are_left_out():
+    """The metrics must not be lost for them."""
+
+    class Odd:
+        @property
+        def learning_rates(self):
+            raise TypeError("a schedule of one's own")
+
+    assert written.rates_of(Run(model=Odd())) == {}
+
+
+def test_the_watch_counts_training_alone(monkeypatch):
+    """Steps a second are those of the epoch, without the seconds of evaluations in it."""
+    run, now = Run(), [0.0]
+    monkeypatch.setattr(written.time, "perf_counter", lambda: now[0])
+    watch = written.Stopwatch()
+    watch.begin_epoch(run)
+    run.step, now[0] = 6, 2.0
+    watch.pause()
+    now[0] = 100.0
+    watch.go_on()
+    now[0] = 101.0
+    assert watch.rate(run) == {"steps_per_second": 2.0}
+
+
+def test_an_epoch_without_steps_has_no_speed():
+    """Where no step is counted, no speed is told."""
+    watch = written.Stopwatch()
+    watch.begin_epoch(Run())
+    assert watch.rate(Run()) == {}

@@ -1,0 +1,120 @@
+"""Weights, activations and gradients as histograms and pictures, read back by TensorBoard."""
+
+import io
+
+import numpy as np
+import pytest
+from boards_reader import plugins, steps, tensors
+from PIL import Image
+
+from monitor_core import Run
+from monitor_core.tensorboard.parts.activations import Activations
+from monitor_core.tensorboard.parts.files import TRAIN, RunFiles
+from monitor_core.tensorboard.parts.gradients import Gradients
+from monitor_core.tensorboard.parts.parts import Samples
+from monitor_core.tensorboard.parts.weights import Weights, write_histogram
+
+
+class Model:
+    """A handle of two weights, which counts how often they are read."""
+
+    reads = 0
+
+    def weights(self):
+        self.reads += 1
+        yield "dense/kernel", np.arange(6.0).reshape(2, 3)
+        yield "dense/bias", np.zeros(3)
+
+    def activations(self, x):
+        yield "dense", x * 2
+
+    def gradients(self, x, y):
+        yield "dense/kernel", np.array([x.sum(), y.sum()])
+
+
+@pytest.fixture
+def run():
+    return Run(model=Model(), validation_data=(np.arange(4.0)[:, np.newaxis], np.arange(4.0)))
+
+
+@pytest.fixture
+def files(tmp_path):
+    return RunFiles(tmp_path)
+
+
+def over(epochs, part, run, files):
+    """Let a part hear of so many epochs."""
+    for epoch in range(epochs):
+        part.end_epoch(run, epoch, files)
+
+
+def counted(buckets):
+    """Return the edges of a histogram, and how many values it has."""
+    return buckets[0, 0], buckets[-1, 1], buckets[:, 2].sum()
+
+
+def test_weights_are_written_at_their_turns(run, files, tmp_path):
+    """Histograms and pictures come every so many epochs, from the first on, each at its own."""
+    over(5, Weights(2, 3), run, files)
+    found = {tag: [step for step, _ in events] for tag, events in tensors(tmp_path / "train").items()}
+    assert found == {
+        "dense/kernel/histogram": [0, 2, 4],
+        "dense/kernel/image": [0, 3],
+        "dense/bias/histogram": [0, 2, 4],
+        "dense/bias/image": [0, 3],
+    }
+    assert run.model.reads == 4
+
+
+def test_histograms_and_pictures_are_told_apart(run, files, tmp_path):
+    """Each belongs to its tab; the histogram has all values, the picture is a PNG."""
+    over(1, Weights(1, 1), run, files)
+    kinds = plugins(tmp_path / "train")
+    assert (kinds["dense/kernel/histogram"], kinds["dense/kernel/image"]) == ("histograms", "images")
+    found = tensors(tmp_path / "train")
+    assert counted(found["dense/kernel/histogram"][0][1]) == (0.0, 5.0, 6.0)
+    width, height, png = found["dense/kernel/image"][0][1]
+    assert Image.open(io.BytesIO(png)).size == (int(width), int(height))
+
+
+def test_pictures_need_no_histograms(run, files, tmp_path):
+    """Pictures alone are written where histograms are off, as the tutorial has it."""
+    over(1, Weights(0, 1), run, files)
+    assert set(tensors(tmp_path / "train")) == {"dense/kernel/image", "dense/bias/image"}
+
+
+def test_weights_are_not_read_in_vain(run, files):
+    """An epoch in which nothing is due reads nothing."""
+    Weights(2, 0).end_epoch(run, 1, files)
+    assert run.model.reads == 0
+
+
+def test_activations_are_those_of_the_samples(run, files, tmp_path):
+    """Each layer's outputs on the first samples become a histogram."""
+    over(3, Activations(2, Samples(3)), run, files)
+    assert steps(tmp_path / "train", "dense/activations") == [0, 2]
+    assert counted(tensors(tmp_path / "train")["dense/activations"][0][1]) == (0.0, 4.0, 3.0)
+
+
+def test_gradients_are_those_on_the_samples(run, files, tmp_path):
+    """The gradient by each weight, with inputs and targets, becomes a histogram."""
+    over(1, Gradients(1, Samples(4)), run, files)
+    assert counted(tensors(tmp_path / "train")["dense/kernel/gradient"][0][1]) == (6.0, 6.0, 2.0)
+
+
+def test_gradients_need_targets(files):
+    """Validation data of inputs alone are an error that says so."""
+    run = Run(model=Model(), validation_data=np.zeros((4, 1)))
+    with pytest.raises(ValueError, match="no targets, which a loss needs"):
+        Gradients(1, Samples(4)).end_epoch(run, 0, files)
+
+
+def test_what_is_not_finite_is_counted_beside_the_histogram(files, tmp_path):
+    """A histogram of finite values alone says how many others there are; of none there is no histogram."""
+    write_histogram(files[TRAIN], "a", np.array([1.0, np.nan, 2.0, np.inf]), 0)
+    write_histogram(files[TRAIN], "b", np.array([np.nan]), 0)
+    write_histogram(files[TRAIN], "c", np.array([1.0]), 0)
+    found = tensors(tmp_path / "train")
+    assert set(found) == {"a", "a/not_finite", "b/not_finite", "c"}
+    assert (float(found["a/not_finite"][0][1]), float(found["b/not_finite"][0][1])) == (2.0, 1.0)
+    assert counted(found["a"][0][1]) == (1.0, 2.0, 2.0)

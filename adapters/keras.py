@@ -26,8 +26,8 @@ from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
 from monitor_core.errors import OrderError, SetupError
-from monitor_core.loop import Loop
-from monitor_core.resuming import Resume
+from monitor_core.loop.loop import Loop
+from monitor_core.loop.resume import Resume
 from monitor_core.values.scalars import flatten, scalar
 
 __all__ = ["KerasAdapter", "KerasModel", "reset_states"]

@@ -12,7 +12,7 @@ from monitor_core.bus.hooks import on
 from monitor_core.bus.run import Failure, Run
 from monitor_core.bus.sink import Sink
 from monitor_core.errors import HookError, MonitorError, OrderError, SetupError
-from monitor_core.loop import Loop
+from monitor_core.loop.loop import Loop
 from monitor_core.values.blocks import Block
 from monitor_core.values.scalars import scalar
 

@@ -22,12 +22,12 @@ from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
 from monitor_core.checks import checked_count
 from monitor_core.errors import OrderError
+from monitor_core.loop.scopes import Epoch, Evaluation, Prediction, Scope
 from monitor_core.model.handles import ModelHandle
-from monitor_core.scopes import Epoch, Evaluation, Prediction, Scope
 from monitor_core.values.scalars import to_floats
 
 if TYPE_CHECKING:
-    from monitor_core.resuming import Resume
+    from monitor_core.loop.resume import Resume
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class Loop:
         resume: The run's folder. A journal is kept there, and what the run needs to go on (weights, optimizer, random
             generators, the states of all sinks); where they are there from a run that was cut off, this one goes on
             behind its last checkpoint, as if it had never been cut: `epochs` begins with the next epoch. It needs
-            ``model``. See `monitor_core.resuming`.
+            ``model``. See `monitor_core.loop.resume`.
         strict: Whether to check the order of batches, and to let every exception of a sink propagate.
 
     Attributes:
@@ -74,7 +74,7 @@ class Loop:
         self.bus = Bus(*sinks, model=model, validation_data=validation_data, strict=strict)
         self._resume: Resume | None = None
         if resume is not None:
-            from monitor_core.resuming import Resume  # not before: it imports sinks
+            from monitor_core.loop.resume import Resume  # not before: it imports sinks
 
             self._resume = Resume(self.bus, resume)
         self._epoch: Epoch | None = None

@@ -14,12 +14,12 @@ from typing import Any, ClassVar, TextIO
 
 import attrs
 
-from monitor_core import bars
-from monitor_core.bars import Bars, SafeStream, bar_class, of_total
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
 from monitor_core.metrics.names import find_metric
+from monitor_core.sinks import progress_bars as bars
+from monitor_core.sinks.progress_bars import Bars, SafeStream, bar_class, of_total
 from monitor_core.values.blocks import Block
 
 SHORT_RUN = 20

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from monitor_core import Bus, Loop, SetupError, bars
+from monitor_core import Bus, Loop, SetupError
+from monitor_core.sinks import progress_bars as bars
 from monitor_core.sinks.progress import Progress, format_duration, format_value
 
 

@@ -17,7 +17,10 @@ from monitor_core.values.blocks import Block
 from monitor_core.values.scalars import scalar
 
 if typing.TYPE_CHECKING:
+    from monitor_core.files.activations import load_activations
     from monitor_core.journal.recorded import open_run
+    from monitor_core.model.layer_graph import LayerGraph
+    from monitor_core.network.retries import DeliveryError
     from monitor_core.network.sink import NetworkSink
     from monitor_core.sinks.activation_dump import ActivationDump
     from monitor_core.sinks.csv_logger import CSVLogger
@@ -40,10 +43,12 @@ monitor_core.frameworks.register_handle("torch.nn.modules.module.Module", "monit
 _LAZY = {
     "ActivationDump": "monitor_core.sinks.activation_dump",
     "CSVLogger": "monitor_core.sinks.csv_logger",
+    "DeliveryError": "monitor_core.network.retries",
     "EarlyStopping": "monitor_core.sinks.early_stopping",
     "History": "monitor_core.sinks.history",
     "Journal": "monitor_core.sinks.journal",
     "Keep": "monitor_core.sinks.model_checkpoint",
+    "LayerGraph": "monitor_core.model.layer_graph",
     "LearningRateScheduler": "monitor_core.sinks.learning_rate_scheduler",
     "ModelCheckpoint": "monitor_core.sinks.model_checkpoint",
     "NetworkSink": "monitor_core.network.sink",
@@ -52,6 +57,7 @@ _LAZY = {
     "TensorBoard": "monitor_core.sinks.tensorboard",
     "TerminateOnNaN": "monitor_core.sinks.terminate_on_nan",
     "Webhook": "monitor_core.sinks.webhook",
+    "load_activations": "monitor_core.files.activations",
     "open_run": "monitor_core.journal.recorded",
 }
 
@@ -69,12 +75,14 @@ __all__ = [
     "Block",
     "Bus",
     "CSVLogger",
+    "DeliveryError",
     "EarlyStopping",
     "Failure",
     "History",
     "HookError",
     "Journal",
     "Keep",
+    "LayerGraph",
     "LearningRateScheduler",
     "Loop",
     "ModelCheckpoint",
@@ -89,6 +97,7 @@ __all__ = [
     "TensorBoard",
     "TerminateOnNaN",
     "Webhook",
+    "load_activations",
     "on",
     "open_run",
     "scalar",

@@ -3,3 +3,7 @@
 In: a metric's name and its values as floats. Out: decisions. It reads no files and calls no hooks. `DIRECTIONS` is
 public as ``monitor_core.metrics.DIRECTIONS``; the modules themselves are private.
 """
+
+from monitor_core.metrics.monitor import DIRECTIONS
+
+__all__ = ["DIRECTIONS"]

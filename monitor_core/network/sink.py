@@ -2,8 +2,9 @@
 
 Contract. A hook only copies a message into the sink's outbox, whatever state the server is in: no step waits for it.
 A run's end waits up to ``flush_seconds`` for the messages under way, but not for a server that is known to be in
-trouble; what waits then is tried further while the process lives, see `monitor_core.network.outbox`. Nothing that happens to a
-message ends a training; what was lost is told at the run's end.
+trouble; what waits then is tried further while the process lives, see
+`monitor_core.network.outbox`. Nothing that happens to a message ends a training; what was lost is told at the run's
+end.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class NetworkSink(Sink):
     def deliver(self, message: Any) -> None:
         """Deliver one message; called on the sink's own thread, with one at a time, in order.
 
-        What it raises is tried again, unless it is a `monitor_core.network.retries.DeliveryError` that says otherwise, or a
-        mistake in the program such as a TypeError. It should have a time-out of its own: whatever comes behind waits.
+        What it raises is tried again, unless it is a `monitor_core.DeliveryError` that says otherwise, or a mistake in
+        the program such as a TypeError. It should have a time-out of its own: whatever comes behind waits.
 
         Args:
             message: What was sent, as plain Python values. It may come more than once.

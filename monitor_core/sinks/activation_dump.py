@@ -42,9 +42,9 @@ class ActivationDump(Sink):
     """Write the activations of all or chosen layers, on the first validation samples, at the end of every N-th epoch.
 
     A file is an ``.npz`` that ``numpy.load`` opens: an array for each layer, samples first, under the layer's name,
-    and ``__epoch__`` (0-based), ``__step__`` and ``__run__``; `monitor_core.files.activations.load_activations` reads it too.
-    The model computes in inference mode and is left as it was. `monitor_core.plotting` draws what was written:
-    ``plot_feature_maps``, ``plot_activation_distributions`` and ``plot_dead_units``.
+    and ``__epoch__`` (0-based), ``__step__`` and ``__run__``; `monitor_core.load_activations`
+    reads it too. The model computes in inference mode and is left as it was. `monitor_core.plotting` draws what was
+    written: ``plot_feature_maps``, ``plot_activation_distributions`` and ``plot_dead_units``.
 
     The model's handle decides what a layer is, and how it is called: see `KerasModel.activations` and
     `TorchModel.activations`. Outputs that are no numbers, such as texts, are left out with a warning.

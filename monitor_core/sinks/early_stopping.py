@@ -54,7 +54,7 @@ class EarlyStopping(Sink):
         relative: Whether ``min_delta``, below 1, is a fraction of the best's absolute value instead of a difference.
         patience: How many epochs in a row may pass that are not better, at least 0; 0 acts as 1.
         mode: ``"min"``, ``"max"``, or ``"auto"``: the metric's own direction on a Keras model, else that of its name
-            in `monitor_core.metrics.monitor.DIRECTIONS`.
+            in `monitor_core.metrics.DIRECTIONS`.
         baseline: A value to beat (by ``min_delta``) as well: until one does, every epoch counts against the patience.
             It never becomes the best; an epoch that beats the best does not stop the run.
         restore_best_weights: Whether to set the best epoch's weights when the run ends, whether stopped, completed or

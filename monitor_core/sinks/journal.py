@@ -2,8 +2,7 @@
 
 Contract. What a hook has recorded is with the operating system when it returns: a kill loses nothing of it, a power cut
 what was not on disk yet. Once the run has begun, nothing that happens to the file ends it: records that cannot be
-written wait, see `AppendFile`. Each process has a file of its own in the folder. `monitor_core.journal.recorded.open_run` reads
-it.
+written wait, see `AppendFile`. Each process has a file of its own in the folder. `monitor_core.open_run` reads it.
 """
 
 from __future__ import annotations

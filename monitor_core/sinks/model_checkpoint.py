@@ -106,7 +106,7 @@ class ModelCheckpoint(Sink):
         save_best_only: Whether to save only where the metric is better than at all saves before.
         save_weights_only: Whether to save the weights alone.
         mode: ``"min"``, ``"max"``, or ``"auto"``: the metric's own direction on a Keras model, else that of its name
-            in `monitor_core.metrics.monitor.DIRECTIONS`.
+            in `monitor_core.metrics.DIRECTIONS`.
         save_freq: ``"epoch"``, or a number of steps, at least 1: save at the end of the batch by which that many have
             been trained since the last turn, and compare what that batch has. Each such batch waits for the device.
         initial_value_threshold: The best value to begin with.

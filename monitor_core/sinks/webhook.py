@@ -1,6 +1,7 @@
 """The webhook: a run's events, posted as JSON to a web address.
 
-Contract. That of `monitor_core.network.sink` and `monitor_core.network.http`: no step waits for the server, no token is shown.
+Contract. That of `monitor_core.network.sink` and `monitor_core.network.http`: no step waits for the server, no token
+is shown.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Files that were cut or changed: what is before the damage is read, the damage is told, and nothing else is raised.
 
 Journals cut and flipped are tested in ``tests/journal/test_files.py``, event files cut in
-``tests/tensorboard/formats/test_event_file.py``: here are the other files, other readers, and runs that go on with such files.
+``tests/tensorboard/formats/test_event_file.py``: here are the other files, other readers, and runs that go on with
+such files.
 """
 
 import logging

@@ -36,7 +36,7 @@ if typing.TYPE_CHECKING:
     from monitor_core.sinks.webhook import Webhook
 
 # By the names of their classes: a framework is imported by its user, an adapter with its first model.
-monitor_core.frameworks.register_handle("keras.src.models.model.Model", "monitor_core.adapters.keras_model:KerasModel")
+monitor_core.frameworks.register_handle("keras.src.models.model.Model", "monitor_core.adapters.keras.model:KerasModel")
 monitor_core.frameworks.register_handle("torch.nn.modules.module.Module", "monitor_core.adapters.torch:TorchModel")
 
 # Imported when first asked for: together they take longer to import than the rest.

@@ -30,7 +30,7 @@ from monitor_core import (
     Sink,
     TensorBoard,
 )
-from monitor_core.pytree import PytreeModel
+from monitor_core.adapters.pytree import PytreeModel
 from monitor_core.sinks.model_checkpoint import Keep
 
 SECONDS = 60

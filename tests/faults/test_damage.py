@@ -15,10 +15,10 @@ import pytest
 
 from faults.support import Recording, event_records, exact, read_csv
 from monitor_core import Bus, CSVLogger, History, ModelCheckpoint, SetupError, TensorBoard
+from monitor_core.adapters.pytree import PytreeModel
 from monitor_core.files.activations import Activations, load_activations, read_mark, write_activations
 from monitor_core.files.state import load_state, save_state
 from monitor_core.journal.recorded import open_run
-from monitor_core.pytree import PytreeModel
 from monitor_core.tensorboard.formats.event_file import EventFile, read_events, rewind_folder
 from recorders import train
 

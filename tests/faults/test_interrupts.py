@@ -16,8 +16,8 @@ import pytest
 from faults import support
 from faults.support import Recording, csv_steps, exact, read_run
 from monitor_core import EarlyStopping, Loop
+from monitor_core.adapters.pytree import PytreeModel
 from monitor_core.bus.hooks import HOOKS
-from monitor_core.pytree import PytreeModel
 from recorders import Recorder
 
 SIGNALS = [KeyboardInterrupt, SystemExit]
@@ -296,7 +296,7 @@ TRAINED = """
     import numpy as np
     from faults.support import Recording
     from monitor_core import EarlyStopping, Loop
-    from monitor_core.pytree import PytreeModel
+    from monitor_core.adapters.pytree import PytreeModel
 
     state = {"weight": np.array(0.0)}
     recording = Recording(sys.argv[1])

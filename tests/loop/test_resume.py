@@ -21,7 +21,7 @@ from monitor_core import (
     resuming,
 )
 from monitor_core.adapters.keras import KerasAdapter, KerasModel
-from monitor_core.pytree import PytreeModel
+from monitor_core.adapters.pytree import PytreeModel
 from recorders import Recorder
 
 
@@ -188,7 +188,7 @@ def test_a_run_that_another_process_is_at_is_refused(tmp_path):
     code = "\n".join([
         "import sys, numpy as np",
         "from monitor_core import Loop",
-        "from monitor_core.pytree import PytreeModel",
+        "from monitor_core.adapters.pytree import PytreeModel",
         "state = {'weight': np.array(1.0)}",
         f"with Loop(model=PytreeModel(lambda: state, state.update), resume={str(tmp_path)!r}) as loop:",
         "    print('begun', flush=True)",

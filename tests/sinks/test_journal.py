@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from monitor_core import Bus, EarlyStopping, History, Loop, ModelCheckpoint, ReduceLROnPlateau, SetupError
 from monitor_core.adapters.keras import KerasAdapter
+from monitor_core.adapters.pytree import PytreeModel
 from monitor_core.journal.files import journal_files, read_journal
 from monitor_core.journal.recorded import open_run
-from monitor_core.pytree import PytreeModel
 from monitor_core.sinks.journal import Journal
 from recorders import Handle, Raiser, exact, train
 

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 
 from monitor_core import Bus, History, Loop, SetupError, Sink
 from monitor_core.adapters.keras import KerasAdapter, KerasModel
+from monitor_core.adapters.pytree import PytreeModel
 from monitor_core.files import writing
 from monitor_core.files.state import load_state
-from monitor_core.pytree import PytreeModel
 from monitor_core.sinks.early_stopping import EarlyStopping
 from monitor_core.sinks.model_checkpoint import Keep, ModelCheckpoint
 

@@ -339,7 +339,7 @@ class TorchModel:
             sample: Inputs as for `predict`, to be run once for the shapes and for code that cannot be traced.
             expand_nested: Whether to show the parts of parts, down to those that compute.
         """
-        from monitor_core.adapters.torch_layers import layer_graph  # takes torch.fx, which takes time to import
+        from monitor_core.adapters.torch.layers import layer_graph  # takes torch.fx, which takes time to import
 
         with self._looking(), torch.no_grad():
             run = None if sample is None else lambda: self._call(sample)

@@ -20,8 +20,8 @@ from torch import fx
 from torch.utils._pytree import tree_leaves
 
 from monitor_core._log import logger
-from monitor_core.adapters.torch_nodes import TorchNodes, parameters, parts
-from monitor_core.adapters.torch_run import follow_run
+from monitor_core.adapters.torch.nodes import TorchNodes, parameters, parts
+from monitor_core.adapters.torch.run import follow_run
 from monitor_core.model.graph_builder import Sources
 from monitor_core.model.layer_graph import LayerGraph
 

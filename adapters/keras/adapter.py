@@ -21,7 +21,7 @@ from typing import Any
 import keras
 
 from monitor_core._log import logger
-from monitor_core.adapters.keras_model import KerasModel, reset_states
+from monitor_core.adapters.keras.model import KerasModel, reset_states
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs

@@ -16,7 +16,7 @@ import attrs
 import keras
 
 from monitor_core._log import logger
-from monitor_core.adapters.keras_symbolic import NotTraceableError, own_names, stand_ins, symbolic_arguments, trace
+from monitor_core.adapters.keras.symbolic import NotTraceableError, own_names, stand_ins, symbolic_arguments, trace
 from monitor_core.model.graph_builder import GraphBuilder, Sources
 from monitor_core.model.layer_graph import LayerGraph, LayerNode
 

@@ -18,7 +18,7 @@ import h5py
 import keras
 
 from monitor_core._log import logger
-from monitor_core.adapters import keras_insides
+from monitor_core.adapters.keras import insides as keras_insides
 from monitor_core.model.handles import Array, to_host
 from monitor_core.model.layer_graph import LayerGraph
 
@@ -258,7 +258,7 @@ class KerasModel:
             sample: Inputs for a subclassed model, of which the shapes are read; None for those it was built with.
             expand_nested: Whether to show the layers of models within the model, in place of each as one node.
         """
-        from monitor_core.adapters.keras_layers import layer_graph
+        from monitor_core.adapters.keras.layers import layer_graph
 
         self._sync()
         return layer_graph(self.model, sample, expand_nested=expand_nested)

@@ -16,7 +16,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from monitor_core.adapters.torch_nodes import TorchNodes
+from monitor_core.adapters.torch.nodes import TorchNodes
 from monitor_core.model.graph_builder import Sources
 
 

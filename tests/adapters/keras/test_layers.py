@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from monitor_core.adapters.keras_layers import layer_graph
-from monitor_core.adapters.keras_model import KerasModel
+from monitor_core.adapters.keras.layers import layer_graph
+from monitor_core.adapters.keras.model import KerasModel
 from monitor_core.model.layer_graph import LayerNode
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from monitor_core.pytree import PytreeModel
+from monitor_core.adapters.pytree import PytreeModel
 
 
 class Pair(NamedTuple):

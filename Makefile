@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 EPOCHS ?= 200
 # What trains with a framework, or runs other processes and programs.
-INTEGRATION := adapters faults sinks test_benchmarks.py test_network.py test_outbox.py test_packaging.py test_readme.py \
+INTEGRATION := adapters benchmarks faults network/test_outbox.py network/test_sink.py sinks test_packaging.py test_readme.py \
 	test_tensorboard_browser.py
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 2

@@ -1,4 +1,4 @@
-"""Adapters: one module or folder for each framework, imported by its full name, such as ``monitor_core.adapters.keras``.
+"""Adapters: a module or folder for each framework, imported by its full name, such as ``monitor_core.adapters.keras``.
 
 In: a framework's callbacks and models. Out: the bus's events, and handles of the models. Each is public, and imports
 its framework; none imports another.

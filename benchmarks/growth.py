@@ -19,10 +19,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness import CONTROL, arguments, machine, report, rows
 from support.processes import in_fresh_process
 from support.timing import Times, turns
-
-from harness import CONTROL, arguments, machine, report, rows
 
 SIZES = [10**power for power in range(3, 8)]
 QUICK_SIZES = SIZES[:2]
@@ -66,10 +65,9 @@ def one(name: str, scalars: int) -> None:
 
 def record(sinks: list[object], scalars: int) -> None:
     """Run a loop that records so many scalars."""
+    from monitor_core import Loop
     from support.stack import check
     from support.steps import Rates
-
-    from monitor_core import Loop
 
     batches = scalars // METRICS
     with Loop(*sinks, model=Rates()) as loop:

@@ -188,7 +188,7 @@ def report(
 ) -> None:
     """Print every table, and figures that are no times, for people or as JSON; draw the ratios if a path is given."""
     if plot is not None:
-        from monitor_core.plotting.ratios import plot_ratios
+        from support.ratios import plot_ratios
 
         plot_ratios(tables, to_file=plot)
     if as_json:

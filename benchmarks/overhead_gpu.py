@@ -20,10 +20,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import attrs
-from support.processes import ONE_THREAD, in_fresh_process
-from support.steps import Size
 
 from harness import arguments, interleave, machine, report
+from support.processes import ONE_THREAD, in_fresh_process
+from support.steps import Size
 
 COUNTS = {True: (3, 3), False: (300, 300)}
 """Batches of an epoch that is timed, and of one whose waits are counted, by whether it is to be quick."""

@@ -17,9 +17,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from support.processes import ON_THE_CPU, in_fresh_process
-
 from harness import arguments, machine, report
+from support.processes import ON_THE_CPU, in_fresh_process
 
 BACKENDS = ("jax", "torch", "tensorflow")
 BATCHES = 500

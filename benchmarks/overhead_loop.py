@@ -14,9 +14,8 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from support.processes import ON_THE_CPU, in_fresh_process
-
 from harness import arguments, interleave, machine, report
+from support.processes import ON_THE_CPU, in_fresh_process
 
 BATCHES = 500
 SIZES = {

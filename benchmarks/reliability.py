@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+
+from harness import arguments, interleave, machine, report
 from support.faulty import (
     Outcome,
     disk_full,
@@ -45,8 +47,6 @@ from support.keras_subjects import KerasBoard, KerasCheckpoint, KerasCSV, KerasH
 from support.processes import in_fresh_process
 from support.subjects import OurBoard, OurCSV, OurJournal, Subject
 from support.torch_subjects import Ignite, LightningCSV, TorchWriter, TorchWriterOnTensorFlow, XWriter
-
-from harness import arguments, interleave, machine, report
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"  # its TensorBoard writes with TensorFlow on every back end

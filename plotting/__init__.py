@@ -7,7 +7,6 @@ from monitor_core.plotting.activations import plot_activation_distributions, plo
 from monitor_core.plotting.history import plot_history
 from monitor_core.plotting.live import LivePlot
 from monitor_core.plotting.model import plot_model
-from monitor_core.plotting.ratios import plot_ratios
 
 __all__ = [
     "LivePlot",
@@ -16,5 +15,4 @@ __all__ = [
     "plot_feature_maps",
     "plot_history",
     "plot_model",
-    "plot_ratios",
 ]

@@ -18,7 +18,7 @@ import h5py
 import keras
 
 from monitor_core._log import logger
-from monitor_core.adapters.keras import insides as keras_insides
+from monitor_core.adapters.keras import insides
 from monitor_core.model.handles import Array, to_host
 from monitor_core.model.layer_graph import LayerGraph
 
@@ -214,12 +214,12 @@ class KerasModel:
     def predict(self, x: Any) -> Any:
         """Return the model's outputs for the samples ``x`` as host arrays."""
         self._sync()
-        with keras_insides.restored(self.model):
+        with insides.restored(self.model):
             return self.model.predict(x, verbose=0)
 
     def layer_names(self) -> list[str] | None:
         """Return the names that `activations` knows, or None before the model is built."""
-        return keras_insides.layer_names(self.model) if self.model.built else None
+        return insides.layer_names(self.model) if self.model.built else None
 
     def activations(self, x: Any, layers: Collection[str] | None = None) -> Iterator[tuple[str, Array]]:
         """Yield each layer's name and its output for the samples ``x``, in inference mode, in the order of computing.
@@ -236,7 +236,7 @@ class KerasModel:
             ValueError: There is no such layer; the message tells the nearest.
         """
         self._sync()
-        yield from keras_insides.activations(self.model, x, layers).items()
+        yield from insides.activations(self.model, x, layers).items()
 
     def embeddings(self) -> Iterator[tuple[str, Array]]:
         """Yield the name of each embedding layer that is built, nested ones too, and a copy of its matrix.
@@ -272,7 +272,7 @@ class KerasModel:
             TypeError: The model is not compiled.
         """
         self._sync()
-        return keras_insides.gradients(self.model, x, y)
+        return insides.gradients(self.model, x, y)
 
     def direction(self, metric: str) -> Literal["min", "max"] | None:
         """Return the direction in which a compiled metric gets better, ``val_`` ignored; None if Keras has none."""

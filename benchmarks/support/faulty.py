@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+
 from support.subjects import Subject
 
 CHILD_HANGS = 5.0

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import keras
-from support.stack import FULL, alone, check, sinks
-from support.steps import Size
-from support.timing import Stopwatch, Times, collector, turns
-from support.waits import Counted, Waits
 
 from harness import CONTROL, rows
 from monitor_core import History
 from monitor_core.adapters.keras import KerasAdapter
+from support.stack import FULL, alone, check, sinks
+from support.steps import Size
+from support.timing import Stopwatch, Times, collector, turns
+from support.waits import Counted, Waits
 
 FLOOR = "hooks that do nothing"
 LIST_FLOOR = "a callback with the same hooks"

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from support.stack import alone, check
-from support.steps import TorchStep
 
 from monitor_core import Loop
+from support.stack import alone, check
+from support.steps import TorchStep
 
 FLOOR = "bare loop"
 

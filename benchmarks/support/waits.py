@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import attrs
 import numpy as np
+
 from support.steps import nothing
 
 TORCH_READS = ("item", "tolist", "numpy", "__float__", "__int__", "__bool__", "__index__", "__array__")

@@ -49,7 +49,8 @@ def plot_ratios(
     path = None if to_file is None else picture_path(to_file)
     _check(tables)
 
-    from monitor_core.plotting import drawing, ratio_drawing
+    from monitor_core.plotting import drawing
+    from support import ratio_drawing
 
     figure = ratio_drawing.draw(tables, title=title, figsize=figsize)
     if path is not None:

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.collections import LineCollection, PathCollection
 from PIL import Image
 
-from monitor_core.plotting.ratios import plot_ratios
+from support.ratios import plot_ratios
 
 
 def row(variant, ratio, *quartiles):

@@ -3,10 +3,10 @@
 Importing this package imports no matplotlib; drawing does, and says what to install where it is missing.
 """
 
-from monitor_core.plotting.activations import plot_activation_distributions, plot_dead_units, plot_feature_maps
-from monitor_core.plotting.history import plot_history
-from monitor_core.plotting.live import LivePlot
-from monitor_core.plotting.model import plot_model
+from monitor_core.plotting.curves.live import LivePlot
+from monitor_core.plotting.curves.plot import plot_history
+from monitor_core.plotting.layers.plot import plot_activation_distributions, plot_dead_units, plot_feature_maps
+from monitor_core.plotting.models.plot import plot_model
 
 __all__ = [
     "LivePlot",

@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-from monitor_core.plotting.curves import Floats
-from monitor_core.plotting.drawing import PALETTE, HistoryFigure
+from monitor_core.plotting.curves.curves import Floats
+from monitor_core.plotting.curves.drawing import PALETTE, HistoryFigure
 
 Row = Mapping[str, Any]
 Tables = Mapping[str, Sequence[Row]]

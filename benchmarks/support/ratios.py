@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from monitor_core.plotting.history import picture_path
+from monitor_core.plotting.curves.plot import picture_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +49,7 @@ def plot_ratios(
     path = None if to_file is None else picture_path(to_file)
     _check(tables)
 
-    from monitor_core.plotting import drawing
+    from monitor_core.plotting.curves import drawing
     from support import ratio_drawing
 
     figure = ratio_drawing.draw(tables, title=title, figsize=figsize)

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monitor_core.plotting.curves import read_curves
+from monitor_core.plotting.curves.curves import read_curves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,7 +71,7 @@ def plot_history(
     path = None if to_file is None else picture_path(to_file)
     curves = read_curves(history, metrics, batches=batches)
 
-    from monitor_core.plotting import drawing
+    from monitor_core.plotting.curves import drawing
 
     figure = drawing.draw(
         curves,

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor_core.plotting.blocks import Blocks, Joint
+from monitor_core.plotting.graph_layout.blocks import Blocks, Joint
 
 
 def test_things_keep_their_distance():

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from monitor_core.files.activations import Activations, write_activations
-from monitor_core.plotting.activation_series import dead_units, read_dead_units, read_distributions
-from monitor_core.plotting.activations import plot_activation_distributions, plot_dead_units, plot_feature_maps
+from monitor_core.plotting.layers.plot import plot_activation_distributions, plot_dead_units, plot_feature_maps
+from monitor_core.plotting.layers.series import dead_units, read_dead_units, read_distributions
 
 RNG = np.random.default_rng(0)
 MAPS = RNG.random((3, 4, 5, 6))
@@ -351,7 +351,7 @@ def test_neither_pyplot_nor_matplotlib_is_imported_too_early():
     """Importing the plots imports no matplotlib, and drawing no pyplot."""
     code = (
         "import sys, numpy as np\n"
-        "from monitor_core.plotting.activations import plot_dead_units, plot_feature_maps\n"
+        "from monitor_core.plotting.layers.plot import plot_dead_units, plot_feature_maps\n"
         "before = 'matplotlib' in sys.modules\n"
         "plot_dead_units([{'a': np.ones((2, 2))}])\n"
         "plot_feature_maps(np.ones((2, 2, 2)))\n"
@@ -368,7 +368,7 @@ def test_what_to_install_is_told(plot):
     code = (
         "import sys, numpy as np\n"
         "sys.modules['matplotlib'] = None\n"
-        f"from monitor_core.plotting.activations import *\nfrom monitor_core.plotting import activations\n"
+        f"from monitor_core.plotting.activations import *\nfrom monitor_core.plotting.layers import plot as activations\n"
         f"activations.{plot}"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

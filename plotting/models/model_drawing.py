@@ -23,10 +23,10 @@ from matplotlib.patheffects import withStroke
 
 from monitor_core.files.writing import replacing
 from monitor_core.model.layer_graph import LayerGraph
-from monitor_core.plotting.captions import Caption, Style, caption
-from monitor_core.plotting.drawing import PALETTE, HistoryFigure
-from monitor_core.plotting.layout import Direction, lay_out
-from monitor_core.plotting.shapes import Box, Frame, Layout, Line, Point, Size
+from monitor_core.plotting.curves.drawing import PALETTE, HistoryFigure
+from monitor_core.plotting.graph_layout.layout import Direction, lay_out
+from monitor_core.plotting.graph_layout.shapes import Box, Frame, Layout, Line, Point, Size
+from monitor_core.plotting.models.captions import Caption, Style, caption
 
 _KIND, _NAME, _ROW = 9.5, 8.5, 8.0  # sizes of type, in points
 _LEADING = 1.4

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from statistics import fmean
 
-from monitor_core.plotting.layering import Group, Item
+from monitor_core.plotting.graph_layout.layering import Group, Item
 
 Places = dict[int, float]
 """Where items stand across, in points, by the item's id."""

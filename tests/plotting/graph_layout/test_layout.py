@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor_core.plotting.layout import Spacing, lay_out
-from monitor_core.plotting.shapes import Box
+from monitor_core.plotting.graph_layout.layout import Spacing, lay_out
+from monitor_core.plotting.graph_layout.shapes import Box
 
 SIZE = (80.0, 30.0)
 SPACING = Spacing()

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from monitor_core.plotting.layering import Group
-from monitor_core.plotting.placing import Room
+from monitor_core.plotting.graph_layout.layering import Group
+from monitor_core.plotting.graph_layout.placing import Room
 
 _STEEPNESS = 0.08  # how much of the way that a line goes sideways it is given along, at least
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from monitor_core.plotting.shapes import Box, Frame, Layout, Line, Point, cornered, straight
+from monitor_core.plotting.graph_layout.shapes import Box, Frame, Layout, Line, Point, cornered, straight
 
 Gap = tuple[float, float]
 """Where a gap between two layers begins and ends."""

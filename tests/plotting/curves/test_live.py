@@ -195,7 +195,7 @@ def test_a_folder_that_is_missing_is_told_at_train_begin(tmp_path):
 
 def test_missing_matplotlib_is_told_at_train_begin(shell, monkeypatch):
     """Where there will be something to draw, the extra is asked for before training."""
-    monkeypatch.setattr("monitor_core.plotting.live.find_spec", lambda name: None)
+    monkeypatch.setattr("monitor_core.plotting.curves.live.find_spec", lambda name: None)
     with pytest.raises(SetupError, match=r'LivePlot needs matplotlib: pip install "monitor_core\[plot\]"'):
         Bus(LivePlot()).train_begin()
 

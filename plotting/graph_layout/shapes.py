@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import attrs
 
-from monitor_core.plotting.layering import Group
+from monitor_core.plotting.graph_layout.layering import Group
 
 Point = tuple[float, float]
 Size = tuple[float, float]

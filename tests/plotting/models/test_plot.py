@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from monitor_core.model.layer_graph import LayerGraph, LayerNode
-from monitor_core.plotting.captions import family
-from monitor_core.plotting.model import plot_model
+from monitor_core.plotting.models.captions import family
+from monitor_core.plotting.models.plot import plot_model
 
 READER = LayerGraph(
     "reader",
@@ -275,7 +275,7 @@ def test_nothing_of_matplotlib_is_changed():
     code = (
         "import sys\n"
         "from monitor_core.model.layer_graph import LayerGraph, LayerNode\n"
-        "from monitor_core.plotting.model import plot_model\n"
+        "from monitor_core.plotting.models.plot import plot_model\n"
         "assert 'matplotlib' not in sys.modules\n"
         "plot_model(LayerGraph('one', [LayerNode('a', 'Dense')]))\n"
         "print('matplotlib.pyplot' in sys.modules)"

@@ -16,12 +16,12 @@ from typing import Literal
 
 import attrs
 
-from monitor_core.plotting.bands import Bands
-from monitor_core.plotting.folding import fold
-from monitor_core.plotting.layering import Edge, Group, Item, assign_layers, join, slacks, spans
-from monitor_core.plotting.ordering import Places, order_items
-from monitor_core.plotting.placing import Room, place
-from monitor_core.plotting.shapes import Box, Frame, Layout, Line, Point, Size, bent, loop
+from monitor_core.plotting.graph_layout.bands import Bands
+from monitor_core.plotting.graph_layout.folding import fold
+from monitor_core.plotting.graph_layout.layering import Edge, Group, Item, assign_layers, join, slacks, spans
+from monitor_core.plotting.graph_layout.ordering import Places, order_items
+from monitor_core.plotting.graph_layout.placing import Room, place
+from monitor_core.plotting.graph_layout.shapes import Box, Frame, Layout, Line, Point, Size, bent, loop
 
 Direction = Literal["TB", "LR"]
 

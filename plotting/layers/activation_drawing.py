@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from monitor_core.plotting.activation_series import QUANTILES, Series
-from monitor_core.plotting.curves import Floats
-from monitor_core.plotting.drawing import PALETTE, HistoryFigure
+from monitor_core.plotting.curves.curves import Floats
+from monitor_core.plotting.curves.drawing import PALETTE, HistoryFigure
+from monitor_core.plotting.layers.series import QUANTILES, Series
 
 try:
     from matplotlib import colormaps

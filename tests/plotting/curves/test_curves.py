@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor_core import Bus, History
-from monitor_core.plotting.curves import envelope, read_curves, smooth
+from monitor_core.plotting.curves.curves import envelope, read_curves, smooth
 from recorders import train
 
 

@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 from monitor_core.files.writing import replacing
-from monitor_core.plotting.curves import Curve, Floats, envelope, smooth
+from monitor_core.plotting.curves.curves import Curve, Floats, envelope, smooth
 
 try:
     from matplotlib import colormaps

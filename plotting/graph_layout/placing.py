@@ -12,8 +12,8 @@ from itertools import groupby, pairwise
 
 import attrs
 
-from monitor_core.plotting.blocks import Blocks, Joint
-from monitor_core.plotting.layering import Group, Item
+from monitor_core.plotting.graph_layout.blocks import Blocks, Joint
+from monitor_core.plotting.graph_layout.layering import Group, Item
 
 
 @attrs.frozen

@@ -11,14 +11,14 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from monitor_core.checks import checked_count
-from monitor_core.plotting.activation_series import (
+from monitor_core.plotting.curves.plot import picture_path
+from monitor_core.plotting.layers.series import (
     Source,
     checked_index,
     feature_maps,
     read_dead_units,
     read_distributions,
 )
-from monitor_core.plotting.history import picture_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,7 +80,8 @@ def plot_feature_maps(
     if columns is not None:
         checked_count("columns", columns, least=1)
 
-    from monitor_core.plotting import drawing, feature_map_drawing
+    from monitor_core.plotting.curves import drawing
+    from monitor_core.plotting.layers import feature_map_drawing
 
     figure = feature_map_drawing.draw_maps(
         maps[numbers], numbers, columns=columns, shared_scale=shared_scale, title=title, figsize=figsize
@@ -129,7 +130,8 @@ def plot_activation_distributions(
     path = None if to_file is None else picture_path(to_file)
     distributions = read_distributions(activations, layers)
 
-    from monitor_core.plotting import activation_drawing, drawing
+    from monitor_core.plotting.curves import drawing
+    from monitor_core.plotting.layers import activation_drawing
 
     figure = activation_drawing.draw_distributions(distributions, title=title, figsize=figsize)
     if path is not None:
@@ -178,7 +180,8 @@ def plot_dead_units(
     path = None if to_file is None else picture_path(to_file)
     shares = read_dead_units(activations, layers, channel_axis=channel_axis)
 
-    from monitor_core.plotting import activation_drawing, drawing
+    from monitor_core.plotting.curves import drawing
+    from monitor_core.plotting.layers import activation_drawing
 
     figure = activation_drawing.draw_shares(shares, title=title, figsize=figsize)
     if path is not None:

@@ -14,8 +14,8 @@ import attrs
 from monitor_core import History, Run, SetupError, Sink
 from monitor_core.bus.sink import Logs
 from monitor_core.metrics.names import find_metric, unknown_metric
-from monitor_core.plotting.curves import check_metrics
-from monitor_core.plotting.history import check_smoothing, picture_path, plot_history
+from monitor_core.plotting.curves.curves import check_metrics
+from monitor_core.plotting.curves.plot import check_smoothing, picture_path, plot_history
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from monitor_core.frameworks import handle_of
 from monitor_core.model.layer_graph import LayerGraph
-from monitor_core.plotting.captions import Style
-from monitor_core.plotting.history import picture_path
-from monitor_core.plotting.layout import Direction
+from monitor_core.plotting.curves.plot import picture_path
+from monitor_core.plotting.graph_layout.layout import Direction
+from monitor_core.plotting.models.captions import Style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,8 +78,8 @@ def plot_model(
     if not graph.nodes:
         raise ValueError(f"model must have at least one layer (got {graph.name!r} with none)")
 
-    from monitor_core.plotting import drawing  # noqa: F401 (tells what to install where matplotlib is missing)
-    from monitor_core.plotting.model_drawing import draw_model, save_model
+    from monitor_core.plotting.curves import drawing  # noqa: F401 (tells what to install where matplotlib is missing)
+    from monitor_core.plotting.models.model_drawing import draw_model, save_model
 
     style = Style(shapes=show_shapes, names=show_layer_names, dtype=show_dtype, parameters=show_parameters)
     figure = draw_model(graph, style, direction, _LONGEST if fold else math.inf)

@@ -1,0 +1,1 @@
+"""Plots of activations over a training. In: files of `ActivationDump`. Out: matplotlib figures. Private."""

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 from monitor_core.plotting.curves.curves import Floats
-from monitor_core.plotting.curves.drawing import PALETTE, HistoryFigure
+from monitor_core.plotting.figures import PALETTE, HistoryFigure
 
 Row = Mapping[str, Any]
 Tables = Mapping[str, Sequence[Row]]

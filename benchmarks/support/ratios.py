@@ -49,12 +49,12 @@ def plot_ratios(
     path = None if to_file is None else picture_path(to_file)
     _check(tables)
 
-    from monitor_core.plotting.curves import drawing
+    from monitor_core.plotting import figures
     from support import ratio_drawing
 
     figure = ratio_drawing.draw(tables, title=title, figsize=figsize)
     if path is not None:
-        drawing.save(figure, path)
+        figures.save(figure, path)
     return figure
 
 

@@ -1,48 +1,28 @@
-"""Drawing: curves as a matplotlib figure, without pyplot. The one module that imports matplotlib.
+"""Drawing: curves as a matplotlib figure, without pyplot.
 
 Colours of text and paper are left to the user's own settings, so that a dark style stays dark; nothing is set globally.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from monitor_core.files.writing import replacing
 from monitor_core.plotting.curves.curves import Curve, Floats, envelope, smooth
+from monitor_core.plotting.figures import PALETTE, HistoryFigure
 
-try:
-    from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
-except ModuleNotFoundError as error:
-    raise ImportError('drawing needs matplotlib: pip install "monitor_core[plot]"') from error
-
-# Okabe and Ito, Color Universal Design (2008), without black and yellow: apart for every kind of colour vision.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-DOTS_PER_INCH = 150
 _GREY = "0.55"
 _DASHES = (0, (4.0, 1.4))
 _FEW_POINTS = 30
 _MANY_POINTS = 300
-
-
-class HistoryFigure(Figure):
-    """A figure that shows itself in a notebook also where pyplot, which would teach the notebook so, is not there."""
-
-    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-        """Return the picture with twice as many dots as it is to be wide, for dense screens."""
-        buffer = io.BytesIO()
-        self.savefig(buffer, format="png", dpi=2 * self.dpi)
-        width, height = self.get_size_inches() * self.dpi
-        return buffer.getvalue(), {"width": int(width), "height": int(height)}
 
 
 def draw(
@@ -84,16 +64,6 @@ def draw(
     if alone and mark_best and (best := _best(curves)):
         _annotate(figure.axes, *best)
     return figure
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure to a file in one go: whoever reads it sees the old picture or the new one, both whole.
-
-    Raises:
-        OSError: It cannot be written; what was there stays.
-    """
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix.lower().removeprefix("."), dpi=DOTS_PER_INCH)
 
 
 def _colours(count: int) -> list[Any]:

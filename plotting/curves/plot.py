@@ -71,6 +71,7 @@ def plot_history(
     path = None if to_file is None else picture_path(to_file)
     curves = read_curves(history, metrics, batches=batches)
 
+    from monitor_core.plotting import figures  # says what to install where matplotlib is missing
     from monitor_core.plotting.curves import drawing
 
     figure = drawing.draw(
@@ -82,7 +83,7 @@ def plot_history(
         figsize=figsize,
     )
     if path is not None:
-        drawing.save(figure, path)
+        figures.save(figure, path)
     return figure
 
 

@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from monitor_core.model.handles import Array
-from monitor_core.plotting.curves.drawing import DOTS_PER_INCH
+from monitor_core.plotting.figures import DOTS_PER_INCH
 from monitor_core.plotting.layers.activation_drawing import GREY, WIDTH, new_figure
 
 try:

@@ -80,14 +80,14 @@ def plot_feature_maps(
     if columns is not None:
         checked_count("columns", columns, least=1)
 
-    from monitor_core.plotting.curves import drawing
+    from monitor_core.plotting import figures
     from monitor_core.plotting.layers import feature_map_drawing
 
     figure = feature_map_drawing.draw_maps(
         maps[numbers], numbers, columns=columns, shared_scale=shared_scale, title=title, figsize=figsize
     )
     if path is not None:
-        drawing.save(figure, path)
+        figures.save(figure, path)
     return figure
 
 
@@ -130,12 +130,12 @@ def plot_activation_distributions(
     path = None if to_file is None else picture_path(to_file)
     distributions = read_distributions(activations, layers)
 
-    from monitor_core.plotting.curves import drawing
+    from monitor_core.plotting import figures
     from monitor_core.plotting.layers import activation_drawing
 
     figure = activation_drawing.draw_distributions(distributions, title=title, figsize=figsize)
     if path is not None:
-        drawing.save(figure, path)
+        figures.save(figure, path)
     return figure
 
 
@@ -180,10 +180,10 @@ def plot_dead_units(
     path = None if to_file is None else picture_path(to_file)
     shares = read_dead_units(activations, layers, channel_axis=channel_axis)
 
-    from monitor_core.plotting.curves import drawing
+    from monitor_core.plotting import figures
     from monitor_core.plotting.layers import activation_drawing
 
     figure = activation_drawing.draw_shares(shares, title=title, figsize=figsize)
     if path is not None:
-        drawing.save(figure, path)
+        figures.save(figure, path)
     return figure

@@ -23,7 +23,7 @@ from matplotlib.patheffects import withStroke
 
 from monitor_core.files.writing import replacing
 from monitor_core.model.layer_graph import LayerGraph
-from monitor_core.plotting.curves.drawing import PALETTE, HistoryFigure
+from monitor_core.plotting.figures import PALETTE, HistoryFigure
 from monitor_core.plotting.graph_layout.layout import Direction, lay_out
 from monitor_core.plotting.graph_layout.shapes import Box, Frame, Layout, Line, Point, Size
 from monitor_core.plotting.models.captions import Caption, Style, caption

@@ -368,7 +368,8 @@ def test_what_to_install_is_told(plot):
     code = (
         "import sys, numpy as np\n"
         "sys.modules['matplotlib'] = None\n"
-        f"from monitor_core.plotting.activations import *\nfrom monitor_core.plotting.layers import plot as activations\n"
+        "from monitor_core.plotting.layers.plot import *\n"
+        "from monitor_core.plotting.layers import plot as activations\n"
         f"activations.{plot}"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -19,8 +19,7 @@ from typing import Any, ClassVar
 import attrs
 
 from monitor_core import checks
-from monitor_core.bus.members import Failure
-from monitor_core.bus.run import Run
+from monitor_core.bus.run import Failure, Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.journal import provenance
 from monitor_core.journal.facts import Begin, End, Fact, Plan, Raised, RateChange, Rewind, SinkFailure, Stop, as_json

@@ -116,7 +116,7 @@ class _Player:
     def __init__(self, bus: _ReplayBus) -> None:
         self.bus = bus
         self._open: int | None = None
-        self._hears_batches = bus.hears("on_batch_begin", "on_batch_end")
+        self._hears_batches = bus.has_listeners("on_batch_begin", "on_batch_end")
         self._drops_rates = any(getattr(sink, "sets_learning_rate", False) for sink in bus.sinks)
 
     def play(self, run: RunRecord, plan: Plan) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from monitor_core.files.writing import replacing
+from monitor_core.files.replacing import replacing
 
 try:
     from matplotlib.figure import Figure

@@ -13,14 +13,15 @@ import inspect
 import math
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from os import PathLike
-from types import MethodType
 from typing import Any
 
 import keras
 
 from monitor_core._log import logger
+from monitor_core.adapters.keras.callbacks import CallbackSink, Event
+from monitor_core.adapters.keras.hooks import count_batch, while_listening
 from monitor_core.adapters.keras.model import KerasModel, reset_states
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
@@ -32,84 +33,6 @@ from monitor_core.values.scalars import flatten, scalar
 
 __all__ = ["KerasAdapter", "KerasModel", "reset_states"]
 
-# What a Keras callback's hooks are on the bus, with Keras's name for the hook that a batch hook falls back to.
-_BATCH_HOOKS = {
-    "on_batch_begin": ("on_train_batch_begin", "on_batch_begin"),
-    "on_batch_end": ("on_train_batch_end", "on_batch_end"),
-    "on_evaluation_batch_begin": ("on_test_batch_begin", None),
-    "on_evaluation_batch_end": ("on_test_batch_end", None),
-    "on_prediction_batch_begin": ("on_predict_batch_begin", None),
-    "on_prediction_batch_end": ("on_predict_batch_end", None),
-}
-_OTHER_HOOKS = {
-    "on_train_begin": "on_train_begin",
-    "on_train_end": "on_train_end",
-    "on_epoch_begin": "on_epoch_begin",
-    "on_epoch_end": "on_epoch_end",
-    "on_evaluation_begin": "on_test_begin",
-    "on_evaluation_end": "on_test_end",
-    "on_prediction_begin": "on_predict_begin",
-    "on_prediction_end": "on_predict_end",
-}
-
-
-def _is_default(callback: Any, hook: str) -> bool:
-    return bool(getattr(getattr(callback, hook), "_is_default", False))
-
-
-class _CallbackSink:
-    """A Keras callback among the sinks: gets what Keras would give it, when Keras would.
-
-    Callbacks share one dict of logs per event, as in Keras, where one may add to it what a later one reads.
-    """
-
-    critical = True  # a Keras callback that raises ends a training, as ever
-    read_only = True  # it reads the adapter's copy instead
-
-    def __init__(self, callback: keras.callbacks.Callback, event: _Event) -> None:
-        self.name = type(callback).__name__
-        self.callback = callback
-        self._event = event
-        for hook, (keras_hook, fallback) in _BATCH_HOOKS.items():
-            if not _is_default(callback, keras_hook) or (fallback and not _is_default(callback, fallback)):
-                setattr(self, hook, self._batch_hook(getattr(callback, keras_hook)))
-        for hook, keras_hook in _OTHER_HOOKS.items():
-            setattr(self, hook, self._other_hook(getattr(callback, keras_hook), numbered="epoch" in hook))
-
-    def _batch_hook(self, method: Callable[..., None]) -> Callable[..., None]:
-        event = self._event
-        return lambda *_: method(event.number, logs=event.logs)
-
-    def _other_hook(self, method: Callable[..., None], *, numbered: bool) -> Callable[..., None]:
-        event = self._event
-
-        def call(*_: Any) -> None:
-            if event.number is None:  # the bus closes a run that Keras left open: Keras tells its callbacks nothing
-                return
-            arguments = (event.number, event.logs) if numbered else (event.logs,)
-            method(*arguments)
-
-        return call
-
-
-class _Event:
-    """What Keras said with the event under way, for the Keras callbacks among the sinks."""
-
-    def __init__(self) -> None:
-        self.number: int | None = None
-        self._raw: Mapping[str, Any] | None = None
-        self._logs: dict[str, Any] | None = None
-
-    def set(self, number: int | None, logs: Mapping[str, Any] | None = None) -> None:
-        self.number, self._raw, self._logs = number, logs, None
-
-    @property
-    def logs(self) -> dict[str, Any]:
-        """The logs as Keras's own list gives them: sorted, floats where possible, converted once an event."""
-        if self._logs is None:
-            self._logs = dict(sorted((name, _float_or_same(value)) for name, value in flatten(self._raw or {})))
-        return self._logs
-
 
 def _validation_data(arguments: Mapping[str, Any]) -> Any:
     """Return what a fit with these arguments validates on: what is given, or the last part of the arrays."""
@@ -119,49 +42,6 @@ def _validation_data(arguments: Mapping[str, Any]) -> Any:
     x, y = arguments.get("x"), arguments.get("y")
     first = math.floor(len(keras.tree.flatten(x)[0]) * (1.0 - split))
     return tuple(keras.tree.map_structure(lambda array: array[first:], part) for part in (x, y))
-
-
-def _float_or_same(value: Any) -> Any:
-    try:
-        return scalar(value)
-    except (TypeError, ValueError):
-        return value
-
-
-class _WhenHeard:
-    """A batch hook that looks as if it were not overridden while no sink listens to it.
-
-    Keras dispatches batches asynchronously on some back ends unless a callback overrides a batch hook.
-    """
-
-    def __init__(self, function: Callable[..., None], unheard: Callable[..., None], hooks: tuple[str, ...]) -> None:
-        self._function = function
-        self._unheard = unheard
-        self._hooks = hooks
-
-    def __get__(self, adapter: KerasAdapter | None, owner: type) -> Any:
-        if adapter is None:
-            return self._function
-        return MethodType(self._function if adapter.bus.hears(*self._hooks) else self._unheard, adapter)
-
-    def bind(self, adapter: KerasAdapter) -> Any:
-        """Return the hook whether it is heard or not."""
-        return MethodType(self._function, adapter)
-
-
-def _when_heard(*hooks: str, unheard: Callable[..., None] | None = None) -> Callable[[Callable[..., None]], _WhenHeard]:
-    def decorate(function: Callable[..., None]) -> _WhenHeard:
-        return _WhenHeard(function, unheard or getattr(keras.callbacks.Callback, function.__name__), hooks)
-
-    return decorate
-
-
-def _count_batch(adapter: KerasAdapter, batch: int, logs: Logs | None = None) -> None:
-    """Note a batch's number; Keras may call this from many threads, out of order, all before the epoch's end."""
-    adapter.numbers.append(batch)
-
-
-_count_batch._is_default = True  # type: ignore[attr-defined] # for Keras: it does not mind being called anywhere
 
 
 class KerasAdapter(keras.callbacks.CallbackList):
@@ -212,7 +92,7 @@ class KerasAdapter(keras.callbacks.CallbackList):
             )
         super().__init__()
         self._model: Any = None
-        self.event = _Event()
+        self.event = Event()
         self._loop: Loop | None = loops[0] if loops else None
         self.callbacks = [part for part in parts if isinstance(part, keras.callbacks.Callback)]
         if self._loop is not None:
@@ -220,7 +100,7 @@ class KerasAdapter(keras.callbacks.CallbackList):
         else:
             self.bus = Bus(validation_data=validation_data, strict=strict)
             for part in parts:
-                self.bus.add(_CallbackSink(part, self.event) if isinstance(part, keras.callbacks.Callback) else part)
+                self.bus.add(CallbackSink(part, self.event) if isinstance(part, keras.callbacks.Callback) else part)
         self._resume = None if resume is None else Resume(self.bus, resume)
         self._epochs = epochs
         self._has_own_data = self.bus.run.validation_data is not None
@@ -387,7 +267,7 @@ class KerasAdapter(keras.callbacks.CallbackList):
         self.event.set(None)
         self._model = self._keras_history = None
         if self.bus.run.status != "running":
-            self.bus.run.let_go()
+            self.bus.run.release_model()
         for name in ("on_train_batch_begin", "on_train_batch_end"):
             self.__dict__.pop(name, None)
 
@@ -460,14 +340,14 @@ class KerasAdapter(keras.callbacks.CallbackList):
 
     # --- batches ---------------------------------------------------------------------------------------------------
 
-    @_when_heard("on_batch_begin", "on_batch_end", "on_block")
+    @while_listening("on_batch_begin", "on_batch_end", "on_block")
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Begin a batch; ``batch`` counts from 0 in the epoch, and jumps by ``steps_per_execution``."""
         if self.callbacks:
             self.event.set(batch, logs)
         self.bus.batch_begin(self._base + batch + 1)
 
-    @_when_heard("on_batch_begin", "on_batch_end", "on_block", unheard=_count_batch)
+    @while_listening("on_batch_begin", "on_batch_end", "on_block", otherwise=count_batch)
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """End a batch; ``batch`` is the last one of the execution."""
         if self.callbacks:
@@ -489,13 +369,13 @@ class KerasAdapter(keras.callbacks.CallbackList):
         self.event.set(0, logs)
         self.bus.evaluation_end(logs)
 
-    @_when_heard("on_evaluation_batch_begin", "on_evaluation_batch_end")
+    @while_listening("on_evaluation_batch_begin", "on_evaluation_batch_end")
     def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Begin an evaluation batch."""
         self.event.set(batch, logs)
         self.bus.evaluation_batch_begin(batch)
 
-    @_when_heard("on_evaluation_batch_begin", "on_evaluation_batch_end")
+    @while_listening("on_evaluation_batch_begin", "on_evaluation_batch_end")
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """End an evaluation batch."""
         self.event.set(batch, logs)
@@ -511,13 +391,13 @@ class KerasAdapter(keras.callbacks.CallbackList):
         self.event.set(0, logs)
         self.bus.prediction_end(logs)
 
-    @_when_heard("on_prediction_batch_begin", "on_prediction_batch_end")
+    @while_listening("on_prediction_batch_begin", "on_prediction_batch_end")
     def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Begin a prediction batch."""
         self.event.set(batch, logs)
         self.bus.prediction_batch_begin(batch)
 
-    @_when_heard("on_prediction_batch_begin", "on_prediction_batch_end")
+    @while_listening("on_prediction_batch_begin", "on_prediction_batch_end")
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """End a prediction batch; ``logs["outputs"]`` are its outputs."""
         self.event.set(batch, logs)

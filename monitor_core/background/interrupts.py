@@ -1,7 +1,7 @@
 """Interrupts that wait while records are handed over, so that none is lost, doubled or torn by Ctrl-C.
 
 Contract. A run that begins on the main thread, where Python handles signals, puts a handler of its own before those
-that are Python functions. It passes a signal on, at once or, within `held`, at the end of the outermost block; a second
+that are Python functions. It passes a signal on, at once or, within `deferred_interrupts`, at the end of the outermost block; a second
 signal is passed on at once. Where another handler is set meanwhile, that one stays.
 """
 
@@ -95,5 +95,5 @@ class _Held:
             self._before[number](number, frame)
 
 
-held = _Held()
+deferred_interrupts = _Held()
 """Hold signals back for the length of a ``with`` block."""

@@ -19,8 +19,8 @@ from time import perf_counter
 from typing import Any
 
 from monitor_core._log import logger
-from monitor_core.background.interrupts import held
-from monitor_core.background.worker import watch
+from monitor_core.background.interrupts import deferred_interrupts
+from monitor_core.background.watch import watch
 from monitor_core.bus.costs import BUS, KEPT, SAMPLED, Cost, CostMeter
 from monitor_core.bus.delivery import Delivery
 from monitor_core.bus.hooks import Hook, sink_name
@@ -60,7 +60,7 @@ class Bus:
     Attributes:
         run: The current run, or the last, or the one to come.
         strict: As given.
-        tell_skipped: Warns, once for each metric, that a value of it is skipped; takes its name and the reason.
+        warn_skipped: Warns, once for each metric, that a value of it is skipped; takes its name and the reason.
         slow_share: A sink whose hooks for batches and blocks take more than this share of a step is warned about.
 
     Raises:
@@ -75,11 +75,11 @@ class Bus:
         check_handle(model)
         self.strict = strict
         self.run = Run(model=model, validation_data=validation_data)
-        self.tell_skipped = _Skips()
+        self.warn_skipped = _Skips()
         self._members = Members(on_change=self._refresh)
         self._hooks = self._members.hooks
         self._meter = CostMeter()
-        self._delivery = Delivery(self._members, self._call_block, self.tell_skipped, self.run, self._meter)
+        self._delivery = Delivery(self._members, self._call_block, self.warn_skipped, self.run, self._meter)
         self._buffer: BlockBuffer | None = None
         self.slow_share = 0.1
         self._open_epoch: int | None = None
@@ -142,7 +142,7 @@ class Bus:
                 self._call("on_train_end", (member.calls["on_train_end"],), (self.run, self._last_logs))
         self._members.discard(member)
 
-    def hears(self, *hooks: str) -> bool:
+    def has_listeners(self, *hooks: str) -> bool:
         """Answer whether any sink listens to one of these hooks."""
         return any(self._hooks[hook] for hook in hooks)
 
@@ -166,7 +166,7 @@ class Bus:
     def _emit(self, name: str, *args: Any) -> None:
         hooks = self._hooks[name]
         if hooks:
-            with self._delivery.lock, held:
+            with self._delivery.lock, deferred_interrupts:
                 self._call(name, hooks, (self.run, *args))
 
     def _call(self, name: str, hooks: Iterable[Hook], args: tuple[Any, ...]) -> None:
@@ -264,9 +264,9 @@ class Bus:
         run = self.run
         run.epochs, run.steps_per_epoch = epochs, steps_per_epoch
         run.status = "running"
-        held.install(self)
+        deferred_interrupts.install(self)
         self._meter = self._delivery.meter = CostMeter(run.step)
-        run.whole_state = self.state_dict
+        run.bus_state = self.state_dict
         self._last_logs = {}
         begun: list[Member] = []
         try:
@@ -275,10 +275,10 @@ class Bus:
                     self._begin(member)
                     begun.append(member)
         except BaseException as error:
-            run.status, run.whole_state = _status_after(error), None
+            run.status, run.bus_state = _status_after(error), None
             for member in self._members:
                 member.begun = False
-            held.uninstall(self)
+            deferred_interrupts.uninstall(self)
             self._call(
                 "on_train_end",
                 [each.calls["on_train_end"] for each in begun if "on_train_end" in each.calls],
@@ -306,7 +306,7 @@ class Bus:
             raise OrderError(f"train_end() while epoch {self._open_epoch} is open: end it first")
         run = self.run
         status: Status = "completed" if not run.stopped else "failed" if run.failed else "stopped"
-        self._close(status, None if logs is None else to_floats(logs, self.tell_skipped))
+        self._close(status, None if logs is None else to_floats(logs, self.warn_skipped))
 
     def exception(self, error: BaseException) -> None:
         """End the run because the training raised: as interrupted if somebody ended it, else as failed.
@@ -340,15 +340,15 @@ class Bus:
 
     def _finish(self, status: Status, logs: dict[str, float] | None) -> None:
         self._open_epoch = self._open_batch = None
-        self.run.status, self.run.whole_state = status, None
+        self.run.status, self.run.bus_state = status, None
         try:
             self._emit("on_train_end", self._last_logs if logs is None else logs)
         finally:
-            held.uninstall(self)
+            deferred_interrupts.uninstall(self)
             self._delivery.stop()
             self._tell_slow()
             self._meter.end()
-            self.run.let_go()
+            self.run.release_model()
             for member in self._members:
                 member.begun = False
                 member.tell_failures()
@@ -388,7 +388,7 @@ class Bus:
             raise OrderError(f"epoch_end({epoch}) while {_named(self._open_epoch)} is open")
         self.flush()
         self._open_epoch = self._open_batch = None
-        floats = to_floats(logs, self.tell_skipped)
+        floats = to_floats(logs, self.warn_skipped)
         rate = self._reported_rate()
         if rate is not None:
             floats.setdefault("learning_rate", rate)
@@ -510,7 +510,7 @@ class Bus:
     def evaluation_end(self, logs: Logs | None = None) -> None:
         """End an evaluation; ``logs`` are converted to floats once."""
         if self._hooks["on_evaluation_end"]:
-            self._emit("on_evaluation_end", to_floats(logs, self.tell_skipped))
+            self._emit("on_evaluation_end", to_floats(logs, self.warn_skipped))
 
     def evaluation_batch_begin(self, batch: int) -> None:
         """Begin an evaluation batch, numbered from 0 within this evaluation."""

@@ -15,7 +15,7 @@ from contextlib import suppress
 from time import perf_counter
 from weakref import WeakMethod
 
-from monitor_core.background.interrupts import held
+from monitor_core.background.interrupts import deferred_interrupts
 from monitor_core.background.worker import DeliveryThread
 from monitor_core.bus.costs import BUS, FETCHED, CostMeter
 from monitor_core.bus.hooks import Hook
@@ -78,7 +78,7 @@ class Delivery:
 
     def flush(self) -> None:
         """Hand over all that waits, on this thread."""
-        with self.lock, held:
+        with self.lock, deferred_interrupts:
             if self._delivering:  # a sink asks for what it is being given
                 return
             self._hand_over()
@@ -94,7 +94,7 @@ class Delivery:
         buffer = self.buffer
         if self._has_left and self.lock.acquire(blocking=False):
             try:
-                with held:
+                with deferred_interrupts:
                     self._hand_over()
             finally:
                 self.lock.release()

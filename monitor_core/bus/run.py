@@ -51,12 +51,13 @@ class Run:
         stop_reason: Why the run was asked to stop, in words, or None.
         failed: Whether that request reported a failure.
         failures: What sinks raised in this run, in order.
-        whole_state: While the run is open, a function that returns the state of the bus, for sinks that save it.
+        bus_state: While the run is open, a function that returns the state of the bus, for sinks that save it.
     """
 
     __slots__ = (
         "_model",
         "_recall",
+        "bus_state",
         "epoch",
         "epochs",
         "failed",
@@ -68,7 +69,6 @@ class Run:
         "steps_per_epoch",
         "stop_reason",
         "validation_data",
-        "whole_state",
     )
 
     def __init__(self, index: int = 0, model: ModelHandle | None = None, validation_data: Any = None) -> None:
@@ -84,7 +84,7 @@ class Run:
         self.failed = False
         self.failures: list[Failure] = []
         self.learning_rate_was_set = False
-        self.whole_state: Callable[[], dict[str, Any]] | None = None
+        self.bus_state: Callable[[], dict[str, Any]] | None = None
 
     def __repr__(self) -> str:
         reason = f", {self.stop_reason!r}" if self.stop_reason else ""
@@ -100,7 +100,7 @@ class Run:
         self._model = model
         self._recall: Callable[[], ModelHandle | None] | None = None
 
-    def let_go(self) -> None:
+    def release_model(self) -> None:
         """Keep the model's handle, and the model, no longer alive, if the handle says how to find them again."""
         recall = getattr(self._model, "recall", None)
         if recall is not None:

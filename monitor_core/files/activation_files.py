@@ -14,7 +14,7 @@ import attrs
 
 from monitor_core._log import logger
 from monitor_core.files.activations import Activations, Mark, find_activations, read_mark, write_activations
-from monitor_core.files.writing import replacing
+from monitor_core.files.replacing import replacing
 
 
 @attrs.frozen

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from monitor_core.files.writing import replacing
+from monitor_core.files.replacing import replacing
 from monitor_core.model.handles import Array
 
 _FORMAT = 1

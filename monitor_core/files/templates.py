@@ -18,7 +18,7 @@ from typing import Any
 
 from monitor_core.errors import SetupError
 from monitor_core.files.ownership import OwnedError, Ownership
-from monitor_core.files.writing import remove_strays
+from monitor_core.files.replacing import remove_strays
 from monitor_core.metrics.names import find_metric, unknown_metric
 from monitor_core.values.scalars import scalar
 

@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from io import FileIO
 from os import PathLike
 from pathlib import Path
@@ -23,81 +23,12 @@ from typing import BinaryIO
 from monitor_core._log import logger
 from monitor_core.errors import SetupError
 from monitor_core.files.ownership import Ownership
+from monitor_core.files.replacing import remove_strays, replacing
 
 PENDING_BYTES = 1 << 20
 """How many bytes of records an `AppendFile` keeps, unless told otherwise, while they cannot be written."""
 FIRST_DELAY, LONGEST_DELAY = 0.05, 5.0
 """Seconds between two attempts to write what could not be written: doubled from the first to the longest."""
-
-_PREFIX = ".monitor_core-"
-_numbers = itertools.count()
-_under_way: set[str] = set()
-
-
-@contextlib.contextmanager
-def replacing(path: str | PathLike[str]) -> Iterator[Path]:
-    """Write a file whole or not at all: yield a temporary path, and put what was written there in the file's place.
-
-    The temporary name is in the same folder, ends like the target's name (writers choose the format by it) and is
-    removed where the body raises. The data are on disk before the name changes, so that at any moment the name stands
-    for a whole file, the old one or the new. The new one has the old one's permissions.
-
-    Args:
-        path: The file to replace; its folder must exist.
-
-    Raises:
-        OSError: The file cannot be written; the old one is as it was.
-    """
-    target = Path(path)
-    # The end of the name only: a name as long as a file system allows has no room for more.
-    temporary = target.with_name(f"{_PREFIX}{os.getpid()}-{next(_numbers)}-{target.name[-40:]}")
-    _under_way.add(temporary.name)
-    try:
-        yield temporary
-        with contextlib.suppress(OSError):
-            shutil.copymode(target, temporary)
-        _sync(temporary)
-        temporary.replace(target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-    finally:
-        _under_way.discard(temporary.name)
-    with contextlib.suppress(OSError):  # some file systems cannot sync a folder
-        _sync(target.parent)
-
-
-def remove_strays(folder: str | PathLike[str]) -> list[Path]:
-    """Remove the temporary files that processes which are gone have left in a folder; return what was removed."""
-    removed = []
-    for stray in Path(folder).glob(f"{_PREFIX}*"):
-        pid = stray.name.removeprefix(_PREFIX).partition("-")[0]
-        if pid.isdecimal() and not _is_in_use(stray.name, int(pid)):
-            with contextlib.suppress(OSError):
-                stray.unlink()
-                removed.append(stray)
-    return removed
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _is_in_use(name: str, pid: int) -> bool:
-    if pid == os.getpid():  # in a container that is started again, the process before had the same number
-        return name in _under_way
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True
-    return True
 
 
 Change = Callable[[BinaryIO], Iterable[bytes]]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 
 from monitor_core._log import logger
-from monitor_core.background.interrupts import held
+from monitor_core.background.interrupts import deferred_interrupts
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
 from monitor_core.checks import checked_count
@@ -112,7 +112,7 @@ class Loop:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the run, whatever happened, and let an exception go on."""
-        with held:
+        with deferred_interrupts:
             self._exit(error)
 
     def _exit(self, error: BaseException | None) -> None:
@@ -224,7 +224,7 @@ class Loop:
         self.bus.evaluation_begin()
         with self._within(scope):
             yield results
-        results.update(to_floats(scope.results(), self.bus.tell_skipped))
+        results.update(to_floats(scope.results(), self.bus.warn_skipped))
         self.bus.evaluation_end(results)
         if self._epoch is not None:
             self._epoch.logs.update(

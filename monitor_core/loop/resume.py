@@ -99,7 +99,7 @@ class Resume:
             (each for each in bus.sinks if isinstance(each, Journal) and _same(each.folder, self.folder)), None
         )
         if journal is None:
-            journal = Journal(self.folder, per_batch=bus.hears("on_block"))
+            journal = Journal(self.folder, per_batch=bus.has_listeners("on_block"))
             bus.add(journal)
         self._journal = journal
 
@@ -128,7 +128,7 @@ class Resume:
         except (ValueError, LookupError, OSError) as error:
             raise SetupError(f"resume: the run in {self.folder} cannot go on: {error}") from error
         if last.begin is not None and (goes_on or not last.rows(Kind.EPOCH)):
-            self._journal.go_on_with(last.begin.id)
+            self._journal.continue_run(last.begin.id)
         if goes_on:
             self._load(runs, damage)
         return goes_on

@@ -22,8 +22,9 @@ import attrs
 
 from monitor_core import checks
 from monitor_core._log import logger
-from monitor_core.background.worker import DeliveryThread, watch
-from monitor_core.network.retries import Attempts, in_words
+from monitor_core.background.watch import watch
+from monitor_core.background.worker import DeliveryThread
+from monitor_core.network.retries import Backoff, in_words
 
 LIMIT = 2048
 """How many messages wait at most, unless told otherwise."""
@@ -82,7 +83,7 @@ class Outbox:
     def _renew(self) -> None:
         self._lock = threading.RLock()  # a signal's handler may put something while its thread is putting
         self._changed = threading.Condition(self._lock)
-        self._attempts = Attempts()
+        self._attempts = Backoff()
         self._items: deque[_Item] = deque()
         self._in_flight: _Item | None = None
         self._first_lost: int | None = None
@@ -102,12 +103,12 @@ class Outbox:
             return len(self._items) + (self._in_flight is not None)
 
     @property
-    def in_trouble(self) -> bool:
+    def is_failing(self) -> bool:
         """Whether it is of no use to wait: attempts go on failing, or one does not end."""
         with self._lock:
             item = self._in_flight
             hangs = item is not None and monotonic() - item.last_attempt >= EXIT_SECONDS
-            return hangs or self._attempts.in_trouble
+            return hangs or self._attempts.is_failing
 
     def put(self, message: Any) -> None:
         """Have a message delivered; the oldest one is dropped where too many wait.
@@ -239,7 +240,7 @@ class Outbox:
 
     def _note_success(self) -> None:
         self.delivered += 1
-        if self._attempts.in_trouble:
+        if self._attempts.is_failing:
             lost = self.dropped + self.failed
             self._remarks.append(("%s delivers again; it has lost %d messages so far", self.name, lost))
         self._attempts.succeed()
@@ -247,9 +248,9 @@ class Outbox:
     def _note_failure(self, item: _Item, error: BaseException) -> None:
         """Put a message back at the head of the queue, or give it up."""
         cause = in_words(error)
-        was_in_trouble = self._attempts.in_trouble
+        was_in_trouble = self._attempts.is_failing
         again = self._attempts.fail(error, item.first_attempt + self.retry_seconds)
-        if self._attempts.in_trouble and not was_in_trouble:
+        if self._attempts.is_failing and not was_in_trouble:
             self._told.add(cause)
             text = "%s cannot deliver (%s); training goes on, it tries again and again, and %d messages may wait"
             self._remarks.append((text, self.name, cause, self.limit))

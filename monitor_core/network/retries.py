@@ -39,7 +39,7 @@ class DeliveryError(MonitorError, RuntimeError):
 
 
 @attrs.define(eq=False)
-class Attempts:
+class Backoff:
     """How the attempts to deliver went, and when the next one may come.
 
     Attributes:
@@ -53,7 +53,7 @@ class Attempts:
     not_before: float = 0.0
 
     @property
-    def in_trouble(self) -> bool:
+    def is_failing(self) -> bool:
         """Whether they go on failing."""
         return self.failures >= TROUBLE
 

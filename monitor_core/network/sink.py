@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from monitor_core._log import logger
-from monitor_core.background.interrupts import held
+from monitor_core.background.interrupts import deferred_interrupts
 from monitor_core.bus.hooks import sink_name
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
@@ -129,8 +129,8 @@ class NetworkSink(Sink):
     def on_train_end(self, run: Run, logs: Logs) -> None:
         """Wait for the messages under way, and tell what was lost."""
         outbox = self._outbox
-        with held.passing():
-            outbox.flush(0.0 if outbox.in_trouble else self.flush_seconds)
+        with deferred_interrupts.passing():
+            outbox.flush(0.0 if outbox.is_failing else self.flush_seconds)
         outbox.rest()
         (dropped, failed), waiting = outbox.take_losses(), outbox.waiting
         if dropped or failed or waiting:

@@ -7,187 +7,18 @@ that reading them gives the same float64; lines end with a carriage return and a
 
 from __future__ import annotations
 
-import csv
-import io
-import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 import attrs
 
-from monitor_core._log import logger
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
+from monitor_core.files.csv_sheet import BEFORE_FIRST, MISSING, Sheet, _records
 from monitor_core.files.writing import AppendFile
 from monitor_core.values.blocks import Block
-
-_SEPARATORS = ",;\t|: "
-"""What a file that is appended to may be separated by, besides the separator asked for."""
-
-
-_IN_NUMBERS = "0123456789+-.einfa"
-"""The characters of numbers."""
-
-_BEFORE_FIRST = (-1, 0)
-"""The epoch and the step before the first."""
-
-
-class _Missing:
-    """A field of a metric that has no value in a row."""
-
-    def __repr__(self) -> str:
-        return ""
-
-
-_MISSING = _Missing()
-
-
-class _Lines(list[str]):
-    """What a CSV writer writes to: a list with an item for each row."""
-
-    write = list[str].append
-
-
-@attrs.define
-class _Sheet:
-    """What a CSV file has: its shape, and what its last row says.
-
-    Attributes:
-        labels: The names of its first columns, which number the rows: epoch, or epoch and step.
-        separator: What stands between two fields.
-        metrics: The names of the other columns, in the file's order; None while there is no header.
-        rows: How many rows it has below the header.
-        last: The last row's numbers; of an empty sheet those before the first.
-    """
-
-    labels: tuple[str, ...]
-    separator: str
-    metrics: list[str] | None = None
-    rows: int = 0
-    last: tuple[int, ...] = _BEFORE_FIRST
-
-    @property
-    def head(self) -> bytes:
-        """The header; of two metrics that are written alike, as surrogates may be, the later one is lengthened."""
-        names: dict[str, None] = {}
-        for name in self.metrics or ():
-            written = name.encode(errors="backslashreplace").decode()
-            while written in names:
-                written += "_"
-            names[written] = None
-        return self.encode([[*self.labels, *names]])[0]
-
-    def encode(self, rows: Iterable[Iterable[Any]]) -> list[bytes]:
-        """Return rows as the file's records."""
-        lines = _Lines()
-        csv.writer(lines, delimiter=self.separator).writerows(rows)
-        return [line.encode(errors="backslashreplace") for line in lines]
-
-    def encode_numbers(self, columns: Sequence[Sequence[Any]]) -> list[bytes]:
-        """Return rows of floats, integers and what is missing, given as columns, as `encode` does.
-
-        No such field needs quotes, unless a number may have the separator in it; so it takes half of the time.
-        """
-        if self.separator in _IN_NUMBERS:
-            return self.encode(zip(*columns, strict=True))
-        rows = zip(*(map(repr, column) for column in columns), strict=True)
-        return ("\r\n".join(map(self.separator.join, rows)) + "\r\n").encode().splitlines(keepends=True)
-
-    def decode(self, record: bytes) -> list[str]:
-        """Return the fields of a record."""
-        text = record.decode(errors="backslashreplace")
-        return next(csv.reader(io.StringIO(text, newline=""), delimiter=self.separator), [])
-
-    def width(self, record: bytes) -> int:
-        """Return how many fields a record has."""
-        return len(self.decode(record)) if b'"' in record else record.count(self.separator.encode()) + 1
-
-    def numbers(self, record: bytes) -> tuple[int, ...]:
-        """Return a row's numbers, -1 where there is none."""
-        return tuple(map(_number, self.decode(record)[: len(self.labels)]))
-
-    @classmethod
-    def read(cls, path: Path, labels: tuple[str, ...], separator: str) -> _Sheet:
-        """Read what a file has, and mend its end: a last line that was cut short is dropped, with a warning.
-
-        Raises:
-            ValueError: It is no such file, or is damaged.
-            OSError: It cannot be read or mended.
-        """
-        sheet = cls(labels, separator)
-        end = 0
-        last = b""
-        with path.open("rb") as file:
-            for record in _records(file):
-                if not _is_whole(record):
-                    sheet._mend(path, end, record)
-                    break
-                end += len(record)
-                if sheet.metrics is None:
-                    sheet._read_header(record)
-                elif record.strip():
-                    sheet._check_width(record)
-                    sheet.rows, last = sheet.rows + 1, record
-        if last:
-            sheet.last = sheet.numbers(last)
-            if min(sheet.last) < 0:
-                raise ValueError(f"its last row must begin with {' and '.join(labels)} (got {last!r})")
-        return sheet
-
-    def _read_header(self, record: bytes) -> None:
-        found = re.match(rb'("?)epoch\1([^"\r\n])', record)
-        if found is not None and (separator := found[2].decode(errors="replace")) in _SEPARATORS:
-            self.separator = separator
-        names = self.decode(record)
-        labels, metrics = tuple(names[: len(self.labels)]), names[len(self.labels) :]
-        if labels != self.labels or len(set(metrics)) < len(metrics):
-            raise ValueError(
-                f"its first line must name the columns, each once, from {' and '.join(self.labels)} on (got {record!r})"
-            )
-        self.metrics = metrics
-
-    def _check_width(self, record: bytes) -> None:
-        columns = len(self.labels) + len(self.metrics or ())
-        if self.width(record) != columns:
-            raise ValueError(
-                f"row {self.rows + 1} has {self.width(record)} fields under {columns} columns ({record!r}): "
-                "mend the file, or move it away"
-            )
-
-    def _mend(self, path: Path, end: int, record: bytes) -> None:
-        """Drop the last record, which was cut short: its last number may lack digits."""
-        if self.metrics is None and not b"epoch".startswith(record.lstrip(b'"')[:5]):
-            self._read_header(record)  # somebody else's file: let it be
-        os.truncate(path, end)
-        logger.warning("%s ended with an unfinished line, which is dropped: %r", path, record)
-
-
-def _number(field: str) -> int:
-    try:
-        return int(float(field))
-    except (ValueError, OverflowError):
-        return -1
-
-
-def _is_whole(record: bytes) -> bool:
-    return record.endswith(b"\n") and record.count(b'"') % 2 == 0
-
-
-def _records(file: BinaryIO) -> Iterator[bytes]:
-    """Yield each record with its line end, the last maybe unfinished; quoted fields may hold line ends of their own."""
-    lines: list[bytes] = []
-    quotes = 0
-    for line in file:
-        lines.append(line)
-        quotes += line.count(b'"')
-        if quotes % 2 == 0:
-            yield b"".join(lines)
-            lines = []
-    if lines:
-        yield b"".join(lines)
 
 
 @attrs.define(eq=False)
@@ -236,7 +67,7 @@ class CSVLogger(Sink):
     append: bool = attrs.field(default=False, kw_only=True, validator=attrs.validators.instance_of(bool))
     per_batch: bool = attrs.field(default=False, kw_only=True, validator=attrs.validators.instance_of(bool))
     _file: AppendFile | None = attrs.field(init=False, default=None, repr=False)
-    _sheet: _Sheet = attrs.field(init=False, repr=False)
+    _sheet: Sheet = attrs.field(init=False, repr=False)
     _shift: tuple[int, int] | None = attrs.field(init=False, default=None, repr=False)
     _first_row: int = attrs.field(init=False, default=0, repr=False)
     _state: Mapping[str, Any] | None = attrs.field(init=False, default=None, repr=False)
@@ -247,8 +78,8 @@ class CSVLogger(Sink):
             raise ValueError(f"separator must be one character, and no quote or line end (got {value!r})")
 
     @_sheet.default
-    def _empty_sheet(self) -> _Sheet:
-        return _Sheet(("epoch", "step") if self.per_batch else ("epoch",), self.separator)
+    def _empty_sheet(self) -> Sheet:
+        return Sheet(("epoch", "step") if self.per_batch else ("epoch",), self.separator)
 
     @property
     def dropped(self) -> int:
@@ -336,7 +167,7 @@ class CSVLogger(Sink):
         sheet = self._empty_sheet()
         if append:
             try:
-                sheet = _Sheet.read(file.path, sheet.labels, self.separator)
+                sheet = Sheet.read(file.path, sheet.labels, self.separator)
             except (OSError, ValueError) as error:
                 file.close()
                 raise SetupError(f"{file.path} cannot be appended to: {error}") from error
@@ -363,7 +194,7 @@ class CSVLogger(Sink):
         elif new := sorted(columns.keys() - set(sheet.metrics)):
             sheet.metrics += new
             self._widen(file, sheet.head, sheet.separator.encode() * len(new))
-        missing = [_MISSING] * len(labels[0])
+        missing = [MISSING] * len(labels[0])
         file.append(*sheet.encode_numbers([*labels, *(columns.get(name, missing) for name in sheet.metrics)]))
         sheet.rows += len(labels[0])
         sheet.last = tuple(column[-1] for column in labels)
@@ -400,7 +231,7 @@ class CSVLogger(Sink):
                     dropped += 1
             sheet.rows -= dropped
             if sheet.last is last:  # else rows have come since, while this change was waiting
-                sheet.last = sheet.numbers(kept) if kept else _BEFORE_FIRST
+                sheet.last = sheet.numbers(kept) if kept else BEFORE_FIRST
 
         file.change(change)
 
@@ -409,4 +240,4 @@ def _cells(block: Block, name: str) -> list[Any]:
     values: list[Any] = block.columns[name].tolist()
     if (mask := block.present[name]) is None:
         return values
-    return [value if is_there else _MISSING for value, is_there in zip(values, mask.tolist(), strict=True)]
+    return [value if is_there else MISSING for value, is_there in zip(values, mask.tolist(), strict=True)]

@@ -217,7 +217,7 @@ class Journal(Sink):
         """Let the run that begins next go on with the one on record, without what lies behind where it goes on."""
         self._continues, self._rates = state["id"], state["rates"]
 
-    def go_on_with(self, run: str) -> None:
+    def continue_run(self, run: str) -> None:
         """Let the run that begins next go on with the one of this ``id``, whatever a state that was loaded says.
 
         It may have gone on from that state, too, and have been cut off since: what it did is then left out.

@@ -28,9 +28,9 @@ from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
+from monitor_core.files.replacing import replacing
 from monitor_core.files.state import load_state, save_state
 from monitor_core.files.templates import Template
-from monitor_core.files.writing import replacing
 from monitor_core.metrics.decisions import Best, restore, state_of
 from monitor_core.metrics.monitor import AnyMode, Monitor
 from monitor_core.model.generators import generators_state, load_generators_state
@@ -455,9 +455,9 @@ class ModelCheckpoint(Sink):
         return index
 
     def _whole_state(self, run: Run) -> dict[str, Any]:
-        if run.whole_state is None:
+        if run.bus_state is None:
             raise RuntimeError("the run is not on a bus")
-        state: dict[str, Any] = {"state": run.whole_state(), "generators": generators_state()}
+        state: dict[str, Any] = {"state": run.bus_state(), "generators": generators_state()}
         if self.save_freq != "epoch":  # within an epoch, which begins again
             state["state"]["run"]["epoch"] -= 1
         model: Any = run.model

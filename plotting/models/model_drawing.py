@@ -21,7 +21,7 @@ from matplotlib.patches import FancyBboxPatch, PathPatch, Polygon
 from matplotlib.path import Path as Curve
 from matplotlib.patheffects import withStroke
 
-from monitor_core.files.writing import replacing
+from monitor_core.files.replacing import replacing
 from monitor_core.model.layer_graph import LayerGraph
 from monitor_core.plotting.figures import PALETTE, HistoryFigure
 from monitor_core.plotting.graph_layout.layout import Direction, lay_out

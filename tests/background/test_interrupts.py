@@ -8,14 +8,14 @@ import weakref
 import pytest
 
 from monitor_core import Bus, SetupError
-from monitor_core.background.interrupts import held
+from monitor_core.background.interrupts import deferred_interrupts
 from recorders import Raiser, Recorder
 
 
 @pytest.fixture(autouse=True)
 def _no_other_runs(monkeypatch):
     """Forget the runs that other tests have left open."""
-    monkeypatch.setattr(held, "_owners", weakref.WeakSet())
+    monkeypatch.setattr(deferred_interrupts, "_owners", weakref.WeakSet())
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -37,9 +37,9 @@ def send():
 @pytest.fixture
 def _installed(heard):
     owner = Recorder()
-    held.install(owner)
+    deferred_interrupts.install(owner)
     yield
-    held.uninstall(owner)
+    deferred_interrupts.uninstall(owner)
 
 
 @pytest.mark.usefixtures("_installed")
@@ -47,8 +47,8 @@ def test_a_signal_waits_for_the_end_of_the_outermost_block(heard):
     """Outside of one it is passed on at once."""
     send()
     assert len(heard) == 1
-    with held:
-        with held:
+    with deferred_interrupts:
+        with deferred_interrupts:
             send()
         assert len(heard) == 1
     assert len(heard) == 2
@@ -57,7 +57,7 @@ def test_a_signal_waits_for_the_end_of_the_outermost_block(heard):
 @pytest.mark.usefixtures("_installed")
 def test_a_second_signal_is_passed_on_at_once(heard):
     """It stands for both."""
-    with held:
+    with deferred_interrupts:
         send()
         send()
         assert len(heard) == 1
@@ -67,9 +67,9 @@ def test_a_second_signal_is_passed_on_at_once(heard):
 @pytest.mark.usefixtures("_installed")
 def test_signals_pass_within_a_wait(heard):
     """Those that came before it too; behind it they are held again."""
-    with held:
+    with deferred_interrupts:
         send()
-        with held.passing():
+        with deferred_interrupts.passing():
             assert len(heard) == 1
             send()
             assert len(heard) == 2
@@ -83,8 +83,8 @@ def test_other_threads_hold_nothing(heard):
     """Signals are handled on the main thread."""
 
     def hold():
-        held.__enter__()
-        with held.passing():
+        deferred_interrupts.__enter__()
+        with deferred_interrupts.passing():
             pass
 
     thread = threading.Thread(target=hold)

@@ -57,7 +57,7 @@ def test_thread_that_was_stopped_comes_back_with_the_next_signal():
 def test_those_that_may_still_be_handed_something_are_told_of_the_exit_last():
     """At the exit the order is by what was asked for, not by who came first."""
     code = """
-        from monitor_core.background.worker import watch
+        from monitor_core.background.watch import watch
         class Owner:
             def __init__(self, name, last):
                 self.name = name

@@ -172,8 +172,8 @@ def test_sinks_are_called_in_the_order_given():
 def test_only_overridden_hooks_are_called():
     """The bus hears only what some sink overrides, and keeps no values that nobody wants."""
     bus = Bus(Recorder("on_epoch_end"))
-    assert [bus.hears(hook) for hook in ("on_epoch_end", "on_batch_end", "on_block")] == [True, False, False]
-    assert bus.hears("on_batch_end", "on_epoch_end")
+    assert [bus.has_listeners(hook) for hook in ("on_epoch_end", "on_batch_end", "on_block")] == [True, False, False]
+    assert bus.has_listeners("on_batch_end", "on_epoch_end")
     assert {name for name, hooks in bus._hooks.items() if hooks} == {"on_epoch_end"}
     bus.train_begin()
     bus.epoch_begin(0)

@@ -13,8 +13,8 @@ from faults.support import Recording, script
 from monitor_core import ActivationDump, Bus, History, ModelCheckpoint, TensorBoard
 from monitor_core.adapters.pytree import PytreeModel
 from monitor_core.files.activations import load_activations, read_mark
+from monitor_core.files.replacing import _PREFIX
 from monitor_core.files.state import load_state, save_state
-from monitor_core.files.writing import _PREFIX
 from monitor_core.journal.recorded import open_run
 from monitor_core.sinks.journal import Journal
 from monitor_core.sinks.model_checkpoint import Keep

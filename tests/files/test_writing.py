@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from disks import small_disk
 from monitor_core import SetupError
 from monitor_core.files import writing
-from monitor_core.files.writing import AppendFile, remove_strays, replacing
+from monitor_core.files.replacing import remove_strays, replacing
+from monitor_core.files.writing import AppendFile
 
 EXAMPLES = settings(max_examples=5000 if os.environ.get("MONITOR_CORE_LONG") else 500)
 
@@ -121,7 +122,7 @@ def test_a_kill_while_a_file_is_replaced_leaves_the_old_one_and_a_stray(tmp_path
     run(
         """
         import os, signal, sys
-        from monitor_core.files.writing import replacing
+        from monitor_core.files.replacing import replacing
         with replacing(sys.argv[1]) as temporary:
             temporary.write_text("ne")
             os.kill(os.getpid(), signal.SIGKILL)

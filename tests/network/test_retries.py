@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from monitor_core import MonitorError
 from monitor_core.network import retries as attempts
-from monitor_core.network.retries import Attempts, DeliveryError, in_words
+from monitor_core.network.retries import Backoff, DeliveryError, in_words
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def _stand_still(monkeypatch):
 
 def test_pauses_grow_over_messages_and_end_with_a_success():
     """The pause between attempts depends on the failures in a row, whichever messages they were for."""
-    record = Attempts()
+    record = Backoff()
     pauses = []
     for _ in range(12):
         record.fail(OSError(), deadline=1000)
@@ -32,7 +32,7 @@ def test_pauses_grow_over_messages_and_end_with_a_success():
 
 def test_wait_that_the_server_asks_for_is_kept():
     """An error's own wait is kept where the message has that long, and gives the message up where not."""
-    record = Attempts()
+    record = Backoff()
     assert record.fail(DeliveryError("busy", after=20), deadline=130)
     assert record.due == 120
     assert not record.fail(DeliveryError("busy", after=3600), deadline=130)
@@ -42,25 +42,25 @@ def test_wait_that_the_server_asks_for_is_kept():
 @pytest.mark.parametrize("error", [DeliveryError("no", retry=False), TypeError(), KeyError(), NotImplementedError()])
 def test_what_no_attempt_would_mend_makes_nobody_wait(error):
     """A message's own fault is no sign of trouble: it is given up, and the next one is due at once."""
-    record = Attempts()
+    record = Backoff()
     assert [record.fail(error, deadline=1000) for _ in range(5)] == [False] * 5
-    assert (record.failures, record.due, record.in_trouble) == (0, 0.0, False)
+    assert (record.failures, record.due, record.is_failing) == (0, 0.0, False)
 
 
 def test_trouble_begins_with_the_third_failure_in_a_row():
     """Two failures may be chance."""
-    record = Attempts()
+    record = Backoff()
     states = []
     for _ in range(4):
         record.fail(OSError(), deadline=1000)
-        states.append(record.in_trouble)
+        states.append(record.is_failing)
     record.succeed()
-    assert (states, record.in_trouble) == ([False, False, True, True], False)
+    assert (states, record.is_failing) == ([False, False, True, True], False)
 
 
 def test_hurry_ends_a_pause_but_not_one_that_the_server_asked_for():
     """Whoever cannot wait may try at once, but where the server said when to come again."""
-    record = Attempts()
+    record = Backoff()
     record.fail(OSError(), deadline=1000)
     record.hurry()
     assert record.due <= 100
@@ -75,7 +75,7 @@ def test_hurry_ends_a_pause_but_not_one_that_the_server_asked_for():
 @given(st.lists(st.floats(0, 1e6)), st.floats(0, 1e6))
 def test_no_attempt_comes_after_the_deadline(waits, budget):
     """Whatever the server asks for, a message that is to be tried again is due within its time, and later than now."""
-    record = Attempts()
+    record = Backoff()
     for after in waits:
         again = record.fail(DeliveryError("busy", after=after), deadline=100 + budget)
         assert record.due > 100
@@ -84,7 +84,7 @@ def test_no_attempt_comes_after_the_deadline(waits, budget):
 
 def test_number_of_failures_has_no_end():
     """After a month of failures the pause is what it was after a minute."""
-    record = Attempts(failures=10**9)
+    record = Backoff(failures=10**9)
     assert record.fail(OSError(), deadline=math.inf)
     assert record.due == 130
 

@@ -16,7 +16,7 @@ import pytest
 from monitor_core import Bus, Loop, SetupError
 from monitor_core.adapters.keras import KerasAdapter, KerasModel
 from monitor_core.files.activations import Activations, load_activations, write_activations
-from monitor_core.files.writing import replacing
+from monitor_core.files.replacing import replacing
 from monitor_core.model.handles import check_layers
 from monitor_core.sinks.activation_dump import ActivationDump
 from monitor_core.sinks.model_checkpoint import ModelCheckpoint

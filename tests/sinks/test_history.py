@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor_core import Block, Bus, History, Loop
-from monitor_core.sinks.history import BatchHistory
+from monitor_core.records.batches import BatchHistory
 from recorders import exact, train
 
 
@@ -217,7 +217,7 @@ def test_batches_are_recorded_if_asked():
 def test_batches_cost_nothing_unless_asked():
     """Without ``per_batch`` the history does not listen to batches."""
     bus = Bus(history := History())
-    assert not bus.hears("on_block", "on_batch_begin", "on_batch_end")
+    assert not bus.has_listeners("on_block", "on_batch_begin", "on_batch_end")
     train(bus, [{"loss": 1.0}])
     assert (len(history.batches), list(history.batches), history.batches.times.tolist()) == (0, [], [])
 

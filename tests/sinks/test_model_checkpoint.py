@@ -1204,5 +1204,5 @@ def test_a_save_is_logged(tmp_path, caplog):
 
 def test_nothing_is_heard_per_batch_without_need(tmp_path):
     """Only a number of steps makes it listen to batches, which keeps Keras's dispatch asynchronous otherwise."""
-    assert not Bus(ModelCheckpoint(tmp_path / "a.npy"), model=Model()).hears("on_batch_end", "on_block")
-    assert Bus(ModelCheckpoint(tmp_path / "a.npy", save_freq=9), model=Model()).hears("on_batch_end")
+    assert not Bus(ModelCheckpoint(tmp_path / "a.npy"), model=Model()).has_listeners("on_batch_end", "on_block")
+    assert Bus(ModelCheckpoint(tmp_path / "a.npy", save_freq=9), model=Model()).has_listeners("on_batch_end")

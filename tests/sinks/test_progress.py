@@ -195,7 +195,7 @@ def test_logs_have_no_control_characters(clock):
 def test_blocks_are_asked_for_only_where_bars_are_shown(terminal):
     """A log needs no values of batches, so nothing is gathered for it; a terminal without `batches` neither."""
     heard = [
-        Bus(sink).hears("on_block")
+        Bus(sink).has_listeners("on_block")
         for sink in (
             Progress(file=io.StringIO()),
             Progress(file=terminal.stream, batches=False),
@@ -208,7 +208,9 @@ def test_blocks_are_asked_for_only_where_bars_are_shown(terminal):
 def test_no_batch_hook_is_overridden():
     """Whatever the stream, a batch costs nothing: only blocks are heard."""
     bus = Bus(Progress(file=io.StringIO()))
-    assert not bus.hears("on_batch_begin", "on_batch_end", "on_evaluation_batch_begin", "on_evaluation_batch_end")
+    assert not bus.has_listeners(
+        "on_batch_begin", "on_batch_end", "on_evaluation_batch_begin", "on_evaluation_batch_end"
+    )
 
 
 def test_standard_error_is_looked_up_at_train_begin(monkeypatch, clock):

@@ -163,9 +163,9 @@ def test_device_values_are_read():
 
 def test_batches_are_not_heard_by_block():
     """By block nothing is read per batch, and by batch no block is gathered."""
-    assert Bus(TerminateOnNaN()).hears("on_batch_end")
-    assert not Bus(TerminateOnNaN()).hears("on_block")
-    assert not Bus(TerminateOnNaN(every="block")).hears("on_batch_end")
+    assert Bus(TerminateOnNaN()).has_listeners("on_batch_end")
+    assert not Bus(TerminateOnNaN()).has_listeners("on_block")
+    assert not Bus(TerminateOnNaN(every="block")).has_listeners("on_batch_end")
 
 
 @pytest.mark.parametrize(

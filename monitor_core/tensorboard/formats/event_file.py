@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from monitor_core._log import logger
 from monitor_core.checks import checked_count
-from monitor_core.files.writing import AppendFile, replacing
+from monitor_core.files.replacing import replacing
+from monitor_core.files.writing import AppendFile
 from monitor_core.tensorboard.formats.records import Record, frame, read_records
 from monitor_core.tensorboard.formats.scalar_records import opening_records, scalar_records
 from monitor_core.tensorboard.formats.tags import clean_tag

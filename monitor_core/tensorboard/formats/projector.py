@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor_core._log import logger
-from monitor_core.files.writing import replacing
+from monitor_core.files.replacing import replacing
 from monitor_core.tensorboard.formats.arrays import real_numbers
 from monitor_core.tensorboard.formats.event_file import EventFile, event_files
 from monitor_core.tensorboard.formats.images import png, to_bytes

@@ -1,0 +1,181 @@
+"""The CSV format: what a file has, how rows are encoded, and how a file that was cut short is mended."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import attrs
+
+from monitor_core._log import logger
+
+_SEPARATORS = ",;\t|: "
+"""What a file that is appended to may be separated by, besides the separator asked for."""
+
+
+_IN_NUMBERS = "0123456789+-.einfa"
+"""The characters of numbers."""
+
+
+BEFORE_FIRST = (-1, 0)
+"""The epoch and the step before the first."""
+
+
+class Missing:
+    """A field of a metric that has no value in a row."""
+
+    def __repr__(self) -> str:
+        return ""
+
+
+MISSING = Missing()
+
+
+class _Lines(list[str]):
+    """What a CSV writer writes to: a list with an item for each row."""
+
+    write = list[str].append
+
+
+@attrs.define
+class Sheet:
+    """What a CSV file has: its shape, and what its last row says.
+
+    Attributes:
+        labels: The names of its first columns, which number the rows: epoch, or epoch and step.
+        separator: What stands between two fields.
+        metrics: The names of the other columns, in the file's order; None while there is no header.
+        rows: How many rows it has below the header.
+        last: The last row's numbers; of an empty sheet those before the first.
+    """
+
+    labels: tuple[str, ...]
+    separator: str
+    metrics: list[str] | None = None
+    rows: int = 0
+    last: tuple[int, ...] = BEFORE_FIRST
+
+    @property
+    def head(self) -> bytes:
+        """The header; of two metrics that are written alike, as surrogates may be, the later one is lengthened."""
+        names: dict[str, None] = {}
+        for name in self.metrics or ():
+            written = name.encode(errors="backslashreplace").decode()
+            while written in names:
+                written += "_"
+            names[written] = None
+        return self.encode([[*self.labels, *names]])[0]
+
+    def encode(self, rows: Iterable[Iterable[Any]]) -> list[bytes]:
+        """Return rows as the file's records."""
+        lines = _Lines()
+        csv.writer(lines, delimiter=self.separator).writerows(rows)
+        return [line.encode(errors="backslashreplace") for line in lines]
+
+    def encode_numbers(self, columns: Sequence[Sequence[Any]]) -> list[bytes]:
+        """Return rows of floats, integers and what is missing, given as columns, as `encode` does.
+
+        No such field needs quotes, unless a number may have the separator in it; so it takes half of the time.
+        """
+        if self.separator in _IN_NUMBERS:
+            return self.encode(zip(*columns, strict=True))
+        rows = zip(*(map(repr, column) for column in columns), strict=True)
+        return ("\r\n".join(map(self.separator.join, rows)) + "\r\n").encode().splitlines(keepends=True)
+
+    def decode(self, record: bytes) -> list[str]:
+        """Return the fields of a record."""
+        text = record.decode(errors="backslashreplace")
+        return next(csv.reader(io.StringIO(text, newline=""), delimiter=self.separator), [])
+
+    def width(self, record: bytes) -> int:
+        """Return how many fields a record has."""
+        return len(self.decode(record)) if b'"' in record else record.count(self.separator.encode()) + 1
+
+    def numbers(self, record: bytes) -> tuple[int, ...]:
+        """Return a row's numbers, -1 where there is none."""
+        return tuple(map(_number, self.decode(record)[: len(self.labels)]))
+
+    @classmethod
+    def read(cls, path: Path, labels: tuple[str, ...], separator: str) -> Sheet:
+        """Read what a file has, and mend its end: a last line that was cut short is dropped, with a warning.
+
+        Raises:
+            ValueError: It is no such file, or is damaged.
+            OSError: It cannot be read or mended.
+        """
+        sheet = cls(labels, separator)
+        end = 0
+        last = b""
+        with path.open("rb") as file:
+            for record in _records(file):
+                if not _is_whole(record):
+                    sheet._mend(path, end, record)
+                    break
+                end += len(record)
+                if sheet.metrics is None:
+                    sheet._read_header(record)
+                elif record.strip():
+                    sheet._check_width(record)
+                    sheet.rows, last = sheet.rows + 1, record
+        if last:
+            sheet.last = sheet.numbers(last)
+            if min(sheet.last) < 0:
+                raise ValueError(f"its last row must begin with {' and '.join(labels)} (got {last!r})")
+        return sheet
+
+    def _read_header(self, record: bytes) -> None:
+        found = re.match(rb'("?)epoch\1([^"\r\n])', record)
+        if found is not None and (separator := found[2].decode(errors="replace")) in _SEPARATORS:
+            self.separator = separator
+        names = self.decode(record)
+        labels, metrics = tuple(names[: len(self.labels)]), names[len(self.labels) :]
+        if labels != self.labels or len(set(metrics)) < len(metrics):
+            raise ValueError(
+                f"its first line must name the columns, each once, from {' and '.join(self.labels)} on (got {record!r})"
+            )
+        self.metrics = metrics
+
+    def _check_width(self, record: bytes) -> None:
+        columns = len(self.labels) + len(self.metrics or ())
+        if self.width(record) != columns:
+            raise ValueError(
+                f"row {self.rows + 1} has {self.width(record)} fields under {columns} columns ({record!r}): "
+                "mend the file, or move it away"
+            )
+
+    def _mend(self, path: Path, end: int, record: bytes) -> None:
+        """Drop the last record, which was cut short: its last number may lack digits."""
+        if self.metrics is None and not b"epoch".startswith(record.lstrip(b'"')[:5]):
+            self._read_header(record)  # somebody else's file: let it be
+        os.truncate(path, end)
+        logger.warning("%s ended with an unfinished line, which is dropped: %r", path, record)
+
+
+def _number(field: str) -> int:
+    try:
+        return int(float(field))
+    except (ValueError, OverflowError):
+        return -1
+
+
+def _is_whole(record: bytes) -> bool:
+    return record.endswith(b"\n") and record.count(b'"') % 2 == 0
+
+
+def _records(file: BinaryIO) -> Iterator[bytes]:
+    """Yield each record with its line end, the last maybe unfinished; quoted fields may hold line ends of their own."""
+    lines: list[bytes] = []
+    quotes = 0
+    for line in file:
+        lines.append(line)
+        quotes += line.count(b'"')
+        if quotes % 2 == 0:
+            yield b"".join(lines)
+            lines = []
+    if lines:
+        yield b"".join(lines)

@@ -1,8 +1,8 @@
 """Interrupts that wait while records are handed over, so that none is lost, doubled or torn by Ctrl-C.
 
-Contract. A run that begins on the main thread, where Python handles signals, puts a handler of its own before those
-that are Python functions. It passes a signal on, at once or, within `deferred_interrupts`, at the end of the outermost block; a second
-signal is passed on at once. Where another handler is set meanwhile, that one stays.
+Contract. A run that begins on the main thread, where Python handles signals, installs a handler of its own before those
+that are Python functions. It forwards a signal immediately or, inside a `deferred_interrupts` block, when the outermost
+block exits. A second signal is always forwarded immediately. A handler installed later is left in place.
 """
 
 from __future__ import annotations

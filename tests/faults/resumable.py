@@ -26,8 +26,8 @@ from monitor_core import (
     ReduceLROnPlateau,
     Sink,
     TensorBoard,
-    resuming,
 )
+from monitor_core.loop import resume as resuming
 
 EPOCHS = 14
 BATCHES = 8

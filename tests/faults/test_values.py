@@ -228,8 +228,8 @@ def test_a_clock_that_is_set_back_or_stands_still_disturbs_nothing(folders, monk
     begin, calls = time.time(), iter(range(10**9))
     clock = SimpleNamespace(**vars(time))
     clock.time = lambda: begin + tick * next(calls)
-    for module in ("blocks", "boards.scalars", "sinks.journal", "summaries.event_file"):
-        name = "clock" if module == "summaries.event_file" else "time"
+    for module in ("values.blocks", "tensorboard.parts.scalars", "sinks.journal", "tensorboard.formats.event_file"):
+        name = "clock" if module.endswith("event_file") else "time"
         monkeypatch.setattr(f"monitor_core.{module}.{name}", clock)
     recording = Recording(folders())
     epochs = [[{"loss": float(step)} for step in range(300)]] * 2

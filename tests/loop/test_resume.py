@@ -18,10 +18,10 @@ from monitor_core import (
     OrderError,
     SetupError,
     open_run,
-    resuming,
 )
 from monitor_core.adapters.keras import KerasAdapter, KerasModel
 from monitor_core.adapters.pytree import PytreeModel
+from monitor_core.loop import resume
 from recorders import Recorder
 
 
@@ -47,7 +47,7 @@ def trained(folder, *sinks, epochs=4, cut_at=None):
 @pytest.fixture(autouse=True)
 def _saves_are_free(monkeypatch):
     """An epoch here takes less than a save."""
-    monkeypatch.setattr(resuming, "SHARE", 1e9)
+    monkeypatch.setattr(resume, "SHARE", 1e9)
 
 
 def seed(number):
@@ -114,9 +114,9 @@ def test_runs_that_were_cut_again_and_again_are_one(tmp_path):
 
 def test_saves_take_a_share_of_the_time(tmp_path, monkeypatch):
     """Where that is tiny, only the run's begin and its last epoch are saved."""
-    monkeypatch.setattr(resuming, "SHARE", 1e-9)
+    monkeypatch.setattr(resume, "SHARE", 1e-9)
     states = []
-    monkeypatch.setattr(resuming.ResumePoint, "_write_model", lambda self, model, path: states.append(path.name))
+    monkeypatch.setattr(resume.ResumePoint, "_write_model", lambda self, model, path: states.append(path.name))
     trained(tmp_path, epochs=5)
     assert states == ["000000", "000005"]
 

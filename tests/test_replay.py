@@ -2,6 +2,7 @@
 
 import math
 import os
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -157,19 +158,35 @@ def test_a_killed_run_is_replayed_as_far_as_it_went(tmp_path):
     assert run.status == "interrupted"
 
 
-def test_an_epoch_that_was_broken_off_ends_without_results(tmp_path):
+def test_an_epoch_that_was_aborted_ends_without_results(tmp_path):
     """And the next one follows."""
     with Loop(Journal(tmp_path)) as loop:
         for _ in range(2):
-            for _ in loop.epochs(5):
-                for _ in loop.batches(range(1)):
-                    loop.log(loss=1)
-                break
+            with suppress(RuntimeError):
+                for _ in loop.epochs(5):
+                    for _ in loop.batches(range(1)):
+                        loop.log(loss=1)
+                    raise RuntimeError
     replayed = Recorder("on_epoch_begin", "on_epoch_end", "on_batch_end")
     replay(open_run(tmp_path), replayed)
     assert [event[:2] for event in replayed.events] == [
         ("epoch_begin", 0), ("batch_end", 1), ("epoch_begin", 1), ("batch_end", 2),
     ]  # fmt: skip
+
+
+def test_a_partial_epoch_is_marked(tmp_path):
+    """One that was left by break has its results, and the journal tells it from a whole one."""
+    with Loop(Journal(tmp_path)) as loop:
+        for epoch in loop.epochs(5):
+            for x in loop.batches([1.0, 2.0]):
+                loop.log(loss=x)
+                if epoch == 1:
+                    break
+            if epoch == 1:
+                break
+    recorded = open_run(tmp_path)
+    assert recorded.history["loss"].tolist() == [1.5, 1.0]
+    assert recorded.last.partial_epochs == [1]
 
 
 # --- what sinks decide -----------------------------------------------------------------------------------------------

@@ -369,13 +369,13 @@ class KerasAdapter(keras.callbacks.CallbackList):
         self.event.set(0, logs)
         self.bus.evaluation_end(logs)
 
-    @while_listening("on_evaluation_batch_begin", "on_evaluation_batch_end")
+    @while_listening("on_evaluation_batch_begin", "on_evaluation_batch_end", "on_evaluation_block")
     def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Begin an evaluation batch."""
         self.event.set(batch, logs)
         self.bus.evaluation_batch_begin(batch)
 
-    @while_listening("on_evaluation_batch_begin", "on_evaluation_batch_end")
+    @while_listening("on_evaluation_batch_begin", "on_evaluation_batch_end", "on_evaluation_block")
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """End an evaluation batch."""
         self.event.set(batch, logs)

@@ -1,72 +1,75 @@
-"""The bus: takes a training's events from an adapter or a loop and hands them to the sinks, in order.
+"""The bus: takes a training's events from an adapter or a loop and calls the sinks' hooks, in order.
 
-Contract. Hooks are called on the calling thread, in the order the sinks were given, sinks that save the others'
-state last. Blocks alone are fetched and handed over by a thread of the bus's own, so that a training waits for neither
-device nor file: a sink that says ``background = True`` hears them there, never at the same time as another event but
-that of a batch; the others hear them on the calling thread, before the next batch ends. Train and epoch order is
-always checked, batch order with ``strict=True``. A hook that raises is isolated: reported once, kept in
-`Bus.failures`, the other sinks are served, training goes on; three failures of a hook in a row cut its sink off. What
-propagates: `SetupError` at train begin, any exception of a ``critical`` sink or of a ``strict`` bus (after every sink
-was served; from a block, with the next event), and always `KeyboardInterrupt`, `SystemExit` and their like (after
-pending values were handed over).
+Contract. Hooks are called on the calling thread, in the order the sinks were given, sinks that save the others' state
+last. Only blocks are fetched and delivered on a thread of the bus's own, so that a training waits for neither device
+nor file. Sinks with ``background = True`` receive blocks on that thread, never concurrently with any event except a
+batch. All others receive them on the calling thread, before the next batch ends. Train and epoch order is always
+checked, batch order with ``strict=True``. What happens if a hook raises is in `monitor_core.bus.dispatch`; what is
+raised from a block is raised with the next event, and pending values are delivered before any exception is raised.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from time import perf_counter
+import threading
+from collections.abc import Mapping
 from typing import Any
+from weakref import WeakSet
 
 from monitor_core._log import logger
 from monitor_core.background.interrupts import deferred_interrupts
 from monitor_core.background.watch import watch
-from monitor_core.bus.costs import BUS, KEPT, SAMPLED, Cost, CostMeter
-from monitor_core.bus.delivery import Delivery
-from monitor_core.bus.hooks import Hook, sink_name
-from monitor_core.bus.members import Member, Members
-from monitor_core.bus.run import Failure, Run, Status
+from monitor_core.bus.batch_path import Values, batch_path
+from monitor_core.bus.costs import Cost, CostMeter
+from monitor_core.bus.delivery import BlockHook, Delivery
+from monitor_core.bus.dispatch import Dispatch
+from monitor_core.bus.hooks import sink_name
+from monitor_core.bus.members import Call, Member
+from monitor_core.bus.order import Order
+from monitor_core.bus.run import Evaluation, Failure, Run, Status
 from monitor_core.bus.sink import Logs
-from monitor_core.errors import OrderError, SetupError
+from monitor_core.errors import OrderError
 from monitor_core.model.handles import ModelHandle, check_handle
-from monitor_core.values.blocks import Block, BlockBuffer
-from monitor_core.values.scalars import to_floats
+from monitor_core.values.means import Means
+from monitor_core.values.scalars import keep, to_floats
 
-_ONCE = frozenset({"on_block", "on_exception", "on_train_end"})
-"""Hooks that nobody calls again: an interrupt in one waits until the sinks behind have been served."""
+_LAST_HOOKS = frozenset({"on_exception", "on_train_end"})
+"""Hooks after which nothing waits to be delivered."""
+
+_open: WeakSet[Bus] = WeakSet()
+"""The buses whose run is open."""
 
 
 class _Skips:
-    """Warns of each metric once; no method of the bus, so that its buffer does not keep the bus alive."""
+    """Logs each skipped metric once; a method of the bus in its place would have the buffer keep the bus alive."""
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def __call__(self, name: str, reason: str) -> None:
-        if name not in self._told:
-            self._told.add(name)
+        if name not in self._logged:
+            self._logged.add(name)
             logger.warning("metric %r is skipped: %s", name, reason)
 
 
 class Bus:
-    """Hand the events of a training to sinks.
+    """Deliver the events of a training to sinks.
 
     Args:
         *sinks: Sinks, or any objects with hooks, in the order in which they are to be called.
         model: The model's handle, for sinks that need one.
-        validation_data: Data lent to sinks that look at the model, usually ``(x, y)``.
+        validation_data: Data for sinks that look at the model, usually ``(x, y)``.
         strict: Whether to check the order of batches too, and to let every exception of a sink propagate.
 
     Attributes:
         run: The current run, or the last, or the one to come.
         strict: As given.
-        warn_skipped: Warns, once for each metric, that a value of it is skipped; takes its name and the reason.
+        warn_skipped: Logs, once for each metric, that a value of it is skipped; takes its name and the reason.
         slow_share: A sink whose hooks for batches and blocks take more than this share of a step is warned about.
 
     Raises:
-        HookError: An object is no sink: a misspelt hook, a wrong signature, or no hook.
+        HookError: An object is not a sink: a misspelt hook, a wrong signature, or no hook.
         TypeError: ``model`` is a framework's model instead of its handle.
-        ValueError: A sink is given twice.
+        ValueError: A sink is given twice, or is on another bus whose run is open.
     """
 
     def __init__(
@@ -76,29 +79,36 @@ class Bus:
         self.strict = strict
         self.run = Run(model=model, validation_data=validation_data)
         self.warn_skipped = _Skips()
-        self._members = Members(on_change=self._refresh)
-        self._hooks = self._members.hooks
-        self._meter = CostMeter()
-        self._delivery = Delivery(self._members, self._call_block, self.warn_skipped, self.run, self._meter)
-        self._buffer: BlockBuffer | None = None
         self.slow_share = 0.1
-        self._open_epoch: int | None = None
-        self._open_batch: int | None = None
+        self._order = Order()
+        self._dispatch = Dispatch(self.run, strict=strict)
+        self._members = self._dispatch.members
+        self._delivery = Delivery(self._dispatch, self.warn_skipped)
         self._last_logs: dict[str, float] = {}
-        if strict:
-            self.batch_begin = self._checked_batch_begin  # type: ignore[method-assign]
-            self.batch_end = self._checked_batch_end  # type: ignore[method-assign]
-        self._refresh()
+        self._set_batch_path()
         watch(self)
         for sink in sinks:
             self.add(sink)
+
+    def _set_batch_path(self) -> None:
+        """Put closures in the place of the methods for batches."""
+        self._path = path = batch_path(self.run, self._dispatch, self._delivery)
+        self._dispatch.on_change = path.listen
+        begin, end, end_kept = path.begin, path.end, path.end_kept
+        if self.strict:
+            dispatch = self._dispatch  # not the bus, which would keep itself alive
+            begin = self._order.checked_begin(begin, lambda: dispatch.run.step)
+            end, end_kept = self._order.checked_end(end), self._order.checked_end(end_kept)
+        self.batch_begin = begin  # type: ignore[method-assign,assignment]
+        self.batch_end = end  # type: ignore[method-assign]
+        self.batch_end_kept = end_kept  # type: ignore[method-assign]
 
     # --- members -----------------------------------------------------------------------------------------------
 
     @property
     def failures(self) -> list[Failure]:
         """What sinks raised, in order."""
-        return self._members.failures
+        return self._dispatch.failures
 
     @property
     def sinks(self) -> tuple[Any, ...]:
@@ -106,14 +116,15 @@ class Bus:
         return tuple(member.sink for member in self._members)
 
     def add(self, sink: object) -> None:
-        """Add a sink; in a run it is told of the train's begin, and hears what comes after.
+        """Add a sink; in a run its ``on_train_begin`` is called, and it receives what comes after.
 
         Raises:
-            HookError: The object is no sink.
-            ValueError: It is on this bus already.
+            HookError: The object is not a sink.
+            ValueError: It is on this bus already, or on another one whose run is open.
             SetupError: In a run: the sink cannot begin.
         """
         member = self._members.make(sink)
+        self._require_alone(sink)
         running = self.run.status == "running"
         if running:
             self.flush()
@@ -125,10 +136,10 @@ class Bus:
         except BaseException:
             self._members.discard(member)
             raise
-        self._members.compile()
+        self._refresh()
 
     def remove(self, sink: object) -> None:
-        """Remove a sink; in a run it is given what is pending and told of the train's end.
+        """Remove a sink; in a run it first gets what is pending and the train's end.
 
         Raises:
             ValueError: It is not on this bus.
@@ -138,108 +149,90 @@ class Bus:
             raise ValueError(f"{sink_name(sink)} is not on this bus; it has {[each.name for each in self._members]}")
         if self.run.status == "running":
             self.flush()
-            if member.begun and "on_train_end" in member.calls:
-                self._call("on_train_end", (member.calls["on_train_end"],), (self.run, self._last_logs))
+            if member.begun:
+                self._call_one(member, "on_train_end", self._last_logs)
         self._members.discard(member)
+        self._refresh()
+
+    def _require_alone(self, sink: object) -> None:
+        """Refuse a sink of another bus whose run is open: the rows of both would be mixed."""
+        for other in tuple(_open):
+            if other is not self and other._members.of(sink) is not None:
+                raise ValueError(
+                    f"{sink_name(sink)} is on another bus whose run is open: give each bus a sink of its own, or end "
+                    "that run first (leave its loop, or call its bus's interrupt())"
+                )
 
     def has_listeners(self, *hooks: str) -> bool:
-        """Answer whether any sink listens to one of these hooks."""
-        return any(self._hooks[hook] for hook in hooks)
+        """Return whether any sink listens to one of these hooks."""
+        return any(self._dispatch.calls[hook] for hook in hooks)
 
     def _refresh(self) -> None:
-        """Take over what is to be called on the batch path."""
-        self._batch_begin_hooks = self._hooks["on_batch_begin"]
-        self._batch_end_hooks = self._hooks["on_batch_end"]
-        self._delivery.refresh()
-        self._buffer = self._delivery.buffer
+        """Take over which sinks there are, and what is to be gathered for them."""
+        self._dispatch.compile()
+        self._gather()
 
-    def tap(self, listener: Callable[[Block], None] | None) -> None:
-        """Hand every block to a function too, before the sinks; None ends it. For loops, which need the values."""
+    def _gather(self) -> None:
+        self._delivery.refresh()
+        buffer = self._delivery.buffer
+        self._path.gather(buffer.rows if buffer is not None and self._delivery.hook == "on_block" else None)
+
+    def gather_means(self, means: Means | None) -> Means | None:
+        """Add every block to these means, before the sinks get it; None ends it. For loops.
+
+        Returns:
+            The means that blocks were added to before, or None.
+        """
         try:
             self.flush()
         finally:
-            self._delivery.tap = listener
-            self._refresh()
+            before, self._delivery.means = self._delivery.means, means
+            self._gather()
+        return before
 
     # --- calling hooks -------------------------------------------------------------------------------------------
 
     def _emit(self, name: str, *args: Any) -> None:
-        hooks = self._hooks[name]
-        if hooks:
-            with self._delivery.lock, deferred_interrupts:
-                self._call(name, hooks, (self.run, *args))
+        calls = self._dispatch.calls[name]
+        if calls:
+            self._call(name, calls, args)
 
-    def _call(self, name: str, hooks: Iterable[Hook], args: tuple[Any, ...]) -> None:
-        """Call each of the hooks, whatever the others raise; raise in the end what the policy lets propagate."""
-        fatal: BaseException | None = None
-        for hook in hooks:
-            begin = perf_counter()
-            try:
-                hook(*args)
-            except BaseException as error:
-                verdict = self._judge(name, hook, error)
-                if fatal is None or isinstance(fatal, Exception):  # an interrupt wins
-                    fatal = verdict or fatal
-            self._meter.add(self._members.owner_of(name, hook).name, name, perf_counter() - begin)
-        self._raise(name, fatal)
+    def _call_one(self, member: Member, name: str, *args: Any) -> None:
+        if member.is_called(name):
+            self._call(name, (Call(member, member.hooks[name]),), args)
 
-    def _recover(
-        self, name: str, hooks: tuple[Hook, ...], failed: Hook, error: BaseException, args: tuple[Any, ...]
-    ) -> None:
-        """Go on behind a hook that raised in the fast loop over them."""
-        fatal = self._judge(name, failed, error)
-        self._call(name, hooks[hooks.index(failed) + 1 :], args)
-        self._raise(name, fatal)
-
-    def _judge(self, name: str, hook: Hook, error: BaseException) -> BaseException | None:
-        """Note what a hook raised; return it if it must propagate, and raise at once what is no failure."""
-        if not isinstance(error, Exception):
-            if name in _ONCE:
-                return error
-            with suppress(Exception):
-                self.flush()
-            raise error
-        if isinstance(error, SetupError) and name == "on_train_begin":
-            return error
-        step = self.run.step
-        member = self._members.owner_of(name, hook)
-        self._members.keep_failure(member, name, error, self.run)
-        if self.strict or getattr(member.sink, "critical", False):
-            return error
-        self._members.isolate(member, name, error, step)
-        return None
-
-    def _raise(self, name: str, fatal: BaseException | None) -> None:
-        """Raise what must propagate, after handing over what waits."""
-        if fatal is not None:
-            if name not in _ONCE:
-                self.flush()
-            raise fatal
+    def _call(self, name: str, calls: tuple[Call, ...], args: tuple[Any, ...]) -> None:
+        with self._delivery.lock, deferred_interrupts:
+            fatal = self._dispatch.call(name, calls, (self.run, *args))
+            if fatal is not None and name in _LAST_HOOKS:
+                raise fatal
+            self._delivery.raise_late(fatal)
+        self._delivery.flush_if_wanted()
 
     def cost(self) -> Cost:
         """Return what the sinks have cost in this run, or cost in the last one: how long each hook took."""
-        return self._meter.cost(self.run.step)
+        return self._dispatch.meter.cost(self.run.step)
 
-    def _tell_slow(self) -> None:
-        for sink, share in self._meter.newly_slow(self.run.step, self.slow_share):
+    def _warn_slow(self) -> None:
+        for sink, share in self._dispatch.meter.newly_slow(self.run.step, self.slow_share):
             logger.warning("%s takes %.0f%% of each step's time; bus.cost() shows where", sink, 100 * share)
 
     # --- blocks --------------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Hand over the values of the batches that have ended, as blocks, on this thread."""
+        """Deliver the values of the batches that have ended, as blocks, on this thread.
+
+        Called from another thread while a hook runs, it returns at once, and the values are delivered after the hook.
+        """
         self._delivery.flush()
 
-    def _call_block(self, hooks: Iterable[Hook], block: Block) -> None:
-        self._call("on_block", hooks, (self.run, block))
-
     def after_fork(self) -> None:
-        """Begin anew in a process that was forked off: what waited is the parent's to hand over."""
+        """Start again in a forked process: what waited is the parent's to deliver."""
         self._delivery.after_fork()
-        self._refresh()
+        self._gather()
 
     def at_exit(self) -> None:
-        """Hand over what waits, at the interpreter's exit."""
+        """Deliver what waits, at the interpreter's exit."""
         if self.run.status == "running":
             self._delivery.at_exit()
 
@@ -254,18 +247,22 @@ class Bus:
 
         Raises:
             SetupError: The model's handle lacks what a sink needs, or a sink says that it cannot begin.
+            ValueError: A sink is on another bus whose run is open.
         """
         self.interrupt()
         self.flush()
         if self.run.status != "pending":
-            self.run = self._delivery.run = Run(self.run.index + 1, self.run.model, self.run.validation_data)
+            self._follow(Run(self.run.index + 1, self.run.model, self.run.validation_data))
         for member in self._members:
             member.check_needs(self.run.model)
+            self._require_alone(member.sink)
         run = self.run
         run.epochs, run.steps_per_epoch = epochs, steps_per_epoch
         run.status = "running"
+        _open.add(self)
         deferred_interrupts.install(self)
-        self._meter = self._delivery.meter = CostMeter(run.step)
+        self._dispatch.meter = CostMeter(run.step)
+        self._delivery.thread = threading.get_ident()
         run.bus_state = self.state_dict
         self._last_logs = {}
         begun: list[Member] = []
@@ -275,22 +272,26 @@ class Bus:
                     self._begin(member)
                     begun.append(member)
         except BaseException as error:
-            run.status, run.bus_state = _status_after(error), None
-            for member in self._members:
-                member.begun = False
-            deferred_interrupts.uninstall(self)
-            self._call(
-                "on_train_end",
-                [each.calls["on_train_end"] for each in begun if "on_train_end" in each.calls],
-                (run, {}),
-            )
+            self._undo_begin(begun, error)
             raise
+
+    def _follow(self, run: Run) -> None:
+        self.run = self._dispatch.run = run
+        self._path.follow(run)
 
     def _begin(self, member: Member) -> None:
         member.begun = True
-        if "on_train_begin" in member.calls and member.cut_off_at is None:
-            with self._delivery.lock:
-                self._call("on_train_begin", (member.calls["on_train_begin"],), (self.run,))
+        self._call_one(member, "on_train_begin")
+
+    def _undo_begin(self, begun: list[Member], error: BaseException) -> None:
+        """Close what the sinks that have begun opened, because another one cannot begin."""
+        self.run.status, self.run.bus_state = _status_after(error), None
+        _open.discard(self)
+        for member in self._members:
+            member.begun = False
+        deferred_interrupts.uninstall(self)
+        for member in begun:
+            self._call_one(member, "on_train_end", {})
 
     def train_end(self, logs: Logs | None = None) -> None:
         """End the run: as stopped or failed if a sink asked for it, else as completed.
@@ -301,36 +302,37 @@ class Bus:
         Raises:
             OrderError: No run is open, or an epoch is.
         """
-        self._require_run("train_end()")
-        if self._open_epoch is not None:
-            raise OrderError(f"train_end() while epoch {self._open_epoch} is open: end it first")
+        self._order.require_run("train_end()", self.run)
+        self._order.require_no_epoch()
         run = self.run
         status: Status = "completed" if not run.stopped else "failed" if run.failed else "stopped"
         self._close(status, None if logs is None else to_floats(logs, self.warn_skipped))
 
     def exception(self, error: BaseException) -> None:
-        """End the run because the training raised: as interrupted if somebody ended it, else as failed.
+        """End the run because the training raised: as interrupted by Ctrl-C or an exit, else as failed.
 
         Raises:
             OrderError: No run is open.
         """
-        self._require_run("exception()")
+        self._order.require_run("exception()", self.run)
         try:
+            self.evaluation_abandon()
             self.flush()
         finally:
-            self._open_epoch = None
+            self._order.epoch = None
             try:
                 self._emit("on_exception", error)
             finally:
                 self._close(_status_after(error))
 
     def interrupt(self) -> None:
-        """End the run as interrupted, if one is open: whoever began it will not end it."""
+        """End the run as interrupted, if one is open: what began it will not end it."""
         if self.run.status == "running":
             self._close("interrupted")
 
     def _close(self, status: Status, logs: dict[str, float] | None = None) -> None:
         try:
+            self.evaluation_abandon()
             self.flush()
         except BaseException as error:
             status = _status_after(error)
@@ -339,19 +341,20 @@ class Bus:
             self._finish(status, logs)
 
     def _finish(self, status: Status, logs: dict[str, float] | None) -> None:
-        self._open_epoch = self._open_batch = None
+        self._order.close()
         self.run.status, self.run.bus_state = status, None
         try:
             self._emit("on_train_end", self._last_logs if logs is None else logs)
         finally:
+            _open.discard(self)
             deferred_interrupts.uninstall(self)
             self._delivery.stop()
-            self._tell_slow()
-            self._meter.end()
+            self._warn_slow()
+            self._dispatch.meter.end()
             self.run.release_model()
             for member in self._members:
                 member.begun = False
-                member.tell_failures()
+                member.log_failures()
 
     def epoch_begin(self, epoch: int) -> None:
         """Begin an epoch.
@@ -362,50 +365,46 @@ class Bus:
         Raises:
             OrderError: No run is open, another epoch is, or the number does not ascend.
         """
-        self._require_run(f"epoch_begin({epoch})")
-        if self._open_epoch is not None:
-            raise OrderError(f"epoch_begin({epoch}) while epoch {self._open_epoch} is open: end it first")
-        if epoch <= self.run.epoch:
-            raise OrderError(
-                f"epoch_begin({epoch}) after epoch {self.run.epoch}: epochs ascend within a run, and the next is "
-                f"{self.run.epoch + 1} or later"
-            )
+        self._order.require_next_epoch(epoch, self.run)
         self.flush()  # batches that ended between epochs are not of this one
-        self.run.epoch = self._open_epoch = epoch
+        self._gather()  # nothing more for sinks that were disabled
+        self.run.epoch = self._order.epoch = epoch
         self._emit("on_epoch_begin", epoch)
 
-    def epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """End an epoch, after handing over its last block.
+    def epoch_end(self, epoch: int, logs: Logs | None = None, *, partial: bool = False) -> None:
+        """End an epoch, after delivering its last block.
 
         Args:
             epoch: Its number.
-            logs: Its results; converted to floats once, what is no number is left out with a warning.
+            logs: Its results; converted to floats once, what is not a number is left out with a warning.
+            partial: Whether it was left before its end; ``run.partial`` says so to the sinks.
 
         Raises:
             OrderError: This epoch is not open.
         """
-        if epoch != self._open_epoch:
-            raise OrderError(f"epoch_end({epoch}) while {_named(self._open_epoch)} is open")
+        self._order.require_epoch(epoch)
         self.flush()
-        self._open_epoch = self._open_batch = None
+        self._order.close()
         floats = to_floats(logs, self.warn_skipped)
         rate = self._reported_rate()
         if rate is not None:
             floats.setdefault("learning_rate", rate)
         self._last_logs = floats
+        self.run.partial = partial
         self._emit("on_epoch_end", epoch, floats)
-        self._tell_slow()
+        self._warn_slow()
 
     def epoch_abandon(self) -> None:
-        """End the open epoch, if there is one, without a record: it was broken off."""
+        """End the open epoch, if there is one, without a record: it was aborted."""
         try:
+            self.evaluation_abandon()
             self.flush()
         finally:
-            self._open_epoch = self._open_batch = None
+            self._order.close()
 
     def batch_abandon(self) -> None:
-        """End the open batch, if there is one, without a record: it was broken off."""
-        self._open_batch = None
+        """End the open batch, if there is one, without a record: it was aborted."""
+        self._order.batch = None
 
     def _reported_rate(self) -> float | None:
         """Return the rate in force during the epoch that ends, if any sink may set it."""
@@ -416,35 +415,25 @@ class Bus:
         rates = getattr(self.run.model, "learning_rates", None)
         return rates[0] if rates else None
 
-    def _require_run(self, event: str) -> None:
-        if self.run.status != "running":
-            raise OrderError(f"{event} without train_begin(): the run is {self.run.status}")
-
     def rewind(self, epoch: int, step: int) -> None:
         """Go back to where ``epoch`` (0-based) is the next and ``step`` batches have ended; sinks drop the rest."""
         self.epoch_abandon()
         self.run.epoch, self.run.step = epoch - 1, step
+        self._path.follow(self.run)
         self._emit("on_rewind", epoch, step)
 
-    # --- batches: the path on which every nanosecond is paid for a million times ------------------------------------
+    # --- batches: every bus has faster closures in the place of these methods ----------------------------------------
 
     def batch_begin(self, step: int) -> None:
         """Begin a batch.
 
         Args:
             step: The number it will have when it ends, counted from 1 over the run.
+
+        Raises:
+            OrderError: With ``strict=True``: this is not the next step, another batch is open, or no epoch is.
         """
-        hooks = self._batch_begin_hooks
-        if hooks:
-            run = self.run
-            if step % SAMPLED == 0:
-                self._call("on_batch_begin", hooks, (run, step))
-                return
-            try:
-                for hook in hooks:
-                    hook(run, step)
-            except BaseException as error:
-                self._recover("on_batch_begin", hooks, hook, error, (run, step))
+        self._path.begin(step)
 
     def batch_end(self, step: int, logs: Logs | None = None) -> None:
         """End a batch.
@@ -453,75 +442,84 @@ class Bus:
             step: Its number: how many batches of this run have now ended.
             logs: Its values as the framework gave them; they are neither read nor kept beyond the next block, and
                 may be reused by the caller.
+
+        Raises:
+            OrderError: With ``strict=True``: this batch is not open.
         """
-        run = self.run
-        run.step = step
-        if logs is None:
-            logs = {}
-        if step % SAMPLED == 0:
-            self._timed_batch_end(step, logs)
-            return
-        buffer = self._buffer
-        if buffer is not None:
-            waiting = buffer.append(step, logs)
-            if waiting == 1 or waiting >= buffer.attend_at:
-                self._delivery.attend(waiting)
-        hooks = self._batch_end_hooks
-        if hooks:
-            try:
-                for hook in hooks:
-                    hook(run, step, logs)
-            except BaseException as error:
-                self._recover("on_batch_end", hooks, hook, error, (run, step, logs))
+        self._path.end(step, logs)
 
-    def _timed_batch_end(self, step: int, logs: Logs) -> None:
-        buffer = self._buffer
-        if buffer is not None:
-            begin = perf_counter()
-            waiting = buffer.append(step, logs)
-            self._meter.add(BUS, KEPT, perf_counter() - begin)
-            if waiting == 1 or waiting >= buffer.attend_at:
-                self._delivery.attend(waiting)
-        self._call("on_batch_end", self._batch_end_hooks, (self.run, step, logs))
+    def batch_end_kept(
+        self, step: int, values: Values, weights: Values | None = None, raw: Values | None = None
+    ) -> None:
+        """End a batch whose values were kept when they were logged; for loops.
 
-    def _checked_batch_begin(self, step: int) -> None:
-        if self._open_epoch is None:
-            raise OrderError(f"batch_begin({step}) outside of an epoch")
-        if self._open_batch is not None:
-            raise OrderError(f"batch_begin({step}) while batch {self._open_batch} is open: end it first")
-        if step != self.run.step + 1:
-            raise OrderError(f"batch_begin({step}) after step {self.run.step}: the next is {self.run.step + 1}")
-        self._open_batch = step
-        Bus.batch_begin(self, step)
-
-    def _checked_batch_end(self, step: int, logs: Logs | None = None) -> None:
-        if self._open_batch is None or step < self._open_batch:
-            raise OrderError(f"batch_end({step}) while {_named(self._open_batch, 'batch')} is open")
-        self._open_batch = None
-        Bus.batch_end(self, step, logs)
+        Args:
+            step: Its number.
+            values: What `monitor_core.values.scalars.keep` returned for each; not to be changed any more.
+            weights: What the values of these metrics count in a mean; those of all others count 1.
+            raw: Those that are not metrics, as they were logged, for hooks that read them.
+        """
+        self._path.end_kept(step, values, weights, raw)
 
     # --- evaluation and prediction: legal at any time, also outside of a run ----------------------------------------
 
-    def evaluation_begin(self) -> None:
-        """Begin an evaluation; pending values are handed over first."""
+    def evaluation_begin(self, prefix: str = "val_", *, name: str | None = None) -> None:
+        """Begin an evaluation; pending values are delivered first.
+
+        Args:
+            prefix: What the names of its metrics get in the epoch's logs.
+            name: The evaluation's name, if it has one.
+        """
+        self.evaluation_abandon()
         self.flush()
+        self.run.evaluation = Evaluation(name, prefix, self.run.step)
+        self._gather_for("on_evaluation_block")
         self._emit("on_evaluation_begin")
 
     def evaluation_end(self, logs: Logs | None = None) -> None:
-        """End an evaluation; ``logs`` are converted to floats once."""
-        if self._hooks["on_evaluation_end"]:
-            self._emit("on_evaluation_end", to_floats(logs, self.warn_skipped))
+        """End an evaluation, after delivering its last block; ``logs`` are converted to floats once."""
+        try:
+            self.flush()
+            self._gather_for("on_block")
+            if self.has_listeners("on_evaluation_end"):
+                self._emit("on_evaluation_end", to_floats(logs, self.warn_skipped))
+        finally:
+            self._gather_for("on_block")
+            self.run.evaluation = None
+
+    def evaluation_abandon(self) -> None:
+        """End the evaluation under way, if there is one, without results: it was aborted."""
+        if self.run.evaluation is not None:
+            try:
+                self.flush()
+            finally:
+                self._gather_for("on_block")
+                self.run.evaluation = None
+
+    def _gather_for(self, hook: BlockHook) -> None:
+        with self._delivery.lock:
+            self._delivery.hook = hook
+            self._gather()
 
     def evaluation_batch_begin(self, batch: int) -> None:
         """Begin an evaluation batch, numbered from 0 within this evaluation."""
         self._emit("on_evaluation_batch_begin", batch)
 
     def evaluation_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """End an evaluation batch."""
+        """End an evaluation batch, whose values are as the framework gave them."""
+        if self._delivery.hook == "on_evaluation_block" and self._delivery.buffer is not None:
+            self._delivery.append(batch, {name: keep(value) for name, value in (logs or {}).items()})
         self._emit("on_evaluation_batch_end", batch, {} if logs is None else logs)
 
+    def evaluation_batch_end_kept(
+        self, batch: int, values: Values, weights: Values | None = None, raw: Values | None = None
+    ) -> None:
+        """End an evaluation batch as `batch_end_kept` ends one of the training."""
+        self._delivery.append(batch, values, weights)
+        self._emit("on_evaluation_batch_end", batch, values if raw is None else values | raw)
+
     def prediction_begin(self) -> None:
-        """Begin a prediction; pending values are handed over first."""
+        """Begin a prediction; pending values are delivered first."""
         self.flush()
         self._emit("on_prediction_begin")
 
@@ -572,10 +570,6 @@ class Bus:
         self.run.load_state_dict(state["run"])
         for name, sink_state in state["sinks"].items():
             members[name].sink.load_state_dict(sink_state)
-
-
-def _named(number: int | None, what: str = "epoch") -> str:
-    return f"no {what}" if number is None else f"{what} {number}"
 
 
 def _status_after(error: BaseException) -> Status:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import attrs
 
-SAMPLED = 61
+SAMPLED = 251
 """One batch in so many is timed: a prime, so that no other rhythm of a training coincides with it."""
 PER_BATCH = ("on_batch_begin", "on_batch_end")
 KEPT, FETCHED = "values kept", "values fetched"
@@ -116,12 +116,14 @@ class CostMeter:
 
     def add(self, sink: str, hook: str, seconds: float) -> None:
         """Add a call that was timed."""
-        meter = self._meters.get((sink, hook))
-        if meter is None:
+        try:
+            meter = self._meters[sink, hook]
+        except KeyError:
             meter = self._meters[sink, hook] = _Meter()
         meter.calls += 1
         meter.seconds += seconds
-        meter.longest = max(meter.longest, seconds)
+        if seconds > meter.longest:  # noqa: PLR1730 (max() takes 60 ns more)
+            meter.longest = seconds
 
     def end(self) -> None:
         """Stop the run's clock."""

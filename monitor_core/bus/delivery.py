@@ -1,27 +1,26 @@
-"""How blocks are handed over: when one is full or a second old beside the training, or at once where somebody asks.
+"""Deliver blocks to sinks: in the background once one is full or a second old, or synchronously on `flush`.
 
-Contract. Values are fetched, and blocks handed over, under one lock, by one thread at a time, in order. The delivery's
-own thread serves the sinks that hear blocks in the background, and leaves the block for the others, who get it on the
-training's thread with the next batch. So does what that thread met and the training must hear of. A training that
-is `BACKLOG` blocks ahead of its sinks waits for them: what waits is bounded, and nothing is lost.
+Contract. Values are fetched, and blocks delivered, under one lock, by one thread at a time, in order. The delivery's
+own thread serves the sinks that take blocks in the background, and leaves the block for the others, who get it on the
+training's thread with the next batch. So is what must be raised there. A training that is `BACKLOG` blocks ahead of
+its sinks waits for them: what waits is bounded, and nothing is lost.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from time import perf_counter
-from weakref import WeakMethod
+from typing import Any, Literal
 
 from monitor_core.background.interrupts import deferred_interrupts
 from monitor_core.background.worker import DeliveryThread
-from monitor_core.bus.costs import BUS, FETCHED, CostMeter
-from monitor_core.bus.hooks import Hook
-from monitor_core.bus.members import Members
-from monitor_core.bus.run import Run
+from monitor_core.bus.costs import BUS, FETCHED
+from monitor_core.bus.dispatch import Dispatch
+from monitor_core.bus.members import Call
 from monitor_core.values.blocks import BLOCK_SECONDS, Block, BlockBuffer
+from monitor_core.values.means import Means
 from monitor_core.values.scalars import OnSkip
 
 BACKLOG = 16
@@ -31,138 +30,171 @@ EXIT_SECONDS = 5.0
 NOT_READY_SECONDS = 0.05
 """After how long a device is asked again for values that were not ready."""
 
-Deliver = Callable[[Iterable[Hook], Block], None]
+BlockHook = Literal["on_block", "on_evaluation_block"]
 
 
 class Delivery:
-    """Gathers the values of batches and hands them over as blocks.
+    """Gathers the values of batches and delivers them as blocks.
 
     Args:
-        members: The sinks.
-        deliver: A bound method that calls hooks with a block, and raises what must propagate. Its object is not kept
-            alive.
-        on_skip: Told of each value that is no number.
+        dispatch: What calls the sinks.
+        on_skip: Called with each value that is not a number.
 
     Attributes:
-        buffer: What gathers the values, None while nobody wants them. After each batch that `BlockBuffer.append` says
-            needs it, `attend` is to be called.
-        lock: Held by whoever hands over anything but a batch.
-        tap: A function that gets every block before the sinks, or None.
-        run: The run that the values belong to.
-        meter: Where the time of fetching is noted.
+        buffer: What gathers the values, None while nobody wants them.
+        check_at: At how many waiting steps whatever appends one must call `check`.
+        lock: Held by whatever calls a hook other than those of a batch.
+        hook: Which hook the values are for: that of training batches or of evaluation batches.
+        means: Means that every block is added to before the sinks get it, or None.
+        thread: The training's thread; another thread's `flush` does not wait for the hooks that this one calls.
     """
 
-    def __init__(self, members: Members, deliver: Deliver, on_skip: OnSkip, run: Run, meter: CostMeter) -> None:
+    def __init__(self, dispatch: Dispatch, on_skip: OnSkip) -> None:
         self.buffer: BlockBuffer | None = None
-        self.tap: Callable[[Block], None] | None = None
-        self.run = run
-        self.meter = meter
-        self._members = members
-        self._deliver = WeakMethod(deliver)
+        self.check_at = 1
+        self.hook: BlockHook = "on_block"
+        self.means: Means | None = None
+        self.thread = threading.get_ident()
+        self._dispatch = dispatch
         self._on_skip = on_skip
         self._delivering = False
-        self._handovers: deque[Block] = deque()
+        self._flush_wanted = False
+        self._left: deque[Block] = deque()
         self._fatal: BaseException | None = None
         self._renew()
 
     def _renew(self) -> None:
         self.lock = threading.RLock()
-        self._thread = DeliveryThread(self._deliver_due)
+        self._worker = DeliveryThread(self._deliver_due)
 
     def refresh(self) -> None:
-        """Begin or cease to gather values, as sinks have come or gone."""
-        if self.tap is None and not self._members.hooks["on_block"]:
+        """Begin or cease to gather values, as sinks were added or removed."""
+        if self.means is None and not self._dispatch.calls[self.hook]:
             self.buffer = None
         elif self.buffer is None:
-            self.buffer = BlockBuffer(self._on_skip)
+            self.buffer, self.check_at = BlockBuffer(self._on_skip), 1
+
+    def append(self, step: int, values: dict[str, Any], weights: dict[str, Any] | None = None) -> None:
+        """Gather a batch's kept values, if they are wanted."""
+        if self.buffer is not None:
+            self.buffer.rows.append((step, perf_counter(), values, weights))
+            if len(self.buffer) >= self.check_at:
+                self.check()
 
     def flush(self) -> None:
-        """Hand over all that waits, on this thread."""
-        with self.lock, deferred_interrupts:
-            if self._delivering:  # a sink asks for what it is being given
-                return
-            self._hand_over()
-            while (block := self._take()) is not None:
-                self._give(block, self._members.hooks["on_block"], self.tap)
+        """Deliver all that waits, on this thread.
 
-    def attend(self, waiting: int) -> None:
-        """Look after the steps that wait: the first one, those of a full block, or what the thread has left.
-
-        Args:
-            waiting: How many steps wait.
+        Called from another thread than the training's while a hook runs, it returns at once, and all is delivered
+        when that hook has returned: the hook may be waiting for that very thread.
         """
+        if not self.lock.acquire(blocking=threading.get_ident() == self.thread):
+            self._flush_wanted = True
+            return
+        try:
+            with deferred_interrupts:
+                if not self._delivering:  # else a sink asks for what it is being given
+                    self._flush_wanted = False
+                    self._deliver_left()
+                    while (block := self._take()) is not None:
+                        self._give(block, self._dispatch.calls[self.hook], self.means)
+        finally:
+            self._settle()
+            self.lock.release()
+
+    def flush_if_wanted(self) -> None:
+        """Deliver what another thread asked for while a hook ran."""
+        if self._flush_wanted:
+            self.flush()
+
+    def check(self) -> None:
+        """Look after the steps that wait: the first ones, those of a full block, or what the thread has left."""
         buffer = self.buffer
         if self._has_left and self.lock.acquire(blocking=False):
             try:
                 with deferred_interrupts:
-                    self._hand_over()
+                    self._deliver_left()
             finally:
+                self._settle()
                 self.lock.release()
         if buffer is None:
             return
-        if waiting < buffer.limit:
-            self._thread.notice()
+        waiting, limit = len(buffer), buffer.limit
+        if waiting < limit:
+            self._worker.notice()
             if not self._has_left:
-                buffer.attend_at = buffer.limit
-        elif waiting < BACKLOG * buffer.limit and self._thread.wake():
-            buffer.attend_at = BACKLOG * buffer.limit
-        else:
+                self.check_at = limit
+            return
+        self.check_at = BACKLOG * limit  # before the thread wakes, which sets it again when it has delivered
+        if waiting >= self.check_at or not self._worker.wake():
             self.flush()
 
     def stop(self) -> None:
         """End the thread; it comes back when it is needed."""
-        self._thread.stop()
+        self._worker.stop()
 
     def after_fork(self) -> None:
-        """Begin anew in a process that was forked off: what waited is the parent's to hand over."""
+        """Start again in a forked process: what waited is the parent's to deliver."""
         self._renew()
-        self._handovers.clear()
+        self._left.clear()
         self._delivering, self.buffer = False, None
         self.refresh()
 
     def at_exit(self) -> None:
-        """Hand over what waits, at the interpreter's exit."""
+        """Deliver what waits, at the interpreter's exit."""
         if self.lock.acquire(timeout=EXIT_SECONDS):
             with suppress(Exception):
                 self.flush()
             self.lock.release()
 
+    def raise_late(self, fatal: BaseException | None) -> None:
+        """Raise what must be raised, once all that waits is delivered; do nothing for None."""
+        if fatal is not None:
+            with suppress(Exception):
+                self.flush()
+            raise fatal
+
     @property
     def _has_left(self) -> bool:
-        return bool(self._handovers) or self._fatal is not None
+        return bool(self._left) or self._fatal is not None
 
     def _take(self, *, ready_only: bool = False) -> Block | None:
         if not self.buffer:
             return None
         begin = perf_counter()
-        block = self.buffer.take(self.run.epoch, ready_only=ready_only)
-        self.meter.add(BUS, FETCHED, perf_counter() - begin)
+        block = self.buffer.take(self._dispatch.run.epoch, ready_only=ready_only)
+        self._dispatch.meter.add(BUS, FETCHED, perf_counter() - begin)
         return block
 
-    def _give(self, block: Block, hooks: Iterable[Hook], tap: Callable[[Block], None] | None = None) -> None:
+    def _give(self, block: Block, calls: tuple[Call, ...], means: Means | None = None) -> None:
         self._delivering = True
         try:
-            if tap is not None:
-                tap(block)
-            self._call(hooks, block)
+            if means is not None:
+                means.add(block)
+            fatal = self._dispatch.call(self.hook, calls, (self._dispatch.run, block))
+            if fatal is not None:
+                raise fatal
         finally:
             self._delivering = False
 
-    def _call(self, hooks: Iterable[Hook], block: Block) -> None:
-        deliver = self._deliver()
-        if deliver is not None:
-            deliver(hooks, block)
+    def _settle(self) -> None:
+        """Set when to look next: at the next step while nothing waits or something was left, else at a full block."""
+        if self.buffer is not None:
+            self.check_at = 1 if self._has_left or not self.buffer else self.buffer.limit
 
-    def _hand_over(self) -> None:
+    def _deliver_left(self) -> None:
         """Give the sinks of this thread the blocks that were left for them, and raise what the other one met."""
-        while self._handovers:
-            self._give(self._handovers.popleft(), self._members.foreground)
+        while self._left:
+            self._give(self._left.popleft(), self._calls(in_background=False))
         fatal, self._fatal = self._fatal, None
         if fatal is not None:
             raise fatal
 
+    def _calls(self, *, in_background: bool) -> tuple[Call, ...]:
+        calls = self._dispatch.calls[self.hook]
+        return tuple(each for each in calls if each.member.in_background is in_background)
+
     def _deliver_due(self) -> float | None:
-        """Hand over the blocks that are due, on the delivery's own thread; return when there may be more."""
+        """Deliver the blocks that are due, on the delivery's own thread; return when there may be more."""
         with self.lock:
             try:
                 return self._deliver_ready()
@@ -170,18 +202,20 @@ class Delivery:
                 self._fatal = error
                 return BLOCK_SECONDS
             finally:
-                if self.buffer is not None:
-                    self.buffer.attend_at = 0 if self._has_left else self.buffer.limit
+                self._settle()
 
     def _deliver_ready(self) -> float | None:
         while self.buffer is not None:
             seconds = self.buffer.seconds_left()
-            if seconds is None or seconds > 0:
+            if seconds is None:
+                self._flush_wanted = False
+                return None
+            if seconds > 0 and not self._flush_wanted:
                 return seconds
             block = self._take(ready_only=True)
             if block is None:
                 return NOT_READY_SECONDS
-            if self._members.foreground:
-                self._handovers.append(block)
-            self._give(block, self._members.background, self.tap)
+            if self._calls(in_background=False):
+                self._left.append(block)
+            self._give(block, self._calls(in_background=True), self.means)
         return None

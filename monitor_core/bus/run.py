@@ -33,6 +33,21 @@ class Failure:
     step: int
 
 
+@attrs.frozen
+class Evaluation:
+    """The evaluation under way.
+
+    Attributes:
+        name: Its name, None if it has none.
+        prefix: What the names of its metrics get in the epoch's logs.
+        step: The training step at which it began.
+    """
+
+    name: str | None
+    prefix: str
+    step: int
+
+
 class Run:
     """One training, over any number of `fit` calls. The bus keeps it up to date; sinks read it and make requests.
 
@@ -51,6 +66,8 @@ class Run:
         stop_reason: Why the run was asked to stop, in words, or None.
         failed: Whether that request reported a failure.
         failures: What sinks raised in this run, in order.
+        evaluation: The evaluation under way, None outside of one.
+        partial: Whether the epoch that ended last was left by ``break`` before its end.
         bus_state: While the run is open, a function that returns the state of the bus, for sinks that save it.
     """
 
@@ -60,10 +77,12 @@ class Run:
         "bus_state",
         "epoch",
         "epochs",
+        "evaluation",
         "failed",
         "failures",
         "index",
         "learning_rate_was_set",
+        "partial",
         "status",
         "step",
         "steps_per_epoch",
@@ -84,6 +103,8 @@ class Run:
         self.failed = False
         self.failures: list[Failure] = []
         self.learning_rate_was_set = False
+        self.evaluation: Evaluation | None = None
+        self.partial = False
         self.bus_state: Callable[[], dict[str, Any]] | None = None
 
     def __repr__(self) -> str:

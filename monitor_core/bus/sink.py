@@ -80,6 +80,9 @@ class Sink:
     def on_evaluation_batch_end(self, run: Run, batch: int, logs: Logs) -> None:
         """Learn an evaluation batch's raw values; ``batch`` counts from 0 within this evaluation."""
 
+    def on_evaluation_block(self, run: Run, block: Block) -> None:
+        """Called with the values of some batches of one evaluation, as columns; ``block.steps`` count them from 0."""
+
     def on_prediction_begin(self, run: Run) -> None:
         """Learn that a prediction begins."""
 

@@ -186,6 +186,15 @@ class Rewind:
 
 
 @attrs.frozen(kw_only=True, field_transformer=_checked)
+class Partial:
+    """An epoch was left by ``break`` before its end; its results, which come before, are of fewer batches."""
+
+    epoch: int
+    step: int
+    time: float
+
+
+@attrs.frozen(kw_only=True, field_transformer=_checked)
 class End:
     """A run has ended, with this status; ``"running"`` where it went on without being recorded."""
 
@@ -195,7 +204,7 @@ class End:
     time: float
 
 
-Fact = Begin | Plan | Stop | RateChange | SinkFailure | Raised | Rewind | End
+Fact = Begin | Plan | Stop | RateChange | SinkFailure | Raised | Rewind | Partial | End
 Decision = Stop | RateChange
 
 _TYPES: dict[str, type[Fact]] = {
@@ -206,6 +215,7 @@ _TYPES: dict[str, type[Fact]] = {
     "failure": SinkFailure,
     "exception": Raised,
     "rewind": Rewind,
+    "partial": Partial,
     "end": End,
 }
 _NAMES = {kind: name for name, kind in _TYPES.items()}

@@ -13,7 +13,19 @@ from typing import Any, Literal, TypeVar
 import attrs
 
 from monitor_core.journal import provenance
-from monitor_core.journal.facts import Begin, Decision, End, Fact, Plan, Raised, RateChange, Rewind, SinkFailure, Stop
+from monitor_core.journal.facts import (
+    Begin,
+    Decision,
+    End,
+    Fact,
+    Partial,
+    Plan,
+    Raised,
+    RateChange,
+    Rewind,
+    SinkFailure,
+    Stop,
+)
 from monitor_core.journal.files import Damage, JournalContent, Kind, Record
 from monitor_core.journal.rows import Rows
 
@@ -53,6 +65,11 @@ class RunRecord:
         """What was decided, in order."""
         return [record.content for record in self.records if isinstance(record.content, (Stop, RateChange))]
 
+    @property
+    def partial_epochs(self) -> list[int]:
+        """The epochs that were left by ``break`` before their end, 0-based."""
+        return [fact.epoch for fact in self.facts(Partial)]
+
     def rows(self, kind: Kind) -> list[Rows]:
         """Return the rows of a kind, in order."""
         return [record.content for record in self.records if record.kind is kind and isinstance(record.content, Rows)]
@@ -89,7 +106,7 @@ def _before(record: Record, epoch: int, step: int) -> Record | None:
             content = content.up_to(step)
             return record._replace(content=content) if len(content) else None
         return record if content.epoch < epoch and len(content.up_to(step)) else None
-    if isinstance(content, (Stop, RateChange)):
+    if isinstance(content, (Stop, RateChange, Partial)):
         return record if content.epoch < epoch and content.step <= step else None
     return None
 

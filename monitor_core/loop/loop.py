@@ -22,9 +22,10 @@ from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
 from monitor_core.checks import checked_count
 from monitor_core.errors import OrderError
+from monitor_core.loop.leaving import is_left_by_break
 from monitor_core.loop.scopes import Epoch, Evaluation, Prediction, Scope
 from monitor_core.model.handles import ModelHandle
-from monitor_core.values.scalars import to_floats
+from monitor_core.values.scalars import QUICK_KEEPERS, to_floats
 
 if TYPE_CHECKING:
     from monitor_core.loop.resume import Resume
@@ -122,7 +123,7 @@ class Loop:
                 if scope is not None:
                     scope.close()
             finally:
-                self.bus.tap(None)
+                self.bus.gather_means(None)
                 self.bus.epoch_abandon()
         except BaseException as late:
             self.bus.exception(late if error is None else error)
@@ -136,8 +137,8 @@ class Loop:
         """Yield the epochs up to a total, emitting their events, until a sink asks to stop.
 
         An epoch's logs are the means of what was logged in its batches, then what was logged outside of them, which
-        wins. An epoch that is left by ``break`` or an exception ends without a record; breaking out of `batches`
-        alone leaves it in force.
+        wins. An epoch that is left by ``break`` or ``return`` ends like any other if at least one batch has ended in
+        it, and the journal marks it as partial. An exception leaves no record of its epoch.
 
         Args:
             epochs: The total number of epochs, at least 0: as in Keras, training goes on from the next epoch (0, or
@@ -157,21 +158,33 @@ class Loop:
                 return
             self.bus.epoch_begin(epoch)
             self._scope = self._epoch = scope = Epoch(self.bus)
-            recorded = False
             try:
                 if run.stopped:
+                    self.bus.epoch_abandon()
                     return
                 yield epoch
                 scope.close()
-                recorded = True
+            except GeneratorExit:
+                self._leave(epoch, scope, partial=scope.has_batches and is_left_by_break())
+                raise
+            except BaseException:
+                self._leave(epoch, scope, partial=False)
+                raise
             finally:
                 if self._epoch is scope:  # else the loop was left meanwhile
                     self._scope = self._epoch = None
-                    if not recorded:
-                        self._left = scope
-                        scope.end()
-                        self.bus.epoch_abandon()
             self.bus.epoch_end(epoch, scope.results())
+
+    def _leave(self, epoch: int, scope: Epoch, *, partial: bool) -> None:
+        """End an epoch that was left; what raises here is raised when the loop is left: see `Scope.attempt`."""
+        if self._epoch is not scope:  # the loop was left meanwhile
+            return
+        self._left = scope
+        scope.end()
+        if partial:
+            scope.attempt(lambda: self.bus.epoch_end(epoch, scope.results(), partial=True))
+        else:
+            self.bus.epoch_abandon()
 
     def batches(self, data: Iterable[T]) -> Iterator[T]:
         """Yield the batches of a data set, emitting their events; in an evaluation, its batches.
@@ -199,10 +212,26 @@ class Loop:
             OrderError: No epoch and no evaluation is under way.
             ValueError: ``weight`` is below 0 or not finite.
         """
+        scope = self._scope
+        if scope is None or scope.values is None or logs is not None or weight is not None:
+            self._log(metrics if logs is None else {**logs, **metrics}, weight)
+            return
+        try:
+            for name, value in metrics.items():
+                metrics[name] = QUICK_KEEPERS[type(value)](value)
+        except Exception:  # a mapping, an array of another library, or not a metric
+            scope.log(metrics, None)
+            return
+        if scope.values:  # it has logged before: a later value counts, with the weight of its own call
+            scope.log(metrics, None)
+        else:
+            scope.values = metrics
+
+    def _log(self, metrics: Mapping[str, Any], weight: Any) -> None:
         scope = self._require_scope("log")
         if isinstance(weight, (int, float, np.integer, np.floating)) and not 0 <= weight < math.inf:
             raise ValueError(f"weight must be >= 0 and finite (got {weight})")
-        scope.log(metrics if logs is None else {**logs, **metrics}, weight)
+        scope.log(metrics, weight)
 
     @contextmanager
     def evaluation(self, prefix: str = "val_") -> Iterator[dict[str, float]]:
@@ -221,9 +250,13 @@ class Loop:
         self._require_no_scope("evaluation", Evaluation, Prediction)
         results: dict[str, float] = {}
         scope = Evaluation(self.bus)
-        self.bus.evaluation_begin()
-        with self._within(scope):
-            yield results
+        self.bus.evaluation_begin(prefix)
+        try:
+            with self._within(scope):
+                yield results
+        except BaseException:
+            self.bus.evaluation_abandon()
+            raise
         results.update(to_floats(scope.results(), self.bus.warn_skipped))
         self.bus.evaluation_end(results)
         if self._epoch is not None:

@@ -1,13 +1,12 @@
 """What a loop has under way: an epoch, an evaluation or a prediction, with its batches and its results.
 
 A batch counts as finished when its turn is over, or, if it is left by ``break``, ``return`` or an exception, once
-something was logged in it.
+something was logged in it. A value counts as it was when it was logged.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -15,48 +14,67 @@ from weakref import WeakSet
 
 from monitor_core.bus.bus import Bus
 from monitor_core.errors import OrderError
-from monitor_core.loop.means import Means
-from monitor_core.values.blocks import BlockBuffer
-from monitor_core.values.scalars import flatten, keep
+from monitor_core.values.means import Means
+from monitor_core.values.scalars import Unusable, keep, named
 
 T = TypeVar("T")
 
 
-class Scope(ABC):
-    """Something with batches and results: what `Loop.log` and `Loop.batches` refer to while it is under way."""
+class Scope:
+    """Something with batches and results: what `Loop.log` and `Loop.batches` refer to while it is under way.
 
-    def __init__(self, bus: Bus) -> None:
+    Args:
+        bus: The bus.
+        begin: Begins a batch; takes its number.
+        end: Ends a batch; takes its number, and what was logged: see `Bus.batch_end_kept`.
+        number: The number before that of the first batch.
+
+    Attributes:
+        bus: The bus.
+        logs: What was logged outside of a batch.
+        values: What was logged in the batch under way, kept; None outside of a batch.
+        number: The number of the last batch.
+    """
+
+    stops = False
+    """Whether its batches end where a stop is requested."""
+
+    def __init__(self, bus: Bus, begin: Callable[[int], None], end: Callable[..., None], number: int = -1) -> None:
         self.bus = bus
-        self.means = Means(bus.warn_skipped)
         self.logs: dict[str, Any] = {}
-        self.batch_logs: dict[str, Any] | None = None
-        self.number = -1
-        self._weighted = -1
+        self.values: dict[str, Any] | None = None
+        self.number = number
+        self._begin_batch = begin
+        self._end_batch = end
+        self._weights: dict[str, Any] | None = None
+        self._raw: dict[str, Any] | None = None
         self._iterators: WeakSet[Generator[Any, None, None]] = WeakSet()
         self._error: BaseException | None = None
 
-    def log(self, values: dict[str, Any], weight: Any) -> None:
-        """Log metrics of the batch under way, or outside of one."""
-        if self.batch_logs is None:
-            self._log_outside(values)
+    def log(self, values: Mapping[str, Any], weight: Any) -> None:
+        """Log metrics of the batch under way, or outside of one: any values, at any depth, with any weight."""
+        flat = dict(named(values))
+        if self.values is None:
+            self._log_outside(flat)
             return
-        self.batch_logs.update(values)
-        if weight is not None or self._weighted == self.number:
-            self._weighted = self.number
-            names = [name for name, _ in flatten(values)]
-            self.means.add_weight(self.number, names, 1.0 if weight is None else weight)
+        for name, value in flat.items():
+            self.values[name] = kept = keep(value)
+            if isinstance(kept, Unusable):
+                self._raw = {**(self._raw or {}), name: value}
+        if weight is not None or self._weights is not None:
+            self._weights = {**(self._weights or {}), **dict.fromkeys(flat, 1.0 if weight is None else keep(weight))}
 
     def _log_outside(self, values: dict[str, Any]) -> None:
         self.logs.update({name: keep(value) for name, value in values.items()})
 
     def start(self, data: Iterable[T]) -> Iterator[T]:
-        """Return `batches`, to be closed with this scope if the caller holds on to it after a break."""
+        """Return `batches`, to be closed with this scope if the caller keeps a reference to it after a break."""
         iterator = self.batches(data)
         self._iterators.add(iterator)
         return iterator
 
     def end(self) -> None:
-        """End the batches that were left and are held on to."""
+        """End the batches that were left and are still referred to."""
         for iterator in list(self._iterators):
             iterator.close()
 
@@ -67,7 +85,7 @@ class Scope(ABC):
         if error is not None:
             raise error
 
-    def _try(self, end: Callable[[], None]) -> None:
+    def attempt(self, end: Callable[[], None]) -> None:
         """Keep the exception for `close`: one that is raised while a generator is closed may be lost."""
         try:
             end()
@@ -76,115 +94,115 @@ class Scope(ABC):
 
     def batches(self, data: Iterable[T]) -> Generator[T, None, None]:
         """Yield the data with the events of each batch around it."""
-        if self.batch_logs is not None:
+        if self.values is not None:
             raise OrderError("batches() inside of a batch: one batch is open at a time")
+        run, begin, end = self.bus.run, self._begin_batch, self._end_batch
         self._begin_batches(data)
         left = False
         try:
             for item in data:
-                self._begin_batch()
-                logs: dict[str, Any] = {}
-                self.batch_logs = logs
+                number = self.number + 1
+                begin(number)
+                self.values = {}
                 try:
                     yield item
                 except GeneratorExit:  # left by break, return or an exception
-                    left, self.batch_logs = True, None
-                    self._try(partial(self._end_batch, logs) if logs else self.bus.batch_abandon)
+                    left, values = True, self.values
+                    self.attempt(partial(end, number, *self._take()) if values else self._abandon_batch)
                     raise
-                self.batch_logs = None
-                self._end_batch(logs)
-                if self._is_over():
+                self.number = number
+                if self._weights is None and self._raw is None:  # as nearly always, and 0.2 us less
+                    values, self.values = self.values, None
+                    end(number, values)
+                else:
+                    end(number, *self._take())
+                if run.stop_reason is not None and self.stops:
                     break
         finally:
             if left:
-                self._try(self._end_batches)
+                self.attempt(self._end_batches)
             else:
                 self._end_batches()
 
+    def _take(self) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any] | None]:
+        """Return the values, weights and raw values of the batch under way, which ends."""
+        taken = (self.values or {}, self._weights, self._raw)
+        self.values = self._weights = self._raw = None
+        return taken
+
+    def _abandon_batch(self) -> None:
+        self._take()
+        self.bus.batch_abandon()
+
     def _begin_batches(self, data: Iterable[Any]) -> None:
         return
 
     def _end_batches(self) -> None:
         return
 
-    @abstractmethod
-    def _begin_batch(self) -> None: ...
+    def results(self) -> dict[str, Any]:
+        """Return what was logged outside of batches."""
+        return self.logs
 
-    @abstractmethod
-    def _end_batch(self, logs: dict[str, Any]) -> None: ...
 
-    def _is_over(self) -> bool:
-        return False
+class Averaged(Scope):
+    """A scope whose results are the means of its batches, and over them what was logged outside of batches."""
+
+    def __init__(self, bus: Bus, begin: Callable[[int], None], end: Callable[..., None], number: int = -1) -> None:
+        super().__init__(bus, begin, end, number)
+        self._means = Means()
+        self._outer: Means | None = None
+
+    def _begin_batches(self, data: Iterable[Any]) -> None:
+        self._outer = self.bus.gather_means(self._means)
+
+    def _end_batches(self) -> None:
+        self.bus.gather_means(self._outer)
 
     def results(self) -> dict[str, Any]:
         """Return the means of what was logged in batches, and over them what was logged outside."""
-        return {**self.means.take(), **self.logs}
+        return {**self._means.take(), **self.logs}
 
 
-class Epoch(Scope):
+class Epoch(Averaged):
     """A training epoch: its batches advance the run's step, and end where a stop is requested."""
 
+    stops = True
     joined_by_fit = False
+
+    def __init__(self, bus: Bus) -> None:
+        super().__init__(bus, bus.batch_begin, bus.batch_end_kept)
+        self._first_step = bus.run.step
+
+    @property
+    def has_batches(self) -> bool:
+        """Whether at least one batch has ended."""
+        return self.bus.run.step > self._first_step
 
     def start(self, data: Iterable[T]) -> Iterator[T]:
         """Return `batches`, of which there are none once the run is to stop."""
-        return iter(()) if self._is_over() else super().start(data)
+        return iter(()) if self.bus.run.stopped else super().start(data)
 
     def _begin_batches(self, data: Iterable[Any]) -> None:
+        self.number = self.bus.run.step
         with suppress(Exception):  # it is wanted for a plan alone
             self.bus.run.steps_per_epoch = len(data)  # type: ignore[arg-type]
-        self.bus.tap(self.means.add)
-
-    def _end_batches(self) -> None:
-        self.bus.tap(None)
-
-    def _begin_batch(self) -> None:
-        self.number = self.bus.run.step + 1
-        self.bus.batch_begin(self.number)
-
-    def _end_batch(self, logs: dict[str, Any]) -> None:
-        self.bus.batch_end(self.number, logs)
-
-    def _is_over(self) -> bool:
-        return self.bus.run.stopped
+        super()._begin_batches(data)
 
 
-class Evaluation(Scope):
-    """An evaluation: its batches are numbered from 0 and averaged block by block."""
+class Evaluation(Averaged):
+    """An evaluation: its batches are numbered from 0."""
 
     def __init__(self, bus: Bus) -> None:
-        super().__init__(bus)
-        self._buffer = BlockBuffer(bus.warn_skipped)
-
-    def _begin_batch(self) -> None:
-        self.number += 1
-        self.bus.evaluation_batch_begin(self.number)
-
-    def _end_batch(self, logs: dict[str, Any]) -> None:
-        if self._buffer.append(self.number, logs) >= self._buffer.limit:
-            self._add_block()
-        self.bus.evaluation_batch_end(self.number, logs)
-
-    def _add_block(self) -> None:
-        block = self._buffer.take(self.bus.run.epoch)
-        if block is not None:
-            self.means.add(block)
-
-    def results(self) -> dict[str, Any]:
-        """Return the means and what was logged outside, those of the last block included."""
-        self._add_block()
-        return super().results()
+        super().__init__(bus, bus.evaluation_batch_begin, bus.evaluation_batch_end_kept)
 
 
 class Prediction(Scope):
     """A prediction: its batches are numbered from 0; what is logged in one is for the sinks, of any shape."""
 
-    def _begin_batch(self) -> None:
-        self.number += 1
-        self.bus.prediction_batch_begin(self.number)
+    def __init__(self, bus: Bus) -> None:
+        super().__init__(bus, bus.prediction_batch_begin, bus.prediction_batch_end)
 
-    def _end_batch(self, logs: dict[str, Any]) -> None:
-        self.bus.prediction_batch_end(self.number, logs)
-
-    def _log_outside(self, values: dict[str, Any]) -> None:
-        self.logs.update(values)
+    def log(self, values: Mapping[str, Any], weight: Any) -> None:
+        """Log outputs of the batch under way, or of the prediction, as they are."""
+        (self.logs if self.values is None else self.values).update(values)

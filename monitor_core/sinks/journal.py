@@ -22,7 +22,19 @@ from monitor_core import checks
 from monitor_core.bus.run import Failure, Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.journal import provenance
-from monitor_core.journal.facts import Begin, End, Fact, Plan, Raised, RateChange, Rewind, SinkFailure, Stop, as_json
+from monitor_core.journal.facts import (
+    Begin,
+    End,
+    Fact,
+    Partial,
+    Plan,
+    Raised,
+    RateChange,
+    Rewind,
+    SinkFailure,
+    Stop,
+    as_json,
+)
 from monitor_core.journal.files import Kind
 from monitor_core.journal.writer import JournalWriter
 from monitor_core.values.blocks import Block
@@ -143,6 +155,8 @@ class Journal(Sink):
         if self._writer is None or self._open is None:
             return
         self._writer.row(Kind.EPOCH, epoch, run.step, self._now(), logs)
+        if run.partial:
+            self._write(Partial(**self._place(run)))
         rates = _learning_rates(run)
         if not self._open.planned:
             self._open.planned = True

@@ -36,6 +36,8 @@ class Block:
         times: ``(n,) float64``, seconds since 1970 when each batch ended, on a clock that never goes back.
         columns: Each metric's values, ``(n,) float64``, with NaN where it is missing.
         present: For each metric a mask ``(n,) bool`` of the steps that have it, or None where all have.
+        weights: For each metric that was logged with a weight its weights, ``(n,) float64``: what each value counts
+            in a mean. Without one, each counts 1.
     """
 
     epoch: int
@@ -43,6 +45,7 @@ class Block:
     times: NDArray[np.float64]
     columns: Mapping[str, NDArray[np.float64]]
     present: Mapping[str, NDArray[np.bool_] | None]
+    weights: Mapping[str, NDArray[np.float64]] = attrs.field(factory=dict)
 
     def __len__(self) -> int:
         """Return the number of steps."""
@@ -65,46 +68,46 @@ class Block:
             )
 
 
-class BlockBuffer:
-    """Gathers the raw values of steps until they are taken as a `Block`.
+Row = tuple[int, float, dict[str, Any], dict[str, Any] | None]
+"""A step, when it ended by `time.perf_counter`, its values as `keep` returned them, and their weights if it has any."""
 
-    One thread appends, and one at a time takes.
+
+class BlockBuffer:
+    """Gathers the kept values of steps until they are taken as a `Block`.
+
+    One thread appends to `rows`, and one at a time takes.
 
     Args:
-        on_skip: Told of each value that is no number.
+        on_skip: Called with each value that is not a number.
 
     Attributes:
-        limit: At how many waiting steps a block is full: `BLOCK_STEPS`, fewer where each has very many values.
-        attend_at: At how many waiting steps whoever appends should look after them; for its user to set.
-        deferred: How many values were left for a later block because their device was still at work.
+        rows: The steps that are waiting, in order.
     """
 
-    __slots__ = ("_clock_origin", "_on_skip", "_rows", "attend_at", "deferred", "limit")
+    __slots__ = ("_clock_origin", "_on_skip", "rows")
 
     def __init__(self, on_skip: OnSkip) -> None:
         self._on_skip = on_skip
         self._clock_origin = 0.0
-        self._rows: list[tuple[int, float, tuple[str, ...], list[Any]]] = []
-        self.limit = self.attend_at = BLOCK_STEPS
-        self.deferred = 0
+        self.rows: list[Row] = []
 
     def __len__(self) -> int:
         """Return the number of steps that are waiting."""
-        return len(self._rows)
+        return len(self.rows)
 
-    def append(self, step: int, logs: Mapping[str, Any] | None) -> int:
-        """Keep a step's values; return how many steps are waiting now."""
-        values = [KEEPERS[type(value)](value) for value in logs.values()] if logs else []
-        rows = self._rows
-        rows.append((step, time.perf_counter(), tuple(logs) if logs else (), values))
-        waiting = len(rows)
-        if waiting == 1:
-            self.limit = min(BLOCK_STEPS, BLOCK_VALUES // (len(values) or 1) + 1)
-        return waiting
+    def append(self, step: int, logs: Mapping[str, Any] | None, weights: Mapping[str, Any] | None = None) -> None:
+        """Keep a step's values, and their weights."""
+        kept = [{name: KEEPERS[type(value)](value) for name, value in (each or {}).items()} for each in (logs, weights)]
+        self.rows.append((step, time.perf_counter(), kept[0], kept[1] or None))
+
+    @property
+    def limit(self) -> int:
+        """At how many waiting steps a block is full: `BLOCK_STEPS`, fewer where each has very many values."""
+        return min(BLOCK_STEPS, BLOCK_VALUES // (len(self.rows[0][2]) or 1) + 1) if self.rows else BLOCK_STEPS
 
     def seconds_left(self) -> float | None:
         """Return in how many seconds a block is due, 0 or less if it is; None if nothing waits."""
-        rows = self._rows
+        rows = self.rows
         if not rows:
             return None
         return 0.0 if len(rows) >= self.limit else rows[0][1] + BLOCK_SECONDS - time.perf_counter()
@@ -118,35 +121,27 @@ class BlockBuffer:
             epoch: The epoch's number.
             ready_only: Whether to leave steps whose values are not ready on their device.
         """
-        rows = self._rows[: self.limit]
+        rows = self.rows[: self.limit]
         if ready_only:
-            rows = self._ready(rows)
+            rows = _ready(rows)
         if not rows:
             return None
         try:
             block = self._block(epoch, rows)
         except Exception:
-            del self._rows[: len(rows)]
+            del self.rows[: len(rows)]
             raise
-        del self._rows[: len(rows)]
+        del self.rows[: len(rows)]
         return block
 
-    def _ready(self, rows: list[Any]) -> list[Any]:
-        """Return the steps before the first one that is not ready: devices compute in order."""
-        count = len(rows)
-        while count and not all(is_ready(value) for value in rows[count - 1][3]):
-            count -= 1
-            self.deferred += len(rows[count][3])
-        return rows[:count]
-
-    def _block(self, epoch: int, rows: list[Any]) -> Block:
-        steps, times, names, values = zip(*rows, strict=True)
+    def _block(self, epoch: int, rows: list[Row]) -> Block:
+        steps, times, values, weights = zip(*rows, strict=True)
         # The wall clock at the monotonic clock's zero. It follows a clock set forward, or a machine that slept,
         # and ignores one set back, so that times never go back.
         self._clock_origin = max(self._clock_origin, time.time() - time.perf_counter())
         columns: dict[str, NDArray[np.float64]] = {}
         present: dict[str, NDArray[np.bool_] | None] = {}
-        for name, kept in _transpose(names, values, self._on_skip).items():
+        for name, kept in _transpose(values, self._on_skip).items():
             if not isinstance(name, str):
                 self._on_skip(repr(name), "its name is not a string")
                 continue
@@ -159,21 +154,43 @@ class BlockBuffer:
             _frozen(np.array(times) + self._clock_origin),
             MappingProxyType(columns),
             MappingProxyType(present),
+            MappingProxyType(self._weights(weights, columns)),
         )
 
+    def _weights(
+        self, rows: Sequence[dict[str, Any] | None], columns: Mapping[str, Any]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return a column of weights for each metric that has one at some step, with 1 at the others."""
+        if not any(rows):
+            return {}
+        found: dict[str, NDArray[np.float64]] = {}
+        for name, kept in _transpose([row or {} for row in rows], self._on_skip).items():
+            if name in columns:
+                column, mask = fetch(f"the weight of {name}", kept, self._on_skip)
+                found[name] = _frozen(column if mask is None else np.where(mask, column, 1.0))
+        return found
 
-def _transpose(names: Sequence[tuple[str, ...]], rows: Sequence[list[Any]], on_skip: OnSkip) -> dict[str, list[Any]]:
+
+def _ready(rows: list[Row]) -> list[Row]:
+    """Return the steps before the first one that is not ready: devices compute in order."""
+    count = len(rows)
+    while count and not all(map(is_ready, rows[count - 1][2].values())):
+        count -= 1
+    return rows[:count]
+
+
+def _transpose(rows: Sequence[dict[str, Any]], on_skip: OnSkip) -> dict[str, list[Any]]:
     """Turn rows of values into a list for each metric, with None where a row lacks it."""
+    names = [tuple(row) for row in rows]
     columns: dict[str, list[Any]] = {}
     if names.count(names[0]) == len(names):
-        columns.update(zip(names[0], map(list, zip(*rows, strict=True)), strict=True))
+        columns.update(zip(names[0], map(list, zip(*(row.values() for row in rows), strict=True)), strict=True))
     else:
-        for index, (row_names, row) in enumerate(zip(names, rows, strict=True)):
-            for name, value in zip(row_names, row, strict=True):
+        for index, row in enumerate(rows):
+            for name, value in row.items():
                 columns.setdefault(name, [None] * len(rows))[index] = value
     if any(dict in set(map(type, kept)) for kept in columns.values()):  # metrics within a metric, as in Keras
-        flat = [flattened(dict(zip(*row, strict=True)), on_skip) for row in zip(names, rows, strict=True)]
-        return _transpose([tuple(each) for each in flat], [list(each.values()) for each in flat], on_skip)
+        return _transpose([flattened(row, on_skip) for row in rows], on_skip)
     return columns
 
 

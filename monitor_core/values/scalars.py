@@ -151,6 +151,28 @@ KEEPERS = _Keepers({float: _same, int: _same, bool: _same, type(None): _same, di
 """What `keep` calls, by the value's type; for the one place where a further call would be paid for each value."""
 
 
+def _refuse(value: Any) -> Any:
+    raise TypeError("how to keep it is not known by its type")
+
+
+class _QuickKeepers(dict[type, Callable[[Any], Any]]):
+    """How to keep the usual metrics; any other value raises, and is for `keep`."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], Any]:
+        framework = framework_of(kind)
+        keeper: Callable[[Any], Any]
+        if framework is not None:
+            keeper = framework.keep
+        else:
+            keeper = kind.item if issubclass(kind, (np.floating, np.integer)) else _refuse
+        self[kind] = keeper
+        return keeper
+
+
+QUICK_KEEPERS = _QuickKeepers({float: _same, int: _same, bool: _same, type(None): _same})
+"""What keeps a metric by its type, without the checks of `KEEPERS`: for `Loop.log`, where each call is paid for."""
+
+
 def keep(value: Any) -> Any:
     """Return something that will still hold this value at the next block, without waiting for a device.
 
@@ -217,6 +239,24 @@ def flatten(logs: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, Any]
             yield from flatten(value, depth + 1)
         else:
             yield name, _TOO_DEEP
+
+
+def named(logs: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Yield the metrics of a mapping; those of a mapping within it are named ``outer/inner``.
+
+    Args:
+        logs: The metrics.
+        prefix: What their names begin with.
+        depth: In how many mappings this one stands; beyond `DEEPEST` they give something unusable.
+    """
+    for name, value in logs.items():
+        full = f"{prefix}{name}" if prefix else name
+        if not isinstance(value, Mapping):
+            yield full, value
+        elif depth < DEEPEST:
+            yield from named(value, f"{full}/", depth + 1)
+        else:
+            yield full, _TOO_DEEP
 
 
 def flattened(logs: Mapping[str, Any], on_skip: OnSkip) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor_core import Bus, History, OrderError, SetupError, Sink, on
+from monitor_core.values.means import Means
 from recorders import BlockRecorder, Handle, Raiser, Recorder, train
 
 
@@ -48,6 +49,7 @@ def test_every_event_arrives_with_its_arguments_in_order():
         ("evaluation_begin",),
         ("evaluation_batch_begin", 0),
         ("evaluation_batch_end", 0, {"loss": 2}),
+        ("evaluation_block", (0, [(0, {"loss": 2.0})])),
         ("evaluation_end", {"loss": 2.0}),
         ("batch_begin", 2),
         ("batch_end", 2, {"loss": 3}),
@@ -174,11 +176,11 @@ def test_only_overridden_hooks_are_called():
     bus = Bus(Recorder("on_epoch_end"))
     assert [bus.has_listeners(hook) for hook in ("on_epoch_end", "on_batch_end", "on_block")] == [True, False, False]
     assert bus.has_listeners("on_batch_end", "on_epoch_end")
-    assert {name for name, hooks in bus._hooks.items() if hooks} == {"on_epoch_end"}
+    assert {name for name, calls in bus._dispatch.calls.items() if calls} == {"on_epoch_end"}
     bus.train_begin()
     bus.epoch_begin(0)
     bus.batch_end(7, {"loss": object()})
-    assert (bus.run.step, bus._buffer) == (7, None)
+    assert (bus.run.step, bus._delivery.buffer) == (7, None)
 
 
 def test_unheard_batch_end_never_touches_its_values():
@@ -523,7 +525,7 @@ def test_failure_is_warned_about_once_with_its_traceback(caplog):
     """The warning names sink, hook and step and shows the traceback; the next failure of that hook is quiet."""
     train(Bus(Raiser("on_batch_end", ValueError("boom"), None, ValueError("again"))), [{}] * 3)
     first = caplog.records[0]
-    assert first.getMessage() == "Raiser.on_batch_end raised at step 1; training goes on"
+    assert first.getMessage() == "Raiser.on_batch_end raised at step 1; training continues"
     shown = logging.Formatter().format(first)
     assert "in hear" in shown
     assert "ValueError: boom" in shown
@@ -536,9 +538,9 @@ def test_each_hook_of_each_sink_is_warned_about(warned):
     bus.add(Raiser("on_epoch_end", ValueError()))
     train(bus, [])
     assert warned()[:3] == [
-        "Raiser.on_epoch_begin raised at step 0; training goes on",
-        "Raiser#2.on_epoch_begin raised at step 0; training goes on",
-        "Raiser#3.on_epoch_end raised at step 0; training goes on",
+        "Raiser.on_epoch_begin raised at step 0; training continues",
+        "Raiser#2.on_epoch_begin raised at step 0; training continues",
+        "Raiser#3.on_epoch_end raised at step 0; training continues",
     ]
 
 
@@ -551,7 +553,7 @@ def test_sink_in_place_of_one_that_failed_is_warned_about(warned):
     bus.add(Raiser("on_epoch_begin", ValueError("second")))
     bus.epoch_abandon()
     bus.epoch_begin(1)
-    assert warned() == ["Raiser.on_epoch_begin raised at step 0; training goes on"] * 2
+    assert warned() == ["Raiser.on_epoch_begin raised at step 0; training continues"] * 2
 
 
 def test_failures_are_kept():
@@ -633,9 +635,9 @@ def test_three_failures_in_a_row_cut_a_sink_off(warned):
     assert names(raiser.events) == ["batch_end"] * 3 + ["train_end"]
     assert [event[1] for event in other.events] == [1, 2, 3, 4, 5]
     assert warned() == [
-        "Raiser.on_batch_end raised at step 1; training goes on",
-        "Raiser is cut off at step 3: on_batch_end failed 3 times in a row",
-        "Raiser failed 3 times and was cut off at step 3; see failures",
+        "Raiser.on_batch_end raised at step 1; training continues",
+        "Raiser is disabled at step 3: on_batch_end failed 3 times in a row",
+        "Raiser failed 3 times and was disabled at step 3; see failures",
     ]
 
 
@@ -1007,7 +1009,7 @@ def test_failure_at_train_begin_of_a_sink_added_in_a_run_bears_its_name(warned):
     bus = Bus()
     bus.train_begin()
     bus.add(Raiser("on_train_begin", ValueError("boom"), name="late"))
-    assert warned() == ["late.on_train_begin raised at step 0; training goes on"]
+    assert warned() == ["late.on_train_begin raised at step 0; training continues"]
     assert [each.sink for each in bus.failures] == ["late"]
 
 
@@ -1031,7 +1033,7 @@ def test_failure_of_a_sink_that_removed_itself_bears_its_name(warned):
     sink = on("epoch_end", leave)
     bus.add(sink)
     train(bus, [])
-    assert warned()[0] == "leave.on_epoch_end raised at step 0; training goes on"
+    assert warned()[0] == "leave.on_epoch_end raised at step 0; training continues"
 
 
 @pytest.mark.parametrize("failing", [False, True])
@@ -1061,7 +1063,7 @@ def test_a_thousand_sinks_leave_nothing_behind(failing, caplog):
     gc.collect()
     assert [reference for reference in references if reference() is not None] == []
     assert (bus.sinks, sizes()) == ((), before)
-    assert not any(bus._hooks.values())
+    assert not any(bus._dispatch.calls.values())
 
 
 def test_bus_is_freed_with_its_sinks():
@@ -1104,18 +1106,18 @@ def test_batches_between_epochs_are_not_of_the_next_epoch():
     assert blocks.rows == [(-1, 1, {"loss": 1.0}), (0, 2, {"loss": 2.0})]
 
 
-def test_tap_gets_the_blocks_before_the_sinks():
-    """A tap hears every block first, and none after it was taken away."""
-    events = []
-    bus = Bus(Recorder("on_block", events=events))
-    bus.tap(lambda block: events.append(("tap", block.steps.tolist())))
-    bus.train_begin()
-    bus.epoch_begin(0)
+def test_means_get_the_blocks_before_the_sinks():
+    """Means have each block when a sink gets it, and none after they were taken away."""
+    means, seen = Means(), []
+    bus = Bus(on("block", lambda run, block: seen.append(means.take())))
+    assert bus.gather_means(means) is None
     bus.batch_end(1, {"loss": 1.0})
-    bus.tap(None)
-    bus.batch_end(2, {"loss": 2.0})
+    bus.batch_end(2, {"loss": 3.0})
     bus.flush()
-    assert [event[0] for event in events] == ["tap", "Recorder", "Recorder"]
+    assert bus.gather_means(None) is means
+    bus.batch_end(3, {"loss": 5.0})
+    bus.flush()
+    assert seen == [{"loss": 2.0}, {}]
 
 
 # --- state ----------------------------------------------------------------------------------------------------------
@@ -1222,7 +1224,7 @@ def test_sink_that_was_cut_off_is_told_of_in_later_runs(warned):
     bus = Bus(Broken())
     train(bus, [{}, {}, {}])
     train(bus, [{}])
-    assert warned()[-1] == "Broken heard nothing of this run: it was cut off in an earlier one; add it anew"
+    assert warned()[-1].startswith("Broken was not called in this run: it was disabled in an earlier run after")
 
 
 def test_failures_that_propagate_are_kept_too():
@@ -1255,3 +1257,62 @@ def test_bus_and_model_are_freed_at_once():
         assert [each() for each in kept] == [None, None, None]
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(
+    "hook", ["on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end", "on_evaluation_end"]
+)
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_interrupt_in_a_hook_waits_until_all_sinks_are_served(hook, error):
+    """Later sinks get the event of which an earlier one raised an interrupt or exit; then it is raised."""
+    raiser, later = Raiser(hook, error()), Recorder(hook)
+    bus = Bus(raiser, later)
+    bus.train_begin()
+    with pytest.raises(error):
+        train_one(bus)
+    assert len(later.events) == 1
+
+
+def train_one(bus):
+    """Emit an epoch of one batch and one evaluation, in a run that has begun."""
+    bus.epoch_begin(0)
+    bus.batch_begin(1)
+    bus.batch_end(1, {"loss": 1.0})
+    bus.evaluation_begin()
+    bus.evaluation_end({"loss": 1.0})
+    bus.epoch_end(0, {"loss": 1.0})
+
+
+def test_hook_may_wait_for_a_thread_that_flushes():
+    """The flush of another thread does not wait for the hook; what it asked for comes when the hook has returned."""
+    at_join = []
+
+    @on("epoch_begin")
+    def wait(run, epoch):
+        bus.batch_end(1, {"loss": 1.0})
+        thread = threading.Thread(target=bus.flush)
+        thread.start()
+        thread.join(20)
+        at_join.append((thread.is_alive(), list(recorder.blocks)))
+
+    bus = Bus(wait, recorder := BlockRecorder())
+    bus.train_begin()
+    bus.epoch_begin(0)
+    assert at_join == [(False, [])]
+    assert [list(block.rows()) for block in recorder.blocks] == [[(1, {"loss": 1.0})]]
+
+
+def test_sink_of_another_open_bus_is_refused():
+    """Rows of two runs would be mixed; once the other run has ended, the sink may move."""
+    history = History()
+    first, second = Bus(history), Bus(history)
+    first.train_begin()
+    with pytest.raises(
+        ValueError, match="History is on another bus whose run is open: give each bus a sink of its own"
+    ):
+        second.train_begin()
+    with pytest.raises(ValueError, match="History is on another bus whose run is open"):
+        Bus(history)
+    first.train_end()
+    second.train_begin()
+    assert second.run.status == "running"

@@ -87,7 +87,7 @@ def test_sink_that_does_not_ask_for_it_hears_blocks_on_the_training_thread():
     fill(bus)
     wait_until(lambda: second.blocks)
     assert first.blocks == []
-    wait_until(lambda: bus._delivery._handovers)
+    wait_until(lambda: bus._delivery._left)
     fill(bus, 257, 257)
     assert first.threads == [threading.current_thread()]
     assert first.steps == second.steps
@@ -143,7 +143,7 @@ def test_training_waits_for_a_sink_that_does_not_keep_up():
     bus = begun(sink := Slow())
     for step in range(1, 20_001):
         bus.batch_end(step, {"loss": 1.0})
-        longest = max(longest, len(bus._buffer))
+        longest = max(longest, len(bus._delivery.buffer))
     bus.epoch_end(0, {})
     assert [step for block in sink.steps for step in block] == list(range(1, 20_001))
     assert longest <= BACKLOG * 256

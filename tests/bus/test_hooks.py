@@ -20,6 +20,7 @@ ALL_HOOKS = {
     "on_evaluation_end": ("run", "logs"),
     "on_evaluation_batch_begin": ("run", "batch"),
     "on_evaluation_batch_end": ("run", "batch", "logs"),
+    "on_evaluation_block": ("run", "block"),
     "on_prediction_begin": ("run",),
     "on_prediction_end": ("run", "logs"),
     "on_prediction_batch_begin": ("run", "batch"),

@@ -6,8 +6,8 @@ import pytest
 
 from faults.support import Recording
 from monitor_core import Loop
+from monitor_core.bus.dispatch import FAILURES_IN_A_ROW
 from monitor_core.bus.hooks import HOOKS
-from monitor_core.bus.members import FAILURES_IN_A_ROW
 from recorders import Raiser
 
 RUNS = 4
@@ -68,11 +68,11 @@ def test_a_sink_that_always_raises_harms_nobody_and_is_cut_off(tmp_path, undistu
     assert len(raiser.events) == (RUNS if hook in AT_THE_ENDS else FAILURES_IN_A_ROW)
     assert [(each.sink, each.hook) for each in loop.bus.failures] == [("Broken", hook)] * len(raiser.events)
     told = [message for message in warned() if "Broken" in message]
-    assert sum("training goes on" in message for message in told) == 1
-    assert sum("is cut off at step" in message for message in told) == len(raiser.events) - FAILURES_IN_A_ROW + 1
-    ends = [message for message in told if "; see failures" in message or "heard nothing of this run" in message]
+    assert sum("training continues" in message for message in told) == 1
+    assert sum("is disabled at step" in message for message in told) == len(raiser.events) - FAILURES_IN_A_ROW + 1
+    ends = [message for message in told if "; see failures" in message or "was not called in this run" in message]
     assert len(ends) == RUNS
-    assert any("and was cut off at step" in message for message in ends)
+    assert any("and was disabled at step" in message for message in ends)
 
 
 def test_a_sink_that_was_cut_off_hears_no_train_begin(tmp_path):
@@ -91,7 +91,7 @@ def test_a_sink_that_raises_now_and_then_stays(tmp_path, undisturbed, warned, ho
     _, records = train_often(tmp_path, raiser, heard)
     assert records == undisturbed
     assert raiser.events == heard.events
-    assert sum("training goes on" in message for message in warned()) == 1
+    assert sum("training continues" in message for message in warned()) == 1
     assert not any("cut off" in message for message in warned())
 
 
@@ -146,4 +146,4 @@ def test_a_keras_fit_goes_on_through_a_broken_sink_for_each_hook(tmp_path, warne
     heard = [raiser for raiser in broken if raiser.events]
     assert len(heard) == len(HOOKS) - sum("prediction" in hook for hook in HOOKS) - len({"on_exception", "on_rewind"})
     for raiser in heard:
-        assert sum("training goes on" in message for message in warned() if f"{raiser.name}." in message) == 1
+        assert sum("training continues" in message for message in warned() if f"{raiser.name}." in message) == 1

@@ -4,6 +4,7 @@ import gc
 import itertools
 import math
 import types
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor_core import History, Loop, OrderError, SetupError, on
+from monitor_core.bus.run import Evaluation
 from monitor_core.values import blocks
 from recorders import BlockRecorder, Handle, Raiser, Recorder, close_to
 
@@ -56,6 +58,7 @@ def test_every_event_of_a_loop():
         ("evaluation_begin",),
         ("evaluation_batch_begin", 0),
         ("evaluation_batch_end", 0, {"loss": 10.0}),
+        ("evaluation_block", (0, [(0, {"loss": 10.0})])),
         ("evaluation_end", {"loss": 10.0}),
         ("epoch_end", 0, {"loss": 2.0, "val_loss": 10.0}),
         ("prediction_begin",),
@@ -165,12 +168,18 @@ def test_counts_are_integers_from_0(value, error):
         assert list(loop.epochs(np.int64(1))) == [0]
 
 
-def test_break_in_epochs_abandons_the_epoch():
-    """An epoch that is left by break is not recorded, but its batches are; the next call takes the next number."""
-    with Loop(recorder := Recorder("on_epoch_begin", "on_epoch_end", "on_block")) as loop:
+def test_break_in_epochs_ends_the_epoch():
+    """An epoch that is left by break is recorded like any other, as partial; the next call takes the next number."""
+    partial = []
+    with Loop(
+        recorder := Recorder("on_epoch_begin", "on_epoch_end", "on_block"),
+        on("epoch_end", lambda run, epoch, logs: partial.append(run.partial)),
+    ) as loop:
         for epoch in loop.epochs(5):
-            for _ in loop.batches([0]):
-                loop.log(loss=epoch)
+            for x in loop.batches([0, 2]):
+                loop.log(loss=epoch + x)
+                if epoch == 1:
+                    break
             if epoch == 1:
                 break
         assert not loop.in_epoch
@@ -178,18 +187,82 @@ def test_break_in_epochs_abandons_the_epoch():
             pass
     assert recorder.events == [
         ("epoch_begin", 0),
-        ("block", (0, [(1, {"loss": 0.0})])),
-        ("epoch_end", 0, {"loss": 0.0}),
+        ("block", (0, [(1, {"loss": 0.0}), (2, {"loss": 2.0})])),
+        ("epoch_end", 0, {"loss": 1.0}),
         ("epoch_begin", 1),
-        ("block", (1, [(2, {"loss": 1.0})])),
+        ("block", (1, [(3, {"loss": 1.0})])),
+        ("epoch_end", 1, {"loss": 1.0}),
         ("epoch_begin", 2),
         ("epoch_end", 2, {}),
     ]
+    assert partial == [False, True, False]
     assert loop.run.status == "completed"
 
 
+def test_break_before_the_first_batch_leaves_no_record():
+    """An epoch in which no batch has ended has nothing to record."""
+    with Loop(recorder := Recorder("on_epoch_end")) as loop:
+        for _ in loop.epochs(5):
+            break
+    assert recorder.events == []
+
+
+def test_break_through_a_generator_in_between():
+    """A progress bar around the epochs, or enumerate, does not hide the break."""
+
+    def bar(epochs):
+        yield from epochs
+
+    def shown(epochs):
+        for epoch in epochs:
+            yield epoch + 0
+
+    with Loop(recorder := Recorder("on_epoch_end")) as loop:
+        for wrap in (bar, shown, enumerate):
+            for _ in wrap(loop.epochs(5)):
+                for _ in loop.batches([1.0]):
+                    loop.log(loss=1.0)
+                break
+    assert recorder.events == [("epoch_end", epoch, {"loss": 1.0}) for epoch in range(3)]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("where", ["epoch", "batch", "call"])
+def test_exception_leaves_no_record_of_its_epoch(error, where):
+    """Neither where it leaves the loop nor where it is caught within it; the epochs before are on record."""
+
+    def fail():
+        raise error
+
+    with Loop(recorder := Recorder("on_epoch_end")) as loop:
+        with pytest.raises(error):
+            for epoch in loop.epochs(5):
+                for _ in loop.batches([1.0, 2.0]):
+                    loop.log(loss=1.0)
+                    if epoch == 1 and where == "batch":
+                        raise error
+                if epoch == 1 and where == "epoch":
+                    raise error
+                if epoch == 1:
+                    fail()
+        assert recorder.events == [("epoch_end", 0, {"loss": 1.0})]
+    assert recorder.events == [("epoch_end", 0, {"loss": 1.0})]
+
+
+def test_error_of_a_sink_at_a_break_is_raised_when_the_loop_is_left():
+    """What a critical sink raises while a generator is closed would be lost."""
+    with (
+        pytest.raises(ValueError, match="full"),
+        Loop(Raiser("on_epoch_end", ValueError("full"), critical=True)) as loop,
+    ):
+        for _ in loop.epochs(5):
+            for _ in loop.batches([1.0]):
+                loop.log(loss=1.0)
+            break
+
+
 def test_return_from_within_a_batch():
-    """A function that returns from within a batch leaves the epoch unrecorded and the run completed."""
+    """A function that returns from within a batch ends the batch, the epoch and the run."""
 
     def work():
         with loop:
@@ -200,7 +273,9 @@ def test_return_from_within_a_batch():
 
     loop = Loop(recorder := Recorder())
     work()
-    assert names(recorder.events) == ["train_begin", "epoch_begin", "batch_begin", "batch_end", "block", "train_end"]
+    assert names(recorder.events) == [
+        *("train_begin", "epoch_begin", "batch_begin", "batch_end", "block", "epoch_end", "train_end")
+    ]
     assert loop.run.status == "completed"
 
 
@@ -396,7 +471,7 @@ def test_weight_of_metrics_within_a_metric():
         for _ in loop.epochs(1):
             for x, weight in loop.batches([(1.0, 3), (5.0, 1)]):
                 loop.log({"all": {"loss": x}}, weight=weight)
-    assert epoch_logs(recorder) == [(0, {"loss": 2.0})]
+    assert epoch_logs(recorder) == [(0, {"all/loss": 2.0})]
 
 
 def test_batch_of_no_weight_contributes_nothing():
@@ -852,3 +927,86 @@ def test_second_fit_in_an_epoch():
                 OrderError, match=r"a second fit epoch inside epoch \d of the loop: call fit\(epochs=1\)"
             ):
                 loop.join_fit_epoch()
+
+
+@pytest.mark.parametrize("make", [lambda: np.full((), 0.1), lambda: np.full((1,), 0.1)])
+def test_value_counts_as_it_was_when_it_was_logged(make):
+    """What changes in place before the batch's end is recorded, and given to hooks, with the value that was logged."""
+    value = make()
+    with Loop(recorder := Recorder("on_batch_end", "on_block", "on_evaluation_batch_end", "on_evaluation_end")) as loop:
+        for _ in loop.epochs(1):
+            for _ in loop.batches(range(3)):
+                loop.log(rate=value)
+                value *= 0.5
+            with loop.evaluation():
+                for _ in loop.batches(range(1)):
+                    loop.log(rate=value)
+                    value *= 0.5
+    assert recorder.events == [
+        *[("batch_end", step, {"rate": rate}) for step, rate in ((1, 0.1), (2, 0.05), (3, 0.025))],
+        ("block", (0, [(1, {"rate": 0.1}), (2, {"rate": 0.05}), (3, {"rate": 0.025})])),
+        ("evaluation_batch_end", 0, {"rate": 0.0125}),
+        ("evaluation_end", {"rate": 0.0125}),
+    ]
+
+
+def test_mappings_within_a_log_give_names_with_a_slash():
+    """Metrics of one name in two mappings stay two metrics, in batches, epochs and evaluations."""
+    with Loop(recorder := Recorder("on_batch_end", "on_epoch_end")) as loop:
+        for _ in loop.epochs(1):
+            for _ in loop.batches([0]):
+                loop.log(train={"loss": 1, "more": {"acc": 2}}, val={"loss": 99})
+            loop.log({"test": {"loss": 3}})
+            with loop.evaluation():
+                for _ in loop.batches([0]):
+                    loop.log(a={"loss": 4})
+    batch = {"train/loss": 1, "train/more/acc": 2, "val/loss": 99}
+    assert recorder.events == [("batch_end", 1, batch), ("epoch_end", 0, {**batch, "test/loss": 3, "val_a/loss": 4})]
+
+
+def test_what_is_no_metric_reaches_the_hooks_as_it_was_logged():
+    """An array in a batch is skipped by the recorders, and hooks that read it get it."""
+    image = np.ones((2, 2))
+    seen = []
+    with Loop(on("batch_end", lambda run, step, logs: seen.append(logs["image"])), History(per_batch=True)) as loop:
+        for _ in loop.epochs(1):
+            for _ in loop.batches([0]):
+                loop.log(loss=1.0, image=image)
+    assert seen == [image]
+
+
+def test_evaluation_batches_arrive_as_blocks():
+    """Blocks of an evaluation number its batches from 0, know its prefix and where it began, and bear its weights."""
+    seen = []
+
+    @on("evaluation_block")
+    def see(run, block):
+        seen.append(
+            (run.evaluation, block.steps.tolist(), block.columns["loss"].tolist(), block.weights["loss"].tolist())
+        )
+
+    with Loop(see, recorder := Recorder("on_block")) as loop:
+        for _ in loop.epochs(1):
+            for x in loop.batches([1.0, 2.0]):
+                loop.log(loss=x)
+                with loop.evaluation("test_") as results:
+                    for y in loop.batches([4.0, 8.0]):
+                        loop.log(loss=y, weight=y)
+        assert loop.run.evaluation is None
+    assert seen == [(Evaluation(None, "test_", step), [0, 1], [4.0, 8.0], [4.0, 8.0]) for step in (0, 1)]
+    assert results == {"loss": (16 + 64) / 12}
+    assert recorder.events == [("block", (0, [(1, {"loss": 1.0})])), ("block", (0, [(2, {"loss": 2.0})]))]
+
+
+def test_evaluation_that_raises_is_over():
+    """After an exception within an evaluation the next batches are the training's again."""
+    with Loop(recorder := Recorder("on_block", "on_evaluation_block")) as loop:
+        for _ in loop.epochs(1):
+            with suppress(RuntimeError), loop.evaluation():
+                for x in loop.batches([1.0]):
+                    loop.log(loss=x)
+                raise RuntimeError
+            assert loop.run.evaluation is None
+            for x in loop.batches([2.0]):
+                loop.log(loss=x)
+    assert recorder.events == [("evaluation_block", (0, [(0, {"loss": 1.0})])), ("block", (0, [(1, {"loss": 2.0})]))]

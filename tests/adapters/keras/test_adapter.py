@@ -447,8 +447,8 @@ def test_a_failing_sink_does_not_end_the_fit(model, warned):
     assert [(failure.sink, failure.hook) for failure in adapter.bus.failures] == [("broken", "on_batch_end")] * 3
     assert [text.partition(";")[0] for text in warned()] == [
         "broken.on_batch_end raised at step 1",
-        "broken is cut off at step 3: on_batch_end failed 3 times in a row",
-        "broken failed 3 times and was cut off at step 3",
+        "broken is disabled at step 3: on_batch_end failed 3 times in a row",
+        "broken failed 3 times and was disabled at step 3",
     ]
 
 

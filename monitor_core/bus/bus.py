@@ -11,7 +11,8 @@ raised from a block is raised with the next event, and pending values are delive
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakSet
 
@@ -263,7 +264,7 @@ class Bus:
         deferred_interrupts.install(self)
         self._dispatch.meter = CostMeter(run.step)
         self._delivery.thread = threading.get_ident()
-        run.bus_state = self.state_dict
+        run.bus_state = _weak_state(self)
         self._last_logs = {}
         begun: list[Member] = []
         try:
@@ -570,6 +571,19 @@ class Bus:
         self.run.load_state_dict(state["run"])
         for name, sink_state in state["sinks"].items():
             members[name].sink.load_state_dict(sink_state)
+
+
+def _weak_state(bus: Bus) -> Callable[[], dict[str, Any]]:
+    """Return a function that returns a bus's state; it does not keep the bus alive, whose run has it."""
+    reference = weakref.ref(bus)
+
+    def state() -> dict[str, Any]:
+        present = reference()
+        if present is None:
+            raise RuntimeError("the bus of this run is gone")
+        return present.state_dict()
+
+    return state
 
 
 def _status_after(error: BaseException) -> Status:

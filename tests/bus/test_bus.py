@@ -1316,3 +1316,17 @@ def test_sink_of_another_open_bus_is_refused():
     first.train_end()
     second.train_begin()
     assert second.run.status == "running"
+
+
+def test_open_bus_that_is_dropped_is_freed_at_once():
+    """Nothing in an open run keeps its bus alive, so its sinks may be used again."""
+    bus = Bus(history := History())
+    bus.train_begin()
+    reference = weakref.ref(bus)
+    gc.disable()
+    try:
+        del bus
+        assert reference() is None
+    finally:
+        gc.enable()
+    Bus(history).train_begin()

@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 
 from monitor_core import Block
 from monitor_core.journal import facts as journal_facts
-from monitor_core.journal.facts import Begin, End, Plan, Raised, RateChange, Rewind, SinkFailure, Stop, encode_fact
+from monitor_core.journal.facts import (
+    Begin,
+    End,
+    Partial,
+    Plan,
+    Raised,
+    RateChange,
+    Rewind,
+    SinkFailure,
+    Stop,
+    encode_fact,
+)
 from monitor_core.journal.files import FILE_HEAD, Kind, frame, read_journal
 from monitor_core.journal.rows import Rows, encode_rows, extend_table
 from monitor_core.records.columns import Table
@@ -32,6 +43,7 @@ FACTS = [
     SinkFailure(sink="Own", hook="on_block", error="E", traceback="…", step=3, time=2.0),
     Raised(error="E", traceback="", epoch=1, step=7, time=2.0),
     Rewind(epoch=1, step=4, time=2.0),
+    Partial(epoch=1, step=4, time=2.0),
     End(status="failed", epoch=1, step=7, time=2.0),
 ]
 MASKS = {"loss": None, "é\n": np.array([True, False])}

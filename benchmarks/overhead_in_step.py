@@ -1,9 +1,9 @@
 """What a `Loop` adds within real steps, where the processor's caches are cold: timed in the loop, not around it.
 
-At each step of a raw PyTorch or JAX loop two things are timed with `perf_counter`: what `next()` on the batches takes, and
-what logging two values takes. Floor: a plain generator, and a function that reads both values with ``.item()`` into two
-lists. Variants take turns, epoch by epoch; a row gives the median over all steps, and its difference to the floor's.
-A last table has no step at all, but values that are ready.
+At each step of a raw PyTorch or JAX loop two things are timed with `perf_counter`: what `next()` on the batches takes,
+and what logging two values takes. Floor: a plain generator, and a function that reads both values with ``.item()`` into
+two lists. Variants take turns, epoch by epoch; a row gives the median over all steps, and its difference to the
+floor's. A last table has no step at all, but values that are ready.
 """
 
 from __future__ import annotations

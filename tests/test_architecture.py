@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,10 @@ def test_the_way_of_a_value_is_the_one_that_is_taken(tmp_path):
     try:
         with Loop(CSVLogger(tmp_path / "log.csv", per_batch=True)) as loop:
             for _ in loop.epochs(1):
-                for _ in loop.batches(range(1000)):  # more than a block
+                for step in loop.batches(range(1000)):  # more than a block
                     loop.log(loss=1.0)
+                    while step == 999 and not (tmp_path / "log.csv").read_text():
+                        time.sleep(0.01)  # until the bus's thread has delivered one
     finally:
         sys.setprofile(None)
         threading.setprofile(None)

@@ -126,7 +126,8 @@ def batch_path(  # noqa: C901, PLR0915 (one scope: its functions share their cel
         hooks = end_hooks
         if step >= next_timed:
             next_timed, time_begin = step + every, True
-            call_each(step, hooks, logs)
+            if hooks:
+                call_each(step, hooks, logs)
             return
         try:
             if hooks.copies:

@@ -114,7 +114,7 @@ def test_sink_within_its_share_is_not_told_of(warned, monkeypatch):
 
 def test_short_runs_are_not_judged(warned):
     """Nothing is said of a run in which the first calls, which compile and import, weigh most."""
-    train(Bus(Sleeper(on_batch_end=0.0005)), *[[{"loss": 1.0}] * 2 * SAMPLED] * 3)
+    train(Bus(Sleeper(on_batch_end=0.0005)), [{"loss": 1.0}] * 2 * SAMPLED)
     assert warned() == []
 
 

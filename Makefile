@@ -10,11 +10,12 @@ INTEGRATION := adapters benchmarks faults network/test_outbox.py network/test_si
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test unit coverage lint format bench clean
+.PHONY: help demo test test-long unit coverage lint format bench clean
 
 help:
 	@echo "make demo    train on MNIST digits, monitored; curves, summary and a TensorBoard folder in out/demo (EPOCHS=$(EPOCHS))"
 	@echo "make test    run the tests (KERAS_BACKEND=$(KERAS_BACKEND))"
+	@echo "make test-long  the same with 5,000 random sequences where make test draws 100"
 	@echo "make unit    those of the core alone, in less than two minutes"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make bench   the benchmarks, quickly; see benchmarks/README.md"
@@ -24,6 +25,9 @@ demo: $(VENV)/demo.stamp
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest
+
+test-long: $(VENV)/dev.stamp
+	MONITOR_CORE_LONG=1 $(BIN)/python -m pytest --timeout=3600
 
 unit: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest $(INTEGRATION:%=--ignore=tests/%)

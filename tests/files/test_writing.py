@@ -23,7 +23,7 @@ from monitor_core.files import writing
 from monitor_core.files.replacing import remove_strays, replacing
 from monitor_core.files.writing import AppendFile
 
-EXAMPLES = settings(max_examples=5000 if os.environ.get("MONITOR_CORE_LONG") else 500)
+EXAMPLES = settings(max_examples=5000 if os.environ.get("MONITOR_CORE_LONG") else 100)
 
 
 def run(script, *args, expect=0):

@@ -29,7 +29,7 @@ from monitor_core.journal.files import FILE_HEAD, Kind, frame, read_journal
 from monitor_core.journal.rows import Rows, encode_rows, extend_table
 from monitor_core.records.columns import Table
 
-EXAMPLES = settings(max_examples=3000 if os.environ.get("MONITOR_CORE_LONG") else 300)
+EXAMPLES = settings(max_examples=3000 if os.environ.get("MONITOR_CORE_LONG") else 100)
 
 BEGIN = Begin(
     id="a", index=0, continues=None, epoch=-1, step=0, config={"width": 8}, versions={}, git_commit=None,

@@ -5,7 +5,7 @@ import math
 import operator
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from monitor_core.metrics.decisions import Best, Patience, restore, state_of
@@ -15,7 +15,6 @@ DELTAS = st.floats(0, 1e300) | st.sampled_from([0.0, 0.1, 0.5])
 MODES = st.sampled_from(["min", "max"])
 
 
-@settings(max_examples=500)
 @given(mode=MODES, min_delta=DELTAS, value=FLOATS, reference=FLOATS)
 @example(mode="min", min_delta=0.5, value=0.5, reference=1.0)
 def test_better_by_a_difference(mode, min_delta, value, reference):
@@ -24,7 +23,6 @@ def test_better_by_a_difference(mode, min_delta, value, reference):
     assert Best(mode, min_delta).beats(value, reference) is better
 
 
-@settings(max_examples=500)
 @given(mode=MODES, min_delta=st.floats(0, 0.9), value=FLOATS, reference=FLOATS)
 def test_better_by_a_fraction(mode, min_delta, value, reference):
     """The relative rule is PyTorch's; by magnitude it differs below zero only, and never takes a worse value."""

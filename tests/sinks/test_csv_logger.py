@@ -19,7 +19,7 @@ from monitor_core.adapters.keras import KerasAdapter, KerasModel
 from monitor_core.sinks.csv_logger import CSVLogger
 from recorders import train
 
-EXAMPLES = settings(max_examples=5000 if os.environ.get("MONITOR_CORE_LONG") else 500)
+EXAMPLES = settings(max_examples=5000 if os.environ.get("MONITOR_CORE_LONG") else 100)
 
 
 def record(sink, *epochs, first=0, end=True, bus=None):

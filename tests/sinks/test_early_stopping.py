@@ -16,7 +16,7 @@ from monitor_core import Bus, Loop, SetupError, Sink
 from monitor_core.adapters.keras import KerasAdapter, KerasModel
 from monitor_core.sinks.early_stopping import EarlyStopping
 
-EXAMPLES = 5_000 if os.environ.get("MONITOR_CORE_LONG") else 500
+EXAMPLES = 5_000 if os.environ.get("MONITOR_CORE_LONG") else 100
 MISSING = "missing"
 METRIC = "metric"
 

@@ -18,7 +18,7 @@ from monitor_core.schedules import CosineDecay, LinearWarmup
 from monitor_core.sinks.learning_rate_scheduler import LearningRateScheduler
 from recorders import Handle, Recorder
 
-EXAMPLES = 10_000 if os.environ.get("MONITOR_CORE_LONG") else 500
+EXAMPLES = 10_000 if os.environ.get("MONITOR_CORE_LONG") else 100
 
 
 class RatesSeen(Sink):

@@ -28,7 +28,7 @@ from monitor_core.sinks.early_stopping import EarlyStopping
 from monitor_core.sinks.model_checkpoint import Keep, ModelCheckpoint
 
 BACKEND = keras.backend.backend()
-LONG = 10 if os.environ.get("MONITOR_CORE_LONG") else 1
+LONG = 50 if os.environ.get("MONITOR_CORE_LONG") else 1
 EXECUTIONS = [1] if BACKEND == "torch" else [1, 3]  # Keras's torch back end knows no steps_per_execution
 
 
@@ -421,7 +421,7 @@ def is_number(value):
     return isinstance(value, float) and value == value  # noqa: PLR0124 (NaN)
 
 
-@settings(max_examples=500 * LONG)
+@settings(max_examples=100 * LONG)
 @given(values=st.lists(st.one_of(NUMBERS, NO_NUMBERS), max_size=12), options=OPTIONS)
 def test_epochs_are_saved_as_keras_saves_them(tmp_path_factory, unflushed, values, options):
     """The same epochs are saved, as if those without a number were not there where only the best are saved."""
@@ -442,7 +442,7 @@ def test_epochs_are_saved_as_keras_saves_them(tmp_path_factory, unflushed, value
     assert ours.saved == stub.saved
 
 
-@settings(max_examples=500 * LONG)
+@settings(max_examples=100 * LONG)
 @given(
     epochs=st.lists(st.lists(st.one_of(NUMBERS, NO_NUMBERS), max_size=8), max_size=5),
     save_freq=st.integers(1, 9),
@@ -747,7 +747,7 @@ class Accelerating(Model):
         self.momentum = state["momentum"]
 
 
-@settings(max_examples=60 * LONG)
+@settings(max_examples=20 * LONG)
 @given(
     values=st.lists(st.one_of(NUMBERS, NO_NUMBERS), min_size=1, max_size=10),
     cuts=st.sets(st.integers(0, 9), max_size=3),

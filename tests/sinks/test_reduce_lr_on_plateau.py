@@ -18,7 +18,7 @@ from monitor_core.adapters.keras import KerasAdapter, KerasModel
 from monitor_core.sinks.reduce_lr_on_plateau import ReduceLROnPlateau
 from recorders import Handle
 
-EXAMPLES = 10_000 if os.environ.get("MONITOR_CORE_LONG") else 500
+EXAMPLES = 10_000 if os.environ.get("MONITOR_CORE_LONG") else 100
 MISSING = "missing"
 
 # Multiples of 1/8 are exact in float32 too, so that min_delta is met exactly, and Keras's comparisons are ours.

@@ -15,7 +15,7 @@ from monitor_core import Bus, Loop
 from monitor_core.adapters.keras import KerasAdapter, KerasModel
 from monitor_core.sinks.terminate_on_nan import TerminateOnNaN
 
-EXAMPLES = 5_000 if os.environ.get("MONITOR_CORE_LONG") else 500
+EXAMPLES = 5_000 if os.environ.get("MONITOR_CORE_LONG") else 100
 VALUES = st.floats() | st.sampled_from([0.0, 1.0, 1e308, 5e-324, math.nan, math.inf, -math.inf, None])
 BATCHES = st.lists(
     st.fixed_dictionaries({}, optional={"loss": VALUES, "accuracy": VALUES})

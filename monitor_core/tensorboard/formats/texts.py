@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +38,6 @@ def table(mapping: Mapping[str, Any], header: tuple[str, str] = ("name", "value"
     """
     rows = [header, ("---", "---"), *_items(mapping, "")]
     return "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows) + "\n"
-
-
-def code(text: str) -> str:
-    """Return a plain text, such as a model's summary, as Markdown that keeps its columns."""
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-    return f"{fence}\n{text}\n{fence}\n"
 
 
 def _items(mapping: Mapping[str, Any], outer: str) -> list[tuple[str, Any]]:

@@ -18,8 +18,7 @@ from monitor_core.errors import SetupError
 from monitor_core.model.handles import Array
 from monitor_core.tensorboard.formats.projector import Labels, write_embeddings
 from monitor_core.tensorboard.parts.files import RunFiles
-from monitor_core.tensorboard.parts.parts import Part
-from monitor_core.tensorboard.parts.weights import is_due
+from monitor_core.tensorboard.parts.parts import Part, is_due
 
 ROWS = 100_000
 """How many rows of a matrix are written: the first ones, which are all that the projector shows."""

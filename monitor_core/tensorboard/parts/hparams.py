@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from monitor_core.bus.run import Run
+from monitor_core.tensorboard.formats.event_file import write_row
 from monitor_core.tensorboard.formats.hparams import (
     experiment_value,
     flat_hparams,
@@ -17,7 +18,6 @@ from monitor_core.tensorboard.formats.hparams import (
 from monitor_core.tensorboard.formats.texts import table, text_value
 from monitor_core.tensorboard.parts.files import TRAIN, WHOLE, RunFiles
 from monitor_core.tensorboard.parts.parts import Part
-from monitor_core.tensorboard.parts.scalars import write_row
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary

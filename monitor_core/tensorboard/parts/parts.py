@@ -17,6 +17,11 @@ from monitor_core.model.samples import first_samples
 from monitor_core.tensorboard.parts.files import RunFiles
 
 
+def is_due(frequency: int, epoch: int) -> bool:
+    """Return whether what is written every ``frequency`` epochs is due in this one; 0 is never."""
+    return frequency > 0 and epoch % frequency == 0
+
+
 class Part:
     """One output; it does what it does in those of the methods below that it overrides.
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 import attrs
-import numpy as np
 
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
-from monitor_core.tensorboard.formats.event_file import EventFile
+from monitor_core.tensorboard.formats.event_file import write_row
 from monitor_core.tensorboard.parts.files import TRAIN, VALIDATION, RunFiles
 from monitor_core.tensorboard.parts.numbering import Numbering
 from monitor_core.values.blocks import Block
@@ -40,16 +38,6 @@ def write_epoch(logs: Logs, epoch: int, files: RunFiles) -> None:
     for run, row in ((TRAIN, train), (VALIDATION, validation)):
         if row:
             write_row(files[run], epoch, row)
-
-
-def write_row(file: EventFile, step: int, row: Mapping[str, float]) -> None:
-    """Write values of one step, now."""
-    file.add_columns(
-        np.array([step], dtype=np.int64),
-        np.array([time.time()]),
-        {tag: np.array([value], dtype=np.float64) for tag, value in row.items()},
-        dict.fromkeys(row),
-    )
 
 
 def rates_of(run: Run) -> dict[str, float]:

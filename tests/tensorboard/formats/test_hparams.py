@@ -20,7 +20,7 @@ def trial(folder, hparams, loss, status):
     """Write a trial with its metric."""
     file = EventFile(folder)
     file.add_value(session_start_value(hparams), 0)
-    file.add_scalars("loss", np.array([0, 1]), np.array([1.7e9, 1.7e9]), np.array([9.0, loss]))
+    file.add_columns(np.array([0, 1]), np.array([1.7e9, 1.7e9]), {"loss": np.array([9.0, loss])}, {"loss": None})
     if status is not None:
         file.add_value(session_end_value(status), 0)
 

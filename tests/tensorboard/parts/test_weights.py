@@ -8,11 +8,12 @@ from boards_reader import plugins, steps, tensors
 from PIL import Image
 
 from monitor_core import Run
+from monitor_core.tensorboard.formats.event_file import write_histogram
 from monitor_core.tensorboard.parts.activations import Activations
 from monitor_core.tensorboard.parts.files import TRAIN, RunFiles
 from monitor_core.tensorboard.parts.gradients import Gradients
 from monitor_core.tensorboard.parts.parts import Samples
-from monitor_core.tensorboard.parts.weights import Weights, write_histogram
+from monitor_core.tensorboard.parts.weights import Weights
 
 
 class Model:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from monitor_core.tensorboard.formats.values import strings_value
+from monitor_core.tensorboard.formats.values import valid_text
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -26,7 +26,10 @@ def text_value(tag: str, text: str | bytes) -> Summary.Value:
         raise TypeError(f"text must be a string (got {text!r})")
     if isinstance(text, bytes):
         text = text.decode(errors="replace")
-    return strings_value(tag, "text", [text.encode(errors="replace")])
+    from tensorboard.plugins.text.summary_v2 import text_pb
+
+    (value,) = text_pb(valid_text(tag), text.encode(errors="replace")).value
+    return value
 
 
 def table(mapping: Mapping[str, Any], header: tuple[str, str] = ("name", "value")) -> str:

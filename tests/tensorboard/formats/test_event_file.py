@@ -474,7 +474,7 @@ def test_nothing_imports_tensorflow(tmp_path):
             images.image_value("weight", images.weight_image(x)),
             images.image_value("confusion", confusion.confusion_image(np.eye(2))),
             pr_curves.pr_curve_value("curve", x > 0.5, x),
-            hparams.experiment_value({"rate": [0.1]}, [("", "loss")]),
+            hparams.experiment_value({"rate": 0.1}, ["loss"]),
             hparams.session_start_value({"rate": 0.1}),
             hparams.session_end_value(),
             graphs.layers_value(types.SimpleNamespace(name="model", nodes=[node], edges=[])),

@@ -46,6 +46,11 @@ def _check_profile_steps(_: Any, field: attrs.Attribute[Any], value: Any) -> Non
         raise ValueError(f"{field.name} must not end before it begins (got {value})")
 
 
+def _check_update_freq(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if value not in ("epoch", "batch") and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError(f'{field.name} must be "epoch", "batch", or a number of batches >= 1 (got {value!r})')
+
+
 def _check_texts(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, Mapping) or not all(isinstance(text, str) for pair in value.items() for text in pair):
         raise TypeError(f"{field.name} must map tags to texts (got {value!r})")
@@ -75,7 +80,8 @@ class TensorBoard(Additions, Sink):
 
     Args:
         log_dir: The folder.
-        update_freq: ``"batch"`` also writes every batch's metrics, as ``batch_<name>`` over the steps.
+        update_freq: ``"batch"`` also writes every batch's metrics, as ``batch_<name>`` over the steps; a number N those
+            of every Nth batch: at the steps that are multiples of N. Epochs are always written.
         write_graph: Whether to write the model's layers as a graph, and as a table in the text tab.
         write_images: Whether to write the weights as pictures, every ``histogram_freq`` epochs, or every epoch where
             that is 0.
@@ -117,8 +123,8 @@ class TensorBoard(Additions, Sink):
     background: ClassVar[bool] = True
 
     log_dir: Path = attrs.field(default=Path("logs"), converter=Path)
-    update_freq: Literal["epoch", "batch"] = attrs.field(
-        default="epoch", kw_only=True, validator=checks.one_of("epoch", "batch")
+    update_freq: Literal["epoch", "batch"] | int = attrs.field(
+        default="epoch", kw_only=True, validator=_check_update_freq
     )
     write_graph: bool = checks.switch(default=True)
     write_images: bool = checks.switch()
@@ -150,6 +156,7 @@ class TensorBoard(Additions, Sink):
     _parts: Parts = attrs.field(init=False, repr=False)
     _numbers: Numbering = attrs.field(init=False, repr=False, factory=Numbering)
     _stopwatch: scalars.Stopwatch = attrs.field(init=False, repr=False, factory=scalars.Stopwatch)
+    _spacing: scalars.Spacing = attrs.field(init=False, repr=False)
     _profile: Profile | None = attrs.field(init=False, repr=False, default=None)
     _run: Run | None = attrs.field(init=False, repr=False, default=None)
     _continues: bool = attrs.field(init=False, repr=False, default=False)
@@ -185,7 +192,7 @@ class TensorBoard(Additions, Sink):
     def wants_hook(self, hook: str) -> bool:
         """Listen to blocks where batches are to be written, and to each batch only for a profile."""
         return {
-            "on_block": self.update_freq == "batch",
+            "on_block": self.update_freq != "epoch",
             "on_batch_begin": self.profile_steps is not None,
             "on_batch_end": self.profile_steps is not None,
             "on_evaluation_begin": self.write_steps_per_second,
@@ -197,6 +204,7 @@ class TensorBoard(Additions, Sink):
             self._files.close()
         self._files, self._numbers = RunFiles(self.log_dir), Numbering()
         self._parts = Parts(*self._make_parts())
+        self._spacing = scalars.Spacing(self.update_freq if isinstance(self.update_freq, int) else 1)
         self._run, self._continues, self._profile = None, False, None
         self._evaluated_early, self._epoch_began_at = [], None
 
@@ -248,6 +256,7 @@ class TensorBoard(Additions, Sink):
         """Settle, with the run's first epoch, how its numbers go on."""
         self._numbers.settle(run, epoch)
         self._stopwatch.begin_epoch(run)
+        self._spacing.begin_epoch(run.step)
         self._epoch_began_at = run.step
 
     def on_batch_begin(self, run: Run, step: int) -> None:
@@ -263,7 +272,8 @@ class TensorBoard(Additions, Sink):
     def on_block(self, run: Run, block: Block) -> None:
         """Write the batches' metrics."""
         self._numbers.settle(run, block.epoch)  # where this sink was added within the epoch
-        scalars.write_block(block, self._numbers, self._files)
+        rows = self._spacing.chosen(block.steps, self._numbers.step_shift)
+        scalars.write_block(block, self._numbers, self._files, rows)
 
     def on_evaluation_begin(self, run: Run) -> None:
         """Leave the time of evaluations out."""

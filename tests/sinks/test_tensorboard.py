@@ -115,6 +115,27 @@ def test_batches_are_written_over_the_steps_of_the_run(tmp_path):
     assert scalars(tmp_path / "train", "batch_") == {"batch_loss": [(step, float(step)) for step in range(1, 7)]}
 
 
+def test_every_nth_batch_is_written_over_epochs_and_runs(tmp_path):
+    """With update_freq=N the steps that are multiples of N are there, also where epochs and runs are shorter."""
+    bus = Bus(board(tmp_path, update_freq=5), strict=True)
+    for _ in range(2):
+        run(bus, 3)
+    assert steps(tmp_path / "train", "batch_loss") == [5, 10, 15]
+    assert steps(tmp_path / "train", "epoch_loss") == list(range(6))
+
+
+def test_every_nth_batch_begins_within_an_epoch(tmp_path):
+    """A sink that is added within an epoch writes the next multiple of N, with that step's value."""
+    bus = Bus(strict=True)
+    bus.train_begin()
+    bus.epoch_begin(0)
+    batch(bus, 7)
+    bus.add(board(tmp_path, update_freq=3))
+    batch(bus, 7)
+    bus.flush()
+    assert scalars(tmp_path / "train") == {"batch_loss": [(9, 9.0), (12, 12.0)]}
+
+
 def test_batches_are_not_heard_unless_asked_for(tmp_path):
     """Without update_freq="batch" and without a profile no batch costs anything."""
     assert not Bus(TensorBoard(tmp_path)).hears("on_block", "on_batch_begin", "on_batch_end")
@@ -257,9 +278,10 @@ def test_a_resumed_run_is_like_one_that_went_on(tmp_path_factory, data, batches,
     whole, resumed = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("resumed")
     saved_after = data.draw(st.integers(0, total), label="saved after epochs")
     lost = data.draw(st.integers(0, 2), label="epochs lost")
+    update_freq = data.draw(st.sampled_from(["batch", 2, 5]), label="update_freq")
 
     def bus_of(folder):
-        return Bus(board(folder, update_freq="batch"), model=Model(), strict=True)
+        return Bus(board(folder, update_freq=update_freq), model=Model(), strict=True)
 
     bus = bus_of(whole)
     for _ in range(runs):
@@ -519,7 +541,9 @@ def test_values_that_are_none_are_refused(tmp_path, call, error, message):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"update_freq": 100}, ValueError, r"update_freq must be 'epoch' or 'batch' \(got 100\)"),
+        ({"update_freq": 0}, ValueError, r'update_freq must be "epoch", "batch", or a number of .* >= 1 \(got 0\)'),
+        ({"update_freq": True}, ValueError, r"update_freq must be .* \(got True\)"),
+        ({"update_freq": "steps"}, ValueError, r"update_freq must be .* \(got 'steps'\)"),
         ({"histogram_freq": -1}, ValueError, r"histogram_freq must be >= 0 \(got -1\)"),
         ({"histogram_freq": True}, TypeError, r"histogram_freq must be an integer \(got True\)"),
         ({"write_graph": 1}, TypeError, "write_graph"),

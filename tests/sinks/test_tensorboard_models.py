@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import pytest
 from boards_reader import plugins, scalars, steps, tensors, tree
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from monitor_core import Loop, ModelCheckpoint, Sink
 from monitor_core.adapters.keras import KerasAdapter, KerasModel
@@ -83,6 +85,26 @@ def test_scalars_are_those_of_keras(tmp_path, update_freq):
             assert [step for step, _ in events] == [step for step, _ in expected[tag]], tag
             assert np.allclose([value for _, value in events], [value for _, value in expected[tag]], 1e-6), tag
     assert steps(tmp_path / "ours/train", "epoch_steps_per_second") == [0, 1, 2]
+
+
+@given(every=st.integers(1, 9), batches=st.integers(1, 7), epochs=st.integers(1, 4))
+@settings(max_examples=6)
+def test_every_nth_batch_is_that_of_keras(tmp_path_factory, every, batches, epochs):
+    """With update_freq=N the batches' steps and values are those of Keras's callback; ours writes every epoch too."""
+    folder = tmp_path_factory.mktemp("logs")
+    options = {"epochs": epochs, "batch_size": 8, "shuffle": False, "verbose": 0}
+    x, y = np.resize(X, (8 * batches, 6)), np.resize(Y, 8 * batches)
+    KerasAdapter(TensorBoard(folder / "ours", update_freq=every)).fit(text_model(), x, y, **options)
+    theirs = keras.callbacks.TensorBoard(str(folder / "theirs"), update_freq=every, write_graph=False)
+    text_model().fit(x, y, **options, callbacks=[theirs])
+    found, expected = (scalars(folder / name / "train") for name in ("ours", "theirs"))
+    for tag in ("batch_loss", "batch_accuracy"):
+        assert [step for step, _ in found.get(tag, [])] == [step for step, _ in expected.get(tag, [])]
+        assert np.allclose(*([value for _, value in each.get(tag, [])] for each in (found, expected)), 1e-6)
+    # Keras writes an epoch's metrics only where N divides the number of batches so far.
+    is_written = [epoch for epoch in range(epochs) if (epoch + 1) * batches % every == 0]
+    assert [step for step, _ in expected.get("epoch_loss", [])] == is_written
+    assert [step for step, _ in found["epoch_loss"]] == list(range(epochs))
 
 
 def test_histograms_and_pictures_have_the_names_of_keras(tmp_path):

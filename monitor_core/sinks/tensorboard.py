@@ -86,7 +86,10 @@ class TensorBoard(Additions, Sink):
         write_images: Whether to write the weights as pictures, every ``histogram_freq`` epochs, or every epoch where
             that is 0.
         histogram_freq: Every how many epochs to write the distributions of the weights; 0 for never.
-        write_activations: Whether to write the distributions of each layer's outputs, as often as ``write_images``.
+        write_activations: Whether to write the distributions of each layer's outputs, as often as ``write_images``; of
+            rectified ones those of the positive part, and the share of zeros as a scalar. None writes them with the
+            histograms where validation data are at hand: not an iterator, and not a ``tf.data.Dataset``, which may
+            shuffle differently once it was read.
         write_gradients: Whether to write the distributions of the gradients, as often.
         write_steps_per_second: Whether to write how many steps a second each epoch has trained, evaluations left out.
         embeddings_freq: Every how many epochs to write every embedding layer's matrix for the projector; 0 for never.
@@ -129,7 +132,9 @@ class TensorBoard(Additions, Sink):
     write_graph: bool = checks.switch(default=True)
     write_images: bool = checks.switch()
     histogram_freq: int = attrs.field(default=0, kw_only=True, validator=checks.count())
-    write_activations: bool = checks.switch()
+    write_activations: bool | None = attrs.field(
+        default=None, kw_only=True, validator=attrs.validators.optional(attrs.validators.instance_of(bool))
+    )
     write_gradients: bool = checks.switch()
     write_steps_per_second: bool = checks.switch(default=True)
     embeddings_freq: int = attrs.field(default=0, kw_only=True, validator=checks.count())
@@ -182,7 +187,7 @@ class TensorBoard(Additions, Sink):
         """What the model's handle must have for the outputs asked for."""
         wanted = {
             "weights": self.histogram_freq or self.write_images,
-            "activations": self.write_activations,
+            "activations": self.write_activations is True,
             "gradients": self.write_gradients,
             "embeddings": self.embeddings_freq,
             "predict": self.predictions_freq,
@@ -220,8 +225,8 @@ class TensorBoard(Additions, Sink):
             yield HParams(self.hparams, self.hparams_metrics)
         if self.histogram_freq or self.write_images:
             yield Weights(self.histogram_freq, often if self.write_images else 0)
-        if self.write_activations:
-            yield Activations(often, looked_at)
+        if self.write_activations or (self.write_activations is None and self.histogram_freq):
+            yield Activations(often, looked_at, only_at_hand=self.write_activations is None)
         if self.write_gradients:
             yield Gradients(often, looked_at)
         if self.embeddings_freq:

@@ -376,6 +376,32 @@ def test_looks_inside_come_with_the_histograms_or_each_epoch(tmp_path, freq, exp
     assert found == {**dict.fromkeys(others, expected), **histograms}
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"histogram_freq": 2}, [0, 2]),
+        ({"histogram_freq": 2, "write_activations": False}, []),
+        ({"write_images": True}, []),
+        ({"write_activations": True}, [0, 1, 2]),
+    ],
+)
+def test_activations_come_with_the_histograms_where_data_are_at_hand(tmp_path, options, expected):
+    """As the tutorial promises of histogram_freq; without validation data they are no error."""
+    for folder, data in (("with", DATA), ("without", None)):
+        bus = Bus(board(tmp_path / folder, **options), model=Model(), validation_data=data, strict=True)
+        run(bus, 3)
+    assert steps(tmp_path / "with/train", "dense/activations") == expected
+    assert steps(tmp_path / "without/train", "dense/activations") == []
+
+
+def test_missing_data_are_named_where_activations_are_asked_for(tmp_path, warned):
+    """With write_activations=True a warning says what to give; by default nothing is missed."""
+    run(Bus(board(tmp_path / "a", histogram_freq=1), model=Model(), strict=True), 1)
+    assert warned() == []
+    run(Bus(board(tmp_path / "b", write_activations=True), model=Model(), strict=True), 1)
+    assert "there are no validation data to look at" in warned()[0]
+
+
 @pytest.mark.parametrize("fails", ["weights", "activations", "gradients", "embeddings", "predict"])
 def test_a_part_that_fails_stops_neither_the_others_nor_the_training(tmp_path, warned, fails):
     """What one output raises is told of once, by its name; all others are written, in every epoch."""

@@ -115,6 +115,14 @@ class Samples:
             self._data = run.validation_data
         return self._taken
 
+    def are_at_hand(self, run: Run) -> bool:
+        """Return whether there are validation data that can be read without a trace.
+
+        An iterator would lack what is read, and a ``tf.data.Dataset`` that shuffles would have another order.
+        """
+        data = run.validation_data
+        return data is not None and not hasattr(data, "__next__") and not hasattr(data, "element_spec")
+
     def inputs_at_hand(self, run: Run) -> Any:
         """Return ``x`` where the data are arrays, which cost nothing to cut; else None."""
         if not isinstance(run.validation_data, (tuple, list)):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -20,11 +21,10 @@ from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
 from monitor_core.tensorboard.formats.event_file import EventFile
-from monitor_core.tensorboard.formats.projector import Labels
 from monitor_core.tensorboard.parts import scalars
 from monitor_core.tensorboard.parts.activations import Activations
 from monitor_core.tensorboard.parts.additions import Additions
-from monitor_core.tensorboard.parts.embeddings import Embeddings
+from monitor_core.tensorboard.parts.embeddings import Embeddings, LabelsByLayer
 from monitor_core.tensorboard.parts.files import TRAIN, RunFiles
 from monitor_core.tensorboard.parts.gradients import Gradients
 from monitor_core.tensorboard.parts.graph import Graph
@@ -57,8 +57,8 @@ def _check_texts(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
 
 
 def _check_labels(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    if not isinstance(value, Mapping) or any(isinstance(each, str) for each in value.values()):
-        raise TypeError(f"{field.name} must map layers' names to their rows' labels (got {value!r})")
+    if not isinstance(value, Mapping | str | PathLike):
+        raise TypeError(f"{field.name} must be a file, or map layers' names to files or labels (got {value!r})")
 
 
 @attrs.define(eq=False)
@@ -93,7 +93,11 @@ class TensorBoard(Additions, Sink):
         write_gradients: Whether to write the distributions of the gradients, as often.
         write_steps_per_second: Whether to write how many steps a second each epoch has trained, evaluations left out.
         embeddings_freq: Every how many epochs to write every embedding layer's matrix for the projector; 0 for never.
-        embeddings_metadata: By the layer's name a label for each row, or several columns of labels by their titles.
+        embeddings_metadata: By the layer's name a label for each row, several columns of labels by their titles, or the
+            name of a file with a label in each line, or titles in the first line and tabs between columns; or one such
+            file for all layers. A relative name starts at ``log_dir``, as in Keras.
+        embeddings_history: Whether to keep the embeddings of every epoch that was written, each as a run of its own.
+            The projector opens with the latest, and without this has that one alone.
         predictions_freq: Every how many epochs to write a classifier's precision-recall curves and confusion matrix; 0
             for never.
         class_names: The classes' names, in the order of the model's outputs.
@@ -138,9 +142,10 @@ class TensorBoard(Additions, Sink):
     write_gradients: bool = checks.switch()
     write_steps_per_second: bool = checks.switch(default=True)
     embeddings_freq: int = attrs.field(default=0, kw_only=True, validator=checks.count())
-    embeddings_metadata: Mapping[str, Labels] | None = attrs.field(
+    embeddings_metadata: LabelsByLayer | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(_check_labels)
     )
+    embeddings_history: bool = checks.switch()
     predictions_freq: int = attrs.field(default=0, kw_only=True, validator=checks.count())
     class_names: Sequence[str] | None = attrs.field(default=None, kw_only=True)
     samples: int = attrs.field(default=32, kw_only=True, validator=checks.count(least=1))
@@ -169,13 +174,14 @@ class TensorBoard(Additions, Sink):
     _epoch_began_at: int | None = attrs.field(init=False, repr=False, default=None)
 
     def __attrs_post_init__(self) -> None:
-        for option, needed in (
-            ("embeddings_metadata", "embeddings_freq"),
-            ("class_names", "predictions_freq"),
-            ("hparams_metrics", "hparams"),
+        for option, unset, needed in (
+            ("embeddings_metadata", None, "embeddings_freq"),
+            ("embeddings_history", False, "embeddings_freq"),
+            ("class_names", None, "predictions_freq"),
+            ("hparams_metrics", None, "hparams"),
         ):
-            if getattr(self, option) is not None and not getattr(self, needed):
-                raise ValueError(f"{option} must be None without {needed} (got {getattr(self, option)!r})")
+            if getattr(self, option) is not unset and not getattr(self, needed):
+                raise ValueError(f"{option} must be {unset} without {needed} (got {getattr(self, option)!r})")
         try:
             importlib.import_module("tensorboard.compat.proto.event_pb2")
         except ImportError as error:
@@ -230,7 +236,7 @@ class TensorBoard(Additions, Sink):
         if self.write_gradients:
             yield Gradients(often, looked_at)
         if self.embeddings_freq:
-            yield Embeddings(self.embeddings_freq, self.embeddings_metadata or {})
+            yield Embeddings(self.embeddings_freq, self.embeddings_metadata or {}, self.embeddings_history)
         if self.predictions_freq:
             yield Predictions(self.predictions_freq, Samples(self.prediction_samples), self.class_names)
 

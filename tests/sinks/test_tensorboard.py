@@ -58,6 +58,7 @@ LOOKS = {
     "write_activations": True,
     "write_gradients": True,
     "embeddings_freq": 1,
+    "embeddings_history": True,
     "predictions_freq": 1,
 }
 
@@ -579,7 +580,8 @@ def test_values_that_are_none_are_refused(tmp_path, call, error, message):
         ({"profile_steps": 3}, TypeError, "profile_steps must be the first and the last step"),
         ({"profile_steps": (0, 3)}, ValueError, r"profile_steps must be >= 1 \(got 0\)"),
         ({"profile_steps": (5, 3)}, ValueError, r"profile_steps must not end before it begins \(got \(5, 3\)\)"),
-        ({"embeddings_freq": 1, "embeddings_metadata": {"a": "words.tsv"}}, TypeError, "rows' labels"),
+        ({"embeddings_freq": 1, "embeddings_metadata": ["b"]}, TypeError, "must be a file, or map layers' names"),
+        ({"embeddings_history": True}, ValueError, "embeddings_history must be False without embeddings_freq"),
         ({"embeddings_metadata": {"a": ["b"]}}, ValueError, "embeddings_metadata must be None without embeddings_freq"),
         ({"class_names": ["a"]}, ValueError, "class_names must be None without predictions_freq"),
         ({"hparams_metrics": ["loss"]}, ValueError, "hparams_metrics must be None without hparams"),

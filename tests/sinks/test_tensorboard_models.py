@@ -129,7 +129,7 @@ def test_histograms_and_pictures_have_the_names_of_keras(tmp_path):
 def test_every_output_is_there(tmp_path):
     """With every option on, each tab has what the model has: layers, weights, words, curves, texts, a table."""
     fit(folder=tmp_path, **LOOKS)
-    snapshots = [f"embeddings/epoch-{epoch:04d}" for epoch in range(3)]
+    snapshots = ["embeddings/epoch-0002"]
     assert tree(tmp_path) == [".", *snapshots, "train", "validation"]
     found = plugins(tmp_path / "train")
     weights = [weight.path for weight in text_model().weights]
@@ -291,7 +291,7 @@ def test_a_torch_loop_has_every_output(tmp_path):
     """The same sink in a loop of one's own in PyTorch writes every output, and changes nothing."""
     watched, bare = torch_run(TensorBoard(tmp_path, **LOOKS)), torch_run()
     assert all(np.array_equal(one, two) for one, two in zip(watched, bare, strict=True))
-    assert tree(tmp_path) == [".", "embeddings/epoch-0000", "embeddings/epoch-0001", "train", "validation"]
+    assert tree(tmp_path) == [".", "embeddings/epoch-0001", "train", "validation"]
     found = plugins(tmp_path / "train")
     weights = ["words.weight", "last.weight", "last.bias"]
     kinds = {f"{weight}/{kind}": "histograms" for weight in weights for kind in ("histogram", "gradient")}

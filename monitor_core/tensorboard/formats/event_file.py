@@ -63,6 +63,7 @@ class EventFile:
             this step on: 0 for a run that begins anew, one more than the largest step so far for one that goes on,
             None for a file that only adds to others.
         limit: How many bytes may wait while they cannot be written.
+        time: When the run began, seconds since 1970, by which TensorBoard sorts runs; None is now.
 
     Attributes:
         path: The file.
@@ -73,12 +74,19 @@ class EventFile:
         ValueError: ``start`` is negative.
     """
 
-    def __init__(self, folder: str | PathLike[str], *, start: int | None = 0, limit: int = PENDING_BYTES) -> None:
+    def __init__(
+        self,
+        folder: str | PathLike[str],
+        *,
+        start: int | None = 0,
+        limit: int = PENDING_BYTES,
+        time: float | None = None,
+    ) -> None:
         if start is not None:
             checked_count("start", start)
         now = clock.time()
         self._file = AppendFile(Path(folder) / _new_name(Path(folder), now), limit=limit)
-        self._file.head = opening_records(now, start)
+        self._file.head = opening_records(now if time is None else time, start)
         self._file.append(b"")  # writes the head, by which TensorBoard knows the folder for a run
         self._pid = os.getpid()
         self._lock = threading.Lock()

@@ -71,7 +71,7 @@ def _matrix(weight: Values) -> Pixels:
     wide = _lying(weight)
     height, width = wide.shape
     side = math.isqrt(width)
-    if side**2 == width > height and side >= _SMALLEST_IMAGE and 2 * _room(height, side, side)[0] >= side:
+    if side**2 == width > height and side >= _SMALLEST_IMAGE and 2 * min(_room(height, side, side)) >= side:
         return _grid(wide.reshape(height, side, side))
     if height == 1:
         return _row(wide[0])
@@ -109,10 +109,10 @@ def _places(weight: Values) -> Pixels:
 def _grid(tiles: Values) -> Pixels:
     """Return tiles, ``(n, height, width)``, in bands, each averaged as much as is necessary to show all of them."""
     bands = _bands(*tiles.shape)
-    for axis, room in enumerate(_room(*tiles.shape), 1):
-        length = tiles.shape[axis]
-        together = -(-length // room)  # as many dots in each mean: with one more in some, edges would look torn
-        tiles = _averaged(tiles, axis, -(-length // together))
+    # As many dots in each mean, on both axes: with one more in some, edges would look torn.
+    together = max(-(-length // room) for length, room in zip(tiles.shape[1:], _room(*tiles.shape), strict=True))
+    for axis in (1, 2):
+        tiles = _averaged(tiles, axis, -(-tiles.shape[axis] // together))
     return _joined(_coloured(tiles[np.newaxis]), bands)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -183,6 +183,8 @@ def test_any_weight_has_a_picture(array):
 
 
 @given(st.lists(st.integers(1, 2000), min_size=2, max_size=2))
+@example([211, 1024])
+@example([255, 513])
 def test_no_matrix_is_a_strip(shape):
     """An image is not higher than wide, and not much more than 16 times as wide as high, unless it is short."""
     height, width, _ = weight_image(np.ones(shape, np.float32)).shape

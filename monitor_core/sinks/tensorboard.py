@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal
 import attrs
 
 from monitor_core import checks
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
@@ -125,6 +126,8 @@ class TensorBoard(Additions, Sink):
         >>> adapter = KerasAdapter(board, model=model)
         >>> model.fit(x, y, epochs=10, validation_split=0.2, callbacks=adapter)
     """
+
+    __copy__ = independent_copy
 
     read_only: ClassVar[bool] = True
     background: ClassVar[bool] = True

@@ -52,7 +52,7 @@ class Parts:
 
     def __init__(self, *parts: Part) -> None:
         self._parts = parts
-        self._told: set[int] = set()
+        self._told: set[str] = set()
 
     def begin(self, run: Run, files: RunFiles) -> None:
         """Tell the parts that a run begins.
@@ -77,8 +77,8 @@ class Parts:
                 self._tell(part, error)
 
     def _tell(self, part: Part, error: Exception) -> None:
-        if id(part) not in self._told:
-            self._told.add(id(part))
+        if part.name not in self._told:
+            self._told.add(part.name)
             # The texts, not the error, which would keep its frames alive with the log's record.
             logger.warning(
                 "TensorBoard goes without %s: %s: %s; training goes on", part.name, type(error).__name__, str(error)

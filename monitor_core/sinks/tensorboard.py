@@ -2,8 +2,8 @@
 
 Contract. The files are made at train begin, and what is written reaches them at once: with each block, at each epoch's
 end, and with each ``add_...``, which may be called from any thread. The model is looked at where an epoch ends, on the
-thread that trains, and never between two batches. Each output is a part of its own, in `monitor_core.boards`: one that
-fails is told of once, and neither the others nor the training stop.
+thread that trains, and never between two batches. Each output is a part, see `monitor_core.tensorboard.parts`: if one
+fails, a warning is logged once, and the others and the training continue.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class TensorBoard(Additions, Sink):
         update_freq: ``"batch"`` also writes every batch's metrics, as ``batch_<name>`` over the steps; a number N those
             of every Nth batch: at the steps that are multiples of N. Epochs are always written.
         write_graph: Whether to write the model's layers as a graph, and as a table in the text tab.
-        write_images: Whether to write the weights as pictures, every ``histogram_freq`` epochs, or every epoch where
+        write_images: Whether to write the weights as images, every ``histogram_freq`` epochs, or every epoch where
             that is 0.
         histogram_freq: Every how many epochs to write the distributions of the weights; 0 for never.
         write_activations: Whether to write the distributions of each layer's outputs, as often as ``write_images``; of
@@ -117,9 +117,7 @@ class TensorBoard(Additions, Sink):
         SetupError: The package ``tensorboard`` is missing. At train begin: the folder cannot be written, or
             ``embeddings_metadata`` does not fit the model's embedding layers.
 
-    Source: the tags are those of Keras 3.15's callback of this name. That one begins with epoch 0 at every `fit`,
-    counts the time of evaluations as that of training, and with ``update_freq="batch"`` also writes
-    ``batch_steps_per_second``.
+    Source: the tags are those of Keras 3.15's callback of this name; ``docs/sinks.md`` lists where it differs.
 
     Example:
         >>> board = TensorBoard("logs", update_freq="batch", histogram_freq=1)

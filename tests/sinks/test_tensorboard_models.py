@@ -107,6 +107,40 @@ def test_every_nth_batch_is_that_of_keras(tmp_path_factory, every, batches, epoc
     assert [step for step, _ in found["epoch_loss"]] == list(range(epochs))
 
 
+def test_several_batches_in_an_execution_are_counted_as_batches(tmp_path):
+    """Every third batch of 12, two in an execution: the first at or after it, where Keras counts six executions."""
+    x, y = np.resize(X, (96, 6)), np.resize(Y, 96)
+    theirs = keras.callbacks.TensorBoard(str(tmp_path / "theirs"), update_freq=3, write_graph=False)
+    ours = KerasAdapter(TensorBoard(tmp_path / "ours", update_freq=3))
+    for callback in (ours, theirs):
+        model = text_model()
+        model.compile("adam", "binary_crossentropy", steps_per_execution=2)
+        options = {"batch_size": 8, "shuffle": False, "verbose": 0, "callbacks": [callback]}
+        model.fit(x, y, **options)
+    assert steps(tmp_path / "ours/train", "batch_loss") == [4, 6, 10, 12]
+    assert steps(tmp_path / "theirs/train", "batch_loss") == [3, 6]
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.summary needs it")
+def test_summaries_of_tensorflow_within_layers_are_not_written(tmp_path):
+    """Keras's callback writes what a layer gives to tf.summary; ours has methods for values of one's own."""
+    import tensorflow as tf
+
+    class Noted(keras.layers.Layer):
+        def call(self, x):
+            tf.summary.scalar("mean", tf.reduce_mean(x))
+            return x
+
+    theirs = keras.callbacks.TensorBoard(str(tmp_path / "theirs"), update_freq=1, write_graph=False)
+    for callback in (KerasAdapter(TensorBoard(tmp_path / "ours", update_freq=1)), theirs):
+        model = keras.Sequential([keras.Input((6,)), Noted(), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        model.fit(X.astype("float32"), Y, verbose=0, callbacks=[callback])
+    found, expected = (scalars(tmp_path / name / "train") for name in ("ours", "theirs"))
+    assert {"batch_loss"} <= set(found) & set(expected)
+    assert [sum(tag.endswith("mean") for tag in tags) for tags in (found, expected)] == [0, 1]
+
+
 def test_histograms_and_pictures_have_the_names_of_keras(tmp_path):
     """The weights' tags are those of Keras's callback, and the histograms count the same values."""
     fit(folder=tmp_path / "ours", histogram_freq=1, write_images=True)

@@ -284,8 +284,8 @@ class TensorBoard(Additions, Sink):
     def on_block(self, run: Run, block: Block) -> None:
         """Write the batches' metrics."""
         self._numbers.settle(run, block.epoch)  # where this sink was added within the epoch
-        rows = self._spacing.chosen(block.steps, self._numbers.step_shift)
-        scalars.write_block(block, self._numbers, self._files, rows)
+        chosen = self._spacing.chosen(block, self._numbers.step_shift)
+        scalars.write_block(chosen, self._numbers, self._files)
 
     def on_evaluation_begin(self, run: Run) -> None:
         """Leave the time of evaluations out."""

@@ -6,7 +6,6 @@ import time
 
 import attrs
 import numpy as np
-from numpy.typing import NDArray
 
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
@@ -15,17 +14,14 @@ from monitor_core.tensorboard.parts.files import TRAIN, VALIDATION, RunFiles
 from monitor_core.tensorboard.parts.numbering import Numbering
 from monitor_core.values.blocks import Block
 
-Rows = slice | NDArray[np.bool_]
-"""Which rows of a block: all of them, or a mask, ``(n,) bool``."""
 
-
-def write_block(block: Block, numbers: Numbering, files: RunFiles, rows: Rows = slice(None)) -> None:
-    """Write the metrics of a block's batches, of those in ``rows``, as ``batch_<name>`` over the steps."""
+def write_block(block: Block, numbers: Numbering, files: RunFiles) -> None:
+    """Write every batch's metrics as ``batch_<name>`` over the steps."""
     files[TRAIN].add_columns(
-        block.steps[rows] + numbers.step_shift,
-        block.times[rows],
-        {f"batch_{name}": column[rows] for name, column in block.columns.items()},
-        {f"batch_{name}": None if mask is None else mask[rows] for name, mask in block.present.items()},
+        block.steps + numbers.step_shift,
+        block.times,
+        {f"batch_{name}": column for name, column in block.columns.items()},
+        {f"batch_{name}": mask for name, mask in block.present.items()},
     )
 
 
@@ -47,15 +43,21 @@ class Spacing:
         """Begin an epoch after this many steps of the run."""
         self._last = step
 
-    def chosen(self, steps: NDArray[np.int64], shift: int) -> Rows:
-        """Return which of a block's steps to write, whose numbers in TensorBoard are larger by ``shift``."""
+    def chosen(self, block: Block, shift: int) -> Block:
+        """Return a block of the batches to write, whose numbers in TensorBoard are larger by ``shift``."""
         if self.every == 1:
-            return slice(None)
-        last = steps[0] - 1 if self._last is None else self._last  # None: added within the epoch
-        reached = (np.concatenate(([last], steps)) + shift) // self.every
-        self._last = int(steps[-1])
-        is_due: NDArray[np.bool_] = reached[1:] > reached[:-1]
-        return is_due
+            return block
+        last = block.steps[0] - 1 if self._last is None else self._last  # None: added within the epoch
+        reached = (np.concatenate(([last], block.steps)) + shift) // self.every
+        self._last = int(block.steps[-1])
+        rows = reached[1:] > reached[:-1]
+        return Block(
+            block.epoch,
+            block.steps[rows],
+            block.times[rows],
+            {name: column[rows] for name, column in block.columns.items()},
+            {name: None if mask is None else mask[rows] for name, mask in block.present.items()},
+        )
 
 
 def write_evaluation(logs: Logs, step: int, files: RunFiles) -> None:

@@ -58,7 +58,12 @@ def test_batches_are_chosen_where_a_multiple_is_reached(every, jump, shift, bloc
     spacing.begin_epoch(0)
     for length in blocks:
         steps = at + jump * np.arange(1, length + 1)
-        chosen += (steps[spacing.chosen(steps, shift)] + shift).tolist()
+        block = Block(
+            0, steps, steps * 1.0, {"loss": steps * 2.0, "rare": steps * 1.0}, {"loss": None, "rare": steps > 9}
+        )
+        found = spacing.chosen(block, shift)
+        assert [(step, row) for step, row in block.rows() if step in found.steps] == list(found.rows())
+        chosen += (found.steps + shift).tolist()
         at = steps[-1]
     numbers = range(shift + jump, shift + at + 1, jump)
     multiples = range(every * (shift // every + 1), shift + at + 1, every)

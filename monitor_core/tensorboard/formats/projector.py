@@ -31,10 +31,9 @@ Labels = Sequence[Any] | Mapping[str, Sequence[Any]]
 
 CONFIG = "projector_config.pbtxt"
 """The name of the file that the Projector looks for in a run's folder."""
-_LATE = 3e9
-"""The Projector opens with the run whose first event is the oldest: of snapshots, the latest must seem to be that."""
 LARGEST_SPRITE = 8192
 """Pixels of a sprite's side that the Projector takes."""
+_LATE = 3e9  # seconds since 1970, later than any snapshot
 
 
 def write_embeddings(
@@ -68,6 +67,7 @@ def write_embeddings(
         embedding.write(target, f"embedding-{number:03d}", config.embeddings.add(tensor_name=name))
     _write(target / CONFIG, text_format.MessageToString(config, as_utf8=True).encode())
     if not event_files(target):
+        # The Projector opens with the run whose first event is the oldest: the later a snapshot, the older it seems.
         EventFile(target, start=None, time=_LATE - clock.time()).close()
 
 

@@ -19,14 +19,14 @@ from monitor_core.tensorboard.parts.parts import Part, Samples, is_due
 class Activations(Part):
     """Write ``<layer>/activations``, and for rectified outputs ``zeros/<layer>/activations``.
 
-    Of outputs that are never negative and often exactly 0, such as a ReLU's, the histogram has the positive ones: else
-    all of them would stand in the shadow of its first bar. The share of zeros is a scalar, 0 to 1.
+    Of outputs that are never negative and often exactly 0, such as a ReLU's, the histogram has the positive ones: the
+    zeros would dwarf every other bar. The share of zeros is a scalar, 0 to 1.
 
     Args:
         freq: Every how many epochs, the first among them.
         samples: What to look at.
         only_at_hand: Whether to write nothing, without a warning, where the model's handle has no activations, or
-            there are no validation data that can be read without a trace.
+            there are no validation data that can be read without changing the training.
     """
 
     name: ClassVar[str] = "the histograms of activations"

@@ -87,14 +87,13 @@ class Embeddings(Part):
                 self._latest = snapshot
 
     def _read_labels(self, folder: Path) -> None:
-        self._read = {}
-        if isinstance(self.labels, Mapping):
-            self._read = {
-                layer: _from_file(labels, folder) if isinstance(labels, str | PathLike) else labels
-                for layer, labels in self.labels.items()
-            }
-        else:
-            self._for_all = _from_file(self.labels, folder)
+        if not isinstance(self.labels, Mapping):
+            self._for_all, self._read = _from_file(self.labels, folder), {}
+            return
+        self._read = {
+            layer: _from_file(labels, folder) if isinstance(labels, str | PathLike) else labels
+            for layer, labels in self.labels.items()
+        }
 
     def _labels_of(self, layer: str) -> Labels | None:
         return (self._read or {}).get(layer, self._for_all)

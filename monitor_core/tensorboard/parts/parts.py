@@ -116,7 +116,7 @@ class Samples:
         return self._taken
 
     def are_at_hand(self, run: Run) -> bool:
-        """Return whether there are validation data that can be read without a trace.
+        """Return whether there are validation data that can be read without changing the training.
 
         An iterator would lack what is read, and a ``tf.data.Dataset`` that shuffles would have another order.
         """

@@ -146,10 +146,14 @@ def test_labels_come_from_a_file(files, tmp_path, text, expected, is_for_all):
     assert [labels for _, labels in found.values()] == [expected, expected if is_for_all else None]
 
 
-def test_a_file_of_labels_that_is_missing_is_a_setup_error(files):
-    """It is found at train begin, and the message says where relative names start."""
+def test_a_file_of_labels_that_is_missing_is_a_setup_error(files, tmp_path):
+    """It is found at train begin, the message says where relative names start, and once it is there it is read."""
+    part = Embeddings(1, "labels.tsv")
     with pytest.raises(SetupError, match=r"a relative name starts at log_dir, as in Keras \(got 'labels.tsv': "):
-        Embeddings(1, "labels.tsv").begin(Run(model=Model("a")), files)
+        part.begin(Run(model=Model("a")), files)
+    (tmp_path / "labels.tsv").write_text("\n".join(WORDS))
+    over([0], part, files, "a")
+    assert [labels for _, labels in read(tmp_path / "embeddings/epoch-0000").values()] == [WORDS]
 
 
 def test_a_file_with_another_number_of_labels_is_a_setup_error(files, tmp_path):

@@ -50,6 +50,7 @@ class TorchModel:
         ...     ...
     """
 
+    framework: ClassVar[str] = "torch"
     weights_suffix: ClassVar[str] = ".pt"
 
     def __init__(
@@ -103,7 +104,10 @@ class TorchModel:
 
     def _groups(self) -> list[dict[str, Any]]:
         if self.optimizer is None:
-            raise AttributeError("there is no learning rate: give the optimizer, TorchModel(module, optimizer)")
+            raise AttributeError(
+                "there is no learning rate: give the optimizer, Loop(model=module, optimizer=...) or "
+                "TorchModel(module, optimizer)"
+            )
         groups: list[dict[str, Any]] = self.optimizer.param_groups
         return groups
 

@@ -18,6 +18,7 @@ from contextlib import suppress
 from time import perf_counter
 from typing import Any
 
+from monitor_core import frameworks
 from monitor_core._log import logger
 from monitor_core.background.interrupts import deferred_interrupts
 from monitor_core.background.watch import watch
@@ -28,7 +29,7 @@ from monitor_core.bus.members import Member, Members
 from monitor_core.bus.run import Failure, Run, Status
 from monitor_core.bus.sink import Logs
 from monitor_core.errors import OrderError, SetupError
-from monitor_core.model.handles import ModelHandle, check_handle
+from monitor_core.model.handles import ModelHandle
 from monitor_core.values.blocks import Block, BlockBuffer
 from monitor_core.values.scalars import to_floats
 
@@ -53,7 +54,7 @@ class Bus:
 
     Args:
         *sinks: Sinks, or any objects with hooks, in the order in which they are to be called.
-        model: The model's handle, for sinks that need one.
+        model: The model, for sinks that need it: a Keras model, a PyTorch module, or a handle.
         validation_data: Data lent to sinks that look at the model, usually ``(x, y)``.
         strict: Whether to check the order of batches too, and to let every exception of a sink propagate.
 
@@ -65,16 +66,15 @@ class Bus:
 
     Raises:
         HookError: An object is no sink: a misspelt hook, a wrong signature, or no hook.
-        TypeError: ``model`` is a framework's model instead of its handle.
+        TypeError: ``model`` is several models, which only a handle can be of.
         ValueError: A sink is given twice.
     """
 
     def __init__(
         self, *sinks: object, model: ModelHandle | None = None, validation_data: Any = None, strict: bool = False
     ) -> None:
-        check_handle(model)
         self.strict = strict
-        self.run = Run(model=model, validation_data=validation_data)
+        self.run = Run(model=frameworks.handle_of(model), validation_data=validation_data)
         self.warn_skipped = _Skips()
         self._members = Members(on_change=self._refresh)
         self._hooks = self._members.hooks

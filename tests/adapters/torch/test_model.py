@@ -269,9 +269,9 @@ def test_a_rate_that_is_not_finite_survives(handle):
 
 def test_the_state_of_another_optimizer_is_refused(handle, module):
     """A state without an optimizer's part, or with other groups, is an error that says what was expected."""
-    with pytest.raises(ValueError, match=r"state must have an optimizer's state, as this handle does \(got none\)"):
+    with pytest.raises(ValueError, match=r"state must have one optimizer, as this handle has \(got no optimizer\)"):
         handle.load_training_state(TorchModel(module).training_state())
-    with pytest.raises(ValueError, match=r"state must have no optimizer's state, as this handle does \(got one\)"):
+    with pytest.raises(ValueError, match=r"state must have no optimizer, as this handle has \(got one optimizer\)"):
         TorchModel(module).load_training_state(handle.training_state())
     two = TorchModel(module, torch.optim.SGD([{"params": [each]} for each in list(module.parameters())[:2]]))
     with pytest.raises(ValueError, match=r"state must have 1 parameter groups \(got 2\)"):
@@ -515,9 +515,9 @@ def test_a_compiled_module_is_lent_by_its_own_names(module):
 
 def test_only_modules_optimizers_and_functions_are_taken(module):
     """Anything else is refused by type."""
-    with pytest.raises(TypeError, match=r"module must be a torch\.nn\.Module \(got int\)"):
+    with pytest.raises(TypeError, match=r"modules must be a torch\.nn\.Module, or a dict of them by name \(got int\)"):
         TorchModel(3)
-    with pytest.raises(TypeError, match=r"optimizer must be a torch\.optim\.Optimizer \(got float\)"):
+    with pytest.raises(TypeError, match=r"optimizers must be a torch\.optim\.Optimizer, or a dict .* \(got float\)"):
         TorchModel(module, 0.1)
     with pytest.raises(TypeError, match=r"loss must be a function of outputs and targets \(got 'mse'\)"):
         TorchModel(module, loss="mse")

@@ -45,6 +45,9 @@ class TorchModel:
     Attributes:
         module: The module; of several, a ``torch.nn.ModuleDict``.
         modules: The modules by name; a single one is named ``module``.
+        optimizer: The only optimizer, None without one; an AttributeError where there are several.
+        optimizers: The optimizers by name; a single one is named ``optimizer``.
+        schedulers: The schedulers by name; a single one is named ``scheduler``.
         framework: ``"torch"``.
         weights_suffix: How a file of weights ends, where its name is not given.
 

@@ -41,7 +41,9 @@ class Loop:
         model: The model, for sinks that need it: a Keras model, a PyTorch module, or a handle.
         optimizer: The optimizer of a PyTorch module, for sinks that read or set the learning rate or save the
             training's state. With several modules, optimizers or schedulers, give ``model=TorchModel(...)`` instead.
-        validation_data: Data lent to sinks that look at the model, usually ``(x, y)``.
+        validation_data: Data for sinks that look at the model, usually ``(x, y)``, or a data set or loader, which is
+            read without a trace. Samples that you draw from a shuffled loader use up random numbers, and change the
+            training that follows.
         initial_epoch: The first epoch's number, 0-based, at least 0.
         resume: The run's folder. A journal is kept there, and what the run needs to go on (weights, optimizer, random
             generators, the states of all sinks); where they are there from a run that was cut off, this one goes on

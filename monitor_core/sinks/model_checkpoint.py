@@ -128,9 +128,9 @@ class ModelCheckpoint(Sink):
 
     Example:
         >>> checkpoint = ModelCheckpoint("runs/{epoch:03d}.keras", keep=Keep(best=1, last=1), save_state=True)
-        >>> with Loop(EarlyStopping(), checkpoint, model=KerasModel(model)) as loop:
+        >>> with Loop(EarlyStopping(), checkpoint, model=model) as loop:
         ...     ...
-        >>> checkpoint.load_best(KerasModel(model))
+        >>> checkpoint.load_best(model)
 
     Source: Keras 3.15's callback of the same name, whose decisions these are, except that there a NaN that comes first
     stays the best for ever, an epoch without the metric is saved, values are compared in float32, ``save_freq=N``

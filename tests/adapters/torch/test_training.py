@@ -261,6 +261,15 @@ def test_a_look_into_several_modules_takes_inputs_by_name(gan):
     assert {node.name for node in gan.handle.layer_graph(both).nodes} >= {"generator", "critic"}
 
 
+def test_the_graph_of_several_modules_needs_no_sample(gan, warned):
+    """Each module is followed from inputs of its own."""
+    graph = gan.handle.layer_graph()
+    assert [node.name for node in graph.nodes] == ["generator.input", "generator", "critic.input", "critic"]
+    inside = gan.handle.layer_graph(expand_nested=True)
+    assert len(inside.nodes) == 2 + len(gan.handle.layer_names())
+    assert warned() == []
+
+
 @pytest.mark.parametrize(
     ("x", "message"),
     [

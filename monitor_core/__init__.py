@@ -6,7 +6,6 @@ Importing this package imports NumPy and attrs, and no framework.
 import importlib
 import typing
 
-import monitor_core.frameworks
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.hooks import on
 from monitor_core.bus.run import Failure, Run
@@ -34,10 +33,6 @@ if typing.TYPE_CHECKING:
     from monitor_core.sinks.tensorboard import TensorBoard
     from monitor_core.sinks.terminate_on_nan import TerminateOnNaN
     from monitor_core.sinks.webhook import Webhook
-
-# By the names of their classes: a framework is imported by its user, an adapter with its first model.
-monitor_core.frameworks.register_handle("keras.src.models.model.Model", "monitor_core.adapters.keras.model:KerasModel")
-monitor_core.frameworks.register_handle("torch.nn.modules.module.Module", "monitor_core.adapters.torch:TorchModel")
 
 # Imported when first asked for: together they take longer to import than the rest.
 _LAZY = {

@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "metrics": [*GROUND, "values"],
     "files": [*GROUND, "frameworks", "values", "model", "metrics"],
     "records": [*GROUND, "values", "metrics"],
-    "journal": [*GROUND, "values", "model", "metrics", "files", "records"],
+    "journal": [*GROUND, "frameworks", "values", "model", "metrics", "files", "records"],
     "network": [*GROUND, "background", "values", "bus"],
     "tensorboard": [*GROUND, "frameworks", "background", "values", "model", "bus", "metrics", "files", "records"],
     "sinks": [*CORE, "tensorboard"],

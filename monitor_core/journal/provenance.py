@@ -16,7 +16,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("numpy", "keras", "tensorflow", "jax", "torch")
+import numpy as np
+
+from monitor_core import frameworks
+
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -26,12 +29,7 @@ def versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     with contextlib.suppress(metadata.PackageNotFoundError):
         found["monitor_core"] = metadata.version("monitor_core")
-    for name in _PACKAGES:
-        module = sys.modules.get(name)
-        version = getattr(module, "__dict__", {}).get("__version__")  # asked for by name it might import something
-        if isinstance(version, str):
-            found[name] = str(version)  # torch's is a string of a class of its own
-    return found
+    return {**found, "numpy": np.__version__, **frameworks.versions()}
 
 
 def git_commit(folder: Path | None = None) -> str | None:

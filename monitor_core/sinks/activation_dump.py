@@ -154,7 +154,7 @@ class ActivationDump(Sink):
         if data is None:
             raise SetupError(
                 "ActivationDump needs samples, and no validation data were lent: give ActivationDump(..., data=x), or "
-                "validation_data= to the KerasAdapter, adapter.fit or the Loop (model.fit lends none)"
+                "validation_data= to the adapter, adapter.fit or the Loop (model.fit lends none)"
             )
         try:
             return first_samples(data, self.samples)[0]

@@ -94,5 +94,7 @@ def _graph(model: Any, sample: Any, *, expand_nested: bool) -> LayerGraph:
             raise ValueError("sample must be None for a LayerGraph, whose shapes are as they are")
         return model
     handle = model if hasattr(model, "layer_graph") else handle_of(model)
+    if not hasattr(handle, "layer_graph"):
+        raise TypeError(f"model must be a handle or a model of Keras or PyTorch (got {model!r})")
     graph: LayerGraph = handle.layer_graph(sample, expand_nested=expand_nested)
     return graph

@@ -234,6 +234,7 @@ def test_no_batch_waits_for_its_value():
     """Where only epochs are listened to, values are read once a block is closed, not one by one."""
 
     class EagerTensor:
+        __module__ = "tensorflow"
         shape = types.SimpleNamespace(rank=0)
 
         def numpy(self):

@@ -430,7 +430,7 @@ def test_missing_validation_data_are_told_of(tmp_path, warned):
     bus = Bus(board(tmp_path, **LOOKS), model=Model(), strict=True)
     run(bus, 2)
     assert len(warned()) == 3
-    assert all("give validation_data=(x, y) to the KerasAdapter" in message for message in warned())
+    assert all("give validation_data=(x, y) to the adapter" in message for message in warned())
     assert steps(tmp_path / "train", "dense/kernel/histogram") == [0, 1]
 
 

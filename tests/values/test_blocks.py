@@ -263,6 +263,7 @@ def test_repr():
 class EagerTensor:
     """Look to the package like a value on a device, whose fetch the user interrupts."""
 
+    __module__ = "tensorflow"
     shape = types.SimpleNamespace(rank=0)
 
     def __init__(self, *outcomes):

@@ -107,7 +107,7 @@ class Samples:
         """
         if run.validation_data is None:
             raise ValueError(
-                "there are no validation data to look at: give validation_data=(x, y) to the KerasAdapter, to "
+                "there are no validation data to look at: give validation_data=(x, y) to the adapter, to "
                 "adapter.fit or to the Loop"
             )
         if run.validation_data is not self._data:

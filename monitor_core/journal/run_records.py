@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 import attrs
 
+from monitor_core.bus.run import Outcome, Watched
 from monitor_core.journal import provenance
 from monitor_core.journal.facts import Begin, Decision, End, Fact, Plan, Raised, RateChange, Rewind, SinkFailure, Stop
 from monitor_core.journal.files import Damage, JournalContent, Kind, Record
@@ -73,10 +74,29 @@ class RunRecord:
             "rate_set": bool(epochs) and "learning_rate" in epochs[-1].names,
         }
 
+    def outcome(self) -> Outcome:
+        """Return what the run was decided by and how it ended; of the plan, what is not as written is left out."""
+        plans, ends, stops = self.facts(Plan), self.facts(End), self.facts(Stop)
+        best = ends[-1].best_epochs if ends else {}
+        watched = [_watched(sink, how, best.get(sink)) for plan in plans[-1:] for sink, how in plan.watched.items()]
+        outcome = Outcome([each for each in watched if each is not None])
+        if stops:
+            outcome.stop_reason, outcome.stop_epoch = stops[0].reason, stops[0].epoch
+        return outcome
+
     def go_back(self, epoch: int, step: int) -> None:
         """Leave out what lies behind where ``epoch`` is the next and ``step`` batches have ended."""
         kept = (_before(record, epoch, step) for record in self.records)
         self.records = [record for record in kept if record is not None]
+
+
+def _watched(sink: str, how: Any, best_epoch: Any) -> Watched | None:
+    metric, mode, restores = (
+        (how.get(name) for name in ("metric", "mode", "restores")) if isinstance(how, dict) else (None,) * 3
+    )
+    if not isinstance(metric, str) or mode not in ("min", "max"):
+        return None
+    return Watched(sink, metric, mode, restores is True, best_epoch if type(best_epoch) is int else None)
 
 
 def _before(record: Record, epoch: int, step: int) -> Record | None:

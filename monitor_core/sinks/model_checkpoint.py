@@ -25,7 +25,7 @@ import attrs
 from monitor_core import checks
 from monitor_core._log import logger
 from monitor_core.bus.bus import Bus
-from monitor_core.bus.run import Run
+from monitor_core.bus.run import Run, Watched
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
 from monitor_core.files.state import load_state, save_state
@@ -320,6 +320,8 @@ class ModelCheckpoint(Sink):
             self._files = []
             self._turn = run.step
         self._best.mode = mode
+        if self.save_best_only or (self.keep is not None and self.keep.best):
+            run.watched.append(Watched(type(self).__name__, self.monitor, mode))
         self._epoch_began_at = run.step
         self._loaded = self._told_no_state = False
         self._size = 0

@@ -11,7 +11,7 @@ import numpy as np
 
 from monitor_core import checks
 from monitor_core._log import logger
-from monitor_core.bus.run import Run
+from monitor_core.bus.run import Run, Watched
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
 from monitor_core.metrics.decisions import Best, Mode, Patience, restore, state_of
@@ -180,7 +180,9 @@ class ReduceLROnPlateau(Sink):
                 f"min_lr must have one bound for each of the optimizer's {groups} parameter groups "
                 f"(got {len(self.min_lr)})"
             )
-        self._plateau = self._fresh(self._monitor.direction(model))
+        mode = self._monitor.direction(model)
+        run.watched.append(Watched(type(self).__name__, self.monitor, mode))
+        self._plateau = self._fresh(mode)
         if self._loaded is not None:
             self._restore(self._loaded)
             self._loaded = None

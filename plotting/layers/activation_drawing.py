@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor_core.plotting.curves.curves import Floats
+from monitor_core.plotting.curves.smoothing import Floats
 from monitor_core.plotting.figures import PALETTE, HistoryFigure
 from monitor_core.plotting.layers.series import QUANTILES, Series
 

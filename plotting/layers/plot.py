@@ -11,7 +11,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from monitor_core.checks import checked_count
-from monitor_core.plotting.curves.plot import picture_path
+from monitor_core.plotting.curves.plot import image_path
 from monitor_core.plotting.layers.series import (
     Source,
     checked_index,
@@ -68,7 +68,7 @@ def plot_feature_maps(
         >>> figure.axes[0].images[0].get_array().ndim
         3
     """
-    path = None if to_file is None else picture_path(to_file)
+    path = None if to_file is None else image_path(to_file)
     maps = feature_maps(activation, sample=sample, channel_axis=channel_axis)
     numbers = (
         list(range(len(maps)))
@@ -127,7 +127,7 @@ def plot_activation_distributions(
         >>> [axes.get_title(loc="left") for axes in figure.axes]
         ['dense']
     """
-    path = None if to_file is None else picture_path(to_file)
+    path = None if to_file is None else image_path(to_file)
     distributions = read_distributions(activations, layers)
 
     from monitor_core.plotting import figures
@@ -177,7 +177,7 @@ def plot_dead_units(
         >>> figure.axes[0].lines[0].get_ydata().tolist()
         [0.5]
     """
-    path = None if to_file is None else picture_path(to_file)
+    path = None if to_file is None else image_path(to_file)
     shares = read_dead_units(activations, layers, channel_axis=channel_axis)
 
     from monitor_core.plotting import figures

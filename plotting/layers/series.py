@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from monitor_core.checks import checked_count
 from monitor_core.files.activations import load_each
 from monitor_core.model.handles import Array
-from monitor_core.plotting.curves.curves import Floats
+from monitor_core.plotting.curves.smoothing import Floats
 
 Source = str | PathLike[str] | Mapping[str, Any] | Iterable[str | PathLike[str] | Mapping[str, Any]]
 """A folder of files that an `ActivationDump` wrote; or files, or mappings from names to arrays, one for each epoch."""

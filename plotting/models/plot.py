@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from monitor_core.frameworks import handle_of
 from monitor_core.model.layer_graph import LayerGraph
-from monitor_core.plotting.curves.plot import picture_path
+from monitor_core.plotting.curves.plot import image_path
 from monitor_core.plotting.graph_layout.layout import Direction
 from monitor_core.plotting.models.captions import Style
 
@@ -73,7 +73,7 @@ def plot_model(
         raise ValueError(f"direction must be 'TB' or 'LR' (got {direction!r})")
     if not 0 < dpi < math.inf:
         raise ValueError(f"dpi must be > 0 and finite (got {dpi!r})")
-    path = None if to_file is None else picture_path(to_file)
+    path = None if to_file is None else image_path(to_file)
     graph = _graph(model, sample, expand_nested=expand_nested)
     if not graph.nodes:
         raise ValueError(f"model must have at least one layer (got {graph.name!r} with none)")

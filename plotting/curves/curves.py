@@ -16,8 +16,8 @@ from monitor_core.metrics.names import find_metric, unknown_metric
 from monitor_core.plotting.curves.smoothing import Floats
 from monitor_core.plotting.curves.sources import Source
 
-# Drawing computes the distance between two values, which must be finite too.
-_LARGEST = 1e300
+# Drawing computes distances between values, and ticks of a logarithmic axis some strides beyond them, all finite.
+_LARGEST = 1e200
 
 _SPLIT = re.compile(r"(?:(train|val)[_/])?(.+)", re.DOTALL)
 # Words of metrics between 0 and 1, wherever they are in a name: out_1_accuracy, top5_acc, auc_2.

@@ -62,7 +62,7 @@ def draw_run(source: Source, curves: Sequence[Curve], options: Options) -> Figur
     heights = [_HEIGHT_OF_MAIN if row[0].is_main else _HEIGHT_OF_SMALL for row in rows]
     figure = new_figure(options, (_WIDTH, sum(heights) + 0.75 + (0.35 if options.title else 0.0)))
     diagrams = _add_diagrams(figure, rows, heights)
-    colours = _own_colours(panels, dark=style.is_dark(figure))
+    colours = _own_colours(panels, dark=style.is_dark())
     smoothed = 0.0
     for axes, panel in diagrams:
         for curve in panel.curves:
@@ -75,15 +75,19 @@ def draw_run(source: Source, curves: Sequence[Curve], options: Options) -> Figur
     for number, (axes, _) in enumerate(diagrams):
         style.dress_x(axes, curves, options.x_label if number >= len(diagrams) - last_row else None)
     notes = [f"pale: as recorded; line: moving average (smoothing={smoothed:.3g})"] if smoothed else []
+    if empty := [curve.name for curve in curves if not len(curve.x)]:
+        notes.append(f"without a finite value: {', '.join(empty)}")
     best = _mark(source, curves, diagrams, colours, notes) if options.mark_best else []
     finish(figure, notes)
     for axes, panel in diagrams:
         if panel.is_main or len(panel.curves) > 1:  # else the axis says it
             ends = [_end_label(curve, axes, colours[curve.quantity]) for curve in panel.curves if len(curve.x)]
             label_ends(axes, ends)
+    fonts.complete(figure.findobj(Text))
     figure.draw_without_rendering()
     for axes, point in best:
         marks.write_best(axes, point)
+    fonts.complete(figure.findobj(Text))
     return figure
 
 

@@ -68,6 +68,8 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> Floa
 
 def label_ends(axes: Any, labels: Sequence[EndLabel]) -> None:
     """Write labels on the right of a diagram whose limits are final, each joined to the end of its line."""
+    if not labels:
+        return
     figure = axes.figure
     size = 0.92 * figure_font_size(axes)
     points_high = axes.bbox.height / figure.dpi * 72

@@ -62,7 +62,7 @@ def draw_runs(sources: Sequence[Source], curves: Sequence[Curve], options: Optio
     listed = ROW * (5 + min(len(ranking.rows), _MOST_ROWS))
     size = (_WIDTH * columns + 2.6, max(sum(heights), listed) + 0.3 + (0.35 if options.title else 0.0))
     figure = new_figure(options, size)
-    overlay = _Overlay(ranking=ranking, colours=_colours(ranking, sources, figure), options=options)
+    overlay = _Overlay(ranking=ranking, colours=_colours(ranking, sources), options=options)
     grid = figure.add_gridspec(len(rows), columns, height_ratios=heights)
     notes = _draw_diagrams(figure, grid, rows, curves, overlay)
     figure.align_ylabels(figure.axes)
@@ -82,12 +82,12 @@ def _rows_of(panels: Sequence[Panel], columns: int) -> list[list[Panel]]:
     return [group[first : first + columns] for group in groups for first in range(0, len(group), columns)]
 
 
-def _colours(ranking: Ranking, sources: Sequence[Source], figure: Figure) -> dict[str, Any]:
+def _colours(ranking: Ranking, sources: Sequence[Source]) -> dict[str, Any]:
     """Return each run's colour: of few runs in the order given, of many by rank, the best one the strongest."""
     runs = [row.run for row in ranking.rows]
     if len(runs) <= _FEW_RUNS:
         runs = list(dict.fromkeys(str(source.label) for source in sources))
-    return dict(zip(runs, style.colours(len(runs), dark=style.is_dark(figure)), strict=True))
+    return dict(zip(runs, style.colours(len(runs), dark=style.is_dark()), strict=True))
 
 
 def _add_table(side: Any, overlay: _Overlay, *, key: bool) -> float:

@@ -40,9 +40,10 @@ def panels_of_run(curves: Sequence[Curve]) -> list[Panel]:
     """Return one panel for the losses, one for the metrics between 0 and 1, and a small one for each other quantity."""
     losses = [curve for curve in curves if curve.is_loss]
     shares = [curve for curve in curves if curve.is_share]
-    others = [[curve] for curve in curves if not curve.is_loss and not curve.is_share]
+    others = [curve for curve in curves if not curve.is_loss and not curve.is_share]
     panels = [_panel(group) for group in (losses, shares) if group]
-    panels += [_panel(group, is_main=not panels) for group in _by_quantity([each for (each,) in others])]
+    for group in _by_quantity(others):
+        panels.append(_panel(group, is_main=not panels))
     return panels
 
 
@@ -111,11 +112,7 @@ def scale_of(panel: Panel) -> Scale:
     low, high = _robust_limits(panel)
     shown = np.concatenate(points)
     shown = shown[(shown >= (-np.inf if low is None else low)) & (shown <= (np.inf if high is None else high))]
-    is_log = len(shown) > 1 and shown.min() > 0 and np.log10(shown.max() / shown.min()) >= _DECADES
-    if is_log and high is not None:
-        high *= 2.0
-    if is_log and low is not None and low <= 0:
-        low = float(shown.min()) / 1.5
+    is_log = len(shown) > 1 and shown.min() > 0 and np.log10(shown.max()) - np.log10(shown.min()) >= _DECADES
     return Scale("log" if is_log else "linear", low, high)
 
 

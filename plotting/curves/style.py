@@ -5,12 +5,13 @@ Colours of text and paper are left to the user's own settings, so that a dark st
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rcParams
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
@@ -26,11 +27,12 @@ DASHES = (0, (4.0, 1.4))
 _FEW_POINTS = 10
 _FEW_SCATTERED = 30
 _MANY_POINTS = 300
+_MARGIN = 0.05
 
 
-def is_dark(figure: Any) -> bool:
-    """Return whether a figure's paper is dark."""
-    return float(np.dot(to_rgb(figure.get_facecolor()), (0.299, 0.587, 0.114))) < 0.5
+def is_dark() -> bool:
+    """Return whether the user's paper is dark: their text is light. The paper itself may be transparent."""
+    return float(np.dot(to_rgb(rcParams["text.color"]), (0.299, 0.587, 0.114))) > 0.5
 
 
 def colours(count: int, *, dark: bool = False) -> list[Any]:
@@ -118,29 +120,29 @@ def dress(axes: Any, scale: Scale, *, label: str, small: bool) -> None:
     axes.set_axisbelow(True)
     axes.grid(visible=True, color=GREY, alpha=0.25, linewidth=0.6)
     axes.set_ylabel(re.sub(r"[_ ]", "\n", label) if small and len(label) > 8 else label)
+    _limit(axes, scale)
     if scale.kind == "log":
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(numticks=4 if small else 7))
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=3 if small else 6, steps=[1, 2, 2.5, 5, 10]))
-    limit(axes, scale)
 
 
-def limit(axes: Any, scale: Scale) -> None:
-    """Set the limits of a scale, with the margin that those of a diagram have by themselves."""
-    if scale.low is None and scale.high is None:
+def _limit(axes: Any, scale: Scale) -> None:
+    """Set the limits of a scale that is logarithmic or leaves values out, with the usual margin."""
+    if scale == Scale():
         return
-    low, high = axes.get_ylim()
-    low = low if scale.low is None else scale.low
-    high = high if scale.high is None else scale.high
+    values = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in axes.lines])
+    shown = [value for value in values[np.isfinite(values)].tolist() if scale.shows(value)]
+    low, high = min(shown), max(shown)
     if scale.kind == "log":
-        axes.set_ylim(low, high)
-        return
-    if scale.low is None:
-        low = min(float(np.nanmin(line.get_ydata())) for line in axes.lines if len(line.get_ydata()))
-    margin = 0.05 * (high - low)
-    axes.set_ylim(low - margin, high + margin)
+        low, high = math.log10(low), math.log10(high)
+    margin = _MARGIN * (high - low) or 0.5
+    low, high = low - margin, high + margin
+    if scale.kind == "log":
+        low, high = 10.0 ** max(low, -300.0), 10.0**high
+    axes.set_ylim(low, high)
 
 
 def dress_x(axes: Any, curves: Sequence[Curve], x_label: str | None) -> None:

@@ -11,6 +11,7 @@ from matplotlib.transforms import ScaledTranslation, Transform
 
 from monitor_core.bus.run import Watched
 from monitor_core.metrics.monitor import DIRECTIONS
+from monitor_core.plotting import fonts
 from monitor_core.plotting.curves.curves import Curve
 from monitor_core.plotting.curves.sources import Source
 from monitor_core.plotting.curves.style import DASHES, GREY
@@ -19,6 +20,8 @@ ROW = 0.185
 """A row's height in inches."""
 _SWATCH = 0.26
 _SPACE = 0.13
+_LONGEST = 32
+"""Characters of a label."""
 
 
 @attrs.frozen(eq=False)
@@ -83,6 +86,12 @@ def _same(name: str, other: str) -> bool:
     return name.replace("accuracy", "acc") == other.replace("accuracy", "acc")
 
 
+def _short(label: str) -> str:
+    """Return a label that leaves room for the diagrams: of a long one its beginning and its end."""
+    half = _LONGEST // 2
+    return label if len(label) <= _LONGEST else f"{label[: half - 1]}…{label[-half:]}"
+
+
 def rows_that_fit(height: float) -> int:
     """Return how many runs have room in a table of some height in inches."""
     return max(3, int(height / ROW) - 6)
@@ -113,7 +122,7 @@ class Table:
             has_best: Whether to list the best values.
         """
         shown = ranking.rows[:most]
-        columns = [["run", *(row.run for row in shown)]]
+        columns = [["run", *(_short(row.run) for row in shown)]]
         if has_best and ranking.metric is not None:
             heading = f"{'lowest' if ranking.mode == 'min' else 'highest'} {ranking.metric}"
             columns.append([heading, *(f"{row.best[2]:.4g}" if row.best else "none" for row in shown)])
@@ -146,6 +155,7 @@ class Table:
             style: dict[str, Any] = {"color": GREY} if place == 0 else {}
             weight = "bold" if place == bold else "normal"
             texts.append(self._write(cell, left, self.top + ROW * place, weight=weight, **style))
+        fonts.complete(texts)
         figure = self.axes.figure
         renderer = figure.canvas.get_renderer()
         right = left + max(text.get_window_extent(renderer).width for text in texts) / float(figure.dpi)

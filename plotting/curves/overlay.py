@@ -69,6 +69,8 @@ def draw_runs(sources: Sequence[Source], curves: Sequence[Curve], options: Optio
     first = figure.axes[0]
     side = figure.add_axes((0.0, 0.0, 1.0, 1.0), label="runs")
     width = _add_table(side, overlay, key=not many and len({curve.is_validation for curve in curves}) > 1)
+    if options.figsize is None:
+        figure.set_figwidth(_WIDTH * columns + width + 0.1)
     left = max(1.0 - (width + 0.05) / figure.get_figwidth(), 0.3)
     figure.set_layout_engine("constrained", rect=(0.0, 0.0, left, 1.0))
     finish(figure, notes)

@@ -9,7 +9,9 @@ import attrs
 import numpy as np
 
 from monitor_core.plotting.curves.curves import Curve
+from monitor_core.plotting.curves.smoothing import Floats
 
+_MANY = 300
 _DECADES = 3.0
 """From this many on a scale is logarithmic."""
 _RANGES_BEYOND = 2.0
@@ -112,8 +114,15 @@ def scale_of(panel: Panel) -> Scale:
     low, high = _robust_limits(panel)
     shown = np.concatenate(points)
     shown = shown[(shown >= (-np.inf if low is None else low)) & (shown <= (np.inf if high is None else high))]
-    is_log = len(shown) > 1 and shown.min() > 0 and np.log10(shown.max()) - np.log10(shown.min()) >= _DECADES
-    return Scale("log" if is_log else "linear", low, high)
+    return Scale("log" if _spans_decades(shown) else "linear", low, high)
+
+
+def _spans_decades(values: Floats) -> bool:
+    """Return whether values are positive and over three decades; of many, a hundredth that dips aside."""
+    if len(values) < 2 or values.min() <= 0:
+        return False
+    lowest = np.percentile(values, 1.0, method="lower") if len(values) >= _MANY else values.min()
+    return bool(np.log10(values.max()) - np.log10(lowest) >= _DECADES)
 
 
 def _robust_limits(panel: Panel) -> tuple[float | None, float | None]:

@@ -50,8 +50,8 @@ def plot_feature_maps(
         shared_scale: Whether a colour means the same in all images; else each has the full range, and shows what there
             is in weak ones.
         columns: How many images side by side; chosen by their number and shape if None.
-        title: A title above the picture.
-        to_file: A path with the suffix ``.png`` or ``.svg`` to write the picture to, in one go.
+        title: A title above the plot.
+        to_file: A path with the suffix ``.png`` or ``.svg`` to write the image to, in one go.
         figsize: Width and height in inches; chosen by the number of images if None.
 
     Returns:
@@ -108,8 +108,8 @@ def plot_activation_distributions(
         activations: A folder of files that an `ActivationDump` wrote, of which those of the run that wrote last are
             drawn; or a sequence of files, or of mappings from layers' names to arrays, one for each epoch.
         layers: Which layers, in this order; None for all.
-        title: A title above the picture.
-        to_file: A path with the suffix ``.png`` or ``.svg`` to write the picture to, in one go.
+        title: A title above the plot.
+        to_file: A path with the suffix ``.png`` or ``.svg`` to write the image to, in one go.
         figsize: Width and height in inches; chosen by the number of layers if None.
 
     Returns:
@@ -158,8 +158,8 @@ def plot_dead_units(
         activations: As for `plot_activation_distributions`.
         layers: Which layers, in this order; None for all.
         channel_axis: The axis of the units: -1, and 1 for convolutions of PyTorch.
-        title: A title above the picture.
-        to_file: A path with the suffix ``.png`` or ``.svg`` to write the picture to, in one go.
+        title: A title above the plot.
+        to_file: A path with the suffix ``.png`` or ``.svg`` to write the image to, in one go.
         figsize: Width and height in inches.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What pictures of activations show, computed with NumPy alone: quantiles, shares of dead units, single feature maps.
+"""What plots of activations show, computed with NumPy alone: quantiles, shares of dead units, single feature maps.
 
 Of many files one at a time is in memory. Values that are not finite are no part of a distribution; where there are any,
 that is told.

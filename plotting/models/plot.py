@@ -1,4 +1,4 @@
-"""The picture of a model: `plot_model`."""
+"""The plot of a model: `plot_model`."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def plot_model(
 
     Args:
         model: A Keras model, a PyTorch module, a handle of either, or a `LayerGraph`, which is drawn as it is.
-        to_file: A path with the suffix ``.png`` or ``.svg`` to write the picture to; what was there is replaced in
-            one go, once the new picture is complete.
+        to_file: A path with the suffix ``.png`` or ``.svg`` to write the image to; what was there is replaced in
+            one go, once the new image is complete.
         show_shapes: Whether to tell the shapes of each layer's inputs and outputs, where they are known.
         show_layer_names: Whether to tell each layer's name.
         show_dtype: Whether to tell the data type of each layer's output.
@@ -53,7 +53,7 @@ def plot_model(
             so that it is about as wide as it is high.
         sample: Inputs of the model. A PyTorch module is run with them once, for shapes and for code that cannot be
             traced; of a subclassed Keras model they tell the shapes. Not for a `LayerGraph`.
-        dpi: Dots per inch of a PNG file; fewer where the picture would have more than 100 million.
+        dpi: Dots per inch of a PNG file; fewer where the image would have more than 100 million.
 
     Returns:
         The figure, as large as its boxes need.

@@ -102,3 +102,12 @@ def test_limits_leave_out_no_run_of_two_nor_a_third_or_more_of_many():
 def test_a_scale_knows_what_it_shows(value, shown):
     """Its limits are shown themselves."""
     assert Scale("linear", 0.0, 2.0).shows(value) is shown
+
+
+def test_a_dip_of_noise_does_not_make_the_axis_logarithmic():
+    """One value in a thousand that is near zero by chance says nothing of the others; a spike does."""
+    values = np.linspace(2.0, 1.0, 1000)
+    values[500] = 1e-6
+    assert scale(values).kind == "linear"
+    values[500] = 1e6
+    assert scale(values).kind == "log"

@@ -61,11 +61,13 @@ class Outcome:
         watched: The metrics that sinks decide by.
         stop_reason: Why a sink stopped the run, None if none did.
         stop_epoch: The epoch in which that happened, 0-based, None if none did.
+        status: How the run ended, as `Run.status` has it; None if it has not ended, or that is not on record.
     """
 
     watched: list[Watched] = attrs.field(factory=list)
     stop_reason: str | None = None
     stop_epoch: int | None = None
+    status: str | None = None
 
 
 class Run:

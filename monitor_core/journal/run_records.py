@@ -78,8 +78,9 @@ class RunRecord:
         """Return what the run was decided by and how it ended; of the plan, what is not as written is left out."""
         plans, ends, stops = self.facts(Plan), self.facts(End), self.facts(Stop)
         best = ends[-1].best_epochs if ends else {}
+        status = ends[-1].status if ends else None
         watched = [_watched(sink, how, best.get(sink)) for plan in plans[-1:] for sink, how in plan.watched.items()]
-        outcome = Outcome([each for each in watched if each is not None])
+        outcome = Outcome([each for each in watched if each is not None], status=status)
         if stops:
             outcome.stop_reason, outcome.stop_epoch = stops[0].reason, stops[0].epoch
         return outcome
@@ -91,12 +92,11 @@ class RunRecord:
 
 
 def _watched(sink: str, how: Any, best_epoch: Any) -> Watched | None:
-    metric, mode, restores = (
-        (how.get(name) for name in ("metric", "mode", "restores")) if isinstance(how, dict) else (None,) * 3
-    )
-    if not isinstance(metric, str) or mode not in ("min", "max"):
+    """Return what a journal says of a metric that a sink decides by, None where it is not as journals write it."""
+    if not isinstance(how, dict) or not isinstance(how.get("metric"), str) or how.get("mode") not in ("min", "max"):
         return None
-    return Watched(sink, metric, mode, restores is True, best_epoch if type(best_epoch) is int else None)
+    best = best_epoch if type(best_epoch) is int else None
+    return Watched(sink, how["metric"], how["mode"], how.get("restores") is True, best)
 
 
 def _before(record: Record, epoch: int, step: int) -> Record | None:

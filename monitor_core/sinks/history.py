@@ -266,7 +266,8 @@ class History(Sink):
         self.outcome = Outcome(run.watched)  # the list itself: sinks that follow have yet to add to it
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
-        """Note whether a sink stopped the run, and why."""
+        """Note how the run ended, and why."""
+        self.outcome.status = run.status
         if run.stop_reason is not None:
             self.outcome.stop_reason, self.outcome.stop_epoch = run.stop_reason, run.epoch
 

@@ -79,6 +79,11 @@ class Curve:
         index = int(self.y.argmin() if mode == "min" else self.y.argmax())
         return float(self.x[index]), float(self.y[index])
 
+    def since(self, first: float) -> Curve:
+        """Return the points from a row on."""
+        kept = self.x >= first
+        return attrs.evolve(self, x=self.x[kept], y=self.y[kept])
+
     def at(self, x: float) -> float | None:
         """Return the value of a row, None if it has none."""
         (found,) = (self.x == x).nonzero()

@@ -18,6 +18,8 @@ from monitor_core.plotting.curves.style import GREY
 
 _MOST_MARKS = 2
 _MOST_DROPS = 12
+_RESTORING = ("completed", "stopped", "failed")
+"""How a run ends at whose end the best weights are set."""
 
 
 @attrs.frozen(eq=False)
@@ -53,7 +55,8 @@ def best_points(source: Source, curves: Sequence[Curve]) -> list[Best]:
 
 
 def _best(source: Source, curve: Curve, watched: Watched) -> Best | None:
-    point = curve.best(watched.mode)
+    first = min(source.epochs.values(), default=0.0)  # the best of the last run, whose sink this was
+    point = curve.since(first).best(watched.mode)
     if point is None:
         return None
     x, y = point
@@ -61,7 +64,7 @@ def _best(source: Source, curve: Curve, watched: Watched) -> Best | None:
         place = source.epochs.get(watched.best_epoch)
         value = None if place is None else curve.at(place)
         x, y = (x, y) if place is None or value is None else (place, value)
-    end = ", weights restored" if watched.restores and source.outcome.stop_reason is not None else ""
+    end = ", weights restored" if watched.restores and source.outcome.status in _RESTORING else ""
     return Best(curve, x, y, f"best {curve.name} {y:.4g}\nepoch {x:,.0f}{end}")
 
 

@@ -18,9 +18,8 @@ import numpy as np
 from monitor_core import History, open_run
 from monitor_core.bus.run import Outcome
 from monitor_core.journal.recorded import RecordedRun
-from monitor_core.journal.recorded_rows import RecordedBatches, RecordedHistory
+from monitor_core.journal.recorded_rows import RecordedHistory
 from monitor_core.plotting.curves.smoothing import Floats
-from monitor_core.sinks.history import BatchHistory
 
 _KINDS = (
     "a History, an adapter or loop with one, what open_run returned, a CSV file's path, an object with a mapping "
@@ -158,12 +157,12 @@ def _epoch_source(
 def _batch_source(label: str | None, history: Any) -> Source:
     if isinstance(history, History) and not history.per_batch:
         raise ValueError("history must be recorded by History(per_batch=True) to draw batches (got per_batch=False)")
-    recorded = history.batches if isinstance(history, (History, RecordedRun)) else None
-    if not isinstance(recorded, (BatchHistory, RecordedBatches)):
+    if not isinstance(history, (History, RecordedRun)):
         raise TypeError(
             "history must be a monitor_core.History(per_batch=True), or what open_run returned, to draw batches "
             f"(got {type(history).__name__})"
         )
+    recorded = history.batches
     rows = _ascending(np.asarray(recorded.steps, dtype=np.float64), len(recorded))
     return Source(label, rows, {name: recorded[name] for name in recorded})
 

@@ -287,6 +287,7 @@ def test_what_decided_is_on_record(tmp_path):
         [Watched("EarlyStopping", "loss", "min", restores=False, best_epoch=0)],
         "loss has not got better in 1 epoch; its best was 1 in epoch 1",
         1,
+        "stopped",
     )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from monitor_core import EarlyStopping, History, Journal, Loop, ModelCheckpoint, ReduceLROnPlateau
+from monitor_core import Bus, EarlyStopping, History, Journal, Loop, ModelCheckpoint, ReduceLROnPlateau
 from monitor_core.plotting import plot_history
 from monitor_core.plotting.curves.curves import curves_of
 from monitor_core.plotting.curves.marks import rate_drops
@@ -134,11 +134,24 @@ def test_no_mark_on_a_metric_that_is_not_drawn():
     assert texts(run(EarlyStopping("accuracy", patience=9)), metrics=["val_loss"]) == []
 
 
-def test_the_last_of_several_runs_is_marked():
-    """Its epochs begin again, its rows are counted on."""
+@pytest.mark.parametrize("sink", [EarlyStopping, ReduceLROnPlateau])
+def test_the_last_of_several_runs_is_marked(sink):
+    """Its epochs begin again, its rows are counted on; what an earlier run reached is not what this one decided by."""
     history = History()
-    for _ in range(2):
-        with Loop(history, EarlyStopping("val_loss", patience=9)) as loop:
+    for offset in (0, 1):
+        with Loop(history, sink("val_loss", patience=9), model=Handle()) as loop:
             for epoch in loop.epochs(3):
-                loop.log(val_loss=VAL_LOSS[epoch])
-    assert texts(history) == ["best val_loss 1\nepoch 5"]
+                loop.log(val_loss=VAL_LOSS[epoch] + offset)
+    assert texts(history) == ["best val_loss 2\nepoch 5"]
+
+
+def test_weights_are_restored_at_the_end_of_a_run_that_was_completed_too():
+    """The mark says so whether or not patience ran out, and not before the end."""
+    sink = EarlyStopping("accuracy", patience=9, restore_best_weights=True)
+    assert texts(run(sink)) == ["best accuracy 0.4\nepoch 3, weights restored"]
+    history = History()
+    bus = Bus(history, sink, model=Handle())
+    bus.train_begin()
+    bus.epoch_begin(0)
+    bus.epoch_end(0, {"accuracy": 0.1})
+    assert texts(history) == ["best accuracy 0.1\nepoch 1"]

@@ -33,43 +33,6 @@ class Failure:
     step: int
 
 
-@attrs.define
-class Watched:
-    """A metric that a sink decides by; the sink adds it to `Run.watched` when the run begins.
-
-    Attributes:
-        sink: The sink's name.
-        metric: The metric's name.
-        mode: ``"min"`` or ``"max"``.
-        restores: Whether the sink sets the best epoch's weights when the run ends.
-        best_epoch: The epoch of the best value so far, 0-based, as the sink judges it; None while there is none, or
-            where the sink does not keep it.
-    """
-
-    sink: str
-    metric: str
-    mode: str
-    restores: bool = False
-    best_epoch: int | None = None
-
-
-@attrs.define
-class Outcome:
-    """What a run was decided by and how it ended, for plots and reports.
-
-    Attributes:
-        watched: The metrics that sinks decide by.
-        stop_reason: Why a sink stopped the run, None if none did.
-        stop_epoch: The epoch in which that happened, 0-based, None if none did.
-        status: How the run ended, as `Run.status` has it; None if it has not ended, or that is not on record.
-    """
-
-    watched: list[Watched] = attrs.field(factory=list)
-    stop_reason: str | None = None
-    stop_epoch: int | None = None
-    status: str | None = None
-
-
 class Run:
     """One training, over any number of `fit` calls. The bus keeps it up to date; sinks read it and make requests.
 
@@ -88,7 +51,8 @@ class Run:
         stop_reason: Why the run was asked to stop, in words, or None.
         failed: Whether that request reported a failure.
         failures: What sinks raised in this run, in order.
-        watched: The metrics that sinks decide by, each added by its sink when the run begins.
+        watched: The metrics that sinks decide by, as `monitor_core.metrics.outcome.Watched`, each added by its sink when
+            the run begins.
         whole_state: While the run is open, a function that returns the state of the bus, for sinks that save it.
     """
 
@@ -122,7 +86,7 @@ class Run:
         self.stop_reason: str | None = None
         self.failed = False
         self.failures: list[Failure] = []
-        self.watched: list[Watched] = []
+        self.watched: list[Any] = []
         self.learning_rate_was_set = False
         self.whole_state: Callable[[], dict[str, Any]] | None = None
 

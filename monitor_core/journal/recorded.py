@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from monitor_core.bus.run import Outcome
 from monitor_core.journal.facts import Begin, Decision, Raised, SinkFailure
 from monitor_core.journal.files import Damage, Kind, journal_files, read_journal
 from monitor_core.journal.recorded_rows import RecordedBatches, RecordedHistory
 from monitor_core.journal.rows import Rows
 from monitor_core.journal.run_records import RecordedStatus, RunRecord, join_runs
+from monitor_core.metrics.outcome import Outcome
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,11 +12,11 @@ from typing import Any, Literal, TypeVar
 
 import attrs
 
-from monitor_core.bus.run import Outcome, Watched
 from monitor_core.journal import provenance
 from monitor_core.journal.facts import Begin, Decision, End, Fact, Plan, Raised, RateChange, Rewind, SinkFailure, Stop
 from monitor_core.journal.files import Damage, JournalContent, Kind, Record
 from monitor_core.journal.rows import Rows
+from monitor_core.metrics.outcome import Outcome, Watched
 
 RecordedStatus = Literal["running", "completed", "stopped", "failed", "interrupted", "killed", "unknown"]
 F = TypeVar("F", bound=Fact)

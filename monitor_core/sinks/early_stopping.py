@@ -12,10 +12,11 @@ import numpy as np
 
 from monitor_core import checks
 from monitor_core._log import logger
-from monitor_core.bus.run import Run, Watched
+from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.metrics.decisions import Best, Patience, restore, state_of
 from monitor_core.metrics.monitor import AnyMode, Monitor
+from monitor_core.metrics.outcome import Watched
 from monitor_core.model.handles import Array
 from monitor_core.values.blocks import Block
 

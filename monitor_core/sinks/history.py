@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor_core._log import logger
-from monitor_core.bus.run import Outcome, Run
+from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.files.state import finite_or_name, refusing_damage
 from monitor_core.files.writing import replacing
 from monitor_core.metrics.names import find_metric, unknown_metric
+from monitor_core.metrics.outcome import Outcome
 from monitor_core.records.columns import Column, Table
 from monitor_core.records.frames import frame
 from monitor_core.values.blocks import Block

@@ -25,7 +25,7 @@ import attrs
 from monitor_core import checks
 from monitor_core._log import logger
 from monitor_core.bus.bus import Bus
-from monitor_core.bus.run import Run, Watched
+from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
 from monitor_core.files.state import load_state, save_state
@@ -33,6 +33,7 @@ from monitor_core.files.templates import Template
 from monitor_core.files.writing import replacing
 from monitor_core.metrics.decisions import Best, restore, state_of
 from monitor_core.metrics.monitor import AnyMode, Monitor
+from monitor_core.metrics.outcome import Watched
 from monitor_core.model.generators import generators_state, load_generators_state
 from monitor_core.model.handles import ModelHandle, check_handle
 

@@ -11,11 +11,12 @@ import numpy as np
 
 from monitor_core import checks
 from monitor_core._log import logger
-from monitor_core.bus.run import Run, Watched
+from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
 from monitor_core.metrics.decisions import Best, Mode, Patience, restore, state_of
 from monitor_core.metrics.monitor import AnyMode, Monitor
+from monitor_core.metrics.outcome import Watched
 from monitor_core.model.handles import check_rate_can_be_set
 
 Rule = Literal["keras", "pytorch"]

@@ -9,8 +9,8 @@ import attrs
 import numpy as np
 from matplotlib.lines import Line2D
 
-from monitor_core.bus.run import Outcome, Watched
 from monitor_core.metrics.names import find_metric
+from monitor_core.metrics.outcome import Outcome, Watched
 from monitor_core.plotting.curves.curves import Curve
 from monitor_core.plotting.curves.smoothing import Floats
 from monitor_core.plotting.curves.sources import Source

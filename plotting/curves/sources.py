@@ -16,9 +16,9 @@ import attrs
 import numpy as np
 
 from monitor_core import History, open_run
-from monitor_core.bus.run import Outcome
 from monitor_core.journal.recorded import RecordedRun
 from monitor_core.journal.recorded_rows import RecordedHistory
+from monitor_core.metrics.outcome import Outcome
 from monitor_core.plotting.curves.smoothing import Floats
 
 _KINDS = (

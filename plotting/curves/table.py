@@ -9,8 +9,8 @@ import attrs
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation, Transform
 
-from monitor_core.bus.run import Watched
 from monitor_core.metrics.monitor import DIRECTIONS
+from monitor_core.metrics.outcome import Watched
 from monitor_core.plotting import fonts
 from monitor_core.plotting.curves.curves import Curve
 from monitor_core.plotting.curves.sources import Source

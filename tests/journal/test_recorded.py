@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from monitor_core import Bus, EarlyStopping, History
-from monitor_core.bus.run import Outcome, Watched
 from monitor_core.journal.facts import Begin, Plan, RateChange, Rewind, SinkFailure, Stop, encode_fact
 from monitor_core.journal.files import FILE_HEAD, Kind, frame, read_journal
 from monitor_core.journal.recorded import open_run
 from monitor_core.journal.rows import encode_rows
+from monitor_core.metrics.outcome import Outcome, Watched
 from monitor_core.sinks.journal import Journal
 from recorders import train
 

@@ -3,7 +3,7 @@
 import pytest
 
 from monitor_core import Bus, CSVLogger, EarlyStopping, History, Journal, Loop, open_run
-from monitor_core.bus.run import Watched
+from monitor_core.metrics.outcome import Watched
 from monitor_core.plotting import LivePlot
 from monitor_core.plotting.curves.curves import curves_of
 from monitor_core.plotting.curves.sources import read_sources

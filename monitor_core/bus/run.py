@@ -51,8 +51,8 @@ class Run:
         stop_reason: Why the run was asked to stop, in words, or None.
         failed: Whether that request reported a failure.
         failures: What sinks raised in this run, in order.
-        watched: The metrics that sinks decide by, as `monitor_core.metrics.outcome.Watched`, each added by its sink when
-            the run begins.
+        watched: The metrics that sinks decide by, as `monitor_core.metrics.outcome.Watched`, each added by its sink
+            when the run begins.
         whole_state: While the run is open, a function that returns the state of the bus, for sinks that save it.
     """
 

@@ -54,6 +54,8 @@ def test_wheel_holds_every_tracked_file_and_no_other(wheel):
     """A subpackage that is missing from the map vanishes from the wheel without a warning, so names are compared."""
     expected = set()
     for name in _tracked("monitor_core", "adapters", "plotting"):
+        if name.suffix == ".md":  # notes for readers of the code
+            continue
         expected.add(str(name if name.parts[0] == "monitor_core" else "monitor_core" / name))
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}

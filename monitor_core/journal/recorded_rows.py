@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,10 @@ from numpy.typing import NDArray
 from monitor_core.journal.rows import Rows, extend_table
 from monitor_core.metrics.names import find_metric, unknown_metric
 from monitor_core.records.columns import Table
+from monitor_core.records.frames import frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class _RecordedRows:
@@ -69,6 +74,15 @@ class _RecordedRows:
     def times(self) -> NDArray[np.float64]:
         """When each was recorded, or the batch ended, seconds since 1970, ``(rows,) float64``."""
         return self._times
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a pandas frame with the columns ``run``, ``epoch``, ``step`` and ``time``, then the metrics.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        labels = {"run": self._runs, "epoch": self._epochs, "step": self._steps, "time": self._times}
+        return frame(labels, {name: self._table[name] for name in self._table})
 
 
 class RecordedBatches(_RecordedRows):

@@ -20,8 +20,10 @@ from monitor_core.bus.sink import Logs, Sink
 from monitor_core.files.replacing import replacing
 from monitor_core.files.state import finite_or_name, refusing_damage
 from monitor_core.metrics.names import find_metric
+from monitor_core.metrics.outcome import Outcome
 from monitor_core.records.batches import BatchHistory, MetricLists, column, joined
 from monitor_core.records.columns import Table
+from monitor_core.records.frames import frame
 from monitor_core.values.blocks import Block
 
 if TYPE_CHECKING:
@@ -57,6 +59,9 @@ class History(Sink):
     Args:
         per_batch: Whether to record every batch too, in `batches`.
 
+    Attributes:
+        outcome: What the last run was decided by and how it ended, which plots mark; files do not hold it.
+
     Example:
         >>> history = History()
         >>> bus = Bus(history)
@@ -72,6 +77,7 @@ class History(Sink):
 
     per_batch: bool = attrs.field(default=False, kw_only=True, validator=attrs.validators.instance_of(bool))
     batches: BatchHistory = attrs.field(init=False, factory=BatchHistory)
+    outcome: Outcome = attrs.field(init=False, factory=Outcome)
     _epochs: Table = attrs.field(init=False, factory=Table)
     _stretches: list[_Epochs] = attrs.field(init=False, factory=list)
     _run: int = attrs.field(init=False, default=-1)
@@ -133,11 +139,19 @@ class History(Sink):
     def reset(self) -> None:
         """Forget everything."""
         self.batches = BatchHistory()
+        self.outcome = Outcome()
         self._epochs, self._stretches, self._run, self._run_is_new = Table(), [], -1, True
 
     def on_train_begin(self, run: Run) -> None:
         """Begin a run, or go on with the one whose state was loaded."""
         self._run_is_new, self._continues = not self._continues, False
+        self.outcome = Outcome(run.watched)  # the list itself: sinks that follow have yet to add to it
+
+    def on_train_end(self, run: Run, logs: Logs) -> None:
+        """Note how the run ended, and why."""
+        self.outcome.status = run.status
+        if run.stop_reason is not None:
+            self.outcome.stop_reason, self.outcome.stop_epoch = run.stop_reason, run.epoch
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Append the epoch's results."""
@@ -288,13 +302,9 @@ class History(Sink):
         Raises:
             ImportError: pandas is not installed.
         """
-        import pandas as pd
-
         arrays = _arrays(self, self.batches)
         labels, metrics = ("batch_labels", "batches") if batches else ("labels", "epochs")
-        # A metric may be called as a label is.
-        named = {f"logs/{name}" if name in arrays[labels] else name: array for name, array in arrays[metrics].items()}
-        return pd.DataFrame({**arrays[labels], **named})
+        return frame(arrays[labels], arrays[metrics])
 
 
 def _arrays(epochs: History | RecordedHistory, batches: BatchHistory | RecordedBatches) -> _Arrays:

@@ -183,7 +183,8 @@ class Journal(Sink):
         """Record how the run has ended, and put the file on disk."""
         if self._writer is not None and self._open is not None:
             self._note(self._open)
-            self._write(End(status=run.status, **self._place(run)))
+            best = {each.sink: each.best_epoch for each in run.watched if each.best_epoch is not None}
+            self._write(End(status=run.status, best_epochs=best, **self._place(run)))
             self._open = None
             self._writer.close()
 
@@ -263,6 +264,9 @@ def _plan(run: Run, rates: list[float] | None, logs: Logs) -> Plan:
         steps_per_epoch=None if run.steps_per_epoch is None else int(run.steps_per_epoch),
         learning_rates=rates,
         directions=directions,
+        watched={
+            each.sink: {"metric": each.metric, "mode": each.mode, "restores": each.restores} for each in run.watched
+        },
     )
 
 

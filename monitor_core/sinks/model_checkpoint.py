@@ -34,6 +34,7 @@ from monitor_core.files.state import load_state, save_state
 from monitor_core.files.templates import Template
 from monitor_core.metrics.decisions import Best, restore, state_of
 from monitor_core.metrics.monitor import AnyMode, Monitor
+from monitor_core.metrics.outcome import Watched
 from monitor_core.model.generators import generators_state, load_generators_state
 from monitor_core.model.handles import ModelHandle
 
@@ -322,6 +323,8 @@ class ModelCheckpoint(Sink):
             self._files = []
             self._turn = run.step
         self._best.mode = mode
+        if self.save_best_only or (self.keep is not None and self.keep.best):
+            run.watched.append(Watched(type(self).__name__, self.monitor, mode))
         self._epoch_began_at = run.step
         self._loaded = self._told_no_state = False
         self._size = 0

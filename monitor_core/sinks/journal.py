@@ -68,7 +68,8 @@ class Journal(Sink):
 
     Attributes:
         path: The file, None before the first run.
-        dropped: How many records were given up because they could not be written for too long.
+        dropped: How many values were dropped because they could not be written for too long; a decision, a failure or
+            another fact counts as one.
 
     Raises:
         TypeError: ``config`` is no mapping.
@@ -104,7 +105,7 @@ class Journal(Sink):
 
     @property
     def dropped(self) -> int:
-        """How many records were given up because they could not be written for too long."""
+        """How many values were dropped because they could not be written for too long; a fact counts as one."""
         return 0 if self._writer is None else self._writer.dropped
 
     def wants_hook(self, hook: str) -> bool:

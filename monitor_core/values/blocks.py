@@ -65,6 +65,20 @@ class Block:
             )
 
 
+def values_per_row(rows: int, present: Mapping[str, NDArray[np.bool_] | None]) -> NDArray[np.int64]:
+    """Return how many values each row of a block has, ``(rows,) int64``; ``present`` is as in `Block`."""
+    masks = [mask for mask in present.values() if mask is not None]
+    counts = np.full(rows, len(present) - len(masks), dtype=np.int64)
+    for mask in masks:
+        counts += mask
+    return counts
+
+
+def count_values(block: Block) -> int:
+    """Return how many values a block has, without those that are missing."""
+    return int(values_per_row(len(block), block.present).sum())
+
+
 class BlockBuffer:
     """Gathers the raw values of steps until they are taken as a `Block`.
 

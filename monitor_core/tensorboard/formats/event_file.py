@@ -90,7 +90,7 @@ class EventFile:
 
     @property
     def dropped(self) -> int:
-        """How many records, or blocks of them, were given up because they could not be written for too long."""
+        """How many values were dropped because they could not be written for too long."""
         return self._file.dropped
 
     def add_scalars(
@@ -145,7 +145,7 @@ class EventFile:
 
     def add_event(self, event: Event) -> None:
         """Add an event as it is."""
-        self._append(frame(event.SerializeToString()))
+        self._append([frame(event.SerializeToString())], [max(1, len(event.summary.value))])
 
     def rewind(self, keep: Keep) -> None:
         """Rewrite the file without the values that are not to be kept, and without damaged records.
@@ -160,7 +160,7 @@ class EventFile:
 
     def flush(self) -> None:
         """Try to write what could not be written before, if anything."""
-        self._append()
+        self._append([], [])
 
     def close(self) -> None:
         """Put on disk what was written, and free the file; what is added later opens it again."""
@@ -177,12 +177,13 @@ class EventFile:
     ) -> None:
         tags = [self._clean(name) for name in names]
         slices = [slice(first, first + _ROWS) for first in range(0, len(steps), _ROWS)]
-        self._append(*(scalar_records(tags, steps[s], times[s], [each[s] for each in columns]) for s in slices))
+        records = [scalar_records(tags, steps[s], times[s], [each[s] for each in columns]) for s in slices]
+        self._append(records, [len(tags) * len(steps[s]) for s in slices])
 
-    def _append(self, *records: bytes) -> None:
+    def _append(self, records: Sequence[bytes], values: Sequence[int]) -> None:
         if self._is_ours():  # asked before the lock, which a thread of the parent's may hold for ever here
             with self._lock:
-                self._file.append(*records)
+                self._file.append(*records, values=values)
 
     def _clean(self, name: str) -> str:
         """Return a name's tag; warn at its first time where it is another one."""

@@ -55,6 +55,7 @@ class AppendFile:
         exclusive: Whether to keep other processes that ask for the same from writing the file, until `close`. Where
             one has taken it meanwhile, records wait until that is done. It is not needed where no other process knows
             the name.
+        mode: The permissions of a file that is made, less those that the process's umask takes.
 
     Attributes:
         path: The file, absolute and with symbolic links resolved.
@@ -73,11 +74,13 @@ class AppendFile:
         append: bool = True,
         limit: int = PENDING_BYTES,
         exclusive: bool = False,
+        mode: int = 0o666,
     ) -> None:
         self.path = Path(path)
         self.head = b""
         self.dropped = self.dropped_records = 0
         self._limit = limit
+        self._mode = mode
         self._pid = os.getpid()
         self._file: FileIO | None = None
         self._ownership: Ownership | None = None
@@ -184,7 +187,7 @@ class AppendFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self._ownership is not None:
                 self._ownership.take()
-            self._file = FileIO(self.path, "ab")
+            self._file = FileIO(self.path, "ab", opener=lambda path, flags: os.open(path, flags, self._mode))
         self._untear()
         return self._file
 

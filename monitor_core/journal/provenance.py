@@ -16,6 +16,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from monitor_core.journal.masking import masked
+
 _PACKAGES = ("numpy", "keras", "tensorflow", "jax", "torch")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -133,6 +135,6 @@ def describe() -> dict[str, Any]:
         "versions": versions(),
         "git_commit": git_commit(),
         "platform": platform.platform(),
-        "argv": [str(each) for each in sys.argv],
+        "argv": masked(map(str, sys.argv)),
         "process": this_process(),
     }

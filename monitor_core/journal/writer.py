@@ -24,10 +24,12 @@ from monitor_core.values.blocks import Block, count_values
 
 PENDING_BYTES = 8 << 20
 """How many bytes of records wait while they cannot be written: an hour's of 100 scalars a second and more."""
+PRIVATE = 0o600
+"""Permissions of a file, which holds the command line and the configuration: its owner's alone."""
 
 
 class JournalWriter:
-    """Appends records to a new file in a folder.
+    """Appends records to a new file in a folder, which only its owner may read.
 
     Args:
         folder: The folder; made where missing.
@@ -49,7 +51,7 @@ class JournalWriter:
         except (OSError, ValueError) as error:  # a name with a null character is a ValueError
             raise SetupError(f"{folder} cannot hold a journal: {error}") from error
         try:
-            self._file = AppendFile(path, limit=PENDING_BYTES)
+            self._file = AppendFile(path, limit=PENDING_BYTES, mode=PRIVATE)
         except SetupError:
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -110,7 +112,7 @@ def _claimed(folder: Path) -> Path:
     while True:
         path = folder / file_name(number)
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE))
         except FileExistsError:
             number += 1
         else:

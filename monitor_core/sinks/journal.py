@@ -54,7 +54,9 @@ class Journal(Sink):
     """Record a run in a folder: every batch and epoch, what was decided and why, what failed, and where it comes from.
 
     What comes from where: the configuration that is given, the versions of Python, this package and the frameworks that
-    are imported, the git commit of the working folder, the command line, the host and the process.
+    are imported, the git commit of the working folder, the command line, the host and the process. In the command line,
+    values of options that look secret are masked (``--api-key=***``), and so are passwords in URLs; the configuration
+    is recorded as it is given. Only the files' owner may read them.
 
     Nothing that was recorded is ever changed: where a run goes back to a checkpoint, that is recorded too, and
     `open_run` leaves out what lay behind. Runs that follow are recorded behind each other. Processes that write to one

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import stat
 import subprocess
 import sys
 import textwrap
@@ -163,6 +164,22 @@ def test_a_run_that_begins_on_a_full_disk_is_recorded_once_there_is_room(tmp_pat
     writer.fact(mark(2))
     assert marks(writer.path) == [1, 2]
     assert read_journal(writer.path).records[0].content == BEGIN
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions are those of POSIX")
+def test_only_its_owner_may_read_a_journal(tmp_path):
+    """Whatever the umask is; a file that was removed and is made again is as private as the first."""
+    umask = os.umask(0)
+    try:
+        writer = JournalWriter(tmp_path)
+        writer.fact(BEGIN)
+        first = stat.S_IMODE(writer.path.stat().st_mode)
+        writer.path.unlink()
+        writer.fact(mark(1))
+        again = stat.S_IMODE(writer.path.stat().st_mode)
+    finally:
+        os.umask(umask)
+    assert (first, again) == (0o600, 0o600)
 
 
 def test_what_a_full_disk_cost_is_counted_and_told(tmp_path, monkeypatch):

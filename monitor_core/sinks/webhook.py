@@ -70,7 +70,7 @@ class Webhook(NetworkSink):
         format: Makes the body from an event, or None where it is not to be posted. It is called on the sink's own
             thread, with floats as they are, and may be called again for the same event.
         headers: Headers to send, such as ``Authorization``.
-        timeout: How many seconds a request may wait for the server, above 0.
+        timeout: How many seconds a post may take in all, above 0; a server that answers more slowly is as good as down.
         limit: How many messages wait at most; when there are more, the oldest are dropped.
         retry_seconds: For how many seconds a message is tried again.
         flush_seconds: For how many seconds a run's end waits for what is still to be posted.

@@ -33,16 +33,28 @@ class Means:
         while (given := self._weights.take(block.epoch)) is not None:
             for step, row in given.rows():
                 self._weight_rows.setdefault(step, {}).update(row)
+        with np.errstate(invalid="ignore", over="ignore"):
+            if self._weight_rows or any(mask is not None for mask in block.present.values()):
+                self._add_weighted(block)
+            elif block.columns:
+                # All at once: there may be 100,000 metrics.
+                totals = np.array(list(block.columns.values())) @ np.ones(len(block))
+                for name, total in zip(block.columns, totals.tolist(), strict=True):
+                    self._add_one(name, total, len(block))
+        for step in block.steps.tolist():
+            self._weight_rows.pop(step, None)
+
+    def _add_weighted(self, block: Block) -> None:
         for name, column in block.columns.items():
             weights = self._column_weights(name, block)
             used = weights > 0  # a batch of no weight contributes nothing, not even its NaN
             if (mask := block.present[name]) is not None:
                 used &= mask
-            value, weight = self._sums.get(name, (0.0, 0.0))
-            with np.errstate(invalid="ignore", over="ignore"):
-                self._sums[name] = value + float(column[used] @ weights[used]), weight + float(weights[used].sum())
-        for step in block.steps.tolist():
-            self._weight_rows.pop(step, None)
+            self._add_one(name, float(column[used] @ weights[used]), float(weights[used].sum()))
+
+    def _add_one(self, name: str, total: float, weight: float) -> None:
+        before, weight_before = self._sums.get(name, (0.0, 0.0))
+        self._sums[name] = before + total, weight_before + weight
 
     def _column_weights(self, name: str, block: Block) -> NDArray[np.float64]:
         rows = self._weight_rows

@@ -107,7 +107,7 @@ class EventFile:
             times: ``(n,) float64``, seconds since 1970.
             values: ``(n,) float64``.
         """
-        self._add([tag], steps, times, [values])
+        self._append(list(self._records([tag], steps, times, [values])))
 
     def add_columns(
         self,
@@ -120,12 +120,15 @@ class EventFile:
         together: dict[bytes, list[str]] = {}  # one by one, thousands of metrics that come late would take seconds
         for name, mask in present.items():
             together.setdefault(b"" if mask is None else mask.tobytes(), []).append(name)
+        records: list[tuple[bytes, int]] = []
         for group in together.values():
             mask = present[group[0]]
-            rows = slice(None) if mask is None else mask
+            some_steps, some_times = (steps, times) if mask is None else (steps[mask], times[mask])
             for first in range(0, len(group), _VALUES_PER_EVENT):
                 names = group[first : first + _VALUES_PER_EVENT]
-                self._add(names, steps[rows], times[rows], [columns[name][rows] for name in names])
+                chosen = [columns[name] if mask is None else columns[name][mask] for name in names]
+                records += self._records(names, some_steps, some_times, chosen)
+        self._append(records)
 
     def add_value(self, value: Summary.Value, step: int, time: float | None = None) -> None:
         """Add any other value, such as the functions of this package return.
@@ -145,7 +148,7 @@ class EventFile:
 
     def add_event(self, event: Event) -> None:
         """Add an event as it is."""
-        self._append([frame(event.SerializeToString())], [max(1, len(event.summary.value))])
+        self._append([(frame(event.SerializeToString()), max(1, len(event.summary.value)))])
 
     def rewind(self, keep: Keep) -> None:
         """Rewrite the file without the values that are not to be kept, and without damaged records.
@@ -160,7 +163,7 @@ class EventFile:
 
     def flush(self) -> None:
         """Try to write what could not be written before, if anything."""
-        self._append([], [])
+        self._append([])
 
     def close(self) -> None:
         """Put on disk what was written, and free the file; what is added later opens it again."""
@@ -168,22 +171,24 @@ class EventFile:
             with self._lock:
                 self._file.close()
 
-    def _add(
+    def _records(
         self,
         names: Sequence[str],
         steps: NDArray[np.int64],
         times: NDArray[np.float64],
         columns: Sequence[NDArray[np.float64]],
-    ) -> None:
+    ) -> Iterator[tuple[bytes, int]]:
+        """Yield scalars as records, each with how many values it holds."""
         tags = [self._clean(name) for name in names]
-        slices = [slice(first, first + _ROWS) for first in range(0, len(steps), _ROWS)]
-        records = [scalar_records(tags, steps[s], times[s], [each[s] for each in columns]) for s in slices]
-        self._append(records, [len(tags) * len(steps[s]) for s in slices])
+        for first in range(0, len(steps), _ROWS):
+            rows = slice(first, first + _ROWS)
+            data = scalar_records(tags, steps[rows], times[rows], [each[rows] for each in columns])
+            yield data, len(tags) * len(steps[rows])
 
-    def _append(self, records: Sequence[bytes], values: Sequence[int]) -> None:
+    def _append(self, records: Sequence[tuple[bytes, int]]) -> None:
         if self._is_ours():  # asked before the lock, which a thread of the parent's may hold for ever here
             with self._lock:
-                self._file.append(*records, values=values)
+                self._file.append(*(data for data, _ in records), values=[values for _, values in records])
 
     def _clean(self, name: str) -> str:
         """Return a name's tag; warn at its first time where it is another one."""

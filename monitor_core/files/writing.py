@@ -103,13 +103,15 @@ class AppendFile:
 
     def __del__(self) -> None:
         """Try for the last time to write what waits, and tell of what is lost."""
-        with contextlib.suppress(Exception):
+        try:
             self.close()
             for record in filter(_is_record, self._pending):
                 self._drop(record)
             if self.dropped_records and self._is_ours():
                 text = "%s lacks %d values, in %d records, that could not be written"
                 logger.warning(text, self.path, self.dropped, self.dropped_records)
+        except Exception:  # not contextlib: at the exit it may be gone already, as any module may
+            pass
 
     @property
     def waiting(self) -> int:

@@ -530,6 +530,21 @@ def test_the_end_of_the_interpreter_is_the_last_attempt(tmp_path, limit_at_end, 
     assert ("lacks 1 values, in 1 records" in output) == (warnings == 2)
 
 
+def test_a_file_that_outlives_its_modules_is_silent(tmp_path):
+    """At the interpreter's exit whatever the destructor needs may be gone: it prints no traceback."""
+    script = """
+        import sys
+        from monitor_core.files import writing
+        file = writing.AppendFile(sys.argv[1], exclusive=True)
+        file._ownership.free()
+        file._ownership = None
+        for name in [name for name in vars(writing) if not name.startswith("__")]:
+            setattr(writing, name, None)
+        del file
+    """
+    assert run(script, tmp_path / "a.txt") == ""
+
+
 def test_a_limit_on_open_files_is_waited_out(tmp_path, at_once):
     """Where no file can be opened, records wait."""
     file = AppendFile(tmp_path / "a.txt")

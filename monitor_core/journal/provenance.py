@@ -12,10 +12,10 @@ import platform
 import re
 import sys
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from monitor_core._version import __version__
 from monitor_core.journal.masking import masked
 
 _PACKAGES = ("numpy", "keras", "tensorflow", "jax", "torch")
@@ -25,9 +25,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, of this package, and of the frameworks that are imported already, by name."""
-    found = {"python": platform.python_version()}
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        found["monitor_core"] = metadata.version("monitor_core")
+    found = {"python": platform.python_version(), "monitor_core": __version__}
     for name in _PACKAGES:
         module = sys.modules.get(name)
         version = getattr(module, "__dict__", {}).get("__version__")  # asked for by name it might import something

@@ -99,9 +99,8 @@ def _row_checksums(layout: _Layout) -> RowChecksums:
     return RowChecksums(layout.record[HEADER_BYTES:-FOOTER_BYTES], (layout.fields - HEADER_BYTES).tolist())
 
 
-@functools.lru_cache(
-    maxsize=4096
-)  # 60 bytes for each tag, and the tag itself; 130,000 tags, as `EventFile` groups them
+# 60 bytes for each tag besides the tag itself; 130,000 tags, grouped as `EventFile` does.
+@functools.lru_cache(maxsize=4096)
 def _layout(tags: tuple[str, ...], step_bytes: int) -> _Layout:
     """Return the layout of events with these tags and that many bytes for the step."""
     message = bytearray(_TIME + bytes(8) + _STEP + bytes(step_bytes) + _SUMMARY)

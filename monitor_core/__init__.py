@@ -16,6 +16,7 @@ from monitor_core.values.blocks import Block
 from monitor_core.values.scalars import scalar
 
 if typing.TYPE_CHECKING:
+    from monitor_core._version import __version__ as __version__
     from monitor_core.files.activations import load_activations
     from monitor_core.journal.recorded import open_run
     from monitor_core.model.layer_graph import LayerGraph
@@ -52,6 +53,7 @@ _LAZY = {
     "TensorBoard": "monitor_core.sinks.tensorboard",
     "TerminateOnNaN": "monitor_core.sinks.terminate_on_nan",
     "Webhook": "monitor_core.sinks.webhook",
+    "__version__": "monitor_core._version",
     "load_activations": "monitor_core.files.activations",
     "open_run": "monitor_core.journal.recorded",
 }

@@ -11,7 +11,7 @@ import monitor_core
 
 ROOT = Path(monitor_core.__file__).resolve().parent
 
-GROUND = ["errors", "_log", "checks", "schedules"]
+GROUND = ["errors", "_log", "_version", "checks", "schedules"]
 CORE = [
     *GROUND,
     "frameworks",
@@ -30,6 +30,7 @@ CORE = [
 MAY_IMPORT = {
     "errors": [],
     "_log": [],
+    "_version": [],
     "checks": ["errors"],
     "schedules": ["errors", "checks"],
     "frameworks": [],

@@ -104,3 +104,11 @@ def test_extras_stay_separate_names(clean_site, tmp_path):
     """The wheel claims no top-level name but its own: users have files called adapters and plotting."""
     result = _run(clean_site, "import adapters", tmp_path)
     assert "No module named 'adapters'" in result.stderr
+
+
+def test_the_version_is_the_same_everywhere():
+    """One module says it; the citation repeats it."""
+    import monitor_core
+
+    citation = (Path(__file__).parents[1] / "CITATION.cff").read_text()
+    assert f"version: {monitor_core.__version__}\n" in citation

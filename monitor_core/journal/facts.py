@@ -60,7 +60,7 @@ class Begin:
         versions: Of Python, this package and the frameworks that were imported.
         git_commit: The commit of the working folder, None if it is in no repository.
         platform: The machine and its system.
-        argv: The command line.
+        argv: The command line, without what looks secret, see `monitor_core.journal.masking`.
         process: Which process it is, see `monitor_core.journal.provenance.this_process`.
         time: When, seconds since 1970.
     """

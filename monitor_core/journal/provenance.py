@@ -12,13 +12,14 @@ import platform
 import re
 import sys
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from monitor_core import frameworks
+from monitor_core._version import __version__
+from monitor_core.journal.masking import masked
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -26,10 +27,12 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, of this package, and of the frameworks that are imported already, by name."""
-    found = {"python": platform.python_version()}
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        found["monitor_core"] = metadata.version("monitor_core")
-    return {**found, "numpy": np.__version__, **frameworks.versions()}
+    return {
+        "python": platform.python_version(),
+        "monitor_core": __version__,
+        "numpy": np.__version__,
+        **frameworks.versions(),
+    }
 
 
 def git_commit(folder: Path | None = None) -> str | None:
@@ -131,6 +134,6 @@ def describe() -> dict[str, Any]:
         "versions": versions(),
         "git_commit": git_commit(),
         "platform": platform.platform(),
-        "argv": [str(each) for each in sys.argv],
+        "argv": masked(map(str, sys.argv)),
         "process": this_process(),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -19,11 +19,11 @@ from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.files.replacing import replacing
 from monitor_core.files.state import finite_or_name, refusing_damage
-from monitor_core.metrics.names import find_metric
 from monitor_core.metrics.outcome import Outcome
-from monitor_core.records.batches import BatchHistory, MetricLists, column, joined
+from monitor_core.records.batches import BatchHistory, joined
 from monitor_core.records.columns import Table
 from monitor_core.records.frames import frame
+from monitor_core.records.lookup import Results
 from monitor_core.values.blocks import Block
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class _Epochs:
 
 
 @attrs.define(eq=False)
-class History(Sink):
+class History(Results, Sink):
     """Keep every epoch's results, and every batch's if asked, over any number of `fit` calls and runs.
 
     ``history["loss"]`` is an array over all epochs; a metric that appears late or is missing in an epoch is NaN
@@ -89,38 +89,8 @@ class History(Sink):
         batches = f", {len(self.batches)} batches" if self.per_batch else ""
         return f"History({len(self)} epochs{batches}: {', '.join(self) or 'no metrics'})"
 
-    def __len__(self) -> int:
-        """Return the number of epochs."""
-        return len(self._epochs)
-
-    def __bool__(self) -> bool:
-        """Answer True, also while it is empty: code such as Keras's drops a listener that is not."""
-        return True
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the metrics' names, in the order of their first appearance."""
-        return iter(self._epochs)
-
-    def keys(self) -> list[str]:
-        """Return the metrics' names, in the order of their first appearance."""
-        return list(self._epochs)
-
-    def __contains__(self, name: object) -> bool:
-        """Answer whether the metric is there, under either spelling of accuracy."""
-        return isinstance(name, str) and find_metric(name, self.keys()) is not None
-
-    def __getitem__(self, name: str) -> NDArray[np.float64]:
-        """Return a metric's values, ``(epochs,) float64``, read-only, NaN where missing.
-
-        Raises:
-            KeyError: There is no such metric; the message lists the names.
-        """
-        return column(self._epochs, name, "this history")
-
-    @property
-    def history(self) -> MetricLists:
-        """Each metric's values as a list, as in Keras's ``History.history``."""
-        return MetricLists({name: self._epochs[name].tolist() for name in self._epochs})
+    def _columns(self) -> Table:
+        return self._epochs
 
     @property
     def epoch(self) -> list[int]:

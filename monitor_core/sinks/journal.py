@@ -67,7 +67,9 @@ class Journal(Sink):
     """Record a run in a folder: every batch and epoch, what was decided and why, what failed, and where it comes from.
 
     What comes from where: the configuration that is given, the versions of Python, this package and the frameworks that
-    are imported, the git commit of the working folder, the command line, the host and the process.
+    are imported, the git commit of the working folder, the command line, the host and the process. In the command line,
+    values of options that look secret are masked (``--api-key=***``), and so are passwords in URLs; the configuration
+    is recorded as it is given. Only the files' owner may read them.
 
     Nothing that was recorded is ever changed: where a run goes back to a checkpoint, that is recorded too, and
     `open_run` leaves out what lay behind. Runs that follow are recorded behind each other. Processes that write to one
@@ -81,7 +83,8 @@ class Journal(Sink):
 
     Attributes:
         path: The file, None before the first run.
-        dropped: How many records were given up because they could not be written for too long.
+        dropped: How many values were dropped because they could not be written for too long; a decision, a failure or
+            another fact counts as one.
 
     Raises:
         TypeError: ``config`` is no mapping.
@@ -119,7 +122,7 @@ class Journal(Sink):
 
     @property
     def dropped(self) -> int:
-        """How many records were given up because they could not be written for too long."""
+        """How many values were dropped because they could not be written for too long; a fact counts as one."""
         return 0 if self._writer is None else self._writer.dropped
 
     def wants_hook(self, hook: str) -> bool:

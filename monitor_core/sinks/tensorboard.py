@@ -201,6 +201,11 @@ class TensorBoard(Additions, Sink):
         }
         return tuple(need for need, is_wanted in wanted.items() if is_wanted)
 
+    @property
+    def dropped(self) -> int:
+        """How many values were dropped because they could not be written for too long."""
+        return self._files.dropped
+
     def wants_hook(self, hook: str) -> bool:
         """Listen to blocks where batches are to be written, and to each batch only for a profile."""
         return {

@@ -100,7 +100,7 @@ class EventFile:
 
     @property
     def dropped(self) -> int:
-        """How many records, or blocks of them, were given up because they could not be written for too long."""
+        """How many values were dropped because they could not be written for too long."""
         return self._file.dropped
 
     def add_columns(
@@ -124,12 +124,15 @@ class EventFile:
         together: dict[bytes, list[str]] = {}  # one by one, thousands of metrics that come late would take seconds
         for name, mask in present.items():
             together.setdefault(b"" if mask is None else mask.tobytes(), []).append(name)
+        records: list[tuple[bytes, int]] = []
         for group in together.values():
             mask = present[group[0]]
-            rows = slice(None) if mask is None else mask
+            some_steps, some_times = (steps, times) if mask is None else (steps[mask], times[mask])
             for first in range(0, len(group), _VALUES_PER_EVENT):
                 names = group[first : first + _VALUES_PER_EVENT]
-                self._add(names, steps[rows], times[rows], [columns[name][rows] for name in names])
+                chosen = [columns[name] if mask is None else columns[name][mask] for name in names]
+                records += self._records(names, some_steps, some_times, chosen)
+        self._append(records)
 
     def add_value(self, value: Summary.Value, step: int, time: float | None = None) -> None:
         """Add any other value, such as the functions of this package return.
@@ -149,7 +152,7 @@ class EventFile:
 
     def add_event(self, event: Event) -> None:
         """Add an event as it is."""
-        self._append(frame(event.SerializeToString()))
+        self._append([(frame(event.SerializeToString()), max(1, len(event.summary.value)))])
 
     def rewind(self, keep: Keep) -> None:
         """Rewrite the file without the values that are not to be kept, and without damaged records.
@@ -164,7 +167,7 @@ class EventFile:
 
     def flush(self) -> None:
         """Try to write what could not be written before, if anything."""
-        self._append()
+        self._append([])
 
     def close(self) -> None:
         """Put on disk what was written, and free the file; what is added later opens it again."""
@@ -172,21 +175,24 @@ class EventFile:
             with self._lock:
                 self._file.close()
 
-    def _add(
+    def _records(
         self,
         names: Sequence[str],
         steps: NDArray[np.int64],
         times: NDArray[np.float64],
         columns: Sequence[NDArray[np.float64]],
-    ) -> None:
+    ) -> Iterator[tuple[bytes, int]]:
+        """Yield scalars as records, each with how many values it holds."""
         tags = [self._clean(name) for name in names]
-        slices = [slice(first, first + _ROWS) for first in range(0, len(steps), _ROWS)]
-        self._append(*(scalar_records(tags, steps[s], times[s], [each[s] for each in columns]) for s in slices))
+        for first in range(0, len(steps), _ROWS):
+            rows = slice(first, first + _ROWS)
+            data = scalar_records(tags, steps[rows], times[rows], [each[rows] for each in columns])
+            yield data, len(tags) * len(steps[rows])
 
-    def _append(self, *records: bytes) -> None:
+    def _append(self, records: Sequence[tuple[bytes, int]]) -> None:
         if self._is_ours():  # asked before the lock, which a thread of the parent's may hold for ever here
             with self._lock:
-                self._file.append(*records)
+                self._file.append(*(data for data, _ in records), values=[values for _, values in records])
 
     def _clean(self, name: str) -> str:
         """Return a name's tag; warn at its first time where it is another one."""

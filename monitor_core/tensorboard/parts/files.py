@@ -90,6 +90,11 @@ class RunFiles:
         with self._lock:
             self._rewind(run, lambda _, tag: not is_stale(tag))
 
+    @property
+    def dropped(self) -> int:
+        """How many values were dropped because they could not be written for too long."""
+        return sum(file.dropped for file in tuple(self._files.values()))
+
     def close(self) -> None:
         """Put on disk what was written, and free the files; what is written later opens them again."""
         with self._lock:

@@ -256,9 +256,20 @@ def test_what_waits_too_long_is_dropped_and_counted(tmp_path, monkeypatch):
     for step in range(5):
         add(file, "loss", [step])
     assert file.dropped == 3
+
     monkeypatch.undo()
     file.close()
     assert [step for step, _, _ in scalars(file.path)] == [0, 1]
+
+
+def test_a_block_that_is_dropped_counts_with_all_its_values(tmp_path, monkeypatch):
+    """Those that are missing in a step are none."""
+    file = EventFile(tmp_path, limit=0)
+    monkeypatch.setattr(file._file, "_write_next", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))
+    steps, values = np.arange(5), np.zeros(5)
+    mask = np.array([True, False, True, False, True])
+    file.add_columns(steps, steps + 1.7e9, {"a": values, "b": values, "c": values}, {"a": None, "b": None, "c": mask})
+    assert file.dropped == 5 + 5 + 3
 
 
 def test_closing_twice_and_going_on(tmp_path):

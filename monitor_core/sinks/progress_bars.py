@@ -17,6 +17,8 @@ DELAY = 0.5
 INTERVAL = 0.1
 """Seconds between two refreshes of the bars."""
 
+_UNKNOWN = "{desc}, {n_fmt} batches, {elapsed}{postfix}"
+
 now = time.perf_counter
 
 
@@ -91,11 +93,40 @@ def bar_class(tqdm: type) -> Any:
     return type("ProgressBar", (tqdm,), {"monitor_interval": 0})
 
 
-class Bars:
-    """A bar for the run's epochs and, below it, while an epoch takes long, one for the epoch's batches."""
+class NotebookLines:
+    """Lines in one output of a notebook's cell, so that a plot that is shown meanwhile does not come between them."""
 
-    def __init__(self, bar_class: Any, stream: SafeStream | None) -> None:
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._handle: Any = None
+
+    def write(self, line: str) -> None:
+        """Add a line."""
+        self._lines.append(line)
+        bundle = {"text/plain": "\n".join(self._lines)}
+        if self._handle is None:
+            from IPython.display import DisplayHandle
+
+            self._handle = DisplayHandle()
+            self._handle.display(bundle, raw=True)
+        else:
+            self._handle.update(bundle, raw=True)
+
+
+class Bars:
+    """A bar for the run's epochs and, below it, while an epoch takes long, one for the epoch's batches.
+
+    Args:
+        bar_class: tqdm's class.
+        stream: Where to draw; None for a notebook. There the second bar is open from the first epoch on, so that both
+            keep their place above all that is shown later.
+        batches: Whether there is a second bar.
+    """
+
+    def __init__(self, bar_class: Any, stream: SafeStream | None, *, batches: bool = True) -> None:
         self._bar_class = bar_class
+        self._has_batches = batches
+        self._lines = NotebookLines() if stream is None else None
         self._stream = stream
         self._run_bar: Any = None
         self._batch_bar: Any = None
@@ -138,6 +169,8 @@ class Bars:
         elif self._run_bar is not None and epoch < self._run_bar.n:  # a rewind
             self._ended = None
             self._run_bar.update(epoch - self._run_bar.n)
+        if self._stream is None and self._has_batches and self._batch_bar is None:
+            self._batch_bar = self._open(self._label, None, _UNKNOWN)
 
     def advance(self, done: int, total: int | None, elapsed: float, metrics: list[str]) -> None:
         """Show how many batches of the epoch have ended, and their latest metrics."""
@@ -157,7 +190,7 @@ class Bars:
 
     def _begin_batches(self, total: int | None, elapsed: float) -> None:
         known = "{desc} |{bar}| {n_fmt}/{total_fmt}, {remaining} left{postfix}"
-        bar_format = "{desc}, {n_fmt} batches, {elapsed}{postfix}" if total is None else known
+        bar_format = _UNKNOWN if total is None else known
         if self._batch_bar is not None and self._stream is None:
             bar = self._batch_bar  # in a notebook each bar would leave an empty output behind
             bar.desc, bar.bar_format, bar.total = self._label, bar_format, total
@@ -215,8 +248,11 @@ class Bars:
 
     def write(self, line: str, stream: SafeStream) -> None:
         """Write a line above the bars."""
-        self._bar_class.write(line, file=stream)
-        stream.flush()
+        if self._lines is not None:
+            self._lines.write(line)
+        else:
+            self._bar_class.write(line, file=stream)
+            stream.flush()
 
     def _close_run(self) -> None:
         if self._run_bar is not None:

@@ -1,7 +1,7 @@
 """How many batches of an epoch have ended, from the numbers that Keras gives.
 
-Contract. Where one call runs several batches (``steps_per_execution``), Keras numbers the last call of an epoch as if it
-were full. Only where the epoch's length is unknown, or exceeded, is the optimizer asked, which waits for the device.
+Contract. Where one call runs several batches (``steps_per_execution``), Keras numbers the last call of an epoch as if
+it were full. Only where the epoch's length is unknown, or exceeded, is the optimizer asked, which waits for the device.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
@@ -11,12 +12,6 @@ from monitor_core._log import logger
 from monitor_core.adapters.keras.callbacks import CallbackSink
 from monitor_core.adapters.keras.caller import Call
 from monitor_core.bus.bus import Bus
-
-_HINT = (
-    "callbacks=KerasAdapter(...) shows no progress: add Progress() to the sinks, call adapter.fit(model, ...) instead, "
-    "or pass verbose=0 to do without"
-)
-_hinted = False
 
 
 class Output:
@@ -50,7 +45,7 @@ class Output:
                 self._progress = Progress(bars=None if call.verbose in ("auto", 1) else False)
                 self._bus.add(self._progress)
             else:
-                _hint()
+                hint()
 
     def remove(self) -> None:
         """Remove what was added."""
@@ -72,8 +67,10 @@ def _silence(callbacks: Any) -> None:
             each.verbose = 0
 
 
-def _hint() -> None:
-    global _hinted
-    if not _hinted:
-        _hinted = True
-        logger.warning(_HINT)
+@functools.cache
+def hint() -> None:
+    """Warn, once in a process, that nothing shows the fits."""
+    logger.warning(
+        "callbacks=KerasAdapter(...) shows no progress: add Progress() to the sinks, call adapter.fit(model, ...) "
+        "instead, or pass verbose=0 to do without"
+    )

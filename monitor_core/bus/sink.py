@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from monitor_core.checks import known_arguments
 
 if TYPE_CHECKING:
     from monitor_core.bus.run import Run
@@ -11,6 +13,13 @@ if TYPE_CHECKING:
 
 Logs = Mapping[str, Any]
 """A mapping from metric name to value: floats for epochs and evaluations, raw framework values for batches."""
+
+_ON_THE_RUN = {
+    "model": "run.model, the model's handle (the Keras model or module itself is run.model.model)",
+    "params": "run.epochs and run.steps_per_epoch",
+    "validation_data": "run.validation_data",
+}
+"""What a Keras callback has as its own, and a sink's hook finds on the run."""
 
 
 class Sink:
@@ -41,10 +50,24 @@ class Sink:
     read_only: ClassVar[bool] = False
     background: ClassVar[bool] = False
 
+    if not TYPE_CHECKING:  # for type checkers the constructor is that of the subclass
+
+        def __new__(cls, *_: Any, **kwargs: Any) -> Self:
+            """Refuse arguments that there are not, with the nearest, before the constructor does without it."""
+            if kwargs:
+                known_arguments(cls, kwargs)
+            return super().__new__(cls)
+
     def __getattr__(self, name: str) -> Any:
         """Say what to do where a sink is handed to Keras as if it were a callback."""
         if name in ("set_model", "set_params", "on_train_batch_end"):  # what Keras asks for first, by back end
             raise AttributeError(f"{type(self).__name__} is a sink, no Keras callback: hand Keras a KerasAdapter of it")
+        if name in _ON_THE_RUN:
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}: hooks read {_ON_THE_RUN[name]}",
+                name=name,
+                obj=self,
+            )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     def on_train_begin(self, run: Run) -> None:

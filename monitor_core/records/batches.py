@@ -131,7 +131,15 @@ def joined(parts: list[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
 
 
 def column(table: Table, name: str, where: str) -> NDArray[np.float64]:
-    """Return a metric's column under either spelling of accuracy, or raise a KeyError that lists the names."""
+    """Return a metric's column under either spelling of accuracy.
+
+    Raises:
+        KeyError: There is no such metric; the message lists the names.
+        TypeError: ``name`` is not a name.
+    """
+    if not isinstance(name, str):
+        metric = next(iter(table), "loss")
+        raise TypeError(f"{where} is indexed by a metric's name (got {name!r}): write [{metric!r}][{name!r}]")
     found = find_metric(name, list(table))
     if found is None:
         raise KeyError(unknown_metric(name, table, where))

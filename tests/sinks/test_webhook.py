@@ -135,7 +135,7 @@ def test_reason_of_a_stop_is_posted(serve):
     server = serve()
     train(Bus(TerminateOnNaN(), Webhook(server.url, events=("train_end",))), [{"loss": math.nan}])
     (body,) = [body for _, _, body in server.posts]
-    assert (body["status"], body["reason"]) == ("failed", "loss is nan at step 1, in epoch 0 (0-based)")
+    assert (body["status"], body["reason"]) == ("failed", "loss is nan at step 1, in epoch 1")
 
 
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), "interrupted"), (ValueError("no"), "failed")])

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from keras.src.trainers.data_adapters import array_slicing
 
 from monitor_core import EarlyStopping, History, HookError, Loop, OrderError, Progress, SetupError, Sink, on, scalar
-from monitor_core.adapters.keras import KerasAdapter, KerasModel, output, reset_states
+from monitor_core.adapters.keras import KerasAdapter, KerasModel, reset_states
+from monitor_core.adapters.keras.output import hint
 
 BACKEND = keras.backend.backend()
 RNG = np.random.default_rng(0)
@@ -789,9 +790,9 @@ def test_verbose_2_gets_lines_without_bars(model):
     assert bars == [False, None]
 
 
-def test_a_whole_adapter_says_once_how_to_see_something(model, warned, monkeypatch):
+def test_a_whole_adapter_says_once_how_to_see_something(model, warned):
     """With ``callbacks=adapter`` nothing shows the progress that verbose asks for, and one warning says what does."""
-    monkeypatch.setattr(output, "_hinted", False)
+    hint.cache_clear()
     fit(model, KerasAdapter(History()), verbose=0)
     fit(model, [KerasAdapter(History())], verbose=2)
     assert warned() == []

@@ -16,10 +16,12 @@ from typing import Any
 import keras
 
 from monitor_core._log import logger
-from monitor_core.adapters.keras.callbacks import CallbackSink, Events
+from monitor_core.adapters.keras.callbacks import CallbackSink
 from monitor_core.adapters.keras.caller import Call, find_call, is_within_hook
 from monitor_core.adapters.keras.counting import BatchCounter
+from monitor_core.adapters.keras.evaluations import ModelHooks
 from monitor_core.adapters.keras.hooks import count_batch, while_listening
+from monitor_core.adapters.keras.late_begin import LateBegin
 from monitor_core.adapters.keras.model import KerasModel, reset_states
 from monitor_core.adapters.keras.output import Output
 from monitor_core.bus.bus import Bus
@@ -34,7 +36,7 @@ from monitor_core.values.scalars import flatten
 __all__ = ["KerasAdapter", "KerasModel", "reset_states"]
 
 
-class KerasAdapter(keras.callbacks.CallbackList):
+class KerasAdapter(ModelHooks):
     """Attach sinks to Keras: ``callbacks=KerasAdapter(...)``, whole, or in a list beside other callbacks.
 
     Each `fit` is a run of its own; with a `Loop`, all fits inside it are one run. Inside of ``loop.epochs`` a fit's one
@@ -82,12 +84,9 @@ class KerasAdapter(keras.callbacks.CallbackList):
             raise ValueError(
                 "a Loop comes alone: give the sinks, validation_data, resume and strict to the Loop itself"
             )
-        super().__init__()
-        self._model: Any = None
         self._loop: Loop | None = loops[0] if loops else None
+        super().__init__(loops[0].bus if loops else Bus(validation_data=validation_data, strict=strict))
         self.callbacks = [part for part in parts if isinstance(part, keras.callbacks.Callback)]
-        self.bus = self._loop.bus if self._loop is not None else Bus(validation_data=validation_data, strict=strict)
-        self._events = Events(self.bus.warn_skipped)
         if self._loop is None:
             for part in parts:
                 self.bus.add(CallbackSink(part, self._events) if isinstance(part, keras.callbacks.Callback) else part)
@@ -98,9 +97,8 @@ class KerasAdapter(keras.callbacks.CallbackList):
         self._output = Output(self.bus)
         self._run: Run = self.bus.run
         self.batches = BatchCounter()
-        self._is_in_fit = self._has_batch_hooks = False
-        self._has_set_model = False
-        self._began_late: tuple[Any, Any] | None = None
+        self._has_batch_hooks = False
+        self._late_begin = LateBegin()
         if model is not None:
             self._use(model)
 
@@ -113,31 +111,9 @@ class KerasAdapter(keras.callbacks.CallbackList):
         """The run under way, or the last one, or the one to come."""
         return self.bus.run
 
-    # --- before a fit ----------------------------------------------------------------------------------------------
-
-    def set_model(self, model: keras.Model) -> None:
-        """Take the model; Keras calls this, once the model is built, where the adapter is in a list."""
-        if model is not None:
-            self._use(model)
-            self._set_callbacks_model()
-
-    def set_params(self, params: dict[str, Any]) -> None:
-        """Take ``verbose``, ``epochs`` and ``steps``; Keras calls this where the adapter is in a list."""
-        self.params = params
-        for callback in self.callbacks:
-            callback.set_params(params)
-
-    def _use(self, model: keras.Model | KerasModel) -> None:
-        handle = model if isinstance(model, KerasModel) else KerasModel(model)
-        self._model = handle.model
-        current = self.bus.run.model
-        if current is None or (self._loop is None and getattr(current, "model", None) is not handle.model):
-            self.bus.run.model = handle
-
-    def _set_callbacks_model(self) -> None:
-        self._has_set_model = True
-        for callback in self.callbacks:
-            callback.set_model(self._model)
+    @property
+    def _owns_bus(self) -> bool:
+        return self._loop is None
 
     def fit(self, model: keras.Model, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Call ``model.fit`` with this adapter as its callbacks.
@@ -181,7 +157,7 @@ class KerasAdapter(keras.callbacks.CallbackList):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Begin a fit; ``logs`` are None where the adapter was passed whole, and a dict from a Keras list."""
         _refuse_nesting(is_nested=is_within_hook(self))
-        self._undo_late_begin()
+        self._late_begin.undo()
         self._keras_history = None
         if self._loop is None:
             self.bus.interrupt()  # a fit before this one that raised
@@ -199,9 +175,9 @@ class KerasAdapter(keras.callbacks.CallbackList):
             self._begin_run(steps)
         self._run = self.bus.run
         if self._run.stopped:  # Keras would still train one batch and validate
-            self._begin_late(model, sys.maxsize)
+            self._late_begin.set(model, sys.maxsize)
         elif self._loop is None and self._run.epoch >= 0:  # a state was loaded: continue after its epoch
-            self._begin_late(model, self._run.epoch + 1)
+            self._late_begin.set(model, self._run.epoch + 1)
 
     def _begin_fit(self, call: Call) -> Any:
         """Take what the call of `fit` says; return the model."""
@@ -249,17 +225,6 @@ class KerasAdapter(keras.callbacks.CallbackList):
             names = ", ".join(type(callback).__name__ for callback in self.callbacks)
             logger.warning("a run goes on, but Keras callbacks tell nothing of their state and begin anew: %s", names)
 
-    def _begin_late(self, model: Any, epoch: int) -> None:
-        """Let Keras begin with a later epoch; it remembers that over fits, so it is undone when this one has ended."""
-        self._began_late = (model, model._initial_epoch)
-        model._initial_epoch = epoch
-
-    def _undo_late_begin(self) -> None:
-        if self._began_late is not None:
-            model, initial_epoch = self._began_late
-            model._initial_epoch = initial_epoch
-            self._began_late = None
-
     def on_train_end(self, logs: Logs | None = None) -> None:
         """End a fit, and the run if it is not a loop's."""
         try:
@@ -274,7 +239,7 @@ class KerasAdapter(keras.callbacks.CallbackList):
 
     def _end_fit(self) -> None:
         """Be as before the fit, and keep the model alive no longer, once no run needs it."""
-        self._undo_late_begin()
+        self._late_begin.undo()
         self._model = self._keras_history = None
         self._is_in_fit = self._has_set_model = False
         self.batches.end_fit()
@@ -337,12 +302,15 @@ class KerasAdapter(keras.callbacks.CallbackList):
         self._has_batch_hooks = not getattr(self.on_train_batch_end, "_is_default", False)
 
     def _bind_fast_hooks(self) -> None:
-        """Put functions with as few look-ups as possible in the place of the batch hooks, for one epoch."""
+        """Put functions with as few look-ups as possible in the place of the batch hooks, for one epoch.
+
+        Both have a local ``self``, as methods have: `is_within_hook` looks for it.
+        """
         if self.callbacks or not self._has_batch_hooks or not self.batches.one_per_call:
             return
         batch_begin, batch_end, run, first = self.bus.batch_begin, self.bus.batch_end, self._run, self._run.step + 1
 
-        def on_train_batch_begin(batch: int, logs: Logs | None = None) -> None:
+        def on_train_batch_begin(batch: int, logs: Logs | None = None, self: Any = self) -> None:
             batch_begin(first + batch)
 
         def on_train_batch_end(batch: int, logs: Logs | None = None) -> None:
@@ -364,73 +332,6 @@ class KerasAdapter(keras.callbacks.CallbackList):
         with self._events.during(batch, logs):
             self.bus.batch_end(self.batches.step(batch), logs)
         self._obey()
-
-    # --- evaluation and prediction -----------------------------------------------------------------------------------
-
-    def _begin_outside(self, logs: Logs | None) -> None:
-        """Do what Keras does for its own lists alone, before an evaluation or prediction outside of a fit."""
-        if self._is_in_fit or logs is not None:
-            return
-        call = find_call(self)
-        if call.model is not None:
-            self._use(call.model)
-        if self._model is not None:
-            self._set_callbacks_model()
-            self.set_params({"verbose": call.verbose, "epochs": 1, "steps": call.steps})
-
-    def _end_outside(self) -> None:
-        if not self._is_in_fit:
-            self._model = None
-            if self.run.status != "running":
-                self.run.release_model()
-
-    def on_test_begin(self, logs: Logs | None = None) -> None:
-        """Begin an evaluation, of its own or within a fit."""
-        self._begin_outside(logs)
-        with self._events.during(0, logs):
-            self.bus.evaluation_begin()
-
-    def on_test_end(self, logs: Logs | None = None) -> None:
-        """End an evaluation."""
-        with self._events.during(0, logs):
-            self.bus.evaluation_end(logs)
-        self._end_outside()
-
-    @while_listening("on_evaluation_batch_begin", "on_evaluation_batch_end")
-    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Begin an evaluation batch."""
-        with self._events.during(batch, logs):
-            self.bus.evaluation_batch_begin(batch)
-
-    @while_listening("on_evaluation_batch_begin", "on_evaluation_batch_end")
-    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """End an evaluation batch."""
-        with self._events.during(batch, logs):
-            self.bus.evaluation_batch_end(batch, logs)
-
-    def on_predict_begin(self, logs: Logs | None = None) -> None:
-        """Begin a prediction."""
-        self._begin_outside(logs)
-        with self._events.during(0, logs):
-            self.bus.prediction_begin()
-
-    def on_predict_end(self, logs: Logs | None = None) -> None:
-        """End a prediction."""
-        with self._events.during(0, logs):
-            self.bus.prediction_end(logs)
-        self._end_outside()
-
-    @while_listening("on_prediction_batch_begin", "on_prediction_batch_end")
-    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Begin a prediction batch."""
-        with self._events.during(batch, logs):
-            self.bus.prediction_batch_begin(batch)
-
-    @while_listening("on_prediction_batch_begin", "on_prediction_batch_end")
-    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """End a prediction batch; ``logs["outputs"]`` are its outputs."""
-        with self._events.during(batch, logs):
-            self.bus.prediction_batch_end(batch, logs)
 
 
 def _refuse_nesting(*, is_nested: bool) -> None:

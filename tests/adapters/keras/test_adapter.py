@@ -965,7 +965,7 @@ def test_a_model_that_was_never_compiled_can_be_driven_by_hand():
 
 
 @pytest.mark.parametrize("way", ["whole", "list", "fit"])
-@pytest.mark.parametrize("hook", ["epoch_end", "batch_end"])
+@pytest.mark.parametrize("hook", ["train_begin", "epoch_end", "batch_begin", "batch_end", "evaluation_end"])
 def test_a_fit_within_a_hook_of_its_adapter_is_an_error(model, way, hook):
     """The inner fit is refused with the way out, and the outer one trains on as if nothing had been tried."""
     other, history, errors = build(), History(), []
@@ -980,8 +980,9 @@ def test_a_fit_within_a_hook_of_its_adapter_is_an_error(model, way, hook):
         errors.append(info.value)
 
     adapter = KerasAdapter(nested, history)
-    fit(model, adapter, epochs=2, batch_size=16)
-    assert (len(errors), history.epoch, adapter.run.status) == (2 if hook == "epoch_end" else 4, [0, 1], "completed")
+    fit(model, adapter, epochs=2, batch_size=16, validation_data=VALIDATION)
+    calls = {"train_begin": 1, "batch_begin": 4, "batch_end": 4}.get(hook, 2)
+    assert (len(errors), history.epoch, adapter.run.status) == (calls, [0, 1], "completed")
     assert adapter.bus.failures == []
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from os import PathLike
 from typing import Any
+from weakref import WeakSet
 
 import keras
 
@@ -34,6 +35,9 @@ from monitor_core.loop.resume import Resume
 from monitor_core.values.scalars import flatten
 
 __all__ = ["KerasAdapter", "KerasModel", "reset_states"]
+
+_with_data_of_fit: WeakSet[Bus] = WeakSet()
+"""Buses of which the validation data are those of the last fit, which the next one replaces."""
 
 
 class KerasAdapter(ModelHooks):
@@ -92,7 +96,7 @@ class KerasAdapter(ModelHooks):
                 self.bus.add(CallbackSink(part, self._events) if isinstance(part, keras.callbacks.Callback) else part)
         self._resume = None if resume is None else Resume(self.bus, resume)
         self._epochs = epochs
-        self._has_own_data = self.bus.run.validation_data is not None
+        self._has_own_data = self.bus.run.validation_data is not None and self.bus not in _with_data_of_fit
         self._keras_history: keras.callbacks.History | None = None
         self._output = Output(self.bus)
         self._run: Run = self.bus.run
@@ -193,6 +197,7 @@ class KerasAdapter(ModelHooks):
         self._is_in_fit = True
         if not self._has_own_data:
             self.bus.run.validation_data = call.validation_data
+            _with_data_of_fit.add(self.bus)
         return model
 
     def _begin_whole(self, call: Call) -> None:

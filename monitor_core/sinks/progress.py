@@ -18,7 +18,7 @@ from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.metrics.names import find_metric
 from monitor_core.sinks import progress_bars
-from monitor_core.sinks.progress_bars import Bars, SafeStream, bar_class, of_total
+from monitor_core.sinks.progress_bars import Bars, NotebookLines, SafeStream, bar_class, in_kernel, of_total
 from monitor_core.sinks.progress_lines import METRIC_WIDTH, Columns, format_duration, format_value
 from monitor_core.values.blocks import Block
 
@@ -102,6 +102,7 @@ class Progress(Sink):
     )
     _stream: SafeStream = attrs.field(init=False, repr=False, factory=lambda: SafeStream(None))
     _bars: Bars | None = attrs.field(init=False, repr=False, default=None)
+    _notebook: NotebookLines | None = attrs.field(init=False, repr=False, default=None)
     _columns: Columns = attrs.field(init=False, repr=False, factory=Columns)
     _seen: dict[str, None] = attrs.field(init=False, repr=False, factory=dict)
     _run_began: float = attrs.field(init=False, repr=False, default=0.0)
@@ -135,6 +136,7 @@ class Progress(Sink):
         self._bars = None
         if tqdm is not None and is_shown:
             self._bars = Bars(bar_class(tqdm), None if in_notebook else stream, batches=self.batches)
+        self._notebook = NotebookLines() if self._bars is None and self.file is None and in_kernel() else None
         self._latest, self._first_step, self._steps_seen = {}, run.step, None
         self._run_began = self._began = progress_bars.now()
         self._columns, self._seen = Columns(), {}
@@ -235,6 +237,8 @@ class Progress(Sink):
     def _write(self, line: str) -> None:
         if self._bars is not None:
             self._bars.write(line, self._stream)
+        elif self._notebook is not None:
+            self._notebook.write(line)
         else:
             self._stream.write(line + "\n")
             self._stream.flush()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import time
 from contextlib import suppress
 from typing import Any, TextIO
@@ -17,6 +18,8 @@ DELAY = 0.5
 INTERVAL = 0.1
 """Seconds between two refreshes of the bars."""
 
+LINES_PER_OUTPUT = 500
+"""Lines that share an output of a notebook's cell."""
 _UNKNOWN = "{desc}, {n_fmt} batches, {elapsed}{postfix}"
 
 now = time.perf_counter
@@ -87,6 +90,12 @@ class SafeStream:
             self._wrapped.flush()  # type: ignore[union-attr]
 
 
+def in_kernel() -> bool:
+    """Return whether this runs in IPython's kernel, whose front end is a notebook."""
+    ipython = sys.modules.get("IPython")  # where it is not imported yet, no notebook runs
+    return getattr(ipython and ipython.get_ipython(), "kernel", None) is not None
+
+
 @functools.cache
 def bar_class(tqdm: type) -> Any:
     """Return tqdm's class without its monitor thread, which wakes bars that skip updates: these skip none."""
@@ -94,7 +103,10 @@ def bar_class(tqdm: type) -> Any:
 
 
 class NotebookLines:
-    """Lines in one output of a notebook's cell, so that a plot that is shown meanwhile does not come between them."""
+    """Lines in one output of a notebook's cell, so that a plot that is shown meanwhile does not come between them.
+
+    Each line sends the output again, so every `LINES_PER_OUTPUT` a new one begins.
+    """
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -102,6 +114,8 @@ class NotebookLines:
 
     def write(self, line: str) -> None:
         """Add a line."""
+        if len(self._lines) == LINES_PER_OUTPUT:
+            self._lines, self._handle = [], None
         self._lines.append(line)
         bundle = {"text/plain": "\n".join(self._lines)}
         if self._handle is None:

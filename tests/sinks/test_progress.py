@@ -635,6 +635,23 @@ def test_a_notebook_gets_tqdms_widgets_and_its_lines_in_one_output(widgets, caps
     ]
 
 
+def test_a_notebook_gets_lines_without_bars_in_one_output(capsys, clock, monkeypatch):
+    """Also where there are no bars, the lines share an output of the cell, up to a number of them."""
+    import IPython.display
+
+    monkeypatch.setattr(IPython.display, "DisplayHandle", Handle)
+    monkeypatch.setattr(Handle, "outputs", [])
+    monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
+    monkeypatch.setattr(bars, "LINES_PER_OUTPUT", 3)
+    with Loop(Progress(bars=False)) as loop:
+        train(loop, 5)
+    assert capsys.readouterr() == ("", "")
+    assert [[line[:9] for line in output.splitlines()] for output in Handle.outputs] == [
+        ["epoch 1/5", "epoch 2/5", "epoch 3/5"],
+        ["epoch 4/5", "epoch 5/5"],
+    ]
+
+
 # --- setting up ----------------------------------------------------------------------------------------------------
 
 

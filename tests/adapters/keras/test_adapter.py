@@ -596,13 +596,14 @@ def test_every_way_to_fit_knows_everything(model, way):
 
 
 def test_a_loop_gets_the_validation_data_of_its_fits(model):
-    """Inside a loop that was given no validation data, the sinks get those of the fit, also at the epoch's end."""
+    """Inside a loop that was given no validation data, the sinks get those of each fit, also at the epoch's end."""
     seen = []
-    note = on("epoch_end", lambda run, epoch, logs: seen.append(run.validation_data is VALIDATION))
+    note = on("epoch_end", lambda run, epoch, logs: seen.append(run.validation_data))
+    data = [VALIDATION, (X[:4], Y[:4]), None]
     with Loop(note, model=KerasModel(model)) as loop:
-        for _ in loop.epochs(1):
-            fit(model, KerasAdapter(loop), epochs=1, validation_data=VALIDATION)
-    assert seen == [True]
+        for epoch in loop.epochs(3):
+            fit(model, KerasAdapter(loop), epochs=1, validation_data=data[epoch])
+    assert all(one is two for one, two in zip(seen, data, strict=True))
 
 
 def test_only_a_custom_loop_needs_to_be_given_the_model():

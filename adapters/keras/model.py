@@ -277,14 +277,17 @@ class KerasModel:
         return insides.gradients(self.model, x, y)
 
     def direction(self, metric: str) -> Literal["min", "max"] | None:
-        """Return the direction in which a compiled metric gets better, ``val_`` ignored; None if Keras has none."""
+        """Return the direction in which a compiled metric improves, ``val_`` ignored; None if Keras has none.
+
+        As in Keras, ``loss`` falls, unless a metric of that name has a direction of its own, and of several metrics of
+        one name the last one decides.
+        """
         name = metric.removeprefix("val_")
-        if name == "loss":
-            return "min"
+        found: Literal["min", "max"] | None = "min" if name == "loss" else None
         for each in self._metrics():
             if each.name == name and (direction := getattr(each, "_direction", None)) is not None:
-                return "max" if direction == "up" else "min"
-        return None
+                found = "max" if direction == "up" else "min"
+        return found
 
     def _metrics(self) -> Iterator[Any]:
         for metric in self.model.metrics:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import attrs
 
@@ -131,6 +131,15 @@ class Run:
         if recall is not None:
             handle, again = weakref.ref(self._model), recall()
             self._model, self._recall = None, lambda: handle() or again()
+
+    @property
+    def stop_training(self) -> NoReturn:
+        """Keras's name; reading or setting it says what is here instead."""
+        raise AttributeError("a run has no attribute 'stop_training': read run.stopped, and write run.stop('why')")
+
+    @stop_training.setter
+    def stop_training(self, _: object) -> None:
+        raise AttributeError("run.stop_training cannot be set: write run.stop('why')")
 
     @property
     def stopped(self) -> bool:

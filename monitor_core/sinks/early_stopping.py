@@ -88,7 +88,7 @@ class EarlyStopping(Sink):
         ...     for epoch in loop.epochs(50):
         ...         loop.log(val_loss=max(0.5, 1 - epoch / 4))
         >>> loop.run.stop_reason
-        'val_loss has not got better in 2 epochs; its best was 0.5 in epoch 3'
+        'val_loss did not improve for 2 epochs; its best was 0.5 in epoch 3'
 
     Source: Keras 3.15's callback of the same name, whose decisions these are, except that there NaN stays the best
     where it comes first, and values are compared in float32. The thresholds and ``check_finite`` are as in Lightning's,
@@ -249,10 +249,10 @@ class EarlyStopping(Sink):
         if best is None:
             return f"{self.monitor} has been nan for {waited}"
         where = f"at step {self.best_step}" if self.unit == "step" else f"in epoch {self.best_epoch + 1}"
-        aim = "better"
+        what = "improve"
         if self.baseline is not None and not self._best.beats(best, self.baseline):
-            aim = f"better than the baseline {self.baseline:.6g}"
-        return f"{self.monitor} has not got {aim} in {waited}; its best was {best:.6g} {where}"
+            what = f"beat the baseline {self.baseline:.6g}"
+        return f"{self.monitor} did not {what} for {waited}; its best was {best:.6g} {where}"
 
     def on_exception(self, run: Run, error: BaseException) -> None:
         """Learn that the training raised and ends here."""
@@ -274,7 +274,7 @@ class EarlyStopping(Sink):
                 "%s did not restore the weights of epoch %d: the run was left open by an exception, and found so when "
                 "the next one began; adapter.fit(...) or a Loop restores them at once",
                 type(self).__name__,
-                self.best_epoch,
+                self.best_epoch + 1,
             )
 
     def state_dict(self) -> dict[str, Any]:

@@ -30,19 +30,21 @@ class Plateau:
     Attributes:
         best: What is better.
         patience: How many values in a row may be no better.
-        cooldown: How many values after `begin_again` are spared: not counted, and they reset the count.
-        spared: How many of these are still to come.
+        cooldown: How many values the cooldown after `begin_again` takes: they reset the count, and are not counted.
+        last_counts: Whether the cooldown's last value is counted nevertheless, as in Keras.
+        spared: How many values of the cooldown are still to come.
     """
 
     best: Best
     patience: Patience
     cooldown: int = 0
+    last_counts: bool = False
     spared: int = 0
 
     def is_reached(self, value: float) -> bool:
         """Take a value into account; answer whether a plateau is reached, and still is."""
-        is_spared = self.spared > 0
-        if is_spared:
+        is_spared = self.spared > self.last_counts
+        if self.spared:
             self.spared -= 1
             self.patience.reset()
         if self.best.update(value):
@@ -111,6 +113,11 @@ class ReduceLROnPlateau(Sink):
         eps: A rate is left as it is if it would fall by no more than this. Left out, it is 0 by Keras's rule and 1e-8
             by PyTorch's.
 
+    Attributes:
+        best: The best value so far, None before the first by Keras's rule, infinite by PyTorch's.
+        wait: How many epochs in a row did not improve.
+        cooldown_counter: How many epochs of the cooldown are still to come.
+
     Raises:
         TypeError: An argument is of another type.
         ValueError: An argument is out of its range.
@@ -160,6 +167,21 @@ class ReduceLROnPlateau(Sink):
     def _idle(self) -> Plateau:
         return self._fresh("min")
 
+    @property
+    def best(self) -> float | None:
+        """The best value so far."""
+        return self._plateau.best.value
+
+    @property
+    def wait(self) -> int:
+        """How many epochs in a row did not improve."""
+        return self._plateau.patience.waited
+
+    @property
+    def cooldown_counter(self) -> int:
+        """How many epochs of the cooldown are still to come."""
+        return self._plateau.spared
+
     def _fresh(self, mode: Mode) -> Plateau:
         """Return the rule's decision as it is before the first epoch."""
         if self.rule == "pytorch":
@@ -167,7 +189,7 @@ class ReduceLROnPlateau(Sink):
             best: Best = _PyTorchBest(mode, self.min_delta, self.relative, worst)
             return Plateau(best, Patience(self.patience + 1), self.cooldown)
         best = Best(mode, self.min_delta, self.relative, by_magnitude=True)
-        return Plateau(best, Patience(self.patience), max(self.cooldown - 1, 0))
+        return Plateau(best, Patience(self.patience), self.cooldown, last_counts=True)
 
     def on_train_begin(self, run: Run) -> None:
         """Start afresh, or go on from a state that was loaded.
@@ -207,9 +229,9 @@ class ReduceLROnPlateau(Sink):
 
     def _tell(self, epoch: int, before: list[float], after: list[float], value: float) -> None:
         logger.info(
-            "epoch %d: the learning rate is lowered from %s to %s: %s has not got better in %d epochs; "
+            "epoch %d: the learning rate is reduced from %s to %s: %s did not improve for %d epochs; "
             "it is %s, its best was %s",
-            epoch,
+            epoch + 1,
             ", ".join(map(str, before)),
             ", ".join(map(str, after)),
             self.monitor,

@@ -173,7 +173,7 @@ def test_the_state_is_one_that_a_bus_goes_on_from(tmp_path):
     train(Bus(EarlyStopping("loss"), Journal(tmp_path / "b")), [{"loss": 1.0}], [{"loss": 1.0}])
     bus = Bus(History())
     bus.load_state_dict(open_run(tmp_path / "b").state)
-    assert bus.run.stop_reason == "loss has not got better in 1 epoch; its best was 1 in epoch 1"
+    assert bus.run.stop_reason == "loss did not improve for 1 epoch; its best was 1 in epoch 1"
 
 
 def test_a_run_that_goes_on_with_one_that_is_not_here_says_so(tmp_path):

@@ -261,18 +261,18 @@ def reason(values, **options):
         (
             [3.0, 2.0, 2.0, 2.5],
             {"patience": 2},
-            "metric has not got better in 2 epochs; its best was 2 in epoch 2",
+            "metric did not improve for 2 epochs; its best was 2 in epoch 2",
         ),
-        ([1.0, 1.0], {}, "metric has not got better in 1 epoch; its best was 1 in epoch 1"),
+        ([1.0, 1.0], {}, "metric did not improve for 1 epoch; its best was 1 in epoch 1"),
         (
             [0.9, 0.8, 0.8, 0.8],
             {"patience": 4, "baseline": 0.5},
-            "metric has not got better than the baseline 0.5 in 4 epochs; its best was 0.8 in epoch 2",
+            "metric did not beat the baseline 0.5 for 4 epochs; its best was 0.8 in epoch 2",
         ),
         (
             [0.4, 0.6, 0.6, 0.6],
             {"patience": 3, "baseline": 0.5},
-            "metric has not got better in 3 epochs; its best was 0.4 in epoch 1",
+            "metric did not improve for 3 epochs; its best was 0.4 in epoch 1",
         ),
     ],
 )
@@ -402,7 +402,7 @@ def test_weights_are_left_alone_where_the_next_run_has_begun(warned):
     drive(bus, [1.0, 2.0], end=False)
     bus.train_begin()
     assert model.weight == 1
-    assert warned()[0].startswith("EarlyStopping did not restore the weights of epoch 0: the run was left open by an ")
+    assert warned()[0].startswith("EarlyStopping did not restore the weights of epoch 1: the run was left open by an ")
     drive(bus, [5.0, 6.0])
     assert (bus.run.status, model.weight) == ("completed", 0)
 
@@ -536,7 +536,7 @@ def test_a_loop_stops_by_steps():
         for _ in loop.epochs(4):
             for batch in loop.batches(range(400)):
                 loop.log(loss=1.0 if loop.run.epoch < 1 or batch > 5 else 0.5 - batch / 100)
-    assert loop.run.stop_reason == "loss has not got better in 3 steps; its best was 1 at step 1"
+    assert loop.run.stop_reason == "loss did not improve for 3 steps; its best was 1 at step 1"
     assert (sink.stopped_epoch, sink.stopped_step, loop.run.epoch) == (0, 4, 0)
     assert 256 <= loop.run.step <= 400
 

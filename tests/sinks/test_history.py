@@ -5,6 +5,7 @@ import io
 import json
 import tracemalloc
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given
@@ -133,6 +134,22 @@ def test_lengths_always_agree():
         "val_loss": ["nan", (3.0).hex(), "nan", (4.0).hex()],
     }
     assert (len(history), history.epoch) == (4, [0, 1, 2, 3])
+
+
+def test_columns_and_epochs_differ_from_keras_as_documented():
+    """Over two fits Keras's lists go on, each of its own length, while its epochs start again; ours align."""
+    theirs, ours = keras.callbacks.History(), History()
+    theirs.set_model(keras.Sequential())
+    for _ in range(2):
+        theirs.on_train_begin()
+        theirs.on_epoch_end(0, {"loss": 2.0})
+        theirs.on_epoch_end(1, {"loss": 1.0, "val_loss": 3.0})
+        train(Bus(ours), [{"loss": 2.0}], [{"loss": 1.0, "val_loss": 3.0}])
+    assert theirs.history == {"loss": [2.0, 1.0, 2.0, 1.0], "val_loss": [3.0, 3.0]}
+    assert exact({str(i): value for i, value in enumerate(ours["val_loss"])}) == exact(
+        {"0": np.nan, "1": 3.0, "2": np.nan, "3": 3.0}
+    )
+    assert (theirs.epoch, ours.epoch) == ([0, 1], [0, 1, 0, 1])
 
 
 def test_goes_on_over_runs():

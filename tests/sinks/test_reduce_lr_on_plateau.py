@@ -93,8 +93,13 @@ def float64_comparisons(callback):
     return callback
 
 
-def keras_rates(callback, rate, values, changes):
-    """Return the rate after each epoch as Keras's callback has it."""
+def attributes(decider):
+    """Return what a callback or sink shows of its decision."""
+    return decider.best, decider.wait, decider.cooldown_counter
+
+
+def keras_rates(callback, rate, values, changes, read=None):
+    """Return the rate after each epoch as Keras's callback has it, or what ``read`` returns of the callback."""
     model = Float32Handle(rate)
     callback.set_model(model)
     callback.on_train_begin()
@@ -104,7 +109,7 @@ def keras_rates(callback, rate, values, changes):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             callback.on_epoch_end(epoch, logs_of(value))
-        found.append(float(model.learning_rate))
+        found.append(float(model.learning_rate) if read is None else read(callback))
     return found
 
 
@@ -134,6 +139,21 @@ def test_rates_are_those_of_keras(options, rate, values, changes):
     theirs = keras_rates(keras.callbacks.ReduceLROnPlateau("metric", **options), rate, values, changes)
     ours, _ = our_rates(ReduceLROnPlateau("metric", **options), Float32Handle(rate), values, changes)
     assert [each for (each,) in ours] == theirs
+
+
+@settings(max_examples=EXAMPLES)
+@given(options=keras_options, rate=rates, values=sequences(exact_values))
+def test_attributes_are_those_of_keras(options, rate, values):
+    """After every epoch ``best``, ``wait`` and ``cooldown_counter`` are those of Keras's own callback."""
+    theirs = keras_rates(keras.callbacks.ReduceLROnPlateau("metric", **options), rate, values, {}, attributes)
+    sink, ours = ReduceLROnPlateau("metric", **options), []
+    bus = Bus(sink, model=Float32Handle(rate), strict=True)
+    bus.train_begin()
+    for epoch, value in enumerate(values):
+        bus.epoch_begin(epoch)
+        bus.epoch_end(epoch, logs_of(value))
+        ours.append(attributes(sink))
+    assert ours == theirs
 
 
 @settings(max_examples=EXAMPLES)
@@ -433,7 +453,7 @@ def test_a_reduction_is_told_in_words(caplog):
     our_rates(ReduceLROnPlateau("metric", patience=2, factor=0.5, mode="min"), Handle(1.0, 0.5), [0.25, 0.5, 0.75])
     (text,) = caplog.messages
     assert text == (
-        "epoch 2: the learning rate is lowered from 1.0, 0.5 to 0.5, 0.25: metric has not got better in 2 epochs; "
+        "epoch 3: the learning rate is reduced from 1.0, 0.5 to 0.5, 0.25: metric did not improve for 2 epochs; "
         "it is 0.75, its best was 0.25"
     )
 

@@ -1,5 +1,7 @@
 """The handle of a Keras model, on the back end of this process (`KERAS_BACKEND`)."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -190,6 +192,44 @@ def test_directions_are_the_metrics_own(handle):
     handle.model.fit(X, Y, verbose=0)
     names = ("loss", "val_loss", "accuracy", "val_accuracy", "mae", "unknown")
     assert [handle.direction(name) for name in names] == ["min", "min", "max", "max", "min", None]
+
+
+class Named(keras.metrics.MeanAbsoluteError):
+    """A metric with a direction of its choice."""
+
+    def __init__(self, name, direction):
+        super().__init__(name=name)
+        self._direction = direction
+
+
+@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        [],
+        [("loss", "up")],
+        [("loss", "down")],
+        [("score", "up")],
+        [("score", "up"), ("score", "down")],
+        [("score", "down"), ("score", "up")],
+        [("loss", "down"), ("loss", "up")],
+    ],
+)
+def test_directions_are_those_of_keras(metrics, trained):
+    """A metric's own direction wins over that of the name ``loss``, and the last of one name over the others."""
+    model = sequential()
+    model.compile("sgd", "mse", metrics=[Named(*each) for each in metrics])
+    model.fit(X, Y, verbose=0)  # Keras's callback knows the metrics from then on
+    if not trained:
+        ours = sequential()
+        ours.compile("sgd", "mse", metrics=[Named(*each) for each in metrics])
+    for name in ("loss", "val_loss", "score"):
+        callback = keras.callbacks.EarlyStopping(name)
+        callback.set_model(model)
+        with contextlib.suppress(ValueError):
+            callback._set_monitor_op()
+        expected = {None: None, keras.ops.less: "min", keras.ops.greater: "max"}[callback.monitor_op]
+        assert KerasModel(model if trained else ours).direction(name) == expected
 
 
 def test_directions_are_known_before_the_first_batch():

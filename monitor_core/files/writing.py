@@ -94,11 +94,13 @@ class AppendFile:
 
     def __del__(self) -> None:
         """Try for the last time to write what waits, and tell of what is lost."""
-        with contextlib.suppress(Exception):
+        try:  # not contextlib: at the interpreter's exit this module's globals may be None already
             self.close()
             self.dropped += self.waiting
             if self.dropped and self._is_ours():
                 logger.warning("%s lacks %d records that could not be written", self.path, self.dropped)
+        except Exception:
+            pass
 
     @property
     def waiting(self) -> int:

@@ -185,6 +185,8 @@ class KerasAdapter(keras.callbacks.CallbackList):
             self._begin_whole(model)
         if self._resume is not None:
             self._go_on(self._resume)
+        if self._loop is None and self.bus.run.model is not None:
+            self.bus.run.model.has_all_metrics = whole and not self.callbacks
         self._hold_batch_hooks(whole=whole)
         self._batches_per_epoch = None
         self.event.set(None)
@@ -265,6 +267,8 @@ class KerasAdapter(keras.callbacks.CallbackList):
         """Be as before the fit, and keep the model alive no longer, once no run needs it."""
         self._undo_late_begin()
         self.event.set(None)
+        if self._loop is None and self.bus.run.model is not None:
+            self.bus.run.model.has_all_metrics = False
         self._model = self._keras_history = None
         if self.bus.run.status != "running":
             self.bus.run.release_model()

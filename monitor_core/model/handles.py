@@ -120,6 +120,17 @@ class KnowsDirections(Protocol):
         ...
 
 
+class KnowsMetrics(Protocol):
+    """Knows before the first epoch what the metrics are called."""
+
+    has_all_metrics: bool
+    """Whether the logs will hold these metrics alone, and none that a loop or a callback adds."""
+
+    def metric_names(self) -> Collection[str] | None:
+        """Return the names that the logs of an epoch may have; None where they are not known yet."""
+        ...
+
+
 class CanBeRecalled(Protocol):
     """Tells how to find the model again after it was let go of, so that nothing keeps it alive between two runs."""
 

@@ -324,7 +324,8 @@ def _names_of_one_output(model: keras.Model, metrics: Any) -> set[str] | None:
         for each, name in zip(found, names, strict=True)
     ):
         return None
-    return {"loss", *names, *(f"weighted_{name}" for name in names if names.count(name) > 1)}
+    others = (each.name for each in model.metrics if each is not metrics)  # the loss, and those of layers
+    return {*others, *names, *(f"weighted_{name}" for name in names if names.count(name) > 1)}
 
 
 def _optimizer_size(path: str | PathLike[str]) -> int:

@@ -11,33 +11,45 @@ This module puts sinks together, and so, alone in the core, it imports some.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import attrs
 
 from monitor_core._log import logger
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
-from monitor_core.bus.sink import Logs
+from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import OrderError, SetupError
+from monitor_core.files.checkpoint_index import STATES, Keep
+from monitor_core.files.checkpoints import CheckpointStore
+from monitor_core.files.resume_state import check_state, resume, whole_state
+from monitor_core.files.templates import Template
 from monitor_core.journal.files import Damage, Kind
 from monitor_core.journal.recorded import read_runs, record_of
 from monitor_core.journal.run_records import RunRecord
 from monitor_core.sinks.journal import Journal
-from monitor_core.sinks.model_checkpoint import Keep, ModelCheckpoint
 
 SHARE = 0.02
 """The part of the run's time that saving may take."""
 
 
 @attrs.define(eq=False)
-class ResumePoint(ModelCheckpoint):
-    """Save what a run needs to go on: at its begin, at its last epoch's end, and as often between as `SHARE` allows."""
+class ResumePoint(Sink):
+    """Save what a run needs to continue: at its begin, at its last epoch's end, and as often between as `SHARE` allows.
+
+    Args:
+        store: The checkpoints, of weights alone.
+    """
 
     name: ClassVar[str] = "resume"
+    read_only: ClassVar[bool] = True
+    saves: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("save",)
 
+    store: CheckpointStore
     _due: float = attrs.field(init=False, repr=False, default=0.0)
 
     def own(self) -> None:
@@ -46,36 +58,60 @@ class ResumePoint(ModelCheckpoint):
         Raises:
             SetupError: The folder cannot be written, or another process owns them.
         """
-        self._template.prepare_folder("resume")
-        self._template.own("resume")
+        self.store.folder.prepare()
+        self.store.folder.own()
+
+    def resume(self, bus: Bus) -> bool:
+        """Continue from the last checkpoint; return whether there was one."""
+        return resume(self.store, bus.load_state_dict, bus.run.model)
 
     def on_train_begin(self, run: Run) -> None:
-        """Save the state to begin from, unless the run goes on from one.
+        """Save the state to begin from, unless the run continues from one.
 
         Raises:
             SetupError: It cannot be saved.
         """
-        goes_on = self._loaded
-        super().on_train_begin(run)
+        check_state(run.bus_state, "resume", "resume=")
+        self.own()
         self._due = 0.0
-        if not goes_on:
+        if self.store.files is None:
+            self.store.begin()
             try:
-                self._save(run, {})
+                self._save(run)
             except Exception as error:
-                raise SetupError(f"resume: the model cannot be saved to {self._folder}: {error}") from error
+                raise SetupError(f"resume: the model cannot be saved to {self.store.folder.path}: {error}") from error
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Save, unless the last time was too short ago."""
         if time.monotonic() >= self._due or run.stopped or epoch + 1 == run.epochs:
-            self._save(run, logs)
+            self._save(run)
 
-    def _save(self, run: Run, logs: Logs) -> None:
+    def on_train_end(self, run: Run, logs: Logs) -> None:
+        """Let other processes continue the run."""
+        self.store.folder.disown()
+
+    def _save(self, run: Run) -> None:
         began = time.monotonic()
         try:
-            self._consider(run, run.epoch, logs, "this epoch")
+            path = self.store.folder.file({"epoch": run.epoch + 1}, {})
+            saved = self.store.write(run.model, path, epoch=run.epoch, step=run.step, value=None)
+            if saved is not None:
+                self.store.enter(saved, lambda: whole_state(run.bus_state, run.model))
         finally:
             ended = time.monotonic()
             self._due = ended + (ended - began) / SHARE
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the files that are kept."""
+        return {"files": self.store.to_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue with the files that `state_dict` named.
+
+        Raises:
+            ValueError: A file lies outside of the folder.
+        """
+        self.store.load_files(state["files"])
 
 
 class Resume:
@@ -136,8 +172,9 @@ class Resume:
     def _owned_point(self) -> ResumePoint:
         """Become the one process that is at this run, before anything of it is read."""
         suffix = getattr(self._bus.run.model, "weights_suffix", "")
-        file = self.folder / "resume" / f"{{epoch:06d}}{suffix}"
-        point = ResumePoint(file, save_weights_only=True, save_state=True, keep=Keep(last=1))
+        folder = str(self.folder / "resume").replace("{", "{{").replace("}", "}}")
+        template = Template(f"{folder}/{{epoch:06d}}{suffix}", numbers=("epoch",))
+        point = ResumePoint(CheckpointStore(template, "resume", keep=Keep(last=STATES), weights_only=True))
         try:
             point.own()
         except SetupError as error:

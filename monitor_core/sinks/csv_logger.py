@@ -17,6 +17,7 @@ from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
 from monitor_core.files.csv_sheet import BEFORE_FIRST, MISSING, Sheet, _records
+from monitor_core.files.folders import absolute
 from monitor_core.files.writing import AppendFile
 from monitor_core.values.blocks import Block
 
@@ -62,7 +63,7 @@ class CSVLogger(Sink):
     read_only: ClassVar[bool] = True
     background: ClassVar[bool] = True
 
-    filename: Path = attrs.field(converter=Path)
+    filename: Path = attrs.field(converter=absolute)
     separator: str = attrs.field(default=",", kw_only=True)
     append: bool = attrs.field(default=False, kw_only=True, validator=attrs.validators.instance_of(bool))
     per_batch: bool = attrs.field(default=False, kw_only=True, validator=attrs.validators.instance_of(bool))

@@ -21,6 +21,7 @@ import attrs
 from monitor_core import checks
 from monitor_core.bus.run import Failure, Run
 from monitor_core.bus.sink import Logs, Sink
+from monitor_core.files.folders import absolute
 from monitor_core.journal import provenance
 from monitor_core.journal.facts import Begin, End, Fact, Plan, Raised, RateChange, Rewind, SinkFailure, Stop, as_json
 from monitor_core.journal.files import Kind
@@ -86,7 +87,7 @@ class Journal(Sink):
     read_only: ClassVar[bool] = True
     background: ClassVar[bool] = True
 
-    folder: Path = attrs.field(converter=Path)
+    folder: Path = attrs.field(converter=absolute)
     per_batch: bool = checks.switch(default=True)
     config: dict[str, Any] = attrs.field(default=None, kw_only=True, converter=_copied_config, repr=False)
     _writer: JournalWriter | None = attrs.field(init=False, default=None, repr=False)

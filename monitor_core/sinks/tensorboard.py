@@ -19,6 +19,7 @@ from monitor_core import checks
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
+from monitor_core.files.folders import absolute
 from monitor_core.tensorboard.formats.event_file import EventFile
 from monitor_core.tensorboard.formats.projector import Labels
 from monitor_core.tensorboard.parts import scalars
@@ -116,7 +117,7 @@ class TensorBoard(Additions, Sink):
     read_only: ClassVar[bool] = True
     background: ClassVar[bool] = True
 
-    log_dir: Path = attrs.field(default=Path("logs"), converter=Path)
+    log_dir: Path = attrs.field(default=Path("logs"), converter=absolute)
     update_freq: Literal["epoch", "batch"] = attrs.field(
         default="epoch", kw_only=True, validator=checks.one_of("epoch", "batch")
     )

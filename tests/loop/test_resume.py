@@ -21,6 +21,7 @@ from monitor_core import (
 )
 from monitor_core.adapters.keras import KerasAdapter, KerasModel
 from monitor_core.adapters.pytree import PytreeModel
+from monitor_core.files.state import load_state
 from monitor_core.loop import resume
 from recorders import Recorder
 
@@ -59,9 +60,8 @@ def test_nothing_to_go_on_from_is_a_run_as_any(tmp_path):
     loop, _ = trained(tmp_path, history := History())
     assert history.epoch == [0, 1, 2, 3]
     assert open_run(tmp_path).history.history == history.history
-    assert sorted(path.name for path in (tmp_path / "resume").iterdir() if path.suffix != ".npz") == [
-        "000004", "epoch.latest.json",
-    ]  # fmt: skip
+    names = [path.name for path in (tmp_path / "resume").iterdir() if ".state-" not in path.name]
+    assert sorted(names) == ["000003", "000004", "epoch.latest.json"]
     assert loop.run.status == "completed"
 
 
@@ -115,10 +115,9 @@ def test_runs_that_were_cut_again_and_again_are_one(tmp_path):
 def test_saves_take_a_share_of_the_time(tmp_path, monkeypatch):
     """Where that is tiny, only the run's begin and its last epoch are saved."""
     monkeypatch.setattr(resume, "SHARE", 1e-9)
-    states = []
-    monkeypatch.setattr(resume.ResumePoint, "_write_model", lambda self, model, path: states.append(path.name))
     trained(tmp_path, epochs=5)
-    assert states == ["000000", "000005"]
+    index = load_state(tmp_path / "resume/epoch.latest.json")
+    assert [each["file"] for each in index["resumable"]] == ["000000", "000005"]
 
 
 def test_a_journal_of_the_folder_is_used(tmp_path):
@@ -221,10 +220,10 @@ def test_a_damaged_state_is_refused(tmp_path):
     """And nothing of it is touched."""
     with pytest.raises(CutError):
         trained(tmp_path, cut_at=5)
-    index = tmp_path / "resume/epoch.latest.json"
-    data = json.loads(index.read_text())
-    del data["state"]["state"]["run"]
-    index.write_text(json.dumps(data))
+    for state in (tmp_path / "resume").glob("*.state-*.json"):
+        data = json.loads(state.read_text())
+        del data["state"]["state"]["run"]
+        state.write_text(json.dumps(data))
     with pytest.raises(SetupError, match="cannot go on"):
         trained(tmp_path)
 

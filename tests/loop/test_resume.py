@@ -228,6 +228,72 @@ def test_a_damaged_state_is_refused(tmp_path):
         trained(tmp_path)
 
 
+def damage(path, how):
+    """Flip a bit in the middle of a file, or leave a part of it, or nothing, or something else."""
+    content = path.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    path.write_bytes({"flipped": flipped, "empty": b"", "truncated": content[:middle], "foreign": b"GIF89a"}[how])
+
+
+@pytest.mark.parametrize("how", ["flipped", "empty", "truncated", "foreign"])
+def test_a_run_continues_from_the_checkpoint_before_a_damaged_one(tmp_path, caplog, how):
+    """As if it had been killed then; the warning names the file."""
+    seed(0)
+    _, whole = trained(tmp_path / "whole", expected := History(per_batch=True))
+    seed(0)
+    with pytest.raises(CutError):
+        trained(tmp_path / "cut", History(per_batch=True), cut_at=5)
+    damage(tmp_path / "cut/resume/000002", how)
+    seed(99)
+    _, weight = trained(tmp_path / "cut", history := History(per_batch=True))
+    assert (weight, history.history, history.epoch) == (whole, expected.history, expected.epoch)
+    assert "000002 is damaged, or another file" in caplog.text
+    assert f"resuming from the checkpoint before it, {tmp_path / 'cut/resume/000001'}" in caplog.text
+    assert len(open_run(tmp_path / "cut").runs) == 1
+
+
+@pytest.mark.parametrize("how", ["flipped", "empty", "truncated", "foreign"])
+def test_a_run_without_a_whole_checkpoint_is_refused(tmp_path, how):
+    """By an error that names the files, and says what to do."""
+    with pytest.raises(CutError):
+        trained(tmp_path, cut_at=5)
+    for name in ("000001", "000002"):
+        damage(tmp_path / "resume" / name, how)
+    message = r"000002 is damaged.*000001 is damaged.*restore it from a copy, or begin a new run in another folder"
+    with pytest.raises(SetupError, match=message):
+        trained(tmp_path)
+
+
+@pytest.mark.parametrize("how", ["empty", "truncated", "foreign"])
+def test_a_run_with_a_damaged_index_is_refused(tmp_path, how):
+    """By an error that names it."""
+    with pytest.raises(CutError):
+        trained(tmp_path, cut_at=5)
+    damage(tmp_path / "resume/epoch.latest.json", how)
+    with pytest.raises(SetupError, match=r"epoch\.latest\.json is damaged: restore it from a copy"):
+        trained(tmp_path)
+
+
+def test_a_state_that_cannot_be_read_costs_no_checkpoint(tmp_path, caplog):
+    """The run continues from the last one that has a state, after the first epoch."""
+
+    class Unreadable(Recorder):
+        def state_dict(self):
+            if any(each[0] == "epoch_end" and each[1] == 1 for each in self.events):
+                raise RuntimeError("no state today")
+            return {}
+
+        def load_state_dict(self, state):
+            pass
+
+    with pytest.raises(CutError):
+        trained(tmp_path, Unreadable("on_epoch_end"), cut_at=5)
+    assert "resume saves the model without a state" in caplog.text
+    trained(tmp_path, Unreadable("on_epoch_end"), history := History())
+    assert history.epoch == [1, 2, 3]
+
+
 # --- Keras -----------------------------------------------------------------------------------------------------------
 
 

@@ -31,7 +31,7 @@ from monitor_core.errors import SetupError
 from monitor_core.files.replacing import replacing
 from monitor_core.files.state import load_state, save_state
 from monitor_core.files.templates import Template
-from monitor_core.metrics.decisions import Best, restore, state_of
+from monitor_core.metrics.decisions import Best, state_of
 from monitor_core.metrics.monitor import AnyMode, Monitor
 from monitor_core.model.generators import generators_state, load_generators_state
 from monitor_core.model.handles import ModelHandle, check_handle
@@ -160,7 +160,6 @@ class ModelCheckpoint(Sink):
     _files: list[_Saved] | None = attrs.field(init=False, repr=False, default=None)
     _turn: int = attrs.field(init=False, repr=False, default=0)
     _epoch_began_at: int = attrs.field(init=False, repr=False, default=0)
-    _loaded: bool = attrs.field(init=False, repr=False, default=False)
     _size: int = attrs.field(init=False, repr=False, default=0)
     _told_no_state: bool = attrs.field(init=False, repr=False, default=False)
 
@@ -305,7 +304,7 @@ class ModelCheckpoint(Sink):
         return hook != ("on_batch_end" if self.save_freq == "epoch" else "on_epoch_end")
 
     def on_train_begin(self, run: Run) -> None:
-        """Begin anew, unless a state was loaded just before; make the folder, and clear what a kill has left in it.
+        """Begin from scratch; make the folder, and clear what a kill has left in it.
 
         Raises:
             SetupError: The folder cannot be written, another process saves under such names, a folder stands in the
@@ -315,13 +314,10 @@ class ModelCheckpoint(Sink):
         self._check_ending(run.model)
         self._template.prepare_folder("ModelCheckpoint")
         self._template.own("ModelCheckpoint")
-        if not self._loaded:
-            self._best = Best(mode, value=self.initial_value_threshold)
-            self._files = []
-            self._turn = run.step
-        self._best.mode = mode
-        self._epoch_began_at = run.step
-        self._loaded = self._told_no_state = False
+        self._best = Best(mode, value=self.initial_value_threshold)
+        self._files = []
+        self._turn = self._epoch_began_at = run.step
+        self._told_no_state = False
         self._size = 0
 
     def _check_ending(self, model: ModelHandle) -> None:
@@ -469,21 +465,25 @@ class ModelCheckpoint(Sink):
 
     # --- state -----------------------------------------------------------------------------------------------------
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The files, and the metric that they are compared by."""
+        return {"filepath": Path(self.filepath), "monitor": self.monitor}
+
     def state_dict(self) -> dict[str, Any]:
         """Return the best value, the files that are kept, and the step of the last turn."""
         files = [each.to_state() for each in self._files or []]
-        return {"best": state_of(self._best, "value"), "files": files, "turn": self._turn}
+        return {"best": state_of(self._best, "mode", "value"), "files": files, "turn": self._turn}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the run that begins next go on from what `state_dict` returned.
+        """Continue from what `state_dict` returned.
 
         Raises:
-            ValueError: A file lies outside of the folder.
+            ValueError: A file lies outside of the folder, or the state is of another direction.
         """
         files = [_Saved.from_state(each) for each in state["files"]]
-        restore(self._best, state["best"])
+        self._best.restore(state["best"])
         self._files, self._turn = files, state["turn"]
-        self._loaded = True
 
 
 def _weights_size(model: ModelHandle) -> int:

@@ -820,7 +820,7 @@ def test_an_epoch_that_was_broken_off_begins_again(tmp_path):
     checkpoint, bus = begin()
     assert checkpoint.resume(bus)
     assert (bus.run.epoch, bus.run.step) == (-1, 6)
-    assert load_state(checkpoint.index_path)["state"]["sinks"]["History"]["batches"] == 6
+    assert load_state(checkpoint.index_path)["state"]["sinks"][0]["state"]["batches"] == 6
     bus.train_begin()
     bus.epoch_begin(0)
     for step in range(7, 10):

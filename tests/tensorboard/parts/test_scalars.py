@@ -7,9 +7,9 @@ import pytest
 from boards_reader import float32, scalars
 
 from monitor_core import Block, Run
+from monitor_core.records.numbering import Numbering
 from monitor_core.tensorboard.parts import scalars as written
 from monitor_core.tensorboard.parts.files import RunFiles
-from monitor_core.tensorboard.parts.numbering import Numbering
 from recorders import Handle
 
 
@@ -34,7 +34,7 @@ def test_an_epoch_without_validation_makes_no_run_of_it(files, tmp_path):
 def test_a_block_is_written_over_the_steps(files, tmp_path):
     """Each batch's metrics stand at its step, shifted by the runs before; missing ones are left out."""
     numbers = Numbering(last_step=10)
-    numbers.settle(Run(), 0)
+    numbers.settle(0, 0)
     block = Block(
         epoch=0,
         steps=np.array([1, 2, 3]),

@@ -12,6 +12,7 @@ import numpy as np
 
 from monitor_core import checks
 from monitor_core._log import logger
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.metrics.decisions import Best, Patience, restore, state_of
@@ -110,6 +111,8 @@ class EarlyStopping(Sink):
     where it comes first, and values are compared in float32. The thresholds and ``check_finite`` are as in Lightning's,
     where a value must be better than ``stopping_threshold`` instead of reaching it.
     """
+
+    __copy__ = independent_copy
 
     read_only: ClassVar[bool] = True
 

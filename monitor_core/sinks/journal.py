@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import attrs
 
 from monitor_core import checks
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Failure, Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.journal import provenance
@@ -81,6 +82,8 @@ class Journal(Sink):
         >>> open_run("runs/a").history["loss"]
         array([1. , 0.5])
     """
+
+    __copy__ = independent_copy
 
     read_only: ClassVar[bool] = True
     background: ClassVar[bool] = True

@@ -25,6 +25,7 @@ import attrs
 from monitor_core import checks
 from monitor_core._log import logger
 from monitor_core.bus.bus import Bus
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
@@ -136,6 +137,8 @@ class ModelCheckpoint(Sink):
     stays the best for ever, an epoch without the metric is saved, values are compared in float32, ``save_freq=N``
     counts the last execution of several batches as full, and the best value outlives the run.
     """
+
+    __copy__ = independent_copy
 
     read_only: ClassVar[bool] = True
     saves: ClassVar[bool] = True

@@ -11,6 +11,7 @@ import numpy as np
 
 from monitor_core import checks
 from monitor_core._log import logger
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
@@ -119,6 +120,8 @@ class ReduceLROnPlateau(Sink):
     Example:
         >>> reduce = ReduceLROnPlateau("val_loss", factor=0.2, patience=5, min_lr=1e-5)
     """
+
+    __copy__ = independent_copy
 
     needs: ClassVar[tuple[str, ...]] = ("learning_rates",)
     sets_learning_rate: ClassVar[bool] = True

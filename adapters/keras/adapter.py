@@ -28,6 +28,7 @@ from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
 from monitor_core.errors import OrderError, SetupError
 from monitor_core.loop.loop import Loop
+from monitor_core.loop.recording import attach
 from monitor_core.loop.resume import Resume
 from monitor_core.values.scalars import flatten, scalar
 
@@ -56,6 +57,7 @@ class KerasAdapter(keras.callbacks.CallbackList):
             ``adapter.fit`` and a loop's handle tell it too.
         epochs: How many epochs `fit` is asked for, for sinks that show it; ``adapter.fit`` knows by itself.
         validation_data: Data lent to sinks that look at the model, usually ``(x, y)``.
+        record: The run's folder: a `Journal` is kept there, as `Loop` has it. Each `fit` is recorded after the last.
         resume: The run's folder, for a run of one `fit` that goes on where it was cut off, as `Loop` has it: `fit`
             then begins with the next epoch. Keras callbacks among the parts begin anew.
         strict: Whether to check the order of batches, and to let every exception of a sink propagate.
@@ -81,14 +83,15 @@ class KerasAdapter(keras.callbacks.CallbackList):
         model: keras.Model | KerasModel | None = None,
         epochs: int | None = None,
         validation_data: Any = None,
+        record: str | PathLike[str] | None = None,
         resume: str | PathLike[str] | None = None,
         strict: bool = False,
     ) -> None:
         loops = [part for part in parts if isinstance(part, Loop)]
-        others = (epochs, validation_data, resume)
+        others = (epochs, validation_data, record, resume)
         if loops and (len(parts) > 1 or strict or any(each is not None for each in others)):
             raise ValueError(
-                "a Loop comes alone: give the sinks, validation_data, resume and strict to the Loop itself"
+                "a Loop comes alone: give the sinks, validation_data, record, resume and strict to the Loop itself"
             )
         super().__init__()
         self._model: Any = None
@@ -101,7 +104,7 @@ class KerasAdapter(keras.callbacks.CallbackList):
             self.bus = Bus(validation_data=validation_data, strict=strict)
             for part in parts:
                 self.bus.add(CallbackSink(part, self.event) if isinstance(part, keras.callbacks.Callback) else part)
-        self._resume = None if resume is None else Resume(self.bus, resume)
+        self._resume = attach(self.bus, record=record, resume=resume)
         self._epochs = epochs
         self._has_own_data = self.bus.run.validation_data is not None
         self._keras_history: keras.callbacks.History | None = None

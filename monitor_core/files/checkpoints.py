@@ -60,8 +60,9 @@ class CheckpointStore:
         self._has_index = bool(template.names)
         self._is_state = re.compile(rf"({re.escape(self._name)}\.state-[0-9a-f]{{8}})(?:\.[0-9a-f]{{32}}\.npz|\.json)")
 
-    def begin(self) -> None:
+    def begin(self, mode: Mode = "min") -> None:
         """Begin a run without files."""
+        self.mode = mode
         self.files, self._size, self._warned = [], 0, False
 
     @property

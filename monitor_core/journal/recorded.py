@@ -94,7 +94,7 @@ class RecordedRun:
         The states of sinks are not in it: those with arrays are in checkpoints, and what a sink knows of a run it
         learns from `monitor_core.replay`.
         """
-        return {"format": 1, "run": self.last.state(), "sinks": {}}
+        return {"format": 2, "run": self.last.state(), "sinks": []}
 
 
 def open_run(path: str | PathLike[str], *, run: int | None = None) -> RecordedRun:

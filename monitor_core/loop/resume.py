@@ -1,18 +1,18 @@
-"""Going on with a run that was cut off: what ``resume=...`` of a `Loop` or an adapter does.
+"""Continuing a run that was cut off: what ``resume=...`` of a `Loop` or an adapter does besides recording.
 
-Contract. The run's folder gets a journal, unless there is one among the sinks, and a folder ``resume`` with the last
-checkpoint: the model's weights, and beside them the states of the run, of all sinks, of the optimizer and of the
-random generators. The first is made at train begin, the others at the ends of epochs. A run that begins with such a
-folder goes on behind the epoch of its last checkpoint; what was recorded later is dropped, and trained anew.
+Contract. The run's folder gets a folder ``resume`` with the last checkpoint: the model's weights, and beside them the
+states of the run, of all sinks, of the optimizer and of the random generators. The first is made at train begin, the
+others at the ends of epochs, but not of a run that has failed. A run that begins with such a folder continues after the
+epoch of its last checkpoint; what was recorded later is dropped, and trained again. It trains even if it had been asked
+to stop, unless a sink asks again at once. Where the journal has epochs and no checkpoint is there, nothing is touched.
 
-This module puts sinks together, and so, alone in the core, it imports some.
+This module puts sinks together, and so, alone in the core with `monitor_core.loop.recording`, it imports some.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,10 +27,10 @@ from monitor_core.files.checkpoint_index import STATES, Keep
 from monitor_core.files.checkpoints import CheckpointStore
 from monitor_core.files.resume_state import check_state, resume, whole_state
 from monitor_core.files.templates import Template
+from monitor_core.journal.facts import Raised, Stop
 from monitor_core.journal.files import Damage, Kind
 from monitor_core.journal.recorded import read_runs, record_of
 from monitor_core.journal.run_records import RunRecord
-from monitor_core.sinks.journal import Journal
 
 SHARE = 0.02
 """The part of the run's time that saving may take."""
@@ -73,17 +73,17 @@ class ResumePoint(Sink):
         """
         check_state(run.bus_state, "resume", "resume=")
         self.own()
+        self.store.begin()
         self._due = 0.0
-        if self.store.files is None:
-            self.store.begin()
+        if not run.resumed or not self.store.index_path.exists():
             try:
                 self._save(run)
             except Exception as error:
                 raise SetupError(f"resume: the model cannot be saved to {self.store.folder.path}: {error}") from error
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
-        """Save, unless the last time was too short ago."""
-        if time.monotonic() >= self._due or run.stopped or epoch + 1 == run.epochs:
+        """Save, unless the last time was too short ago, or the run has failed: it continues from before that."""
+        if not run.failed and (time.monotonic() >= self._due or run.stopped or epoch + 1 == run.epochs):
             self._save(run)
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
@@ -115,39 +115,27 @@ class ResumePoint(Sink):
 
 
 class Resume:
-    """Lets a bus's run go on from a folder.
+    """Lets a bus's run continue from a folder.
 
     Args:
         bus: The bus, with its sinks.
-        folder: The run's folder.
-
-    Raises:
-        TypeError: ``folder`` is no path.
+        folder: The run's folder, absolute.
     """
 
-    def __init__(self, bus: Bus, folder: str | PathLike[str]) -> None:
-        if not isinstance(folder, (str, PathLike)):
-            raise TypeError(f"resume must be the path of the run's folder (got {folder!r})")
-        self.folder = Path(folder).absolute()  # wherever the process goes
+    def __init__(self, bus: Bus, folder: Path) -> None:
+        self.folder = folder
         self._bus = bus
         self._is_used = False
-        journal = next(
-            (each for each in bus.sinks if isinstance(each, Journal) and _same(each.folder, self.folder)), None
-        )
-        if journal is None:
-            journal = Journal(self.folder, per_batch=bus.has_listeners("on_block"))
-            bus.add(journal)
-        self._journal = journal
 
     def begin(self) -> bool:
-        """Go on with the run on record; call it once the bus has the model's handle, before train begin.
+        """Continue the run on record; call it once the bus has the model's handle, before train begin.
 
         Returns:
             Whether there was one.
 
         Raises:
             OrderError: A run of this bus has begun already.
-            SetupError: Another process is at it, or what is on record does not fit this run.
+            SetupError: Another process is at it, or what is on record is not whole, or does not fit this run.
         """
         if self._is_used:
             raise OrderError(
@@ -156,17 +144,16 @@ class Resume:
             )
         point = self._owned_point()
         runs, damage = self._runs()
-        last = runs[-1] if runs else RunRecord()
+        if not point.store.index_path.exists():
+            self._begin_first(point, runs)
         self._bus.add(point)
         self._is_used = True
         try:
             goes_on = point.resume(self._bus)
         except (ValueError, LookupError, OSError) as error:
             raise SetupError(f"resume: the run in {self.folder} cannot go on: {error}") from error
-        if last.begin is not None and (goes_on or not last.rows(Kind.EPOCH)):
-            self._journal.continue_run(last.begin.id)
         if goes_on:
-            self._load(runs, damage)
+            self._continue(runs, damage)
         return goes_on
 
     def _owned_point(self) -> ResumePoint:
@@ -187,20 +174,35 @@ class Resume:
         except FileNotFoundError:
             return [], []
 
-    def _load(self, runs: list[RunRecord], damage: list[Damage]) -> None:
-        """Let the sinks that keep what they heard in memory take it from the journal, up to where the run goes on."""
+    def _begin_first(self, point: ResumePoint, runs: list[RunRecord]) -> None:
+        """Begin where there is no checkpoint: with a new run, or again with one that was killed before its first."""
+        last = runs[-1] if runs else RunRecord()
+        index = point.store.index_path
+        if epochs := last.rows(Kind.EPOCH):
+            raise SetupError(
+                f"resume: the run in {self.folder} cannot continue: its journal has epochs up to {epochs[-1].epoch} "
+                f"(0-based), and its checkpoint is not there: {index} is missing. Put the files "
+                f"of {index.parent} back, or begin a new run: in another folder, or here with the journal's "
+                "files (journal-*.mcj) moved away"
+            )
+        if last.begin is not None:
+            self._bus.run.id = last.begin.id
+
+    def _continue(self, runs: list[RunRecord], damage: list[Damage]) -> None:
+        """Keep for the sinks what the journal has of the run, up to where it continues; say why it had ended."""
         run = self._bus.run
-        logger.info("the run in %s goes on with epoch %d, behind step %d", self.folder, run.epoch + 1, run.step)
-        if not runs:
-            logger.warning("the run in %s goes on without what it had recorded: its journal is not there", self.folder)
+        logger.info("the run in %s continues with epoch %d, after step %d", self.folder, run.epoch + 1, run.step)
+        numbers = [number for number, each in enumerate(runs) if each.begin is not None and each.begin.id == run.id]
+        if not numbers:
+            logger.warning(
+                "the run in %s continues without what it had recorded: its journal is not there", self.folder
+            )
             return
-        keepers = [sink for sink in self._bus.sinks if hasattr(sink, "load_record")]
-        if keepers:
-            runs[-1].go_back(run.epoch + 1, run.step)
-            recorded = record_of(self.folder, runs, damage)
-            for sink in keepers:
-                sink.load_record(recorded)
-
-
-def _same(one: Path, other: Path) -> bool:
-    return one.resolve() == other.resolve()
+        runs = runs[: numbers[-1] + 1]
+        for record in runs[-1].records:
+            fact = record.content
+            if isinstance(fact, (Stop, Raised)) and fact.step > run.step:  # else the checkpoint says it
+                why = fact.reason if isinstance(fact, Stop) else fact.error
+                logger.info("it had ended in epoch %d, at step %d: %s", fact.epoch, fact.step, why)
+        runs[-1].go_back(run.epoch + 1, run.step)
+        self._bus.resumption.recorded = record_of(self.folder, runs, damage)

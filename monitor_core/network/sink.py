@@ -51,6 +51,10 @@ class NetworkSink(Sink):
     retry_seconds: float = RETRY_SECONDS
     flush_seconds: float = EXIT_SECONDS
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs, which has messages and a thread of its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "_outbox_made"}
+
     def deliver(self, message: Any) -> None:
         """Deliver one message; called on the sink's own thread, with one at a time, in order.
 

@@ -16,11 +16,12 @@ import attrs
 
 from monitor_core import checks
 from monitor_core._log import logger
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
 from monitor_core.files.activation_files import RunFiles
-from monitor_core.files.activations import Activations, find_activations, is_storable
+from monitor_core.files.activations import Activations, is_storable
 from monitor_core.files.folders import TemplateFolder
 from monitor_core.files.templates import Template
 from monitor_core.model.handles import Array, ModelHandle, check_layers
@@ -73,6 +74,8 @@ class ActivationDump(Sink):
         >>> KerasAdapter(dump).fit(model, x, y, epochs=50, validation_data=(x_val, y_val))
     """
 
+    __copy__ = independent_copy
+
     read_only: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("activations",)
 
@@ -93,8 +96,6 @@ class ActivationDump(Sink):
     _chosen: Sequence[str] | None = attrs.field(init=False, repr=False, default=None)
     _is_checked: bool = attrs.field(init=False, repr=False, default=False)
     _files: RunFiles = attrs.field(init=False, repr=False)
-    _continues: bool = attrs.field(init=False, repr=False, default=False)
-    _is_new: bool = attrs.field(init=False, repr=False, default=True)
     _told: set[str] = attrs.field(init=False, repr=False, factory=set)
 
     @_template.default
@@ -136,17 +137,12 @@ class ActivationDump(Sink):
         """
         self._folder.prepare()
         self._x = self._read_samples(run)
-        self._chosen, self._is_checked, self._is_new = self.layers, False, True
+        self._chosen, self._is_checked = self.layers, False
         self._told.clear()
         if _is_built(run.model):
             self._try(run.model)
         self._folder.own()
-        if self._continues:
-            self._files.go_on(self._folder.files("*.npz"))
-            self._files.drop(lambda mark: mark.epoch > run.epoch)
-        else:
-            self._files.begin()
-        self._continues = False
+        self._files.begin()
 
     def _read_samples(self, run: Run) -> Any:
         data = run.validation_data if self.data is None else self.data
@@ -177,7 +173,6 @@ class ActivationDump(Sink):
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Write a file, if this epoch's turn has come, and remove what is beyond the limits."""
-        self._is_new = False
         if (epoch + 1) % self.every:
             return
         if not self._is_checked:
@@ -229,24 +224,25 @@ class ActivationDump(Sink):
     # --- going back ------------------------------------------------------------------------------------------------
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
-        """Drop this run's files from ``epoch`` on; before its first epoch, those of the run that it goes on with."""
-        if self._is_new and not self.files and epoch > 0:
-            found = find_activations(self._folder.files("*.npz"))
-            own = [path for path, mark in found if path == self._path(mark.epoch, mark.step)]
-            self._continues = self._files.adopt_newest(own) and run.status == "pending"
+        """Drop this run's files from ``epoch`` on."""
         self._files.drop(lambda mark: mark.epoch >= epoch)
 
     def _path(self, epoch: int, step: int) -> Path:
         return self._folder.file({"epoch": epoch + 1, "step": step}, {})
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The files."""
+        return {"filepath": Path(self.filepath)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the files of this run have in common."""
         return {"run": self._files.run} if self._files.run else {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the run that begins next go on with the files of the one that `state_dict` was taken of."""
+        """Continue with the files of the run that `state_dict` was taken of."""
         self._files.run = state["run"]
-        self._continues = True
+        self._files.go_on(self._folder.files("*.npz"))
 
 
 def _is_built(model: ModelHandle) -> bool:

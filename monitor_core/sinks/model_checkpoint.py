@@ -16,6 +16,7 @@ import attrs
 from monitor_core import checks
 from monitor_core._log import logger
 from monitor_core.bus.bus import Bus
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
@@ -23,7 +24,7 @@ from monitor_core.files.checkpoint_index import Keep
 from monitor_core.files.checkpoints import CheckpointStore
 from monitor_core.files.resume_state import check_state, resume, whole_state
 from monitor_core.files.templates import Template
-from monitor_core.metrics.decisions import Best, restore, state_of
+from monitor_core.metrics.decisions import Best, state_of
 from monitor_core.metrics.monitor import AnyMode, Monitor
 from monitor_core.metrics.names import check_metric
 from monitor_core.model.handles import ModelHandle
@@ -87,6 +88,8 @@ class ModelCheckpoint(Sink):
     counts the last execution of several batches as full, and the best value outlives the run.
     """
 
+    __copy__ = independent_copy
+
     read_only: ClassVar[bool] = True
     saves: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("save",)
@@ -110,7 +113,6 @@ class ModelCheckpoint(Sink):
     _best: Best = attrs.field(init=False, repr=False, factory=lambda: Best("min"))
     _turn: int = attrs.field(init=False, repr=False, default=0)
     _epoch_began_at: int = attrs.field(init=False, repr=False, default=0)
-    _loaded: bool = attrs.field(init=False, repr=False, default=False)
     _told_no_name: bool = attrs.field(init=False, repr=False, default=False)
 
     @_template.default
@@ -211,7 +213,7 @@ class ModelCheckpoint(Sink):
         return hook != ("on_batch_end" if self.save_freq == "epoch" else "on_epoch_end")
 
     def on_train_begin(self, run: Run) -> None:
-        """Begin anew, unless a state was loaded just before; make the folder, and clear what a kill has left in it.
+        """Begin from scratch; make the folder, and clear what a kill has left in it.
 
         Raises:
             SetupError: The folder cannot be written, another process saves under such names, a folder stands in the
@@ -227,13 +229,10 @@ class ModelCheckpoint(Sink):
             check_state(run.bus_state, type(self).__name__, "save_state=True")
         self._store.folder.prepare()
         self._store.folder.own()
-        if not self._loaded:
-            self._best = Best(mode, value=self.initial_value_threshold)
-            self._store.begin()
-            self._turn = run.step
-        self._best.mode = self._store.mode = mode
-        self._epoch_began_at = run.step
-        self._loaded = self._told_no_name = False
+        self._store.begin(mode)
+        self._best = Best(mode, value=self.initial_value_threshold)
+        self._turn = self._epoch_began_at = run.step
+        self._told_no_name = False
 
     def _check_ending(self, model: ModelHandle) -> None:
         bases = type(getattr(model, "model", None)).__mro__
@@ -310,17 +309,22 @@ class ModelCheckpoint(Sink):
 
     # --- state -----------------------------------------------------------------------------------------------------
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The files, and the metric that they are compared by."""
+        return {"filepath": Path(self.filepath), "monitor": self.monitor}
+
     def state_dict(self) -> dict[str, Any]:
         """Return the best value, the files that are kept, and the step of the last turn."""
-        return {"best": state_of(self._best, "value"), "files": self._store.to_state(), "turn": self._turn}
+        best = state_of(self._best, "mode", "value")
+        return {"best": best, "files": self._store.to_state(), "turn": self._turn}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the run that begins next continue from what `state_dict` returned.
+        """Continue from what `state_dict` returned.
 
         Raises:
-            ValueError: A file lies outside of the folder.
+            ValueError: A file lies outside of the folder, or the state is of another direction.
         """
         self._store.load_files(state["files"])
-        restore(self._best, state["best"])
+        self._best.restore(state["best"])
         self._turn = state["turn"]
-        self._loaded = True

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TextIO
 
 import attrs
 
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
@@ -107,6 +108,8 @@ class Progress(Sink):
         epoch 2/3 · 70 batches · 0.4 s · loss 0.5113 · about 0.4 s left
         epoch 3/3 · 70 batches · 0.4 s · loss 0.4398
     """
+
+    __copy__ = independent_copy
 
     read_only: ClassVar[bool] = True
     background: ClassVar[bool] = True

@@ -35,6 +35,8 @@ class SafeStream:
         self._wrapped = stream
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_wrapped":  # while it is copied or unpickled, before it has its field
+            raise AttributeError(name)
         return getattr(self._wrapped, name)
 
     def __eq__(self, other: object) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 
 from monitor_core import checks
 from monitor_core._log import logger
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
@@ -90,7 +91,7 @@ class ReduceLROnPlateau(Sink):
     """Multiply the learning rate by a factor when a metric has not got better for some epochs.
 
     All parameter groups are lowered together, each to its own bound at most. An epoch without the metric is not
-    counted; NaN counts as no improvement. Each train begin starts afresh, unless a state was loaded just before.
+    counted; NaN counts as no improvement. Each run starts from scratch, unless it is resumed.
 
     Args:
         monitor: The metric's name.
@@ -120,6 +121,8 @@ class ReduceLROnPlateau(Sink):
         >>> reduce = ReduceLROnPlateau("val_loss", factor=0.2, patience=5, min_lr=1e-5)
     """
 
+    __copy__ = independent_copy
+
     needs: ClassVar[tuple[str, ...]] = ("learning_rates",)
     sets_learning_rate: ClassVar[bool] = True
     read_only: ClassVar[bool] = True
@@ -138,7 +141,6 @@ class ReduceLROnPlateau(Sink):
     eps: float = attrs.field(kw_only=True, validator=checks.number(least=0, finite=True))
     _monitor: Monitor = attrs.field(init=False, repr=False)
     _plateau: Plateau = attrs.field(init=False, repr=False)
-    _loaded: Mapping[str, Any] | None = attrs.field(init=False, repr=False, default=None)
 
     @relative.default
     def _relative_by_rule(self) -> bool:
@@ -166,7 +168,7 @@ class ReduceLROnPlateau(Sink):
         return Plateau(best, Patience(self.patience), max(self.cooldown - 1, 0))
 
     def on_train_begin(self, run: Run) -> None:
-        """Start afresh, or go on from a state that was loaded.
+        """Start from scratch.
 
         Raises:
             SetupError: The optimizer's rate is a schedule object, the metric's direction is not known, or ``min_lr``
@@ -181,9 +183,6 @@ class ReduceLROnPlateau(Sink):
                 f"(got {len(self.min_lr)})"
             )
         self._plateau = self._fresh(self._monitor.direction(model))
-        if self._loaded is not None:
-            self._restore(self._loaded)
-            self._loaded = None
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Decide, and lower the rate."""
@@ -223,23 +222,27 @@ class ReduceLROnPlateau(Sink):
             return rate  # it is at its bound: Keras keeps rates in float32, a rounding above or below it
         return lower
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The metric."""
+        return {"monitor": self.monitor}
+
     def state_dict(self) -> dict[str, Any]:
         """Return the best value and the counts."""
-        if self._loaded is not None:
-            return dict(self._loaded)
         plateau = self._plateau
         return {
-            **state_of(plateau.best, "value"),
+            "best": state_of(plateau.best, "mode", "value"),
             **state_of(plateau.patience, "waited"),
             **state_of(plateau, "spared"),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from this state at the train begin that follows."""
-        self._loaded = dict(state)
+        """Continue from what `state_dict` returned.
 
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        restore(self._plateau.best, {"value": state["value"]})
+        Raises:
+            ValueError: The state is of another direction.
+        """
+        self._plateau.best.restore(state["best"])
         restore(self._plateau.patience, {"waited": state["waited"]})
         restore(self._plateau, {"spared": state["spared"]})
 

@@ -2,35 +2,36 @@
 
 Contract. The files are made at train begin, and what is written reaches them at once: with each block, at each epoch's
 end, and with each ``add_...``, which may be called from any thread. The model is looked at where an epoch ends, on the
-thread that trains, and never between two batches. Each output is a part of its own, in `monitor_core.boards`: one that
-fails is told of once, and neither the others nor the training stop.
+thread that trains, and never between two batches. Each output is a part, see `monitor_core.tensorboard.parts`: if one
+fails, a warning is logged once, and the others and the training continue.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import attrs
 
 from monitor_core import checks
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
 from monitor_core.files.folders import absolute
 from monitor_core.tensorboard.formats.event_file import EventFile
-from monitor_core.tensorboard.formats.projector import Labels
 from monitor_core.tensorboard.parts import scalars
 from monitor_core.tensorboard.parts.activations import Activations
 from monitor_core.tensorboard.parts.additions import Additions
-from monitor_core.tensorboard.parts.embeddings import Embeddings
+from monitor_core.tensorboard.parts.embeddings import Embeddings, LabelsByLayer
 from monitor_core.tensorboard.parts.files import TRAIN, RunFiles
 from monitor_core.tensorboard.parts.gradients import Gradients
 from monitor_core.tensorboard.parts.graph import Graph
 from monitor_core.tensorboard.parts.hparams import HParams
-from monitor_core.tensorboard.parts.numbering import Numbering
+from monitor_core.tensorboard.parts.numbering import BoardNumbering
 from monitor_core.tensorboard.parts.parts import Part, Parts, Samples
 from monitor_core.tensorboard.parts.predictions import Predictions
 from monitor_core.tensorboard.parts.profiling import Profile
@@ -47,14 +48,19 @@ def _check_profile_steps(_: Any, field: attrs.Attribute[Any], value: Any) -> Non
         raise ValueError(f"{field.name} must not end before it begins (got {value})")
 
 
+def _check_update_freq(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if value not in ("epoch", "batch") and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError(f'{field.name} must be "epoch", "batch", or a number of batches >= 1 (got {value!r})')
+
+
 def _check_texts(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, Mapping) or not all(isinstance(text, str) for pair in value.items() for text in pair):
         raise TypeError(f"{field.name} must map tags to texts (got {value!r})")
 
 
 def _check_labels(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    if not isinstance(value, Mapping) or any(isinstance(each, str) for each in value.values()):
-        raise TypeError(f"{field.name} must map layers' names to their rows' labels (got {value!r})")
+    if not isinstance(value, Mapping | str | PathLike):
+        raise TypeError(f"{field.name} must be a file, or map layers' names to files or labels (got {value!r})")
 
 
 @attrs.define(eq=False)
@@ -76,16 +82,24 @@ class TensorBoard(Additions, Sink):
 
     Args:
         log_dir: The folder.
-        update_freq: ``"batch"`` also writes every batch's metrics, as ``batch_<name>`` over the steps.
+        update_freq: ``"batch"`` also writes every batch's metrics, as ``batch_<name>`` over the steps; a number N those
+            of every Nth batch: at the steps that are multiples of N. Epochs are always written.
         write_graph: Whether to write the model's layers as a graph, and as a table in the text tab.
-        write_images: Whether to write the weights as pictures, every ``histogram_freq`` epochs, or every epoch where
+        write_images: Whether to write the weights as images, every ``histogram_freq`` epochs, or every epoch where
             that is 0.
         histogram_freq: Every how many epochs to write the distributions of the weights; 0 for never.
-        write_activations: Whether to write the distributions of each layer's outputs, as often as ``write_images``.
+        write_activations: Whether to write the distributions of each layer's outputs, as often as ``write_images``; of
+            rectified ones those of the positive part, and the share of zeros as a scalar. None writes them with the
+            histograms where validation data are at hand: not an iterator, and not a ``tf.data.Dataset``, which may
+            shuffle differently once it was read.
         write_gradients: Whether to write the distributions of the gradients, as often.
         write_steps_per_second: Whether to write how many steps a second each epoch has trained, evaluations left out.
         embeddings_freq: Every how many epochs to write every embedding layer's matrix for the projector; 0 for never.
-        embeddings_metadata: By the layer's name a label for each row, or several columns of labels by their titles.
+        embeddings_metadata: By the layer's name a label for each row, several columns of labels by their titles, or the
+            name of a file with a label in each line, or titles in the first line and tabs between columns; or one such
+            file for all layers. A relative name starts at ``log_dir``, as in Keras.
+        embeddings_history: Whether to keep the embeddings of every epoch that was written, each as a run of its own.
+            The projector opens with the latest, and without this has that one alone.
         predictions_freq: Every how many epochs to write a classifier's precision-recall curves and confusion matrix; 0
             for never.
         class_names: The classes' names, in the order of the model's outputs.
@@ -104,9 +118,7 @@ class TensorBoard(Additions, Sink):
         SetupError: The package ``tensorboard`` is missing. At train begin: the folder cannot be written, or
             ``embeddings_metadata`` does not fit the model's embedding layers.
 
-    Source: the tags are those of Keras 3.15's callback of this name. That one begins with epoch 0 at every `fit`,
-    counts the time of evaluations as that of training, and with ``update_freq="batch"`` also writes
-    ``batch_steps_per_second``.
+    Source: the tags are those of Keras 3.15's callback of this name; ``docs/sinks.md`` lists where it differs.
 
     Example:
         >>> board = TensorBoard("logs", update_freq="batch", histogram_freq=1)
@@ -114,23 +126,28 @@ class TensorBoard(Additions, Sink):
         >>> model.fit(x, y, epochs=10, validation_split=0.2, callbacks=adapter)
     """
 
+    __copy__ = independent_copy
+
     read_only: ClassVar[bool] = True
     background: ClassVar[bool] = True
 
     log_dir: Path = attrs.field(default=Path("logs"), converter=absolute)
-    update_freq: Literal["epoch", "batch"] = attrs.field(
-        default="epoch", kw_only=True, validator=checks.one_of("epoch", "batch")
+    update_freq: Literal["epoch", "batch"] | int = attrs.field(
+        default="epoch", kw_only=True, validator=_check_update_freq
     )
     write_graph: bool = checks.switch(default=True)
     write_images: bool = checks.switch()
     histogram_freq: int = attrs.field(default=0, kw_only=True, validator=checks.count())
-    write_activations: bool = checks.switch()
+    write_activations: bool | None = attrs.field(
+        default=None, kw_only=True, validator=attrs.validators.optional(attrs.validators.instance_of(bool))
+    )
     write_gradients: bool = checks.switch()
     write_steps_per_second: bool = checks.switch(default=True)
     embeddings_freq: int = attrs.field(default=0, kw_only=True, validator=checks.count())
-    embeddings_metadata: Mapping[str, Labels] | None = attrs.field(
+    embeddings_metadata: LabelsByLayer | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(_check_labels)
     )
+    embeddings_history: bool = checks.switch()
     predictions_freq: int = attrs.field(default=0, kw_only=True, validator=checks.count())
     class_names: Sequence[str] | None = attrs.field(default=None, kw_only=True)
     samples: int = attrs.field(default=32, kw_only=True, validator=checks.count(least=1))
@@ -149,22 +166,23 @@ class TensorBoard(Additions, Sink):
     )
     _files: RunFiles = attrs.field(init=False, repr=False)
     _parts: Parts = attrs.field(init=False, repr=False)
-    _numbers: Numbering = attrs.field(init=False, repr=False, factory=Numbering)
+    _numbers: BoardNumbering = attrs.field(init=False, repr=False, factory=BoardNumbering)
     _stopwatch: scalars.Stopwatch = attrs.field(init=False, repr=False, factory=scalars.Stopwatch)
+    _spacing: scalars.Spacing = attrs.field(init=False, repr=False)
     _profile: Profile | None = attrs.field(init=False, repr=False, default=None)
     _run: Run | None = attrs.field(init=False, repr=False, default=None)
-    _continues: bool = attrs.field(init=False, repr=False, default=False)
     _evaluated_early: list[dict[str, float]] = attrs.field(init=False, repr=False, factory=list)
     _epoch_began_at: int | None = attrs.field(init=False, repr=False, default=None)
 
     def __attrs_post_init__(self) -> None:
-        for option, needed in (
-            ("embeddings_metadata", "embeddings_freq"),
-            ("class_names", "predictions_freq"),
-            ("hparams_metrics", "hparams"),
+        for option, unset, needed in (
+            ("embeddings_metadata", None, "embeddings_freq"),
+            ("embeddings_history", False, "embeddings_freq"),
+            ("class_names", None, "predictions_freq"),
+            ("hparams_metrics", None, "hparams"),
         ):
-            if getattr(self, option) is not None and not getattr(self, needed):
-                raise ValueError(f"{option} must be None without {needed} (got {getattr(self, option)!r})")
+            if getattr(self, option) is not unset and not getattr(self, needed):
+                raise ValueError(f"{option} must be {unset} without {needed} (got {getattr(self, option)!r})")
         try:
             importlib.import_module("tensorboard.compat.proto.event_pb2")
         except ImportError as error:
@@ -176,7 +194,7 @@ class TensorBoard(Additions, Sink):
         """What the model's handle must have for the outputs asked for."""
         wanted = {
             "weights": self.histogram_freq or self.write_images,
-            "activations": self.write_activations,
+            "activations": self.write_activations is True,
             "gradients": self.write_gradients,
             "embeddings": self.embeddings_freq,
             "predict": self.predictions_freq,
@@ -186,7 +204,7 @@ class TensorBoard(Additions, Sink):
     def wants_hook(self, hook: str) -> bool:
         """Listen to blocks where batches are to be written, and to each batch only for a profile."""
         return {
-            "on_block": self.update_freq == "batch",
+            "on_block": self.update_freq != "epoch",
             "on_batch_begin": self.profile_steps is not None,
             "on_batch_end": self.profile_steps is not None,
             "on_evaluation_begin": self.write_steps_per_second,
@@ -196,9 +214,10 @@ class TensorBoard(Additions, Sink):
         """Let the next run begin anew, with epoch 0 and step 0 in new files."""
         if self._run is not None:
             self._files.close()
-        self._files, self._numbers = RunFiles(self.log_dir), Numbering()
+        self._files, self._numbers = RunFiles(self.log_dir), BoardNumbering()
         self._parts = Parts(*self._make_parts())
-        self._run, self._continues, self._profile = None, False, None
+        self._spacing = scalars.Spacing(self.update_freq if isinstance(self.update_freq, int) else 1)
+        self._run, self._profile = None, None
         self._evaluated_early, self._epoch_began_at = [], None
 
     def _make_parts(self) -> Iterator[Part]:
@@ -213,12 +232,12 @@ class TensorBoard(Additions, Sink):
             yield HParams(self.hparams, self.hparams_metrics)
         if self.histogram_freq or self.write_images:
             yield Weights(self.histogram_freq, often if self.write_images else 0)
-        if self.write_activations:
-            yield Activations(often, looked_at)
+        if self.write_activations or (self.write_activations is None and self.histogram_freq):
+            yield Activations(often, looked_at, only_at_hand=self.write_activations is None)
         if self.write_gradients:
             yield Gradients(often, looked_at)
         if self.embeddings_freq:
-            yield Embeddings(self.embeddings_freq, self.embeddings_metadata or {})
+            yield Embeddings(self.embeddings_freq, self.embeddings_metadata or {}, self.embeddings_history)
         if self.predictions_freq:
             yield Predictions(self.predictions_freq, Samples(self.prediction_samples), self.class_names)
 
@@ -230,16 +249,14 @@ class TensorBoard(Additions, Sink):
     # --- hooks -----------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, run: Run) -> None:
-        """Make the files, or go on with those there are, and write what is known from the beginning on.
+        """Make files, in place of those there are unless the run is resumed, and write what is known at its begin.
 
         Raises:
             SetupError: The folder cannot be written, or an option does not fit the model.
         """
         self._run = run
-        if self._continues:
-            self._go_on(run)
-        else:
-            self._numbers.begin()
+        self._numbers.begin()
+        self._files.start = None if run.resumed else 0
         self._files.open()
         if self.profile_steps is not None and self._profile is None:
             self._profile = Profile(*self.profile_steps, self.log_dir / TRAIN)
@@ -247,8 +264,9 @@ class TensorBoard(Additions, Sink):
 
     def on_epoch_begin(self, run: Run, epoch: int) -> None:
         """Settle, with the run's first epoch, how its numbers go on."""
-        self._numbers.settle(run, epoch)
+        self._numbers.settle(epoch, run.step)
         self._stopwatch.begin_epoch(run)
+        self._spacing.begin_epoch(run.step)
         self._epoch_began_at = run.step
 
     def on_batch_begin(self, run: Run, step: int) -> None:
@@ -263,8 +281,9 @@ class TensorBoard(Additions, Sink):
 
     def on_block(self, run: Run, block: Block) -> None:
         """Write the batches' metrics."""
-        self._numbers.settle(run, block.epoch)  # where this sink was added within the epoch
-        scalars.write_block(block, self._numbers, self._files)
+        self._numbers.settle(block.epoch, run.step)  # where this sink was added within the epoch
+        _, shift = self._numbers.shift or (0, 0)
+        scalars.write_block(block, shift, self._files, self._spacing.chosen(block.steps, shift))
 
     def on_evaluation_begin(self, run: Run) -> None:
         """Leave the time of evaluations out."""
@@ -283,20 +302,20 @@ class TensorBoard(Additions, Sink):
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Write the epoch's metrics, and of the model what is due."""
-        self._numbers.settle(run, epoch)  # where this sink was added within the epoch
+        self._numbers.settle(epoch, run.step)  # where this sink was added within the epoch
         number = self._numbers.epoch(epoch)
         speed = self._stopwatch.rate(run) if self.write_steps_per_second else {}
         try:
             scalars.write_epoch({**scalars.rates_of(run), **speed, **logs}, number, self._files)
             self._write_evaluations(run)
         finally:
-            self._numbers.record(run, epoch)
+            self._numbers.record(run.step, epoch)
             self._parts.call("record", logs, number, self._files)
             self._parts.call("end_epoch", run, number, self._files)
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
         """Put the files on disk and close them."""
-        self._numbers.record(run)
+        self._numbers.record(run.step)
         if self._profile is not None:
             self._profile.end()
         try:
@@ -307,29 +326,22 @@ class TensorBoard(Additions, Sink):
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
         """Drop what lies after, by the epoch or by the step of each value, from files of earlier processes too."""
-        keep = self._numbers.rewind(epoch, step)
+        keep = self._numbers.keep_before(epoch, step)
         self._files.rewind(keep)
         self._parts.call("rewind", self._numbers.last_epoch + 1, self._files)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The folder."""
+        return {"log_dir": self.log_dir}
 
     def state_dict(self) -> dict[str, Any]:
         """Return how far the files go, and how this run's epochs and steps are numbered in them."""
         return {} if self._run is None else self._numbers.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with the files at the next train begin, without what came later."""
-        self.reset()
-        self._numbers, self._continues = Numbering.from_state(state), True
-
-    def _go_on(self, run: Run) -> None:
-        """Take the log folder back to where the run goes on, after a state was loaded."""
-        self._continues = False
-        keep = self._numbers.rewind(run.epoch + 1, run.step)
-        self._files.start = None
-        try:
-            self._files.rewind(keep)
-        except OSError as error:
-            raise SetupError(f"{self.log_dir} cannot be taken back to step {run.step}: {error}") from error
-        self._parts.call("rewind", self._numbers.last_epoch + 1, self._files)
+        """Continue the run's numbers."""
+        self._numbers = BoardNumbering.from_state(state)
 
     def _write_evaluations(self, run: Run) -> None:
         """Write the evaluations of the epoch that had to wait for its number of steps."""

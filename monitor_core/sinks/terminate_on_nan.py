@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 
 from monitor_core import checks
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.metrics.monitor import Monitor
@@ -45,6 +46,8 @@ class TerminateOnNaN(Sink):
 
     Source: Keras's callback of the same name, which looks at the batches' ``loss`` alone.
     """
+
+    __copy__ = independent_copy
 
     read_only: ClassVar[bool] = True
     background: ClassVar[bool] = True

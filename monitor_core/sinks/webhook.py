@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import attrs
 
 from monitor_core import checks
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
 from monitor_core.files.state import finite_or_name
@@ -142,6 +143,11 @@ class Webhook(NetworkSink):
     def _send(self, event: str, run: Run, **more: Any) -> None:
         place = {"run": run.index, "epoch": run.epoch, "step": run.step, "status": run.status}
         self.send({"event": event, **place, "time": time.time(), **more})
+
+    def __copy__(self) -> Webhook:
+        new = independent_copy(self)
+        new.__dict__.pop("_outbox_made", None)  # it has messages and a thread of its own
+        return new
 
     def deliver(self, message: dict[str, Any]) -> None:
         """Post an event; on the sink's own thread.

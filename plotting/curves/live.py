@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from monitor_core import History, Run, SetupError, Sink
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.sink import Logs
 from monitor_core.files.folders import absolute
 from monitor_core.metrics.names import find_metric, unknown_metric
@@ -63,6 +64,8 @@ class LivePlot(Sink):
         history: What was recorded.
         figure: The last figure that was drawn, or None.
     """
+
+    __copy__ = independent_copy
 
     read_only: ClassVar[bool] = True
 

@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,11 @@ from monitor_core._log import logger
 from monitor_core.checks import checked_count
 from monitor_core.files.replacing import replacing
 from monitor_core.files.writing import AppendFile
+from monitor_core.tensorboard.formats.histograms import histogram, non_finite
 from monitor_core.tensorboard.formats.records import Record, frame, read_records
 from monitor_core.tensorboard.formats.scalar_records import opening_records, scalar_records
 from monitor_core.tensorboard.formats.tags import clean_tag
+from monitor_core.tensorboard.formats.values import numbers_value
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
@@ -62,6 +64,7 @@ class EventFile:
             this step on: 0 for a run that begins anew, one more than the largest step so far for one that goes on,
             None for a file that only adds to others.
         limit: How many bytes may wait while they cannot be written.
+        time: When the run began, seconds since 1970, by which TensorBoard sorts runs; None is now.
 
     Attributes:
         path: The file.
@@ -72,12 +75,19 @@ class EventFile:
         ValueError: ``start`` is negative.
     """
 
-    def __init__(self, folder: str | PathLike[str], *, start: int | None = 0, limit: int = PENDING_BYTES) -> None:
+    def __init__(
+        self,
+        folder: str | PathLike[str],
+        *,
+        start: int | None = 0,
+        limit: int = PENDING_BYTES,
+        time: float | None = None,
+    ) -> None:
         if start is not None:
             checked_count("start", start)
         now = clock.time()
         self._file = AppendFile(Path(folder) / _new_name(Path(folder), now), limit=limit)
-        self._file.head = opening_records(now, start)
+        self._file.head = opening_records(now if time is None else time, start)
         self._file.append(b"")  # writes the head, by which TensorBoard knows the folder for a run
         self._pid = os.getpid()
         self._lock = threading.Lock()
@@ -93,22 +103,6 @@ class EventFile:
         """How many records, or blocks of them, were given up because they could not be written for too long."""
         return self._file.dropped
 
-    def add_scalars(
-        self, tag: str, steps: NDArray[np.int64], times: NDArray[np.float64], values: NDArray[np.float64]
-    ) -> None:
-        """Add one metric's values.
-
-        They become float32, which is all that TensorBoard shows of scalars: about seven digits, and what is beyond
-        3.4e38 becomes infinite. NaN and infinities are kept.
-
-        Args:
-            tag: The metric's name.
-            steps: ``(n,) int64``.
-            times: ``(n,) float64``, seconds since 1970.
-            values: ``(n,) float64``.
-        """
-        self._add([tag], steps, times, [values])
-
     def add_columns(
         self,
         steps: NDArray[np.int64],
@@ -116,7 +110,17 @@ class EventFile:
         columns: Mapping[str, NDArray[np.float64]],
         present: Mapping[str, NDArray[np.bool_] | None],
     ) -> None:
-        """Add a block's columns; the arguments are as in `Block`, the values become float32 as in `add_scalars`."""
+        """Add metrics' values.
+
+        They become float32, which is all that TensorBoard shows of scalars: about seven digits; what is beyond 3.4e38
+        becomes infinite. NaN and infinities are kept.
+
+        Args:
+            steps: ``(n,) int64``.
+            times: ``(n,) float64``, seconds since 1970.
+            columns: Each metric's values by its name, ``(n,) float64``.
+            present: By the same names which of the steps have a value, ``(n,) bool``; None for all.
+        """
         together: dict[bytes, list[str]] = {}  # one by one, thousands of metrics that come late would take seconds
         for name, mask in present.items():
             together.setdefault(b"" if mask is None else mask.tobytes(), []).append(name)
@@ -194,6 +198,25 @@ class EventFile:
 
     def _is_ours(self) -> bool:
         return os.getpid() == self._pid
+
+
+def write_row(file: EventFile, step: int, row: Mapping[str, float]) -> None:
+    """Write values of one step, now."""
+    file.add_columns(
+        np.array([step], dtype=np.int64),
+        np.array([clock.time()]),
+        {tag: np.array([value], dtype=np.float64) for tag, value in row.items()},
+        dict.fromkeys(row),
+    )
+
+
+def write_histogram(file: EventFile, tag: str, array: Any, step: int) -> None:
+    """Write the distribution of an array's finite values, and, as ``<tag>/not_finite``, how many others it has."""
+    buckets = histogram(array)
+    if buckets is not None:
+        file.add_value(numbers_value(tag, "histograms", buckets), step)
+    if others := non_finite(array, buckets):
+        write_row(file, step, {f"{tag}/not_finite": others})
 
 
 def rewind_folder(folder: str | PathLike[str], keep: Keep) -> None:

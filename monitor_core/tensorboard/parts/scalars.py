@@ -3,27 +3,58 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
-from monitor_core.tensorboard.formats.event_file import EventFile
+from monitor_core.tensorboard.formats.event_file import write_row
 from monitor_core.tensorboard.parts.files import TRAIN, VALIDATION, RunFiles
-from monitor_core.tensorboard.parts.numbering import Numbering
 from monitor_core.values.blocks import Block
 
+Rows = slice | NDArray[np.bool_]
+"""Which rows of a block: all of them, or a mask, ``(n,) bool``."""
 
-def write_block(block: Block, numbers: Numbering, files: RunFiles) -> None:
-    """Write every batch's metrics as ``batch_<name>`` over the steps."""
+
+def write_block(block: Block, shift: int, files: RunFiles, rows: Rows = slice(None)) -> None:
+    """Write the metrics of a block's batches, of those in ``rows``, as ``batch_<name>`` over the shifted steps."""
     files[TRAIN].add_columns(
-        block.steps + numbers.step_shift,
-        block.times,
-        {f"batch_{name}": column for name, column in block.columns.items()},
-        {f"batch_{name}": mask for name, mask in block.present.items()},
+        block.steps[rows] + shift,
+        block.times[rows],
+        {f"batch_{name}": column[rows] for name, column in block.columns.items()},
+        {f"batch_{name}": None if mask is None else mask[rows] for name, mask in block.present.items()},
     )
+
+
+@attrs.define
+class Spacing:
+    """Chooses the batches to write: each that reaches the next multiple of a number of steps.
+
+    Where a framework gives one value for several steps, as Keras does with ``steps_per_execution``, that is the first
+    one at or after the multiple.
+
+    Args:
+        every: How many steps, at least 1.
+    """
+
+    every: int
+    _last: int | None = None
+
+    def begin_epoch(self, step: int) -> None:
+        """Begin an epoch after this many steps of the run."""
+        self._last = step
+
+    def chosen(self, steps: NDArray[np.int64], shift: int) -> Rows:
+        """Return which of a block's steps to write, whose numbers in TensorBoard are larger by ``shift``."""
+        if self.every == 1:
+            return slice(None)
+        last = steps[0] - 1 if self._last is None else self._last  # None: added within the epoch
+        reached = (np.concatenate(([last], steps)) + shift) // self.every
+        self._last = int(steps[-1])
+        is_due: NDArray[np.bool_] = reached[1:] > reached[:-1]
+        return is_due
 
 
 def write_evaluation(logs: Logs, step: int, files: RunFiles) -> None:
@@ -40,16 +71,6 @@ def write_epoch(logs: Logs, epoch: int, files: RunFiles) -> None:
     for run, row in ((TRAIN, train), (VALIDATION, validation)):
         if row:
             write_row(files[run], epoch, row)
-
-
-def write_row(file: EventFile, step: int, row: Mapping[str, float]) -> None:
-    """Write values of one step, now."""
-    file.add_columns(
-        np.array([step], dtype=np.int64),
-        np.array([time.time()]),
-        {tag: np.array([value], dtype=np.float64) for tag, value in row.items()},
-        dict.fromkeys(row),
-    )
 
 
 def rates_of(run: Run) -> dict[str, float]:

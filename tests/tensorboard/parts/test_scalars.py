@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 from boards_reader import float32, scalars
+from hypothesis import given
+from hypothesis import strategies as st
 
 from monitor_core import Block, Run
 from monitor_core.tensorboard.parts import scalars as written
 from monitor_core.tensorboard.parts.files import RunFiles
-from monitor_core.tensorboard.parts.numbering import Numbering
 from recorders import Handle
 
 
@@ -33,8 +34,6 @@ def test_an_epoch_without_validation_makes_no_run_of_it(files, tmp_path):
 
 def test_a_block_is_written_over_the_steps(files, tmp_path):
     """Each batch's metrics stand at its step, shifted by the runs before; missing ones are left out."""
-    numbers = Numbering(last_step=10)
-    numbers.settle(Run(), 0)
     block = Block(
         epoch=0,
         steps=np.array([1, 2, 3]),
@@ -42,11 +41,26 @@ def test_a_block_is_written_over_the_steps(files, tmp_path):
         columns={"loss": np.array([0.5, 0.25, math.nan]), "rare": np.array([0.0, 2.0, 0.0])},
         present={"loss": None, "rare": np.array([False, True, False])},
     )
-    written.write_block(block, numbers, files)
+    written.write_block(block, 10, files)
     found = scalars(tmp_path / "train")
     assert found["batch_rare"] == [(12, 2.0)]
     assert found["batch_loss"][:2] == [(11, 0.5), (12, 0.25)]
     assert math.isnan(found["batch_loss"][2][1])
+
+
+@given(every=st.integers(1, 9), jump=st.integers(1, 4), shift=st.integers(0, 20), blocks=st.lists(st.integers(1, 6)))
+def test_batches_are_chosen_where_a_multiple_is_reached(every, jump, shift, blocks):
+    """Whatever the blocks and the steps in one execution, each multiple of N has the first step at or after it."""
+    spacing, at, chosen = written.Spacing(every), 0, []
+    spacing.begin_epoch(0)
+    for length in blocks:
+        steps = at + jump * np.arange(1, length + 1)
+        chosen += (steps[spacing.chosen(steps, shift)] + shift).tolist()
+        at = steps[-1]
+    numbers = range(shift + jump, shift + at + 1, jump)
+    multiples = range(every * (shift // every + 1), shift + at + 1, every)
+    firsts = {next((number for number in numbers if number >= multiple), None) for multiple in multiples}
+    assert chosen == sorted(firsts - {None})
 
 
 def test_an_evaluation_is_written_over_the_steps(files, tmp_path):

@@ -31,6 +31,7 @@ from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
 from monitor_core.errors import OrderError, SetupError
 from monitor_core.loop.loop import Loop
+from monitor_core.loop.recording import attach
 from monitor_core.loop.resume import Resume
 from monitor_core.values.scalars import flatten
 
@@ -53,6 +54,7 @@ class KerasAdapter(ModelHooks):
             custom loop that drives the callbacks by hand.
         epochs: How many epochs such a loop trains, for sinks that show it.
         validation_data: Data for sinks that look at the model, usually ``(x, y)``; left out, those of `fit`.
+        record: The run's folder: a `Journal` is kept there, as `Loop` has it. Each `fit` is recorded after the last.
         resume: The run's folder, for a run of one `fit` that continues where it was interrupted, as `Loop` has it:
             `fit` then begins with the next epoch. Keras callbacks among the parts start from scratch.
         strict: Whether to check the order of batches, and to let every exception of a sink propagate.
@@ -79,14 +81,15 @@ class KerasAdapter(ModelHooks):
         model: keras.Model | KerasModel | None = None,
         epochs: int | None = None,
         validation_data: Any = None,
+        record: str | PathLike[str] | None = None,
         resume: str | PathLike[str] | None = None,
         strict: bool = False,
     ) -> None:
         loops = [part for part in parts if isinstance(part, Loop)]
-        others = (epochs, validation_data, resume)
+        others = (epochs, validation_data, record, resume)
         if loops and (len(parts) > 1 or strict or any(each is not None for each in others)):
             raise ValueError(
-                "a Loop comes alone: give the sinks, validation_data, resume and strict to the Loop itself"
+                "a Loop comes alone: give the sinks, validation_data, record, resume and strict to the Loop itself"
             )
         self._loop: Loop | None = loops[0] if loops else None
         super().__init__(loops[0].bus if loops else Bus(validation_data=validation_data, strict=strict))
@@ -94,7 +97,7 @@ class KerasAdapter(ModelHooks):
         if self._loop is None:
             for part in parts:
                 self.bus.add(CallbackSink(part, self._events) if isinstance(part, keras.callbacks.Callback) else part)
-        self._resume = None if resume is None else Resume(self.bus, resume)
+        self._resume = attach(self.bus, record=record, resume=resume)
         self._epochs = epochs
         self._has_own_data = self.bus.run.validation_data is not None and self.bus not in _with_data_of_fit
         self._keras_history: keras.callbacks.History | None = None
@@ -171,6 +174,8 @@ class KerasAdapter(ModelHooks):
             self._begin_whole(call)
         if self._resume is not None:
             self._continue(self._resume)
+        if self._loop is None and self.bus.run.model is not None:
+            self.bus.run.model.has_all_metrics = whole and not self.callbacks
         self._output.show(call, whole=whole, in_loop=self._loop is not None)
         self._bind_batch_hooks(whole=whole)
         steps = self.params.get("steps")
@@ -245,6 +250,8 @@ class KerasAdapter(ModelHooks):
     def _end_fit(self) -> None:
         """Be as before the fit, and keep the model alive no longer, once no run needs it."""
         self._late_begin.undo()
+        if self._loop is None and self.bus.run.model is not None:
+            self.bus.run.model.has_all_metrics = False
         self._model = self._keras_history = None
         self._is_in_fit = self._has_set_model = False
         self.batches.end_fit()

@@ -126,15 +126,28 @@ class Sink:
         """Learn that the training raised; only a `Loop` and ``adapter.fit`` can tell."""
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
-        """Drop what was recorded from ``epoch`` (0-based) on and after ``step``: a resume went back there."""
+        """Drop what was recorded from ``epoch`` (0-based) on and after ``step``: the run goes back, or is resumed."""
 
     def wants_hook(self, hook: str) -> bool:
         """Answer whether to call a hook that this sink overrides; asked once for each, when the sink is added."""
         return True
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What a state of this sink belongs to, by option: the file that it writes, the metric that it monitors.
+
+        A state goes to the sink of the same name and identity; sinks that differ in nothing else get theirs in order.
+        JSON values, and paths as `Path`.
+        """
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
-        """Return what this sink must know to go on after a restart: JSON values and NumPy arrays."""
+        """Return what this sink must know to continue after a restart: JSON values and NumPy arrays."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` of a sink of the same configuration returned."""
+        """Take over what `state_dict` of a sink of this identity returned.
+
+        Called once `on_train_begin` has made it as fresh as in any run (``run.resumed`` is true there); `on_rewind`
+        follows, and says where the run continues.
+        """

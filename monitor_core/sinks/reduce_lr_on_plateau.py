@@ -94,7 +94,7 @@ class ReduceLROnPlateau(Sink):
     """Multiply the learning rate by a factor when a metric has not got better for some epochs.
 
     All parameter groups are lowered together, each to its own bound at most. An epoch without the metric is not
-    counted; NaN counts as no improvement. Each train begin starts afresh, unless a state was loaded just before.
+    counted; NaN counts as no improvement. Each run starts from scratch, unless it is resumed.
 
     Args:
         monitor: The metric's name.
@@ -149,7 +149,6 @@ class ReduceLROnPlateau(Sink):
     eps: float = attrs.field(kw_only=True, validator=checks.number(least=0, finite=True))
     _monitor: Monitor = attrs.field(init=False, repr=False)
     _plateau: Plateau = attrs.field(init=False, repr=False)
-    _loaded: Mapping[str, Any] | None = attrs.field(init=False, repr=False, default=None)
 
     @relative.default
     def _relative_by_rule(self) -> bool:
@@ -192,7 +191,7 @@ class ReduceLROnPlateau(Sink):
         return Plateau(best, Patience(self.patience), self.cooldown, last_counts=True)
 
     def on_train_begin(self, run: Run) -> None:
-        """Start afresh, or go on from a state that was loaded.
+        """Start from scratch.
 
         Raises:
             SetupError: The optimizer's rate is a schedule object, the metric's direction is not known, or ``min_lr``
@@ -209,9 +208,6 @@ class ReduceLROnPlateau(Sink):
         mode = self._monitor.direction(model)
         run.watched.append(Watched(type(self).__name__, self.monitor, mode))
         self._plateau = self._fresh(mode)
-        if self._loaded is not None:
-            self._restore(self._loaded)
-            self._loaded = None
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Decide, and lower the rate."""
@@ -251,23 +247,27 @@ class ReduceLROnPlateau(Sink):
             return rate  # it is at its bound: Keras keeps rates in float32, a rounding above or below it
         return lower
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The metric."""
+        return {"monitor": self.monitor}
+
     def state_dict(self) -> dict[str, Any]:
         """Return the best value and the counts."""
-        if self._loaded is not None:
-            return dict(self._loaded)
         plateau = self._plateau
         return {
-            **state_of(plateau.best, "value"),
+            "best": state_of(plateau.best, "mode", "value"),
             **state_of(plateau.patience, "waited"),
             **state_of(plateau, "spared"),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from this state at the train begin that follows."""
-        self._loaded = dict(state)
+        """Continue from what `state_dict` returned.
 
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        restore(self._plateau.best, {"value": state["value"]})
+        Raises:
+            ValueError: The state is of another direction.
+        """
+        self._plateau.best.restore(state["best"])
         restore(self._plateau.patience, {"waited": state["waited"]})
         restore(self._plateau, {"spared": state["spared"]})
 

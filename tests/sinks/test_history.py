@@ -307,27 +307,35 @@ def test_state_is_how_much_is_recorded():
     assert recorded({"loss": 1.0}, {"loss": 2.0}, per_batch=True).state_dict() == {"run": 0, "epochs": 2, "batches": 2}
 
 
+def continued(bus, history):
+    """Record one more epoch in a run that continues from a bus's state; return its bus."""
+    other = Bus(history)
+    other.load_state_dict(bus.state_dict())
+    other.train_begin()
+    other.epoch_begin(other.run.epoch + 1)
+    other.epoch_end(other.run.epoch, {"loss": 3.0})
+    return other
+
+
 def test_state_makes_the_next_run_go_on_as_the_recorded_one():
     """The train begin after loading a state continues the run in which it was taken."""
-    other = recorded({"loss": 1.0}, {"loss": 2.0}, runs=3)
-    history = History()
-    history.load_state_dict(other.state_dict())
-    train(Bus(history), [{"loss": 3.0}])
+    bus = Bus(History())
+    for _ in range(3):
+        train(bus, [{"loss": 1.0}], [{"loss": 2.0}])
+    other = continued(bus, history := History())
     assert history.run.tolist() == [2]
+    train(other, [{"loss": 3.0}])
+    assert history.run.tolist() == [2, 3]
 
 
 def test_state_taken_before_a_run_left_a_record():
     """The run that goes on is the one under way, also where nothing of it was recorded yet."""
-    fresh, history = History(), History()
-    history.load_state_dict(fresh.state_dict())
-    train(Bus(history), [{"loss": 1.0}])
+    bus = Bus(History())
+    continued(bus, history := History())
     assert history.run.tolist() == [0]
-    bus = Bus(fresh)
     train(bus, [{"loss": 1.0}])
     bus.train_begin()
-    other = recorded({"loss": 1.0})
-    other.load_state_dict(fresh.state_dict())
-    train(Bus(other), [{"loss": 2.0}])
+    continued(bus, other := recorded({"loss": 1.0}))
     assert other.run.tolist() == [0, 1]
 
 

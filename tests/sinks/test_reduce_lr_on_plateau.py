@@ -328,15 +328,27 @@ def test_a_run_that_was_cut_decides_as_one_that_was_not(options, rule, relative,
 
 
 def test_a_state_is_kept_until_the_train_begins():
-    """A sink that a state was loaded into returns that state until its run begins, which uses it up."""
+    """A bus that a state was loaded into returns that state until its run begins, and the run after has none of it."""
     sink = ReduceLROnPlateau("metric", patience=5, mode="min")
-    state = {"value": "inf", "waited": 3, "spared": 1}
-    sink.load_state_dict(state)
-    assert sink.state_dict() == state
-    our_rates(sink, Handle(0.1), [])
-    assert sink.state_dict() == state
-    our_rates(sink, Handle(0.1), [])
-    assert sink.state_dict() == {"value": None, "waited": 0, "spared": 0}
+    _, first = our_rates(sink, Handle(0.1), [1.0, 2.0])
+    state = first.state_dict()
+    bus = Bus(again := ReduceLROnPlateau("metric", patience=5, mode="min"), model=Handle(0.1))
+    bus.load_state_dict(state)
+    assert bus.state_dict() == state
+    bus.train_begin()
+    assert again.state_dict() == sink.state_dict()
+    bus.train_end()
+    bus.train_begin()
+    assert again.state_dict() == {"best": {"mode": "min", "value": None}, "waited": 0, "spared": 0}
+
+
+def test_a_state_of_the_other_direction_is_refused():
+    """Its best would be the worst."""
+    _, first = our_rates(ReduceLROnPlateau("metric", mode="min"), Handle(0.1), [1.0])
+    bus = Bus(ReduceLROnPlateau("metric", mode="max"), model=Handle(0.1))
+    bus.load_state_dict(first.state_dict())
+    with pytest.raises(SetupError, match=r"cannot continue the run: .* the state is of mode 'min', and mode is 'max'"):
+        bus.train_begin()
 
 
 def test_each_run_starts_afresh():

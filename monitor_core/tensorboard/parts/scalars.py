@@ -11,14 +11,13 @@ from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
 from monitor_core.tensorboard.formats.event_file import write_row
 from monitor_core.tensorboard.parts.files import TRAIN, VALIDATION, RunFiles
-from monitor_core.tensorboard.parts.numbering import Numbering
 from monitor_core.values.blocks import Block
 
 
-def write_block(block: Block, numbers: Numbering, files: RunFiles) -> None:
-    """Write every batch's metrics as ``batch_<name>`` over the steps."""
+def write_block(block: Block, shift: int, files: RunFiles) -> None:
+    """Write every batch's metrics as ``batch_<name>`` over the shifted steps."""
     files[TRAIN].add_columns(
-        block.steps + numbers.step_shift,
+        block.steps + shift,
         block.times,
         {f"batch_{name}": column for name, column in block.columns.items()},
         {f"batch_{name}": mask for name, mask in block.present.items()},

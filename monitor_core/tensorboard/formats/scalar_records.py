@@ -15,6 +15,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor_core.tensorboard.formats.axes import EPOCH_FIELD, Axis
 from monitor_core.tensorboard.formats.checksums import RowChecksums
 from monitor_core.tensorboard.formats.records import FOOTER_BYTES, HEADER_BYTES, frame
 
@@ -28,6 +29,7 @@ def scalar_records(
     steps: NDArray[np.int64],
     times: NDArray[np.float64],
     columns: Sequence[NDArray[np.floating]],
+    axis: Axis = "step",
 ) -> bytes:
     """Return a record for each step, with a value for each tag.
 
@@ -36,11 +38,12 @@ def scalar_records(
         steps: ``(n,) int64``.
         times: ``(n,) float64``, seconds since 1970.
         columns: Each tag's values, ``(n,)``; they become float32, infinite where they are beyond it.
+        axis: What the steps are.
     """
     if not len(steps):
         return b""
     unsigned = steps.astype(np.uint64)
-    return _layout(tuple(tags), _varint_bytes(int(unsigned.max()))).encode(unsigned, times, columns)
+    return _layout(tuple(tags), _varint_bytes(int(unsigned.max())), axis).encode(unsigned, times, columns)
 
 
 @attrs.frozen(eq=False)
@@ -80,9 +83,11 @@ class _Layout:
 
 
 @functools.lru_cache(maxsize=512)
-def _layout(tags: tuple[str, ...], step_bytes: int) -> _Layout:
+def _layout(tags: tuple[str, ...], step_bytes: int, axis: Axis) -> _Layout:
     """Return the layout of events with these tags and that many bytes for the step."""
     message, places = _template(tags, step_bytes)
+    if axis == "epoch":
+        message += EPOCH_FIELD
     differing = np.concatenate([place + np.arange(np.dtype(kind).itemsize) for kind, place in places.values()])
     fields = places | {"checksum": ("<u4", len(message))}
     return _Layout(

@@ -208,6 +208,8 @@ class KerasAdapter(keras.callbacks.CallbackList):
             self._begin_late(model, sys.maxsize)
         elif self._loop is None and self._run.epoch >= 0:  # a state was loaded: go on behind its epoch
             self._begin_late(model, self._run.epoch + 1)
+            if self._run.epochs is not None and self._run.epoch + 1 >= self._run.epochs:
+                logger.warning("fit(epochs=%d): nothing is left to do, the run has had them", self._run.epochs)
 
     def _go_on(self, resume: Resume) -> None:
         """Take the model, and all sinks, to where the run in the folder was cut off, if there is one."""

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from monitor_core import Bus, History, Loop, SetupError, Sink
 from monitor_core.adapters.keras import KerasAdapter, KerasModel
 from monitor_core.adapters.pytree import PytreeModel
-from monitor_core.files import writing
+from monitor_core.files import replacing
 from monitor_core.files.state import load_state
 from monitor_core.sinks.early_stopping import EarlyStopping
 from monitor_core.sinks.model_checkpoint import Keep, ModelCheckpoint
@@ -376,7 +376,7 @@ class InFloat64(keras.callbacks.ModelCheckpoint):
 def unflushed():
     """Skip flushing to disk, which no decision depends on, for thousands of tiny files."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writing, "_sync", lambda path: None)
+        patch.setattr(replacing, "_sync", lambda path: None)
         yield
 
 
@@ -728,8 +728,9 @@ def test_a_checkpoint_includes_this_epochs_decisions(tmp_path):
     checkpoint = ModelCheckpoint(tmp_path / "{epoch}.npy", save_state=True)
     drive(Bus(checkpoint, EarlyStopping(patience=9), model=Model(), strict=True), losses(1.0, 2.0, 3.0))
     state = load_state(checkpoint.index_path)["state"]
-    assert state["sinks"]["EarlyStopping"]["patience"] == {"waited": 2}
-    assert [each["file"] for each in state["sinks"]["ModelCheckpoint"]["files"]] == ["1.npy", "3.npy"]
+    states = {each["sink"]: each["state"] for each in state["sinks"]}
+    assert states["EarlyStopping"]["patience"] == {"waited": 2}
+    assert [each["file"] for each in states["ModelCheckpoint"]["files"]] == ["1.npy", "3.npy"]
     assert (state["run"]["epoch"], state["run"]["step"]) == (2, 3)
 
 

@@ -187,6 +187,8 @@ class KerasAdapter(ModelHooks):
             self._late_begin.set(model, sys.maxsize)
         elif self._loop is None and self._run.epoch >= 0:  # a state was loaded: continue after its epoch
             self._late_begin.set(model, self._run.epoch + 1)
+            if self._run.epochs is not None and self._run.epoch + 1 >= self._run.epochs:
+                logger.warning("fit(epochs=%d): nothing is left to do, the run has had them", self._run.epochs)
 
     def _begin_fit(self, call: Call) -> Any:
         """Take what the call of `fit` says; return the model."""

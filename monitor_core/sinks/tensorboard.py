@@ -22,6 +22,8 @@ from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
 from monitor_core.files.folders import absolute
+from monitor_core.records.numbering import Numbering
+from monitor_core.tensorboard.formats.axes import Axis
 from monitor_core.tensorboard.formats.event_file import EventFile
 from monitor_core.tensorboard.parts import scalars
 from monitor_core.tensorboard.parts.activations import Activations
@@ -31,7 +33,6 @@ from monitor_core.tensorboard.parts.files import TRAIN, RunFiles
 from monitor_core.tensorboard.parts.gradients import Gradients
 from monitor_core.tensorboard.parts.graph import Graph
 from monitor_core.tensorboard.parts.hparams import HParams
-from monitor_core.tensorboard.parts.numbering import BoardNumbering
 from monitor_core.tensorboard.parts.parts import Part, Parts, Samples
 from monitor_core.tensorboard.parts.predictions import Predictions
 from monitor_core.tensorboard.parts.profiling import Profile
@@ -166,7 +167,7 @@ class TensorBoard(Additions, Sink):
     )
     _files: RunFiles = attrs.field(init=False, repr=False)
     _parts: Parts = attrs.field(init=False, repr=False)
-    _numbers: BoardNumbering = attrs.field(init=False, repr=False, factory=BoardNumbering)
+    _numbers: Numbering = attrs.field(init=False, repr=False, factory=Numbering)
     _stopwatch: scalars.Stopwatch = attrs.field(init=False, repr=False, factory=scalars.Stopwatch)
     _spacing: scalars.Spacing = attrs.field(init=False, repr=False)
     _profile: Profile | None = attrs.field(init=False, repr=False, default=None)
@@ -219,7 +220,7 @@ class TensorBoard(Additions, Sink):
         """Let the next run begin anew, with epoch 0 and step 0 in new files."""
         if self._run is not None:
             self._files.close()
-        self._files, self._numbers = RunFiles(self.log_dir), BoardNumbering()
+        self._files, self._numbers = RunFiles(self.log_dir), Numbering()
         self._parts = Parts(*self._make_parts())
         self._spacing = scalars.Spacing(self.update_freq if isinstance(self.update_freq, int) else 1)
         self._run, self._profile = None, None
@@ -246,10 +247,19 @@ class TensorBoard(Additions, Sink):
         if self.predictions_freq:
             yield Predictions(self.predictions_freq, Samples(self.prediction_samples), self.class_names)
 
-    def _place(self, tag: str, step: int | None) -> tuple[EventFile, int]:
+    def _place(self, step: int | None, axis: Axis) -> tuple[EventFile, int]:
+        if axis not in ("step", "epoch"):
+            raise ValueError(f"axis must be 'step' or 'epoch' (got {axis!r})")
         if step is None:
-            step = self._numbers.present(self._run, tag)
+            step = self._present(axis)
         return self._files[TRAIN], checks.checked_count("step", step)
+
+    def _present(self, axis: Axis) -> int:
+        """Return the number of the epoch that is under way, or of the last step; between runs the largest."""
+        numbers, run = self._numbers, self._run
+        if run is None or not numbers.is_settled:
+            return max(0, numbers.last_epoch) if axis == "epoch" else numbers.last_step
+        return max(0, numbers.epoch(run.epoch)) if axis == "epoch" else numbers.step(run.step)
 
     # --- hooks -----------------------------------------------------------------------------------------------------
 
@@ -331,8 +341,8 @@ class TensorBoard(Additions, Sink):
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
         """Drop what lies after, by the epoch or by the step of each value, from files of earlier processes too."""
-        keep = self._numbers.keep_before(epoch, step)
-        self._files.rewind(keep)
+        next_epoch, last_step = self._numbers.rewind(epoch, step)
+        self._files.rewind(lambda number, _tag, axis: number < next_epoch if axis == "epoch" else number <= last_step)
         self._parts.call("rewind", self._numbers.last_epoch + 1, self._files)
 
     @property
@@ -346,7 +356,7 @@ class TensorBoard(Additions, Sink):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue the run's numbers."""
-        self._numbers = BoardNumbering.from_state(state)
+        self._numbers = Numbering.from_state(state)
 
     def _write_evaluations(self, run: Run) -> None:
         """Write the evaluations of the epoch that had to wait for its number of steps."""

@@ -118,7 +118,7 @@ def test_a_folder_of_damaged_event_files_can_be_rewound(tmp_path, events, seed):
     for number in range(60):
         variant = content[: draw.randrange(len(content))] if number % 2 else next(flips(content[draw.randrange(99) :]))
         path.write_bytes(variant)
-        rewind_folder(path.parent, lambda step, tag: step < 3)
+        rewind_folder(path.parent, lambda step, tag, axis: step < 3)
         records, is_damaged = event_records(path)
         assert not is_damaged
         assert all(event.step < 3 for event in read_events(path))
@@ -134,7 +134,7 @@ def test_a_message_that_is_none_is_told_of(events, warned):
     path.write_bytes(content + frame(b"\xff\xff\xff"))
     assert len(ours(path)) == 5
     assert len(warned()) == 1
-    rewind_folder(path.parent, lambda step, tag: step < 3)
+    rewind_folder(path.parent, lambda step, tag, axis: step < 3)
     assert len(ours(path)) == 4
 
 

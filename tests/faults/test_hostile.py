@@ -320,7 +320,7 @@ def test_pipes_and_folders_by_a_journals_or_an_event_files_name_are_passed_over(
         train(Bus(Journal(sys.argv[1])), [{"loss": 1.0}])
         print(open_run(sys.argv[1]).history["loss"].tolist())
         EventFile(sys.argv[1])
-        rewind_folder(sys.argv[1], lambda step, tag: True)
+        rewind_folder(sys.argv[1], lambda step, tag, axis: True)
     """
     assert script(code, inside, timeout=20) == "[1.0]\n"
 
@@ -334,7 +334,7 @@ def test_an_event_file_that_is_a_link_is_not_rewritten_elsewhere(inside):
     file.close()
     content = file.path.read_bytes()
     (inside / file.path.name).symlink_to(file.path)
-    rewind_folder(inside, lambda step, tag: step < 2)
+    rewind_folder(inside, lambda step, tag, axis: step < 2)
     assert file.path.read_bytes() == content
     assert not (inside / file.path.name).is_symlink()
     file.path.unlink()

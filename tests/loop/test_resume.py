@@ -485,6 +485,14 @@ def test_a_fit_goes_on_where_it_was_cut(tmp_path, way):
     assert history.epoch == [0, 1, 2, 3]
 
 
+def test_a_fit_whose_epochs_are_done_says_so(tmp_path, caplog):
+    """And trains nothing."""
+    fitted(tmp_path, "fit", epochs=2)
+    history, _ = fitted(tmp_path, "fit", epochs=2)
+    assert history.epoch == [0, 1]
+    assert "fit(epochs=2): nothing is left to do" in caplog.text
+
+
 def test_keras_callbacks_that_begin_anew_are_named(tmp_path, caplog):
     """Nobody knows their state."""
     with pytest.raises(CutError):

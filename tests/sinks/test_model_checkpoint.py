@@ -792,9 +792,9 @@ def test_a_checkpoint_includes_this_epochs_decisions(tmp_path):
     checkpoint = ModelCheckpoint(tmp_path / "{epoch}.npy", save_state=True)
     drive(Bus(checkpoint, EarlyStopping(patience=9), model=Model(), strict=True), losses(1.0, 2.0, 3.0))
     state = saved_state(checkpoint)["state"]
-    early, own = (each["state"] for each in state["sinks"])
-    assert early["patience"] == {"waited": 2}
-    assert [each["file"] for each in own["files"]] == ["1.npy", "2.npy", "3.npy"]
+    states = {each["sink"]: each["state"] for each in state["sinks"]}
+    assert states["EarlyStopping"]["patience"] == {"waited": 2}
+    assert [each["file"] for each in states["ModelCheckpoint"]["files"]] == ["1.npy", "2.npy", "3.npy"]
     assert (state["run"]["epoch"], state["run"]["step"]) == (2, 3)
 
 

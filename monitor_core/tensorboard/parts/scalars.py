@@ -72,7 +72,7 @@ def write_epoch(logs: Logs, epoch: int, files: RunFiles) -> None:
     validation = {f"epoch_{name[len(prefix) :]}": value for name, value in logs.items() if name.startswith(prefix)}
     for run, row in ((TRAIN, train), (VALIDATION, validation)):
         if row:
-            write_row(files[run], epoch, row)
+            write_row(files[run], epoch, row, "epoch")
 
 
 def rates_of(run: Run) -> dict[str, float]:

@@ -16,7 +16,10 @@ from disks import small_disk
 from monitor_core import SetupError
 from monitor_core.files import writing
 from monitor_core.files.writing import AppendFile
-from writing_support import run
+from writing_support import (
+    at_once,  # noqa: F401 (fixtures)
+    run,
+)
 
 EXAMPLES = settings(max_examples=5000 if os.environ.get("MONITOR_CORE_LONG") else 100)
 

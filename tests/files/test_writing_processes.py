@@ -10,7 +10,10 @@ import pytest
 
 from monitor_core import SetupError
 from monitor_core.files.writing import AppendFile
-from writing_support import run
+from writing_support import (
+    at_once,  # noqa: F401 (fixtures)
+    run,
+)
 
 
 def test_a_forked_process_writes_nothing(tmp_path):

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from csv_logger_support import EXAMPLES, SEPARATORS, keras_bytes, logs_of_epochs, record, rows
+from csv_logger_support import (
+    EXAMPLES,
+    SEPARATORS,
+    folder,  # noqa: F401 (fixtures)
+    keras_bytes,
+    logs_of_epochs,
+    record,
+    rows,
+)
 from monitor_core import Loop, Sink
 from monitor_core.adapters.keras import KerasAdapter, KerasModel
 from monitor_core.sinks.csv_logger import CSVLogger

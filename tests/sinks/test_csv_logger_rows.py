@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csv_logger_support import EXAMPLES, NAMES, SEPARATORS, VALUES, keras_bytes, logs_of_epochs, record, rows
+from csv_logger_support import (
+    EXAMPLES,
+    NAMES,
+    SEPARATORS,
+    VALUES,
+    folder,  # noqa: F401 (fixtures)
+    keras_bytes,
+    logs_of_epochs,
+    record,
+    rows,
+)
 from monitor_core import Bus, Loop, SetupError
 from monitor_core.sinks.csv_logger import CSVLogger
 from recorders import train

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from csv_logger_support import EXAMPLES, record, rows, run
+from csv_logger_support import (
+    EXAMPLES,
+    folder,  # noqa: F401 (fixtures)
+    record,
+    rows,
+    run,
+)
 from monitor_core import Bus, SetupError
 from monitor_core.sinks.csv_logger import CSVLogger
 from recorders import train

@@ -127,7 +127,7 @@ def resumed(sink, *values, **options):
 def test_a_stopped_run_that_continues_is_stopped_by_the_same_arguments(warned):
     """Before its next epoch, for the same reason; one line says which argument to change."""
     bus = resumed(sink := EarlyStopping(METRIC, mode="min", patience=2), 1.0, 2.0, 3.0, patience=2)
-    reason = "metric has not got better in 2 epochs; its best was 1 in epoch 0 (0-based)"
+    reason = "metric did not improve for 2 epochs; its best was 1 in epoch 1"
     assert (bus.run.stop_reason, sink.stopped_epoch) == (reason, 2)
     assert warned() == [f"EarlyStopping ends the run before its next epoch: {reason}; change patience=2 to train on"]
 

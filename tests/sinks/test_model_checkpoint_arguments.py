@@ -2,7 +2,13 @@
 
 import pytest
 
-from model_checkpoint_support import Model, drive, names, run
+from model_checkpoint_support import (
+    Model,
+    compiled,  # noqa: F401 (fixtures)
+    drive,
+    names,
+    run,
+)
 from monitor_core import Bus, SetupError
 from monitor_core.adapters.keras import KerasModel
 from monitor_core.files.checkpoint_index import Keep

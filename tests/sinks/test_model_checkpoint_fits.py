@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_checkpoint_support import EXECUTIONS, fit, names
+from model_checkpoint_support import (
+    EXECUTIONS,
+    compiled,  # noqa: F401 (fixtures)
+    fit,
+    names,
+)
 from monitor_core import Loop
 from monitor_core.adapters.keras import KerasAdapter, KerasModel
 from monitor_core.sinks.early_stopping import EarlyStopping

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_checkpoint_support import LONG, NO_NUMBERS, NUMBERS, Model, drive, losses, names, run
+from model_checkpoint_support import (
+    LONG,
+    NO_NUMBERS,
+    NUMBERS,
+    Model,
+    drive,
+    losses,
+    names,
+    run,
+    unflushed,  # noqa: F401 (fixtures)
+)
 from monitor_core import Bus
 from monitor_core.sinks.model_checkpoint import ModelCheckpoint
 

@@ -6,7 +6,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_checkpoint_support import LONG, NO_NUMBERS, NUMBERS, Model, drive, fit, losses, names, run
+from model_checkpoint_support import (  # noqa: F401 (fixtures)
+    LONG,
+    NO_NUMBERS,
+    NUMBERS,
+    Model,
+    compiled,
+    drive,
+    fit,
+    losses,
+    names,
+    run,
+    unflushed,
+)
 from monitor_core import Bus, History, Loop, SetupError, Sink
 from monitor_core.adapters.keras import KerasAdapter
 from monitor_core.files.checkpoint_index import Keep
@@ -162,7 +174,7 @@ def rebuilt(compiled):
 def test_resuming_from_nothing_begins_anew(tmp_path):
     """Where nothing was saved, there is nothing to go on with."""
     checkpoint = ModelCheckpoint(tmp_path / "{epoch}.npy", save_state=True)
-    assert not checkpoint.resume(Bus(checkpoint, model=Model()))
+    assert not checkpoint.resume(Bus(model=Model()))
 
 
 def test_resuming_without_a_state_is_an_error(tmp_path):
@@ -226,4 +238,5 @@ def test_a_state_never_belongs_to_another_runs_file(tmp_path):
     bus = Bus(checkpoint, model=Model())
     bus.train_begin()
     checkpoint._store.write(bus.run.model, tmp_path / "1.npy", epoch=0, step=1, value=None)  # and then a kill
-    assert not ModelCheckpoint(template, save_state=True).resume(Bus(checkpoint, model=Model()))
+    del bus, checkpoint
+    assert not ModelCheckpoint(template, save_state=True).resume(Bus(model=Model()))

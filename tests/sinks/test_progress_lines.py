@@ -9,7 +9,7 @@ import pytest
 
 from monitor_core import Bus, Loop
 from monitor_core.sinks.progress import Progress
-from progress_support import break_off, open_bars, train
+from progress_support import break_off, clock, open_bars, terminal, train  # noqa: F401 (fixtures)
 
 
 def test_a_file_gets_one_line_for_each_epoch(clock):

@@ -10,7 +10,11 @@ import pytest
 from monitor_core import Loop, on
 from monitor_core.sinks import progress_bars as bars
 from monitor_core.sinks.progress import Progress
-from progress_support import open_bars, train
+from progress_support import (
+    clock,  # noqa: F401 (fixtures)
+    open_bars,
+    train,
+)
 
 
 @pytest.fixture

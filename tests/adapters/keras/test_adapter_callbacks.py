@@ -4,7 +4,13 @@ import keras
 import numpy as np
 import pytest
 
-from adapter_support import TRAIN, VALIDATION, Recorder, fit
+from adapter_support import (
+    TRAIN,
+    VALIDATION,
+    Recorder,
+    fit,
+    model,  # noqa: F401 (fixtures)
+)
 from monitor_core import (
     EarlyStopping,
     History,

@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 from keras.src.trainers.data_adapters import array_slicing
 
-from adapter_support import BACKEND, TRAIN, VALIDATION, Listener, Recorder, X, Y, batches, build, fit
+from adapter_support import (
+    BACKEND,
+    TRAIN,
+    VALIDATION,
+    Listener,
+    Recorder,
+    X,
+    Y,
+    batches,
+    build,
+    fit,
+    model,  # noqa: F401 (fixtures)
+)
 from monitor_core import (
     Bus,
     History,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapter_support import (
+from adapter_support import (  # noqa: F401 (fixtures)
     BACKEND,
     EXECUTIONS,
     TRAIN,
@@ -20,8 +20,10 @@ from adapter_support import (
     ask_to_stop,
     batches,
     build,
+    compiled,
     fit,
     fresh,
+    model,
 )
 from monitor_core import (
     EarlyStopping,

@@ -3,7 +3,11 @@
 import keras
 import pytest
 
-from adapter_support import TRAIN, fit
+from adapter_support import (
+    TRAIN,
+    fit,
+    model,  # noqa: F401 (fixtures)
+)
 from monitor_core import (
     History,
     Progress,

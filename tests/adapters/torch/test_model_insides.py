@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from torch_model_support import TorchModel, X, Y, network, nn, same, through_json, torch, train
+from torch_model_support import TorchModel, X, Y, handle, module, network, nn, same, through_json, torch, train  # noqa: F401 (fixtures)
 
 
 def everything(module):

@@ -10,7 +10,15 @@ from monitor_core.schedules import CosineDecay, LinearWarmup
 from monitor_core.sinks.learning_rate_scheduler import LearningRateScheduler
 from monitor_core.sinks.model_checkpoint import ModelCheckpoint
 from monitor_core.sinks.reduce_lr_on_plateau import ReduceLROnPlateau
-from torch_model_support import TorchModel, X, Y, network, nn, torch
+from torch_model_support import (
+    TorchModel,
+    X,
+    Y,
+    module,  # noqa: F401 (fixtures)
+    network,
+    nn,
+    torch,
+)
 
 
 def fit(sinks, epochs=12, scheduler=None, each_batch=False):

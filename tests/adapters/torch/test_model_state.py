@@ -9,7 +9,7 @@ import pytest
 
 from monitor_core import Loop, SetupError
 from monitor_core.sinks.reduce_lr_on_plateau import ReduceLROnPlateau
-from torch_model_support import TorchModel, network, nn, same, through_json, torch, train
+from torch_model_support import TorchModel, handle, module, network, nn, same, through_json, torch, train  # noqa: F401 (fixtures)
 
 
 def test_weights_are_copies_of_parameters_and_buffers(handle, module):

@@ -9,7 +9,6 @@ from adapter_support import (
     VALIDATION,
     Recorder,
     fit,
-    model,  # noqa: F401 (fixtures)
 )
 from monitor_core import (
     EarlyStopping,

@@ -19,7 +19,6 @@ from adapter_support import (
     batches,
     build,
     fit,
-    model,  # noqa: F401 (fixtures)
 )
 from monitor_core import (
     Bus,

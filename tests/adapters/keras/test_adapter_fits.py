@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapter_support import (  # noqa: F401 (fixtures)
+from adapter_support import (
     BACKEND,
     EXECUTIONS,
     TRAIN,
@@ -20,10 +20,8 @@ from adapter_support import (  # noqa: F401 (fixtures)
     ask_to_stop,
     batches,
     build,
-    compiled,
     fit,
     fresh,
-    model,
 )
 from monitor_core import (
     EarlyStopping,

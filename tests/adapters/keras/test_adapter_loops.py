@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from adapter_support import BACKEND, TRAIN, ask_to_stop, batches, build, compiled, fit, fresh, model  # noqa: F401 (fixtures)
+from adapter_support import BACKEND, TRAIN, ask_to_stop, batches, build, fit, fresh
 from monitor_core import (
     History,
     Loop,

@@ -6,7 +6,6 @@ import pytest
 from adapter_support import (
     TRAIN,
     fit,
-    model,  # noqa: F401 (fixtures)
 )
 from monitor_core import (
     History,

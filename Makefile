@@ -10,7 +10,7 @@ INTEGRATION := adapters benchmarks faults network/test_outbox.py network/test_si
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test test-long unit coverage lint format bench clean
+.PHONY: help demo test test-long unit coverage lint format docs bench clean
 
 help:
 	@echo "make demo    train on MNIST digits, monitored; curves, summary and a TensorBoard folder in out/demo (EPOCHS=$(EPOCHS))"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-long  the same with 5,000 random sequences where make test draws 100"
 	@echo "make unit    those of the core alone, in less than two minutes"
 	@echo "make lint    ruff and mypy --strict"
+	@echo "make docs    the documentation's site, in out/site; any warning is an error"
 	@echo "make bench   the benchmarks, quickly; see benchmarks/README.md"
 
 demo: $(VENV)/demo.stamp
@@ -43,6 +44,9 @@ lint: $(VENV)/dev.stamp
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/dev.stamp
+	$(BIN)/python docs/build.py
 
 bench: $(VENV)/dev.stamp
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

@@ -1,0 +1,40 @@
+"""A Griffe extension: show attrs classes with the signature that attrs gives them."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from typing import Any
+
+import griffe
+
+
+class AttrsSignatures(griffe.Extension):
+    """Add an ``__init__`` with the parameters of the real one to each attrs class; needs NumPy and attrs only."""
+
+    def on_class(self, *, cls: griffe.Class, **kwargs: Any) -> None:
+        """Read the signature of a class that attrs made."""
+        names = {decorator.callable_path for decorator in cls.decorators}
+        if not names & {"attrs.define", "attrs.frozen"} or "__init__" in cls.members or cls.name.startswith("_"):
+            return
+        signature = inspect.signature(pkgutil.resolve_name(cls.path))
+        parameters = [griffe.Parameter("self", kind=griffe.ParameterKind.positional_or_keyword)]
+        parameters += [_parameter(cls, each) for each in signature.parameters.values()]
+        init = griffe.Function("__init__", parameters=griffe.Parameters(*parameters), parent=cls, lineno=cls.lineno)
+        cls.set_member("__init__", init)
+
+
+def _parameter(cls: griffe.Class, parameter: inspect.Parameter) -> griffe.Parameter:
+    declared = cls.members.get(parameter.name)
+    has_default = parameter.default is not inspect.Parameter.empty
+    return griffe.Parameter(
+        parameter.name,
+        annotation=getattr(declared, "annotation", None),
+        kind=getattr(griffe.ParameterKind, parameter.kind.name.lower()),
+        default=_default(parameter.default) if has_default else None,
+    )
+
+
+def _default(value: Any) -> str:
+    """Return a default's source; what attrs makes anew for each object has none."""
+    return "..." if repr(value) == "NOTHING" else repr(value)

@@ -1,4 +1,8 @@
-"""A Griffe extension: show attrs classes with the signature that attrs gives them."""
+"""A Griffe extension: what our sources mean and Griffe does not know.
+
+attrs classes get the signature that attrs gives them, and a docstring's section ``Example:`` is read as code, as
+``Examples:`` is.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,15 @@ import griffe
 
 
 class AttrsSignatures(griffe.Extension):
-    """Add an ``__init__`` with the parameters of the real one to each attrs class; needs NumPy and attrs only."""
+    """Changes what Griffe has read, before it is rendered; needs NumPy and attrs only."""
+
+    def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
+        """Let an example be read as code."""
+        if obj.docstring is not None:
+            obj.docstring.value = obj.docstring.value.replace("\nExample:\n", "\nExamples:\n")
 
     def on_class(self, *, cls: griffe.Class, **kwargs: Any) -> None:
-        """Read the signature of a class that attrs made."""
+        """Give a class that attrs made an ``__init__`` with the real one's parameters."""
         names = {decorator.callable_path for decorator in cls.decorators}
         if not names & {"attrs.define", "attrs.frozen"} or "__init__" in cls.members or cls.name.startswith("_"):
             return

@@ -5,13 +5,13 @@ JAX is not needed; where it is imported, its registered containers (Flax's and O
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
+from monitor_core import frameworks
 from monitor_core.files.state import read_arrays, write_arrays
 from monitor_core.model.handles import Array, to_host
 
@@ -102,16 +102,10 @@ def _children(tree: Any) -> list[tuple[Any, Any]] | None:
         return [(key, tree[key]) for key in sorted(tree)]
     if isinstance(tree, (list, tuple)):
         return list(zip(getattr(tree, "_fields", range(len(tree))), tree, strict=True))
-    if isinstance(tree, (int, float, complex, np.ndarray, np.generic)) or "jax" not in sys.modules:
+    if isinstance(tree, (int, float, complex, np.ndarray, np.generic)):
         return None
-    nodes, _ = _one_level(tree)
-    return None if len(nodes) == 1 and nodes[0] is tree else list(enumerate(nodes))
-
-
-def _one_level(tree: Any) -> tuple[list[Any], Any]:
-    """Return the children of a container that is registered with JAX, and its structure."""
-    flatten: Callable[..., tuple[list[Any], Any]] = sys.modules["jax"].tree_util.tree_flatten
-    return flatten(tree, is_leaf=lambda each: each is not tree)
+    found = frameworks.container_of(tree)
+    return None if found is None else list(enumerate(found[1]))
 
 
 def _rebuilt(tree: Any, leaves: Iterator[Any]) -> Any:
@@ -126,13 +120,13 @@ def _rebuilt(tree: Any, leaves: Iterator[Any]) -> Any:
         return type(tree)((key, by_key[key]) for key in tree)
     if isinstance(tree, (list, tuple)):
         return type(tree)(*values) if hasattr(tree, "_fields") else type(tree)(values)
-    return sys.modules["jax"].tree_util.tree_unflatten(_one_level(tree)[1], values)
+    framework, _ = frameworks.container_of(tree)  # type: ignore[misc] # it was one a moment ago
+    return framework.rebuilt(tree, values)
 
 
 def _alike(leaf: Any, array: Array) -> Any:
     """Return an array as what the leaf is."""
     if isinstance(leaf, (bool, int, float, complex)):
         return type(leaf)(array.item())
-    if isinstance(leaf, (np.ndarray, np.generic)) or "jax" not in sys.modules:
-        return np.array(array, dtype=getattr(leaf, "dtype", None))
-    return sys.modules["jax"].numpy.asarray(array, dtype=leaf.dtype)
+    framework = frameworks.of(type(leaf))
+    return np.array(array, dtype=getattr(leaf, "dtype", None)) if framework is None else framework.like(leaf, array)

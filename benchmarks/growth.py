@@ -4,7 +4,8 @@ Each size runs in a process of its own, through a `Loop`, after a short run that
 that of the whole run, with everything written; its table gives ns per scalar as a ratio to that of the middle size, so
 that 1 all along is linear. Memory is the peak of the resident set during the run, above what it was before. At the end
 stands with which power of their number each grows, by least squares of the logarithms over the three largest sizes:
-1 is linear, and 0 is flat, as memory must be where everything goes to disk. Values are Python floats, so what is
+1 is linear, and 0 is flat, as memory must be where everything goes to disk. Last come ten batches of up to 100,000
+metrics, with all sinks at once. Values are Python floats, so what is
 measured is the recording alone.
 """
 
@@ -25,6 +26,9 @@ from support.timing import Times, turns
 
 SIZES = [10**power for power in range(3, 8)]
 QUICK_SIZES = SIZES[:2]
+NAMES = [25_000, 50_000, 100_000]
+QUICK_NAMES = [1_000, 2_000, 4_000]
+BATCHES_OF_MANY = 10
 METRICS = 2
 EPOCH = 10_000
 NOISE_MB = 4.0
@@ -148,6 +152,40 @@ def growth(name: str, rows: list[dict], sizes: Sequence[int]) -> dict[str, float
     return figures
 
 
+def many(names: int) -> None:
+    """Record some batches of so many metrics with all sinks, bars too; print seconds and memory as a line of JSON."""
+    from monitor_core import Journal, Loop
+    from support.stack import check, sinks
+    from support.steps import Rates
+
+    with tempfile.TemporaryDirectory() as folder:
+        recorders = [*sinks(Path(folder)).values(), Journal(Path(folder) / "journal")]
+        logs = {"loss": 1.0} | {f"metric_{number}": float(number) for number in range(1, names)}
+        before, begin = resident(), time.perf_counter()
+        with Loop(*recorders, model=Rates()) as loop:
+            for _ in loop.epochs(1):
+                for _ in loop.batches(range(BATCHES_OF_MANY)):
+                    loop.log(logs)
+        seconds = time.perf_counter() - begin
+        check(loop.bus)
+    print(json.dumps({"seconds": seconds, "memory": peak() - before}))
+
+
+def names_figures(sizes: Sequence[int], rounds: int) -> dict[str, float]:
+    """Return what many metrics cost: seconds, bytes a name, and with which power of their number time grows."""
+    found = {
+        size: [in_fresh_process(f"from growth import many; many({size})") for _ in range(rounds)] for size in sizes
+    }
+    seconds = [statistics.median(each["seconds"] for each in runs) for runs in found.values()]
+    memory = [statistics.median(each["memory"] for each in runs) for runs in found.values()]
+    about = f"{BATCHES_OF_MANY} batches of {sizes[-1]:,} metrics, all sinks and bars"
+    return {
+        f"{about}: seconds": seconds[-1],
+        f"{about}: bytes of memory a name": memory[-1] / sizes[-1],
+        f"{about}: power with which time grows": power(sizes, seconds),
+    }
+
+
 def main() -> None:
     options = arguments(__doc__, rounds=3, plot=True)
     sizes = QUICK_SIZES if options.quick else SIZES
@@ -156,6 +194,7 @@ def main() -> None:
         rows = table(grow(name, sizes, options.rounds), sizes)
         tables[f"growth of {name}, per scalar"] = rows
         figures |= growth(name, rows, sizes)
+    figures |= names_figures(QUICK_NAMES if options.quick else NAMES, options.rounds)
     about = machine("numpy", "attrs", "tensorboard", "tqdm")
     report(tables, about, as_json=options.json, figures=figures, plot=options.plot)
 

@@ -26,7 +26,10 @@ class AttrsSignatures(griffe.Extension):
         names = {decorator.callable_path for decorator in cls.decorators}
         if not names & {"attrs.define", "attrs.frozen"} or "__init__" in cls.members or cls.name.startswith("_"):
             return
-        signature = inspect.signature(pkgutil.resolve_name(cls.path))
+        try:
+            signature = inspect.signature(pkgutil.resolve_name(cls.path))
+        except (ImportError, AttributeError):  # a framework is missing; such a class is not public
+            return
         parameters = [griffe.Parameter("self", kind=griffe.ParameterKind.positional_or_keyword)]
         parameters += [_parameter(cls, each) for each in signature.parameters.values()]
         init = griffe.Function("__init__", parameters=griffe.Parameters(*parameters), parent=cls, lineno=cls.lineno)

@@ -49,14 +49,14 @@ def summarize(history: History) -> str:
     lines += [f"  {name:<13}{history[name][-1]:.4f}" for name in ("loss", "accuracy", "val_loss", "val_accuracy")]
     val_loss = history["val_loss"]
     best = int(np.nanargmin(val_loss))
-    lines.append(f"The lowest validation loss was {val_loss[best]:.4f}, in epoch {history.epoch[best]}.")
+    lines.append(f"The lowest validation loss was {val_loss[best]:.4f}, in epoch {history.epoch[best] + 1}.")
     rise = val_loss[-1] / val_loss[best] - 1
     loss = history["loss"]
     if rise > 0.01 and loss[-1] < loss[best]:
         lines.append(
             f"From there on it overfits: by the last epoch the training loss has fallen by another "
             f"{1 - loss[-1] / loss[best]:.0%}, but the validation loss has risen by {rise:.0%}. The weights of epoch "
-            f"{history.epoch[best]} would do better on new digits than the last ones."
+            f"{history.epoch[best] + 1} would do better on new digits than the last ones."
         )
     else:
         lines.append("It does not overfit yet: the validation loss is about as low as it ever was.")

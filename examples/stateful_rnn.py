@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from monitor_core import History, Loop, Run, on
-from monitor_core.adapters.keras import KerasAdapter, KerasModel, reset_states
+from monitor_core.adapters.keras import KerasAdapter, reset_states
 
 
 def build_model() -> keras.Model:
@@ -45,7 +45,7 @@ def stop_when_good(run: Run, epoch: int, logs: dict[str, float]) -> None:
 def one_run_around_many_fits(epochs: int) -> History:
     model, (x, y) = build_model(), load_wave()
     history = History()
-    with Loop(history, stop_when_good, model=KerasModel(model)) as loop:
+    with Loop(history, stop_when_good, model=model) as loop:
         for _ in loop.epochs(epochs):
             model.fit(x, y, epochs=1, batch_size=1, shuffle=False, verbose=0, callbacks=KerasAdapter(loop))
             reset_states(model)

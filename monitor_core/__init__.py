@@ -6,7 +6,6 @@ Importing this package imports NumPy and attrs, and no framework.
 import importlib
 import typing
 
-import monitor_core.frameworks
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.hooks import on
 from monitor_core.bus.run import Failure, Run
@@ -17,6 +16,7 @@ from monitor_core.values.blocks import Block
 from monitor_core.values.scalars import scalar
 
 if typing.TYPE_CHECKING:
+    from monitor_core._version import __version__ as __version__
     from monitor_core.files.activations import load_activations
     from monitor_core.journal.recorded import open_run
     from monitor_core.model.layer_graph import LayerGraph
@@ -34,10 +34,6 @@ if typing.TYPE_CHECKING:
     from monitor_core.sinks.tensorboard import TensorBoard
     from monitor_core.sinks.terminate_on_nan import TerminateOnNaN
     from monitor_core.sinks.webhook import Webhook
-
-# By the names of their classes: a framework is imported by its user, an adapter with its first model.
-monitor_core.frameworks.register_handle("keras.src.models.model.Model", "monitor_core.adapters.keras.model:KerasModel")
-monitor_core.frameworks.register_handle("torch.nn.modules.module.Module", "monitor_core.adapters.torch:TorchModel")
 
 # Imported when first asked for: together they take longer to import than the rest.
 _LAZY = {
@@ -57,6 +53,7 @@ _LAZY = {
     "TensorBoard": "monitor_core.sinks.tensorboard",
     "TerminateOnNaN": "monitor_core.sinks.terminate_on_nan",
     "Webhook": "monitor_core.sinks.webhook",
+    "__version__": "monitor_core._version",
     "load_activations": "monitor_core.files.activations",
     "open_run": "monitor_core.journal.recorded",
 }

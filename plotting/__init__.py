@@ -1,4 +1,4 @@
-"""Pictures of recorded data, as matplotlib figures; needs the extra ``plot``.
+"""Plots of recorded data, as matplotlib figures; needs the extra ``plot``.
 
 Importing this package imports no matplotlib; drawing does, and says what to install where it is missing.
 """

@@ -24,7 +24,7 @@ class HistoryFigure(Figure):
     """A figure that shows itself in a notebook also where pyplot, which would teach the notebook so, is not there."""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-        """Return the picture with twice as many dots as it is to be wide, for dense screens."""
+        """Return the image with twice as many dots as it is to be wide, for dense screens."""
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", dpi=2 * self.dpi)
         width, height = self.get_size_inches() * self.dpi
@@ -32,7 +32,7 @@ class HistoryFigure(Figure):
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure to a file in one go: whoever reads it sees the old picture or the new one, both whole.
+    """Write a figure to a file in one go: whoever reads it sees the old image or the new one, both whole.
 
     Raises:
         OSError: It cannot be written; what was there stays.

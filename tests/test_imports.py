@@ -11,7 +11,7 @@ import monitor_core
 
 ROOT = Path(monitor_core.__file__).resolve().parent
 
-GROUND = ["errors", "_log", "checks", "schedules"]
+GROUND = ["errors", "_log", "_version", "checks", "schedules"]
 CORE = [
     *GROUND,
     "frameworks",
@@ -30,6 +30,7 @@ CORE = [
 MAY_IMPORT = {
     "errors": [],
     "_log": [],
+    "_version": [],
     "checks": ["errors"],
     "schedules": ["errors", "checks"],
     "frameworks": [],
@@ -40,7 +41,7 @@ MAY_IMPORT = {
     "metrics": [*GROUND, "values"],
     "files": [*GROUND, "frameworks", "values", "model", "metrics"],
     "records": [*GROUND, "values", "metrics"],
-    "journal": [*GROUND, "values", "model", "metrics", "files", "records"],
+    "journal": [*GROUND, "frameworks", "values", "model", "metrics", "files", "records"],
     "network": [*GROUND, "background", "values", "bus"],
     "tensorboard": [*GROUND, "frameworks", "background", "values", "model", "bus", "metrics", "files", "records"],
     "sinks": [*CORE, "tensorboard"],

@@ -55,7 +55,8 @@ class KerasAdapter(keras.callbacks.CallbackList):
         model: The model (or its `KerasModel`). Keras tells it to callbacks in a list, not to one handed over whole;
             ``adapter.fit`` and a loop's handle tell it too.
         epochs: How many epochs `fit` is asked for, for sinks that show it; ``adapter.fit`` knows by itself.
-        validation_data: Data lent to sinks that look at the model, usually ``(x, y)``.
+        validation_data: Data for sinks that look at the model, usually ``(x, y)``. Samples that you draw from a
+            shuffled data set may change the training that follows.
         resume: The run's folder, for a run of one `fit` that goes on where it was cut off, as `Loop` has it: `fit`
             then begins with the next epoch. Keras callbacks among the parts begin anew.
         strict: Whether to check the order of batches, and to let every exception of a sink propagate.
@@ -222,7 +223,7 @@ class KerasAdapter(keras.callbacks.CallbackList):
         if model is None:
             raise SetupError(
                 "KerasAdapter does not know the model: handed over whole, it must be told by KerasAdapter(..., "
-                "model=model), Loop(..., model=KerasModel(model)) or adapter.fit(model, ...)"
+                "model=model), Loop(..., model=model) or adapter.fit(model, ...)"
             )
         return model
 

@@ -32,12 +32,14 @@ class KerasModel:
 
     Attributes:
         model: The model itself.
+        framework: ``"keras"``.
         weights_suffix: How a file of weights alone must end.
 
     Raises:
         TypeError: ``model`` is no Keras model.
     """
 
+    framework: ClassVar[str] = "keras"
     weights_suffix: ClassVar[str] = ".weights.h5"
 
     def __init__(self, model: keras.Model) -> None:

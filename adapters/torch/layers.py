@@ -20,6 +20,7 @@ from torch import fx
 from torch.utils._pytree import tree_leaves
 
 from monitor_core._log import logger
+from monitor_core.adapters.torch.insides import Several
 from monitor_core.adapters.torch.nodes import TorchNodes, parameters, parts
 from monitor_core.adapters.torch.run import follow_run
 from monitor_core.model.graph_builder import Sources
@@ -85,6 +86,11 @@ class _Symbolic:
     def follow_module(self) -> None:
         """Add the calls of the module, or its parts where it cannot be traced."""
         module = self.nodes.module
+        if isinstance(module, Several):
+            for name, part in module.items():
+                inputs = [_Value(self.nodes.add_input(f"{name}.{each}")) for each in _inputs(part)]
+                self._part(part, tuple(inputs), {})
+            return
         try:
             code = _trace(module, _defaults(module))
         except Exception as error:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from monitor_core.plotting.curves.plot import picture_path
+from monitor_core.plotting.curves.plot import image_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +46,7 @@ def plot_ratios(
         >>> [axes.get_title(loc="left") for axes in figure.axes]
         ['10 listeners']
     """
-    path = None if to_file is None else picture_path(to_file)
+    path = None if to_file is None else image_path(to_file)
     _check(tables)
 
     from monitor_core.plotting import figures

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
-from weakref import WeakSet
+from weakref import ref
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -33,7 +33,8 @@ class _Held:
         self._depth = 0
         self._before: dict[int, Callable[[int, FrameType | None], Any]] = {}
         self._waiting: dict[int, FrameType | None] = {}
-        self._owners: WeakSet[object] = WeakSet()  # a run that nobody ends is no reason to stay
+        # A run that is dropped without an end is no reason to stay. Keyed by identity: owners need no hash.
+        self._owners: dict[int, ref[object]] = {}
 
     def __enter__(self) -> None:
         if _on_main_thread():
@@ -64,13 +65,14 @@ class _Held:
             self._depth = depth
 
     def install(self, owner: object) -> None:
-        """Stand before the handlers there are, until the last owner uninstalls it, or is gone.
+        """Stand before the handlers there are, until the last owner uninstalls it, or is garbage collected.
 
         Off the main thread nothing happens.
         """
         if not _on_main_thread():
             return
-        self._owners.add(owner)
+        key = id(owner)
+        self._owners[key] = ref(owner, lambda _: self._disown(key))
         for each in _SIGNALS:
             handler = signal.getsignal(each)
             if callable(handler) and handler != self._handle:
@@ -78,16 +80,23 @@ class _Held:
                 signal.signal(each, self._handle)
 
     def uninstall(self, owner: object) -> None:
-        """Let the handlers be that were there before, unless others have been set since."""
-        self._owners.discard(owner)
-        if self._owners:
-            return
+        """Restore the handlers that were there before, unless others have been set since."""
+        self._disown(id(owner))
+
+    def _disown(self, key: int) -> None:
+        self._owners.pop(key, None)
+        if not self._owners:
+            self._restore()
+
+    def _restore(self) -> None:
         for each, handler in self._before.items():
             if signal.getsignal(each) == self._handle:
-                with suppress(ValueError):  # another thread than the main one ends the run
+                with suppress(ValueError):  # only the main thread can: else the next signal or run restores it
                     signal.signal(each, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if not self._owners:  # the last one was collected on another thread
+            self._restore()
         if self._depth and number not in self._waiting:
             self._waiting[number] = frame
         else:

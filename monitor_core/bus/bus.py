@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakSet
 
+from monitor_core import frameworks
 from monitor_core._log import logger
 from monitor_core.background.interrupts import deferred_interrupts
 from monitor_core.background.watch import watch
@@ -29,7 +30,7 @@ from monitor_core.bus.order import Order
 from monitor_core.bus.run import Evaluation, Failure, Run, Status
 from monitor_core.bus.sink import Logs
 from monitor_core.errors import OrderError
-from monitor_core.model.handles import ModelHandle, check_handle
+from monitor_core.model.handles import ModelHandle
 from monitor_core.values.means import Means
 from monitor_core.values.scalars import keep, to_floats
 
@@ -57,7 +58,7 @@ class Bus:
 
     Args:
         *sinks: Sinks, or any objects with hooks, in the order in which they are to be called.
-        model: The model's handle, for sinks that need one.
+        model: The model, for sinks that need it: a Keras model, a PyTorch module, or a handle.
         validation_data: Data for sinks that look at the model, usually ``(x, y)``.
         strict: Whether to check the order of batches too, and to let every exception of a sink propagate.
 
@@ -69,16 +70,15 @@ class Bus:
 
     Raises:
         HookError: An object is not a sink: a misspelt hook, a wrong signature, or no hook.
-        TypeError: ``model`` is a framework's model instead of its handle.
+        TypeError: ``model`` is several models, which need a handle.
         ValueError: A sink is given twice, or is on another bus whose run is open.
     """
 
     def __init__(
         self, *sinks: object, model: ModelHandle | None = None, validation_data: Any = None, strict: bool = False
     ) -> None:
-        check_handle(model)
         self.strict = strict
-        self.run = Run(model=model, validation_data=validation_data)
+        self.run = Run(model=frameworks.handle_of(model), validation_data=validation_data)
         self.warn_skipped = _Skips()
         self.slow_share = 0.1
         self._order = Order()

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, overload
 
+from monitor_core import frameworks
 from monitor_core.bus.sink import Sink
 from monitor_core.errors import HookError
 
@@ -96,8 +97,10 @@ def _refuse_other_kinds(sink: object, name: str) -> None:
         raise HookError(f"sinks are given one by one (got a {name} of them): write *sinks")
     if inspect.isroutine(sink):
         raise HookError(f"a function must say which hook it is (got {sink!r}): write on('epoch_end', function)")
-    if hasattr(sink, "set_params") and hasattr(sink, "on_train_batch_end"):
-        raise HookError(f"{name} is a Keras callback, not a sink: hand it to a KerasAdapter, or to fit beside it")
+    if (framework := frameworks.whose_callback(sink)) is not None:
+        raise HookError(
+            f"{name} is a {framework.title} callback, not a sink: pass it to a {framework.adapter}, or to fit beside it"
+        )
 
 
 def _nearest(attribute: str) -> str:

@@ -68,6 +68,8 @@ class Run:
         failures: What sinks raised in this run, in order.
         evaluation: The evaluation under way, None outside of one.
         partial: Whether the epoch that ended last was left by ``break`` before its end.
+        watched: The metrics that sinks decide by, as `monitor_core.metrics.outcome.Watched`, each added by its sink
+            when the run begins.
         bus_state: While the run is open, a function that returns the state of the bus, for sinks that save it.
     """
 
@@ -88,6 +90,7 @@ class Run:
         "steps_per_epoch",
         "stop_reason",
         "validation_data",
+        "watched",
     )
 
     def __init__(self, index: int = 0, model: ModelHandle | None = None, validation_data: Any = None) -> None:
@@ -102,6 +105,7 @@ class Run:
         self.stop_reason: str | None = None
         self.failed = False
         self.failures: list[Failure] = []
+        self.watched: list[Any] = []
         self.learning_rate_was_set = False
         self.evaluation: Evaluation | None = None
         self.partial = False

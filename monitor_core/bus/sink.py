@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from monitor_core import frameworks
+
 if TYPE_CHECKING:
     from monitor_core.bus.run import Run
     from monitor_core.values.blocks import Block
@@ -42,9 +44,12 @@ class Sink:
     background: ClassVar[bool] = False
 
     def __getattr__(self, name: str) -> Any:
-        """Say what to do where a sink is handed to Keras as if it were a callback."""
-        if name in ("set_model", "set_params", "on_train_batch_end"):  # what Keras asks for first, by back end
-            raise AttributeError(f"{type(self).__name__} is a sink, no Keras callback: hand Keras a KerasAdapter of it")
+        """Say what to do where a sink is passed to a framework as if it were its callback."""
+        if (framework := frameworks.asked_by(name)) is not None:
+            title, adapter = framework.title, framework.adapter
+            raise AttributeError(
+                f"{type(self).__name__} is a sink, no {title} callback: pass {title} a {adapter} of it"
+            )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     def on_train_begin(self, run: Run) -> None:

@@ -84,8 +84,9 @@ class Sheet:
         """
         if self.separator in _IN_NUMBERS:
             return self.encode(zip(*columns, strict=True))
-        rows = zip(*(map(repr, column) for column in columns), strict=True)
-        return ("\r\n".join(map(self.separator.join, rows)) + "\r\n").encode().splitlines(keepends=True)
+        join = self.separator.join
+        rows = [join(map(repr, row)) for row in zip(*columns, strict=True)]
+        return ("\r\n".join(rows) + "\r\n").encode().splitlines(keepends=True)
 
     def decode(self, record: bytes) -> list[str]:
         """Return the fields of a record."""

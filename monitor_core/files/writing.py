@@ -14,11 +14,11 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from io import FileIO
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple, TypeGuard
 
 from monitor_core._log import logger
 from monitor_core.errors import SetupError
@@ -33,6 +33,11 @@ FIRST_DELAY, LONGEST_DELAY = 0.05, 5.0
 
 Change = Callable[[BinaryIO], Iterable[bytes]]
 """Makes a file's new content, in pieces, from the old file, open for reading."""
+
+
+class _Record(NamedTuple):
+    data: bytes
+    values: int
 
 
 class AppendFile:
@@ -50,11 +55,13 @@ class AppendFile:
         exclusive: Whether to keep other processes that ask for the same from writing the file, until `close`. Where
             one has taken it meanwhile, records wait until that is done. It is not needed where no other process knows
             the name.
+        mode: The permissions of a file that is made, less those that the process's umask takes.
 
     Attributes:
         path: The file, absolute and with symbolic links resolved.
         head: The record that an empty file begins with.
-        dropped: How many records were given up.
+        dropped: How many values were dropped.
+        dropped_records: How many records they were in.
 
     Raises:
         SetupError: The folder cannot be made or written, or the file cannot, or it is another process's.
@@ -67,15 +74,17 @@ class AppendFile:
         append: bool = True,
         limit: int = PENDING_BYTES,
         exclusive: bool = False,
+        mode: int = 0o666,
     ) -> None:
         self.path = Path(path)
         self.head = b""
-        self.dropped = 0
+        self.dropped = self.dropped_records = 0
         self._limit = limit
+        self._mode = mode
         self._pid = os.getpid()
         self._file: FileIO | None = None
         self._ownership: Ownership | None = None
-        self._pending: deque[bytes | Change] = deque()
+        self._pending: deque[_Record | Change] = deque()
         self._pending_bytes = 0
         self._torn = 0
         self._delay = self._due = 0.0
@@ -94,27 +103,37 @@ class AppendFile:
 
     def __del__(self) -> None:
         """Try for the last time to write what waits, and tell of what is lost."""
-        with contextlib.suppress(Exception):
+        try:
             self.close()
-            self.dropped += self.waiting
-            if self.dropped and self._is_ours():
-                logger.warning("%s lacks %d records that could not be written", self.path, self.dropped)
+            for record in filter(_is_record, self._pending):
+                self._drop(record)
+            if self.dropped_records and self._is_ours():
+                text = "%s lacks %d values, in %d records, that could not be written"
+                logger.warning(text, self.path, self.dropped, self.dropped_records)
+        except Exception:  # not contextlib: at the exit it may be gone already, as any module may
+            pass
 
     @property
     def waiting(self) -> int:
         """How many records wait to be written."""
-        return sum(isinstance(each, bytes) for each in self._pending)
+        return sum(map(_is_record, self._pending))
 
-    def append(self, *records: bytes) -> None:
-        """Add records at the end, each whole or not at all."""
+    def append(self, *records: bytes, values: Sequence[int] | None = None) -> None:
+        """Add records at the end, each whole or not at all.
+
+        Args:
+            *records: The records.
+            values: How many values each of them holds, for the count of what is dropped; None: one each.
+        """
         if self._is_ours():
-            self._pending.extend(records)
+            counts = [1] * len(records) if values is None else values
+            self._pending.extend([_Record(*each) for each in zip(records, counts, strict=True)])
             self._pending_bytes += sum(map(len, records))
             self._attempt()
-            while self._pending_bytes > self._limit and isinstance(newest := self._pending[-1], bytes):
+            while self._pending_bytes > self._limit and isinstance(newest := self._pending[-1], _Record):
                 self._pending.pop()
-                self._pending_bytes -= len(newest)
-                self.dropped += 1
+                self._pending_bytes -= len(newest.data)
+                self._drop(newest)
 
     def change(self, change: Change) -> None:
         """Rewrite the whole file, at once or not at all, after the records before have been written."""
@@ -136,6 +155,11 @@ class AppendFile:
                 self._warn(error)
             self._release()
         self._disown()
+
+    def _drop(self, record: _Record) -> None:
+        if record.data not in (b"", self.head):  # which a file made later gets all the same
+            self.dropped += record.values
+            self.dropped_records += 1
 
     def _is_ours(self) -> bool:
         return os.getpid() == self._pid
@@ -165,22 +189,22 @@ class AppendFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self._ownership is not None:
                 self._ownership.take()
-            self._file = FileIO(self.path, "ab")
+            self._file = FileIO(self.path, "ab", opener=lambda path, flags: os.open(path, flags, self._mode))
         self._untear()
         return self._file
 
     def _write_next(self, file: FileIO) -> None:
         """Write the records up to the next change of the file, or make that change."""
         first = self._pending[0]
-        if not isinstance(first, bytes):
+        if not isinstance(first, _Record):
             self._rewrite(first)
             self._pending.popleft()
             return
-        if self.head and first is not self.head and not os.fstat(file.fileno()).st_size:
-            self._pending.appendleft(self.head)
+        if self.head and first.data is not self.head and not os.fstat(file.fileno()).st_size:
+            self._pending.appendleft(_Record(self.head, 0))
             self._pending_bytes += len(self.head)
         records = list(itertools.takewhile(_is_record, self._pending))
-        data = b"".join(records)  # type: ignore[arg-type]
+        data = b"".join([record.data for record in records])  # type: ignore[union-attr]
         written = 0
         try:
             while written < len(data):
@@ -195,8 +219,8 @@ class AppendFile:
     def _forget(self, written: int) -> int:
         """Take the records that are whole within the bytes written off the queue; return their bytes."""
         whole = 0
-        while self._pending and isinstance(record := self._pending[0], bytes) and whole + len(record) <= written:
-            whole += len(record)
+        while self._pending and isinstance(record := self._pending[0], _Record) and whole + len(record.data) <= written:
+            whole += len(record.data)
             self._pending.popleft()
         self._pending_bytes -= whole
         return whole
@@ -237,8 +261,8 @@ class AppendFile:
             )
 
 
-def _is_record(pending: bytes | Change) -> bool:
-    return isinstance(pending, bytes)
+def _is_record(pending: _Record | Change) -> TypeGuard[_Record]:
+    return isinstance(pending, _Record)
 
 
 def _prepare(path: Path) -> None:

@@ -1,48 +1,177 @@
-"""Frameworks: one module for each, with what its arrays and models are; found by type, never imported first.
+"""Frameworks: one module for each, with all that the package knows of it; found by type, never imported first.
 
-In: a value or a model of some framework. Out: the module that knows how to keep and fetch such values, or the handle
-for such models. A framework is recognized by the module of a value's type alone: whoever made the value has imported
-it. ``keep`` is called on the training thread and never waits for a device. ``fetch`` may wait, and may raise anything
-where the values are not alike: the caller then converts them one by one. Private.
+In: a value, a model, a data set or a handle of some framework. Out: the `Framework` that knows how to keep and fetch
+such values, make a handle of such a model, read such data, profile. A framework is recognized by the modules of a
+value's type alone: whoever made the value has imported it. To add one, write a module with a subclass of `Framework`
+beside these, name it in `ALL`, and write its adapter. Private.
 """
 
 from __future__ import annotations
 
-import pkgutil
-from types import ModuleType
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from functools import cache
+from typing import Any, TypeVar
 
-from monitor_core.frameworks import jax, tensorflow, torch
+from monitor_core.frameworks.base import Framework, bases
+from monitor_core.frameworks.jax import JAX
+from monitor_core.frameworks.keras import KERAS
+from monitor_core.frameworks.tensorflow import TENSORFLOW
+from monitor_core.frameworks.torch import TORCH
 
-_found: dict[type, ModuleType | None] = {}
-_handles: dict[str, str] = {}
+ALL: tuple[Framework, ...] = (KERAS, JAX, TENSORFLOW, TORCH)
+"""In the order in which they are asked: on some back ends Keras's classes are also those of the back end."""
+
+T = TypeVar("T")
 
 
-def framework_of(kind: type) -> ModuleType | None:
-    """Return the module for values of this type, None for all that are not a framework's arrays."""
-    if kind not in _found:
-        _found[kind] = next((each for each in (jax, tensorflow, torch) if each.is_array(kind)), None)
-    return _found[kind]
+def _cached(find: Callable[[type], T]) -> Callable[[type], T]:
+    """Ask once for each type, on the path of every value: `functools.cache`, for which mypy takes no type."""
+    found: Any = cache(find)
+    return found  # type: ignore[no-any-return]
 
 
-def register_handle(model: str, handle: str) -> None:
-    """Register the handle of a framework's models.
+# --- values --------------------------------------------------------------------------------------------------------
+
+
+@_cached
+def of(kind: type) -> Framework | None:
+    """Return the framework that a type comes from, or that one of its bases does; None for all other types."""
+    packages = {module.partition(".")[0] for module, _ in bases(kind)}
+    return next((each for each in ALL if packages & each.packages), None)
+
+
+@_cached
+def of_arrays(kind: type) -> Framework | None:
+    """Return the framework that keeps and fetches values of this type, None for all that are not its arrays."""
+    framework = of(kind)
+    return framework if framework is not None and framework.is_array(kind) else None
+
+
+@_cached
+def is_symbolic(kind: type) -> bool:
+    """Return whether values of this type only stand for values, as under tracing."""
+    framework = of(kind)
+    return framework is not None and framework.is_symbolic(kind)
+
+
+def why_no_metric(value: Any) -> str | None:
+    """Return why a value that could not be converted is no metric, None where its framework has nothing to say."""
+    framework = of(type(value))
+    try:
+        return None if framework is None else framework.why_no_metric(value)
+    except Exception:  # what cannot be converted may raise anything when it is looked at
+        return None
+
+
+# --- models --------------------------------------------------------------------------------------------------------
+
+
+def of_handle(handle: Any) -> Framework | None:
+    """Return the framework whose model a handle provides; None where its attribute ``framework`` does not name one."""
+    name = getattr(handle, "framework", None)
+    return next((each for each in ALL if each.name == name), None)
+
+
+def of_model(model: Any) -> Framework | None:
+    """Return the framework that an object is a model of, None for anything else."""
+    return next((each for each in ALL if each.is_model(type(model))), None)
+
+
+def handle_of(model: Any, optimizer: Any = None) -> Any:
+    """Return a handle for a framework's model, and anything else as it is.
 
     Args:
-        model: The full name of their base class, such as ``torch.nn.modules.module.Module``.
-        handle: What makes a handle of a model, as ``module:name``. It is imported with the first such model.
-    """
-    _handles[model] = handle
-
-
-def handle_of(model: Any) -> Any:
-    """Return a handle for a framework's model.
+        model: The model, or a handle.
+        optimizer: The optimizer of a model that does not have one of its own.
 
     Raises:
-        TypeError: It is not a model of a framework whose handle is known.
+        TypeError: An optimizer is given with a handle, or with a model that has its own; or these are several models.
     """
-    for base in type(model).__mro__:
-        name = f"{base.__module__}.{base.__qualname__}"
-        if name in _handles:
-            return pkgutil.resolve_name(_handles[name])(model)
-    raise TypeError(f"model must be a handle or a model of Keras or PyTorch (got {model!r})")
+    framework = of_model(model)
+    if framework is None and (several := next(filter(None, map(of_model, _items(model))), None)) is not None:
+        name = several.handle.rpartition(":")[2]
+        raise TypeError(f"model must be one model or a handle (got a {type(model).__name__} of them): pass {name}(...)")
+    if optimizer is not None and (framework is None or not framework.takes_optimizer):
+        takers = " or ".join(each.title for each in ALL if each.takes_optimizer)
+        raise TypeError(f"optimizer goes with a model of {takers} alone (got the model {model!r})")
+    return model if framework is None else framework.make_handle(model, optimizer)
+
+
+def _items(container: Any) -> Iterable[Any]:
+    """Return what a plain container holds, nothing for anything else."""
+    if isinstance(container, Mapping):
+        return container.values()
+    return container if isinstance(container, (list, tuple)) else ()
+
+
+def computing() -> Framework | None:
+    """Return what a loop without a model's handle computes with, as far as that is known from what is imported."""
+    return next((each for each in (JAX, TORCH) if each.module is not None), None)
+
+
+def container_of(tree: Any) -> tuple[Framework, list[Any]] | None:
+    """Return whose container an object is, and what it holds; None for what is no framework's container."""
+    for each in ALL:
+        if each.module is not None and (children := each.children(tree)) is not None:
+            return each, children
+    return None
+
+
+def weights_endings_for(name: str) -> tuple[str, ...]:
+    """Return how a file of weights must end, where this name is that of a file of whole models; else nothing."""
+    for each in ALL:
+        if each.endings and name.endswith(each.endings) and not name.endswith(each.weights_endings):
+            return each.weights_endings
+    return ()
+
+
+# --- data ----------------------------------------------------------------------------------------------------------
+
+
+def batches_of(data: Any, count: int) -> Iterable[Any] | None:
+    """Return the batches of a framework's data set, each at least as far as ``count`` samples; None for other data.
+
+    Args:
+        data: Anything.
+        count: How many samples will be used at most.
+
+    Raises:
+        TypeError: The data set can be read only once.
+    """
+    framework = of(type(data))
+    return None if framework is None else framework.batches(data, count)
+
+
+def generators_kept(data: Any) -> AbstractContextManager[Any]:
+    """Restore, at the end, those random generators of all frameworks that reading the data draws from."""
+    with ExitStack() as stack:
+        for each in ALL:
+            if each.module is not None:
+                stack.enter_context(each.generators_kept(data))
+        return stack.pop_all()
+
+
+# --- callbacks, versions -------------------------------------------------------------------------------------------
+
+
+def whose_callback(value: Any) -> Framework | None:
+    """Return the framework that an object is a callback of, None for anything else; its class tells."""
+    return next(
+        (
+            each
+            for each in ALL
+            if each.callback_members and all(hasattr(type(value), name) for name in each.callback_members)
+        ),
+        None,
+    )
+
+
+def asked_by(name: str) -> Framework | None:
+    """Return the framework that asks its callbacks for a member of this name, None where no framework does."""
+    return next((each for each in ALL if name in each.callback_members), None)
+
+
+def versions() -> dict[str, str]:
+    """Return the version of each framework that has been imported, by its name."""
+    return {each.name: version for each in ALL if (version := each.version) is not None}

@@ -2,60 +2,113 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor_core.frameworks.base import UNDER_TRACING, Framework, Stop, bases
+
 _STACKED = 64
 """Arrays a stack: it is compiled once, for this many, in 0.05 s. For 256 of them that takes 0.2 s and saves nothing."""
 
 
-def is_array(kind: type) -> bool:
-    """Answer whether values of this type are arrays of JAX; those under tracing are not."""
-    return kind.__name__ == "ArrayImpl" and kind.__module__.partition(".")[0] in ("jax", "jaxlib")
+class Jax(Framework):
+    """JAX. It has no models of its own: trees of arrays are lent by a handle that its user makes."""
+
+    name = "jax"
+    title = "JAX"
+    packages = frozenset({"jax", "jaxlib"})
+
+    def is_array(self, kind: type) -> bool:
+        """Return whether values of this type are arrays; those under tracing are not."""
+        return kind.__name__ == "ArrayImpl"
+
+    @staticmethod
+    def keep(value: Any) -> Any:
+        """Return the array itself. Where a step donates its memory, the message at the fetch says so.
+
+        Raises:
+            ValueError: It has more or fewer than one element.
+        """
+        aval = value.aval  # `shape` and `size` of the array take 0.15 and 0.4 us more
+        if aval.shape and aval.size != 1:
+            raise ValueError("it has more or fewer than one element")
+        return value
+
+    def is_ready(self, value: Any) -> bool:
+        """Return whether the array has been computed; one that was donated never will be."""
+        try:
+            return bool(value.is_ready())
+        except RuntimeError:
+            return True
+
+    def fetch(self, values: Sequence[Any]) -> NDArray[Any]:
+        """Fetch arrays of one element and one type, ``(n,)``.
+
+        From a device, a stack of 64 is one small program and one transfer. On the CPU their memory is copied: 1 us
+        each, where ``np.asarray`` takes 2, and a stack 1.4 beside its compilation.
+        """
+        first = values[0]
+        if len({each.aval for each in values}) > 1 and len({each.dtype for each in values}) > 1:
+            raise TypeError("the arrays differ")
+        if all(device.platform == "cpu" for device in first.devices()):
+            return _copied(values)
+        stack = self._stack
+        padded = [*values, *[values[-1]] * (-len(values) % _STACKED)]
+        stacks = [stack(*padded[start : start + _STACKED]) for start in range(0, len(padded), _STACKED)]
+        for each in stacks:
+            each.copy_to_host_async()
+        return np.concatenate([np.asarray(each) for each in stacks])[: len(values)]
+
+    @cached_property
+    def _stack(self) -> Callable[..., Any]:
+        jax = self.module
+        stack: Callable[..., Any] = jax.jit(lambda *arrays: jax.numpy.stack([each.reshape(()) for each in arrays]))
+        return stack
+
+    def is_symbolic(self, kind: type) -> bool:
+        """Return whether values of this type are under tracing."""
+        return any(name == "Tracer" for _, name in bases(kind))
+
+    def why_no_metric(self, value: Any) -> str | None:
+        """Return why a value under tracing, or a random key, is no metric."""
+        if self.is_symbolic(type(value)):
+            return UNDER_TRACING
+        if any(name == "PRNGKeyArray" for _, name in bases(type(value))):
+            return "it is a random key of JAX, and a metric is a number"
+        return None
+
+    def like(self, leaf: Any, array: NDArray[Any]) -> Any:
+        """Return a host array as an array of JAX."""
+        return self.module.numpy.asarray(array, dtype=leaf.dtype)
+
+    def children(self, tree: Any) -> list[Any] | None:
+        """Return what a container holds that is registered with JAX, such as a state of Flax or Optax."""
+        nodes, _ = self._one_level(tree)
+        return None if len(nodes) == 1 and nodes[0] is tree else nodes
+
+    def rebuilt(self, tree: Any, children: Sequence[Any]) -> Any:
+        """Return a container like the one given, with other children."""
+        return self.module.tree_util.tree_unflatten(self._one_level(tree)[1], children)
+
+    def _one_level(self, tree: Any) -> tuple[list[Any], Any]:
+        """Return what a container holds, and its structure."""
+        flatten: Callable[..., tuple[list[Any], Any]] = self.module.tree_util.tree_flatten
+        return flatten(tree, is_leaf=lambda each: each is not tree)
+
+    def start_profile(self, folder: Path) -> Stop:
+        """Start a profile of the devices and the host."""
+        profiler = self.module.profiler
+        profiler.start_trace(str(folder))
+        stop: Stop = profiler.stop_trace
+        return stop
 
 
-def keep(value: Any) -> Any:
-    """Return the array itself. A loop that donates it to its next step is told so when it is fetched.
-
-    Raises:
-        ValueError: It has more or fewer than one element.
-    """
-    aval = value.aval  # `shape` and `size` of the array take 0.15 and 0.4 us more
-    if aval.shape and aval.size != 1:
-        raise ValueError("it has more or fewer than one element")
-    return value
-
-
-def is_ready(value: Any) -> bool:
-    """Answer whether the array has been computed; one that was donated will never be."""
-    try:
-        return bool(value.is_ready())
-    except RuntimeError:
-        return True
-
-
-def fetch(values: Sequence[Any]) -> NDArray[Any]:
-    """Fetch arrays of one element and one type, ``(n,)``.
-
-    From a device, a stack of 64 is one small program and one transfer. On the CPU their memory is copied: 1 us each,
-    where ``np.asarray`` takes 2, and a stack 1.4 beside its compilation.
-    """
-    first = values[0]
-    if len({each.aval for each in values}) > 1 and len({each.dtype for each in values}) > 1:
-        raise TypeError("the arrays differ")
-    if all(device.platform == "cpu" for device in first.devices()):
-        return _copied(values)
-    stack = _stack()
-    padded = [*values, *[values[-1]] * (-len(values) % _STACKED)]
-    stacks = [stack(*padded[start : start + _STACKED]) for start in range(0, len(padded), _STACKED)]
-    for each in stacks:
-        each.copy_to_host_async()
-    return np.concatenate([np.asarray(each) for each in stacks])[: len(values)]
+JAX = Jax()
 
 
 def _copied(values: Sequence[Any]) -> NDArray[Any]:
@@ -64,10 +117,3 @@ def _copied(values: Sequence[Any]) -> NDArray[Any]:
         return np.frombuffer(b"".join(values), values[0].dtype)
     except BufferError:  # bfloat16 and others that Python has no name for
         return np.array([np.asarray(each).item() for each in values])
-
-
-@cache
-def _stack() -> Callable[..., Any]:
-    jax = sys.modules["jax"]
-    stack: Callable[..., Any] = jax.jit(lambda *arrays: jax.numpy.stack([each.reshape(()) for each in arrays]))
-    return stack

@@ -60,7 +60,7 @@ class Begin:
         versions: Of Python, this package and the frameworks that were imported.
         git_commit: The commit of the working folder, None if it is in no repository.
         platform: The machine and its system.
-        argv: The command line.
+        argv: The command line, without what looks secret, see `monitor_core.journal.masking`.
         process: Which process it is, see `monitor_core.journal.provenance.this_process`.
         time: When, seconds since 1970.
     """
@@ -88,12 +88,15 @@ class Plan:
         steps_per_epoch: How many batches an epoch has, None if unknown.
         learning_rates: Each parameter group's, None if the model lends none.
         directions: For metrics whose direction the model knows, ``"min"`` or ``"max"``.
+        watched: For each sink that decides by a metric, by its name: ``metric``, ``mode`` and ``restores``, as in
+            `Watched`.
     """
 
     epochs: int | None
     steps_per_epoch: int | None
     learning_rates: list[float] | None
     directions: dict[str, Any]
+    watched: dict[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True, field_transformer=_checked)
@@ -196,12 +199,21 @@ class Partial:
 
 @attrs.frozen(kw_only=True, field_transformer=_checked)
 class End:
-    """A run has ended, with this status; ``"running"`` where it went on without being recorded."""
+    """A run has ended.
+
+    Attributes:
+        status: How; ``"running"`` where it continued without being recorded.
+        epoch: The last epoch, 0-based.
+        step: The last step.
+        time: When, seconds since 1970.
+        best_epochs: For each sink that keeps the epoch of its best value, that epoch, 0-based.
+    """
 
     status: str
     epoch: int
     step: int
     time: float
+    best_epochs: dict[str, Any] = attrs.field(factory=dict)
 
 
 Fact = Begin | Plan | Stop | RateChange | SinkFailure | Raised | Rewind | Partial | End

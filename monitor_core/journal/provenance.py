@@ -12,26 +12,27 @@ import platform
 import re
 import sys
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("numpy", "keras", "tensorflow", "jax", "torch")
+import numpy as np
+
+from monitor_core import frameworks
+from monitor_core._version import __version__
+from monitor_core.journal.masking import masked
+
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, of this package, and of the frameworks that are imported already, by name."""
-    found = {"python": platform.python_version()}
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        found["monitor_core"] = metadata.version("monitor_core")
-    for name in _PACKAGES:
-        module = sys.modules.get(name)
-        version = getattr(module, "__dict__", {}).get("__version__")  # asked for by name it might import something
-        if isinstance(version, str):
-            found[name] = str(version)  # torch's is a string of a class of its own
-    return found
+    return {
+        "python": platform.python_version(),
+        "monitor_core": __version__,
+        "numpy": np.__version__,
+        **frameworks.versions(),
+    }
 
 
 def git_commit(folder: Path | None = None) -> str | None:
@@ -133,6 +134,6 @@ def describe() -> dict[str, Any]:
         "versions": versions(),
         "git_commit": git_commit(),
         "platform": platform.platform(),
-        "argv": [str(each) for each in sys.argv],
+        "argv": masked(map(str, sys.argv)),
         "process": this_process(),
     }

@@ -10,7 +10,7 @@ import errno
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -19,6 +19,10 @@ from monitor_core.journal.files import Damage, Kind, journal_files, read_journal
 from monitor_core.journal.recorded_rows import RecordedBatches, RecordedHistory
 from monitor_core.journal.rows import Rows
 from monitor_core.journal.run_records import RecordedStatus, RunRecord, join_runs
+from monitor_core.metrics.outcome import Outcome
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @attrs.frozen(eq=False)
@@ -78,6 +82,11 @@ class RecordedRun:
         return [decision for run in self.runs for decision in run.decisions]
 
     @property
+    def outcome(self) -> Outcome:
+        """What the last run was decided by and how it ended."""
+        return self.last.outcome()
+
+    @property
     def failures(self) -> list[SinkFailure]:
         """What sinks raised, in order."""
         return [fact for run in self.runs for fact in run.facts(SinkFailure)]
@@ -95,6 +104,17 @@ class RecordedRun:
         learns from `monitor_core.replay`.
         """
         return {"format": 1, "run": self.last.state(), "sinks": {}}
+
+    def to_pandas(self, *, batches: bool = False) -> pd.DataFrame:
+        """Return a pandas frame with the columns ``run``, ``epoch``, ``step`` and ``time``, then the metrics.
+
+        Args:
+            batches: Whether to return the batches instead of the epochs.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        return (self.batches if batches else self.history).to_pandas()
 
 
 def open_run(path: str | PathLike[str], *, run: int | None = None) -> RecordedRun:

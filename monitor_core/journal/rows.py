@@ -93,9 +93,12 @@ def encode_rows(
     matrix = np.empty((len(steps), _LABELS + len(columns)), "<f8")
     matrix[:, 0].view("<i8")[:] = steps
     matrix[:, 1] = times
-    for index, (name, column) in enumerate(columns.items(), start=_LABELS):
-        mask = present[name] if present else None
-        matrix[:, index] = column if mask is None else np.where(mask, column, _MISSING)
+    if columns:
+        matrix[:, _LABELS:] = np.array(list(columns.values()), np.float64).T
+    masks = map(present.get, columns) if present else ()
+    for index, mask in enumerate(masks, start=_LABELS):
+        if mask is not None:
+            matrix[~mask, index] = _MISSING
     return b"".join((_HEAD.pack(epoch, len(steps), len(names)), names, matrix.tobytes()))
 
 

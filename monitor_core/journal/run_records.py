@@ -28,6 +28,7 @@ from monitor_core.journal.facts import (
 )
 from monitor_core.journal.files import Damage, JournalContent, Kind, Record
 from monitor_core.journal.rows import Rows
+from monitor_core.metrics.outcome import Outcome, Watched
 
 RecordedStatus = Literal["running", "completed", "stopped", "failed", "interrupted", "killed", "unknown"]
 F = TypeVar("F", bound=Fact)
@@ -90,10 +91,29 @@ class RunRecord:
             "rate_set": bool(epochs) and "learning_rate" in epochs[-1].names,
         }
 
+    def outcome(self) -> Outcome:
+        """Return what the run was decided by and how it ended; of the plan, what is not as written is left out."""
+        plans, ends, stops = self.facts(Plan), self.facts(End), self.facts(Stop)
+        best = ends[-1].best_epochs if ends else {}
+        status = ends[-1].status if ends else None
+        watched = [_watched(sink, how, best.get(sink)) for plan in plans[-1:] for sink, how in plan.watched.items()]
+        outcome = Outcome([each for each in watched if each is not None], status=status)
+        if stops:
+            outcome.stop_reason, outcome.stop_epoch = stops[0].reason, stops[0].epoch
+        return outcome
+
     def go_back(self, epoch: int, step: int) -> None:
         """Leave out what lies behind where ``epoch`` is the next and ``step`` batches have ended."""
         kept = (_before(record, epoch, step) for record in self.records)
         self.records = [record for record in kept if record is not None]
+
+
+def _watched(sink: str, how: Any, best_epoch: Any) -> Watched | None:
+    """Return what a journal says of a metric that a sink decides by, None where it is not as journals write it."""
+    if not isinstance(how, dict) or not isinstance(how.get("metric"), str) or how.get("mode") not in ("min", "max"):
+        return None
+    best = best_epoch if type(best_epoch) is int else None
+    return Watched(sink, how["metric"], how["mode"], how.get("restores") is True, best)
 
 
 def _before(record: Record, epoch: int, step: int) -> Record | None:

@@ -20,14 +20,16 @@ from monitor_core.files.writing import AppendFile
 from monitor_core.journal.facts import Begin, Fact, encode_fact
 from monitor_core.journal.files import FILE_HEAD, Kind, file_name, file_number, frame, journal_files
 from monitor_core.journal.rows import encode_rows
-from monitor_core.values.blocks import Block
+from monitor_core.values.blocks import Block, count_values
 
 PENDING_BYTES = 8 << 20
 """How many bytes of records wait while they cannot be written: an hour's of 100 scalars a second and more."""
+PRIVATE = 0o600
+"""Permissions of a file, which holds the command line and the configuration: its owner's alone."""
 
 
 class JournalWriter:
-    """Appends records to a new file in a folder.
+    """Appends records to a new file in a folder, which only its owner may read.
 
     Args:
         folder: The folder; made where missing.
@@ -49,7 +51,7 @@ class JournalWriter:
         except (OSError, ValueError) as error:  # a name with a null character is a ValueError
             raise SetupError(f"{folder} cannot hold a journal: {error}") from error
         try:
-            self._file = AppendFile(path, limit=PENDING_BYTES)
+            self._file = AppendFile(path, limit=PENDING_BYTES, mode=PRIVATE)
         except SetupError:
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -64,7 +66,7 @@ class JournalWriter:
 
     @property
     def dropped(self) -> int:
-        """How many records were given up because they could not be written for too long."""
+        """How many values were dropped because they could not be written for too long; a fact counts as one."""
         return self._file.dropped
 
     def fact(self, fact: Fact) -> None:
@@ -77,11 +79,13 @@ class JournalWriter:
 
     def block(self, block: Block) -> None:
         """Append a block of batches."""
-        self._append(Kind.BATCHES, encode_rows(block.epoch, block.steps, block.times, block.columns, block.present))
+        payload = encode_rows(block.epoch, block.steps, block.times, block.columns, block.present)
+        self._append(Kind.BATCHES, payload, count_values(block))
 
     def row(self, kind: Kind, epoch: int, step: int, time: float, logs: Mapping[str, float]) -> None:
         """Append the results of an epoch or an evaluation."""
-        self._append(kind, encode_rows(epoch, [step], [time], {name: [value] for name, value in logs.items()}))
+        payload = encode_rows(epoch, [step], [time], {name: [value] for name, value in logs.items()})
+        self._append(kind, payload, len(logs))
 
     def close(self) -> None:
         """Put on disk what was written; what comes later opens the file again."""
@@ -89,13 +93,13 @@ class JournalWriter:
             with self._lock:
                 self._file.close()
 
-    def _append(self, kind: Kind, payload: bytes) -> bytes:
+    def _append(self, kind: Kind, payload: bytes, values: int = 1) -> bytes:
         if not self.is_ours:  # the lock may be held for ever, by a thread that the fork did not copy
             return b""
         with self._lock:
             record = frame(kind, self._run, self._number, payload)
             self._number += 1
-            self._file.append(record)
+            self._file.append(record, values=[values])
             if not self._file.waiting:  # else it could be that the old head, or the begin itself, is still to come
                 self._file.head = self._head
         return record
@@ -108,7 +112,7 @@ def _claimed(folder: Path) -> Path:
     while True:
         path = folder / file_name(number)
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE))
         except FileExistsError:
             number += 1
         else:

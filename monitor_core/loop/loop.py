@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
+from monitor_core import frameworks
 from monitor_core._log import logger
 from monitor_core.background.interrupts import deferred_interrupts
 from monitor_core.bus.bus import Bus
@@ -38,8 +39,12 @@ class Loop:
 
     Args:
         *sinks: Sinks, in the order in which they are to be called.
-        model: The model's handle, such as ``KerasModel(model)``, for sinks that need one.
-        validation_data: Data lent to sinks that look at the model, usually ``(x, y)``.
+        model: The model, for sinks that need it: a Keras model, a PyTorch module, or a handle.
+        optimizer: The optimizer of a PyTorch module, for sinks that read or set the learning rate or save the
+            training's state. With several modules, optimizers or schedulers, give ``model=TorchModel(...)`` instead.
+        validation_data: Data for sinks that look at the model, usually ``(x, y)``, or a data set or loader, which is
+            read without a trace. Samples that you draw from a shuffled loader use up random numbers, and change the
+            training that follows.
         initial_epoch: The first epoch's number, 0-based, at least 0.
         resume: The run's folder. A journal is kept there, and what the run needs to go on (weights, optimizer, random
             generators, the states of all sinks); where they are there from a run that was cut off, this one goes on
@@ -52,7 +57,7 @@ class Loop:
 
     Raises:
         HookError: An object is no sink.
-        TypeError: ``resume`` is no path.
+        TypeError: ``resume`` is no path, or ``optimizer`` is given without a PyTorch module.
         ValueError: ``initial_epoch`` is below 0.
 
     Example:
@@ -66,13 +71,16 @@ class Loop:
         self,
         *sinks: object,
         model: ModelHandle | None = None,
+        optimizer: Any = None,
         validation_data: Any = None,
         initial_epoch: int = 0,
         resume: str | PathLike[str] | None = None,
         strict: bool = False,
     ) -> None:
         self._initial_epoch = checked_count("initial_epoch", initial_epoch)
-        self.bus = Bus(*sinks, model=model, validation_data=validation_data, strict=strict)
+        self.bus = Bus(
+            *sinks, model=frameworks.handle_of(model, optimizer), validation_data=validation_data, strict=strict
+        )
         self._resume: Resume | None = None
         if resume is not None:
             from monitor_core.loop.resume import Resume  # not before: it imports sinks

@@ -8,16 +8,16 @@ stand where they stood. Only a shuffled ``tf.data.Dataset`` cannot be read unnot
 from __future__ import annotations
 
 import functools
-import itertools
 import random
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from monitor_core import frameworks
 from monitor_core.checks import checked_count
+from monitor_core.frameworks.base import iterated
 from monitor_core.model.handles import Array, to_host
 
 
@@ -89,14 +89,10 @@ def _batches(data: Any, count: int) -> Iterable[Any]:
         return data
     if isinstance(data, (Mapping, tuple, list)) or _is_array(data):
         return [data]
-    if _is_a(data, "torch.utils.data", "DataLoader"):
-        return _loader_batches(data, count)
-    if _is_a(data, "torch.utils.data", "Dataset"):
-        return _loader_batches(sys.modules["torch"].utils.data.DataLoader(data, batch_size=count), count)
-    if _is_a(data, "keras", "PyDataset"):
-        return _numbered_batches(data)
+    if (batches := frameworks.batches_of(data, count)) is not None:
+        return batches
     if hasattr(data, "__iter__"):
-        return _iterated(data)
+        return iterated(data)
     raise TypeError(f"data must be arrays, or something that gives batches of them (got {_shown(data)})")
 
 
@@ -104,64 +100,16 @@ def _is_array(data: Any) -> bool:
     return hasattr(data, "shape") and hasattr(data, "__getitem__")
 
 
-def _is_a(data: Any, package: str, name: str) -> bool:
-    """Answer whether an object is of a framework's class, without importing the framework."""
-    return any(base.__name__ == name and base.__module__.startswith(package) for base in type(data).__mro__)
-
-
-def _iterated(data: Any) -> Iterator[Any]:
-    if hasattr(data, "__next__"):
-        raise TypeError(
-            f"data must be readable more than once (got a {type(data).__name__}): what is read of it would be missing "
-            "afterwards; give some samples as arrays"
-        )
-    return iter(data)
-
-
-def _numbered_batches(data: Any) -> Iterator[Any]:
-    """Yield the batches of a Keras ``PyDataset``, by number: its workers are those of `fit`."""
-    length = getattr(data, "num_batches", None)
-    for number in itertools.count() if length is None else range(length):
-        yield data[number]
-
-
-def _loader_batches(loader: Any, count: int) -> Iterator[Any]:
-    """Yield the first samples of each batch that a PyTorch loader would give.
-
-    Its own iterator would start its workers and, where these persist, end an iteration that is under way.
-    """
-    dataset, collate = loader.dataset, loader.collate_fn
-    if _is_a(dataset, "torch.utils.data", "IterableDataset"):
-        samples = _iterated(dataset)
-        if loader.batch_size is None:
-            yield from map(collate, samples)
-        while loader.batch_size and (batch := list(itertools.islice(samples, min(count, loader.batch_size)))):
-            yield collate(batch)
-    elif loader.batch_sampler is None:
-        for index in loader.sampler:
-            yield collate(dataset[index])
-    else:
-        for indices in loader.batch_sampler:
-            yield collate([dataset[index] for index in itertools.islice(indices, count)])
-
-
 @contextmanager
 def _generators_kept(data: Any) -> Iterator[None]:
-    """Restore the random generators that a dataset or a loader's sampler may draw from."""
-    samplers = [data, getattr(data, "sampler", None), getattr(data, "batch_sampler", None)]
-    own: dict[int, Any] = {id(each): each for each in (getattr(sampler, "generator", None) for sampler in samplers)}
-    states = [(each, each.get_state()) for each in own.values() if hasattr(each, "get_state")]
+    """Restore the random generators that a data set may draw from."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - datasets draw from this one
-    with ExitStack() as stack:
-        if "torch" in sys.modules:
-            stack.enter_context(sys.modules["torch"].random.fork_rng(devices=[]))
+    with frameworks.generators_kept(data):
         try:
             yield
         finally:
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002 - the same
-            for generator, state in states:
-                generator.set_state(state)
 
 
 # --- nested arrays -------------------------------------------------------------------------------------------------

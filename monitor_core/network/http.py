@@ -3,7 +3,8 @@
 Contract. What goes wrong is a `DeliveryError` that says whether to try again: yes after answers of 500 and above, 429
 and broken connections, no after others. Of the address, ``repr`` and errors show the scheme, host and port alone, and
 of the headers' values nothing: tokens stand in all the rest. Redirects are not followed: they would lose the body, or
-take the headers elsewhere. Proxies are those that the environment names.
+take the headers elsewhere. Proxies are those that the environment names. A post takes ``timeout`` seconds at most, see
+`monitor_core.network.deadlines`.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 import attrs
 
 from monitor_core import checks
+from monitor_core.network import deadlines
 from monitor_core.network.retries import DeliveryError
 
 TIMEOUT = 5.0
-"""How many seconds a request waits for the server, unless told otherwise."""
+"""How many seconds a post may take, unless told otherwise."""
 
 _VISIBLE = re.compile(r"[!-~]+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -85,7 +87,7 @@ class Poster:
     Args:
         url: The address, http or https. A user name and password in it are sent as basic authentication.
         headers: Headers to send, such as ``Authorization``; they win over those that are sent anyway.
-        timeout: How many seconds a request may wait for the server each time, above 0.
+        timeout: How many seconds a post may take in all, above 0.
 
     Raises:
         TypeError: An argument is of a wrong type.
@@ -140,11 +142,11 @@ def _opener(scheme: str) -> urllib.request.OpenerDirector:
     """Return what opens connections: through proxies, but without redirects, files and the like."""
     opener = urllib.request.OpenerDirector()
     opener.add_handler(urllib.request.ProxyHandler())
-    opener.add_handler(urllib.request.HTTPHandler())
+    opener.add_handler(deadlines.HTTPHandler())
     if scheme == "https":
         import ssl
 
-        opener.add_handler(urllib.request.HTTPSHandler(context=ssl.create_default_context()))  # loads them once
+        opener.add_handler(deadlines.HTTPSHandler(ssl.create_default_context()))  # loads the certificates once
     opener.add_handler(urllib.request.HTTPDefaultErrorHandler())
     opener.add_handler(urllib.request.HTTPErrorProcessor())
     return opener

@@ -3,8 +3,9 @@
 Contract. Putting never waits and never raises. There is one thread, which starts with the first message, sleeps while
 nothing waits, and ends when the outbox is closed or nobody has it any more; what waits keeps the outbox alive. One
 message is delivered at a time, and one that fails is tried again before the next, so that a server gets them in order;
-it may get one twice. What is lost is counted, and warned about once for each cause. Any thread may call any method. A
-process that was forked off begins with an empty outbox; the interpreter's exit gives `EXIT_SECONDS` to what waits.
+it may get one twice. What is lost is counted, in messages and in values, and warned about once for each cause. Any
+thread may call any method. A process that was forked off begins with an empty outbox; the interpreter's exit gives
+`EXIT_SECONDS` to what waits.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from time import monotonic
 from typing import Any
@@ -24,6 +24,7 @@ from monitor_core import checks
 from monitor_core._log import logger
 from monitor_core.background.watch import watch
 from monitor_core.background.worker import DeliveryThread
+from monitor_core.network.losses import Loss, Losses, Remarks
 from monitor_core.network.retries import Backoff, in_words
 
 LIMIT = 2048
@@ -33,16 +34,14 @@ RETRY_SECONDS = 30.0
 EXIT_SECONDS = 5.0
 """How long closing waits, unless told otherwise, and the interpreter's exit for all outboxes together."""
 
-_CAUSES = 20
-"""How many causes are told of: their words may differ without end."""
-
 
 @attrs.define(eq=False)
 class _Item:
-    """A message, its number in the order of putting, from 1, and when its first and its last attempt began."""
+    """A message, its number in the order of putting, from 1, its values, and when its first and last attempt began."""
 
     number: int
     message: Any
+    values: int
     first_attempt: float = 0.0
     last_attempt: float = 0.0
 
@@ -60,8 +59,9 @@ class Outbox:
 
     Attributes:
         delivered: How many messages were delivered.
-        failed: How many were given up after an attempt.
-        dropped: How many were given up because the outbox was full, or was closed.
+        failed: How many messages were given up after an attempt.
+        dropped: How many messages were dropped because the outbox was full, or was closed.
+        lost_values: How many values were in the messages that failed or were dropped.
 
     Raises:
         TypeError: An argument is of a wrong type.
@@ -76,7 +76,7 @@ class Outbox:
     )
 
     def __attrs_post_init__(self) -> None:
-        self._told: set[str] = set()
+        self._remarks = Remarks()
         self._renew()
         watch(self, exits_last=True)
 
@@ -86,15 +86,29 @@ class Outbox:
         self._attempts = Backoff()
         self._items: deque[_Item] = deque()
         self._in_flight: _Item | None = None
-        self._first_lost: int | None = None
-        self._put = self.delivered = self.failed = self.dropped = 0
-        self._losses_taken = (0, 0)
-        self._remarks: deque[tuple[Any, ...]] = deque()
+        self._losses = Losses()
+        self._put = self.delivered = 0
+        self._remarks.drop()
         self._telling = False
         self._renew_thread()
 
     def _renew_thread(self) -> None:
         self._thread = DeliveryThread(self._attend, name="monitor_core outbox")
+
+    @property
+    def failed(self) -> int:
+        """How many messages were given up after an attempt."""
+        return self._losses.total.failed
+
+    @property
+    def dropped(self) -> int:
+        """How many messages were dropped because the outbox was full, or was closed."""
+        return self._losses.total.dropped
+
+    @property
+    def lost_values(self) -> int:
+        """How many values were in the messages that failed or were dropped."""
+        return self._losses.total.values
 
     @property
     def waiting(self) -> int:
@@ -110,10 +124,14 @@ class Outbox:
             hangs = item is not None and monotonic() - item.last_attempt >= EXIT_SECONDS
             return hangs or self._attempts.is_failing
 
-    def put(self, message: Any) -> None:
+    def put(self, message: Any, values: int = 1) -> None:
         """Have a message delivered; the oldest one is dropped where too many wait.
 
         It takes 1.5 us, 3 us where one is dropped, and 20 us where it wakes the thread.
+
+        Args:
+            message: The message.
+            values: How many values it holds, for the count of what is lost.
         """
         with self._lock:
             items = self._items
@@ -122,10 +140,10 @@ class Outbox:
             elif len(items) >= self.limit:
                 self._drop(items.popleft())
             self._put = number = self._put + 1
-            items.append(_Item(number, message))
+            items.append(_Item(number, message, values))
             self._thread.notice()
         if self._remarks:
-            self._tell()
+            self._remarks.log()
 
     def flush(self, timeout: float) -> bool:
         """Wait until what was put before is delivered or lost; where a pause is under way, try once more at once.
@@ -149,7 +167,7 @@ class Outbox:
                 if left <= 0 or self._is_vain(deadline) or not has_thread:
                     return False
                 self._changed.wait(min(left, threading.TIMEOUT_MAX))
-            return self._first_lost is None or self._first_lost > last
+            return not self._losses.any_up_to(last)
 
     def close(self, timeout: float = EXIT_SECONDS) -> bool:
         """Wait as `flush` does, drop and count what is left then, and end the thread; the next `put` starts another.
@@ -166,7 +184,7 @@ class Outbox:
             self.flush(timeout)
         finally:
             self._abandon()
-        return self._first_lost is None
+        return self._losses.first is None
 
     def rest(self) -> None:
         """End the thread if nothing waits; the next `put` starts another."""
@@ -175,11 +193,10 @@ class Outbox:
                 self._thread.stop()
                 self._renew_thread()
 
-    def take_losses(self) -> tuple[int, int]:
-        """Return how many messages were dropped, and how many failed, since this was asked last."""
+    def take_losses(self) -> Loss:
+        """Return what was lost since the last call."""
         with self._lock:
-            before, self._losses_taken = self._losses_taken, (self.dropped, self.failed)
-            return self.dropped - before[0], self.failed - before[1]
+            return self._losses.take()
 
     def after_fork(self) -> None:
         """Begin anew in a process that was forked off: what waited is the parent's to deliver."""
@@ -232,7 +249,7 @@ class Outbox:
             self._telling = bool(self._remarks)
             self._changed.notify_all()
         if self._telling:
-            self._tell()
+            self._remarks.log()
             with self._lock:
                 self._telling = False
                 self._changed.notify_all()
@@ -241,8 +258,9 @@ class Outbox:
     def _note_success(self) -> None:
         self.delivered += 1
         if self._attempts.is_failing:
-            lost = self.dropped + self.failed
-            self._remarks.append(("%s delivers again; it has lost %d messages so far", self.name, lost))
+            lost = self._losses.total
+            text = "%s delivers again; it has lost %d messages, with %d values, so far"
+            self._remarks.add(text, self.name, lost.dropped + lost.failed, lost.values)
         self._attempts.succeed()
 
     def _note_failure(self, item: _Item, error: BaseException) -> None:
@@ -251,9 +269,9 @@ class Outbox:
         was_in_trouble = self._attempts.is_failing
         again = self._attempts.fail(error, item.first_attempt + self.retry_seconds)
         if self._attempts.is_failing and not was_in_trouble:
-            self._told.add(cause)
+            self._remarks.know(cause)
             text = "%s cannot deliver (%s); training goes on, it tries again and again, and %d messages may wait"
-            self._remarks.append((text, self.name, cause, self.limit))
+            self._remarks.add(text, self.name, cause, self.limit)
         if not again:
             self._fail(item, cause)
         elif len(self._items) < self.limit:
@@ -264,25 +282,21 @@ class Outbox:
     # --- what is lost ------------------------------------------------------------------------------------------------
 
     def _fail(self, item: _Item, cause: str) -> None:
-        self.failed += 1
-        self._lose(item)
-        self._remark(cause, "%s has given a message up (%s); more like it are only counted", self.name, cause)
+        self._losses.add(item.number, Loss(failed=1, values=item.values))
+        text = "%s dropped a message (%s); further drops for this reason are only counted"
+        self._remarks.add_once(cause, text, self.name, cause)
 
     def _drop(self, item: _Item) -> None:
-        self.dropped += 1
-        self._lose(item)
-        self._remark("full", "%s is full: %d messages wait, and the oldest are dropped", self.name, self.limit)
-
-    def _lose(self, item: _Item) -> None:
-        self._first_lost = min(item.number, self._first_lost or item.number)
+        self._losses.add(item.number, Loss(dropped=1, values=item.values))
+        text = "%s is full: %d messages wait, and the oldest are dropped"
+        self._remarks.add_once("full", text, self.name, self.limit)
 
     def _abandon(self) -> None:
         """Drop what waits, end the thread, and leave a delivery that does not end to itself."""
         with self._lock:
             left = [*([self._in_flight] if self._in_flight else []), *self._items]
             for item in left:
-                self._lose(item)
-            self.dropped += len(left)
+                self._losses.add(item.number, Loss(dropped=1, values=item.values))
             self._items.clear()
             self._in_flight = None
             self._thread.stop()
@@ -290,7 +304,8 @@ class Outbox:
             _filled.discard(self)
             self._changed.notify_all()
         if left:
-            logger.warning("%s is closed, and %d messages that waited are dropped", self.name, len(left))
+            text = "%s is closed, and %d messages that waited, with %d values, are dropped"
+            logger.warning(text, self.name, len(left), sum(item.values for item in left))
 
     def _waits_for(self, last: int) -> bool:
         """Answer whether any of the messages up to this number is neither delivered nor lost."""
@@ -300,17 +315,6 @@ class Outbox:
     def _is_vain(self, deadline: float) -> bool:
         """Answer whether nothing will be attempted before this time."""
         return self._in_flight is None and not self._telling and self._attempts.due > deadline
-
-    def _remark(self, key: str, text: str, *args: object) -> None:
-        """Have something told, once, when nobody holds the lock."""
-        if key not in self._told and len(self._told) < _CAUSES:
-            self._told.add(key)
-            self._remarks.append((text, *args))
-
-    def _tell(self) -> None:
-        with suppress(IndexError):  # another thread may be telling too
-            while True:
-                logger.warning(*self._remarks.popleft())
 
 
 _filled: set[Outbox] = set()

@@ -21,7 +21,7 @@ from monitor_core.bus.hooks import sink_name
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.network.outbox import EXIT_SECONDS, LIMIT, RETRY_SECONDS, Outbox
-from monitor_core.values.blocks import Block
+from monitor_core.values.blocks import Block, count_values
 from monitor_core.values.scalars import scalar
 
 
@@ -51,6 +51,10 @@ class NetworkSink(Sink):
     retry_seconds: float = RETRY_SECONDS
     flush_seconds: float = EXIT_SECONDS
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs, which has messages and a thread of its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "_outbox_made"}
+
     def deliver(self, message: Any) -> None:
         """Deliver one message; called on the sink's own thread, with one at a time, in order.
 
@@ -62,7 +66,7 @@ class NetworkSink(Sink):
         """
         raise NotImplementedError(f"{type(self).__name__} must override deliver(message)")
 
-    def send(self, message: Any) -> None:
+    def send(self, message: Any, *, values: int | None = None) -> None:
         """Have a message delivered, without waiting for anything.
 
         Args:
@@ -70,11 +74,14 @@ class NetworkSink(Sink):
                 become lists, sets too, and other values of one element, such as tensors, floats. A `Block` becomes a
                 dict with ``epoch``, lists ``steps`` and ``times``, and ``columns``, a list for each metric with None
                 where it is missing.
+            values: How many values the message holds, for `lost_values`; None: those of the `Block` that it is, else 1.
 
         Raises:
             TypeError: It holds something else.
         """
-        self._outbox.put(_plain(message))
+        if values is None:
+            values = count_values(message) if isinstance(message, Block) else 1
+        self._outbox.put(_plain(message), values)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until what was sent before is delivered or lost, or it is clear that it will not be in time.
@@ -115,8 +122,13 @@ class NetworkSink(Sink):
 
     @property
     def dropped(self) -> int:
-        """How many messages were given up because too many waited, or the sink was closed."""
+        """How many messages were dropped because too many waited, or the sink was closed."""
         return self._outbox.dropped
+
+    @property
+    def lost_values(self) -> int:
+        """How many values were in the messages that failed or were dropped; see `send`."""
+        return self._outbox.lost_values
 
     @property
     def _outbox(self) -> Outbox:
@@ -132,10 +144,10 @@ class NetworkSink(Sink):
         with deferred_interrupts.passing():
             outbox.flush(0.0 if outbox.is_failing else self.flush_seconds)
         outbox.rest()
-        (dropped, failed), waiting = outbox.take_losses(), outbox.waiting
-        if dropped or failed or waiting:
-            text = "%s: by the end of the run %d messages were dropped, %d failed, and %d wait and are tried further"
-            logger.warning(text, sink_name(self), dropped, failed, waiting)
+        lost, waiting = outbox.take_losses(), outbox.waiting
+        if any(lost) or waiting:
+            text = "%s: by the end of the run %d messages were dropped, %d failed (%d values); %d wait and are tried on"
+            logger.warning(text, sink_name(self), *lost, waiting)
 
 
 def _plain(value: Any) -> Any:

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor_core.metrics.names import find_metric, unknown_metric
 from monitor_core.records.columns import Column, Table
-
-
-class MetricLists(dict[str, list[float]]):
-    """Each metric's values as a list, as in Keras's ``History.history``; ``acc`` finds ``accuracy`` and vice versa."""
-
-    def __missing__(self, name: str) -> list[float]:
-        """Return the column under its other spelling, or raise a KeyError that lists the names."""
-        found = find_metric(name, self.keys())
-        if found is None:
-            raise KeyError(unknown_metric(name, self, "this history"))
-        return self[found]
+from monitor_core.records.lookup import MetricColumns
 
 
 @attrs.frozen
@@ -39,39 +28,23 @@ class _Segment:
         return attrs.evolve(self, rows=max(0, min(self.rows, (step - self.step) // self.stride + 1)))
 
 
-class BatchHistory:
+class BatchHistory(MetricColumns):
     """The values of every batch as columns of one length: `History.batches`.
 
     A batch takes 8 bytes for each metric and 4 for its time; times are exact to a microsecond within a block that
     spans up to 16 seconds.
     """
 
+    where = "each batch"
+    empty = "no batches are on record; History(per_batch=True) records them"
+
     def __init__(self) -> None:
         self._table = Table()
         self._offsets = Column(np.float32)
         self._segments: list[_Segment] = []
 
-    def __len__(self) -> int:
-        """Return the number of batches."""
-        return len(self._table)
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the metrics' names."""
-        return iter(self._table)
-
-    def __contains__(self, name: object) -> bool:
-        """Answer whether the metric is there, under either spelling of accuracy."""
-        return isinstance(name, str) and find_metric(name, list(self._table)) is not None
-
-    def __getitem__(self, name: str) -> NDArray[np.float64]:
-        """Return a metric's values, ``(batches,) float64``, NaN where missing.
-
-        Raises:
-            KeyError: There is no such metric; the message lists the names.
-        """
-        if not len(self):
-            raise KeyError("no batches are on record; History(per_batch=True) records them")
-        return column(self._table, name, "each batch")
+    def _columns(self) -> Table:
+        return self._table
 
     @property
     def steps(self) -> NDArray[np.int64]:
@@ -128,11 +101,3 @@ class BatchHistory:
 def joined(parts: list[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
     """Return arrays as one of this dtype, empty where there are none."""
     return np.concatenate(parts).astype(dtype) if parts else np.empty(0, dtype)
-
-
-def column(table: Table, name: str, where: str) -> NDArray[np.float64]:
-    """Return a metric's column under either spelling of accuracy, or raise a KeyError that lists the names."""
-    found = find_metric(name, list(table))
-    if found is None:
-        raise KeyError(unknown_metric(name, table, where))
-    return table[found]

@@ -80,15 +80,16 @@ class Table:
 
     def extend(self, rows: int, columns: Mapping[str, NDArray[np.float64] | Sequence[float]]) -> None:
         """Append rows, given as columns of that length."""
+        before, missing = np.full(self._length, np.nan), np.full(rows, np.nan)
         for name, values in columns.items():
             if len(values) != rows:
                 raise ValueError(f"column {name!r} must have {rows} values (got {len(values)})")
             if name not in self._columns:
                 self._columns[name] = late = Column()
                 self._first[name] = self._length
-                late.extend(np.full(self._length, np.nan))
+                late.extend(before)
         for name, column in self._columns.items():
-            column.extend(columns[name] if name in columns else np.full(rows, np.nan))
+            column.extend(columns.get(name, missing))
         self._length += rows
 
     def truncate(self, length: int) -> None:

@@ -16,6 +16,7 @@ import attrs
 
 from monitor_core import checks
 from monitor_core._log import logger
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
@@ -71,6 +72,8 @@ class ActivationDump(Sink):
         >>> dump = ActivationDump("activations/{epoch:04d}.npz", layers=["conv"], every=5, samples=16)
         >>> KerasAdapter(dump).fit(model, x, y, epochs=50, validation_data=(x_val, y_val))
     """
+
+    __copy__ = independent_copy
 
     read_only: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("activations",)
@@ -151,7 +154,7 @@ class ActivationDump(Sink):
         if data is None:
             raise SetupError(
                 "ActivationDump needs samples, and no validation data were lent: give ActivationDump(..., data=x), or "
-                "validation_data= to the KerasAdapter, adapter.fit or the Loop (model.fit lends none)"
+                "validation_data= to the adapter, adapter.fit or the Loop (model.fit lends none)"
             )
         try:
             return first_samples(data, self.samples)[0]

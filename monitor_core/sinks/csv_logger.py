@@ -13,12 +13,13 @@ from typing import Any, BinaryIO, ClassVar
 
 import attrs
 
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
 from monitor_core.files.csv_sheet import BEFORE_FIRST, MISSING, Sheet, _records
 from monitor_core.files.writing import AppendFile
-from monitor_core.values.blocks import Block
+from monitor_core.values.blocks import Block, values_per_row
 
 
 @attrs.define(eq=False)
@@ -59,6 +60,8 @@ class CSVLogger(Sink):
         'epoch,loss\n0,0.5\n'
     """
 
+    __copy__ = independent_copy
+
     read_only: ClassVar[bool] = True
     background: ClassVar[bool] = True
 
@@ -83,7 +86,7 @@ class CSVLogger(Sink):
 
     @property
     def dropped(self) -> int:
-        """How many rows were given up because they could not be written for too long."""
+        """How many values were dropped because their rows could not be written for too long."""
         return 0 if self._file is None else self._file.dropped
 
     def wants_hook(self, hook: str) -> bool:
@@ -118,14 +121,15 @@ class CSVLogger(Sink):
         """Write the epoch's row."""
         self.on_epoch_begin(run, epoch)  # where this sink was added within the epoch
         shift, _ = self._shift or (0, 0)
-        self._add([[epoch + shift]], {name: [value] for name, value in logs.items()})
+        self._add([[epoch + shift]], {name: [value] for name, value in logs.items()}, [len(logs)])
 
     def on_block(self, run: Run, block: Block) -> None:
         """Write the batches' rows."""
         self.on_epoch_begin(run, block.epoch)
         epoch_shift, step_shift = self._shift or (0, 0)
         labels = [[block.epoch + epoch_shift] * len(block), (block.steps + step_shift).tolist()]
-        self._add(labels, {name: _cells(block, name) for name in block.columns})
+        values = values_per_row(len(block), block.present).tolist()
+        self._add(labels, {name: _cells(block, name) for name in block.columns}, values)
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
         """Drop this run's rows from ``epoch`` on or, per batch, after ``step``."""
@@ -149,7 +153,7 @@ class CSVLogger(Sink):
         if self._file is None:
             return {}
         return {
-            "rows": self._sheet.rows - self._file.dropped,
+            "rows": self._sheet.rows - self._file.dropped_records,
             "first_row": self._first_row,
             "shift": None if self._shift is None else list(self._shift),
         }
@@ -183,8 +187,10 @@ class CSVLogger(Sink):
         first_lost = run.step + (self._shift or (0, 0))[1] + 1
         self._drop(state["rows"], *((1, first_lost) if self.per_batch else (0, 0)))
 
-    def _add(self, labels: Sequence[Sequence[int]], columns: Mapping[str, Sequence[Any]]) -> None:
-        """Append rows, given as columns, after making room for new metrics."""
+    def _add(
+        self, labels: Sequence[Sequence[int]], columns: Mapping[str, Sequence[Any]], values: Sequence[int]
+    ) -> None:
+        """Append rows, given as columns, after making room for new metrics; ``values`` is how many each row has."""
         sheet, file = self._sheet, self._file
         if file is None:
             return
@@ -195,7 +201,8 @@ class CSVLogger(Sink):
             sheet.metrics += new
             self._widen(file, sheet.head, sheet.separator.encode() * len(new))
         missing = [MISSING] * len(labels[0])
-        file.append(*sheet.encode_numbers([*labels, *(columns.get(name, missing) for name in sheet.metrics)]))
+        rows = sheet.encode_numbers([*labels, *(columns.get(name, missing) for name in sheet.metrics)])
+        file.append(*rows, values=values)
         sheet.rows += len(labels[0])
         sheet.last = tuple(column[-1] for column in labels)
 

@@ -12,10 +12,12 @@ import numpy as np
 
 from monitor_core import checks
 from monitor_core._log import logger
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.metrics.decisions import Best, Patience, restore, state_of
 from monitor_core.metrics.monitor import AnyMode, Monitor
+from monitor_core.metrics.outcome import Watched
 from monitor_core.model.handles import Array
 from monitor_core.values.blocks import Block
 
@@ -86,12 +88,14 @@ class EarlyStopping(Sink):
         ...     for epoch in loop.epochs(50):
         ...         loop.log(val_loss=max(0.5, 1 - epoch / 4))
         >>> loop.run.stop_reason
-        'val_loss has not got better in 2 epochs; its best was 0.5 in epoch 2 (0-based)'
+        'val_loss has not got better in 2 epochs; its best was 0.5 in epoch 3'
 
     Source: Keras 3.15's callback of the same name, whose decisions these are, except that there NaN stays the best
     where it comes first, and values are compared in float32. The thresholds and ``check_finite`` are as in Lightning's,
     where a value must be better than ``stopping_threshold`` instead of reaching it.
     """
+
+    __copy__ = independent_copy
 
     read_only: ClassVar[bool] = True
 
@@ -117,6 +121,7 @@ class EarlyStopping(Sink):
     _monitor: Monitor = attrs.field(init=False, repr=False)
     _best: Best = attrs.field(init=False, repr=False, factory=lambda: Best("min"))
     _patience: Patience = attrs.field(init=False, repr=False, factory=lambda: Patience(0))
+    _watched: Watched = attrs.field(init=False, repr=False)
     _loaded: bool = attrs.field(init=False, repr=False, default=False)
     _stopped: bool = attrs.field(init=False, repr=False, default=False)
     _raised: bool = attrs.field(init=False, repr=False, default=False)
@@ -125,6 +130,10 @@ class EarlyStopping(Sink):
     @_monitor.default
     def _make_monitor(self) -> Monitor:
         return Monitor(self.monitor, self.mode, type(self).__name__)
+
+    @_watched.default
+    def _not_yet_watched(self) -> Watched:
+        return Watched(type(self).__name__, self.monitor, "min")
 
     def __attrs_post_init__(self) -> None:
         if self.relative and self.min_delta >= 1:
@@ -170,6 +179,10 @@ class EarlyStopping(Sink):
         self._patience.limit = self.patience
         self._batch_names.clear()
         self._loaded = self._stopped = self._raised = False
+        best_epoch = None if self.best is None else self.best_epoch
+        self._watched = Watched(type(self).__name__, self.monitor, mode, self.restore_best_weights, best_epoch)
+        if self.unit == "epoch":
+            run.watched.append(self._watched)
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Judge the epoch; with ``unit="step"`` only see that its batches had the metric."""
@@ -207,6 +220,7 @@ class EarlyStopping(Sink):
                 model: Any = run.model
                 self.best_weights = model.get_weights()
             self.best_epoch, self.best_step = epoch, step
+            self._watched.best_epoch = epoch
         ran_out = self._patience.wait() and not better and not first
         if self._best.update(value) and (self.baseline is None or self._best.beats(value, self.baseline)):
             self._patience.reset()
@@ -234,7 +248,7 @@ class EarlyStopping(Sink):
         best = self._best.value
         if best is None:
             return f"{self.monitor} has been nan for {waited}"
-        where = f"at step {self.best_step}" if self.unit == "step" else f"in epoch {self.best_epoch} (0-based)"
+        where = f"at step {self.best_step}" if self.unit == "step" else f"in epoch {self.best_epoch + 1}"
         aim = "better"
         if self.baseline is not None and not self._best.beats(best, self.baseline):
             aim = f"better than the baseline {self.baseline:.6g}"

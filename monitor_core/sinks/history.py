@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -14,13 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor_core._log import logger
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.files.replacing import replacing
 from monitor_core.files.state import finite_or_name, refusing_damage
-from monitor_core.metrics.names import find_metric
-from monitor_core.records.batches import BatchHistory, MetricLists, column, joined
+from monitor_core.metrics.outcome import Outcome
+from monitor_core.records.batches import BatchHistory, joined
 from monitor_core.records.columns import Table
+from monitor_core.records.frames import frame
+from monitor_core.records.lookup import Results
 from monitor_core.values.blocks import Block
 
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ class _Epochs:
 
 
 @attrs.define(eq=False)
-class History(Sink):
+class History(Results, Sink):
     """Keep every epoch's results, and every batch's if asked, over any number of `fit` calls and runs.
 
     ``history["loss"]`` is an array over all epochs; a metric that appears late or is missing in an epoch is NaN
@@ -55,6 +58,9 @@ class History(Sink):
 
     Args:
         per_batch: Whether to record every batch too, in `batches`.
+
+    Attributes:
+        outcome: What the last run was decided by and how it ended, which plots mark; files do not hold it.
 
     Example:
         >>> history = History()
@@ -64,11 +70,14 @@ class History(Sink):
         array([0.5])
     """
 
+    __copy__ = independent_copy
+
     read_only: ClassVar[bool] = True
     background: ClassVar[bool] = True
 
     per_batch: bool = attrs.field(default=False, kw_only=True, validator=attrs.validators.instance_of(bool))
     batches: BatchHistory = attrs.field(init=False, factory=BatchHistory)
+    outcome: Outcome = attrs.field(init=False, factory=Outcome)
     _epochs: Table = attrs.field(init=False, factory=Table)
     _stretches: list[_Epochs] = attrs.field(init=False, factory=list)
     _run: int = attrs.field(init=False, default=-1)
@@ -80,38 +89,8 @@ class History(Sink):
         batches = f", {len(self.batches)} batches" if self.per_batch else ""
         return f"History({len(self)} epochs{batches}: {', '.join(self) or 'no metrics'})"
 
-    def __len__(self) -> int:
-        """Return the number of epochs."""
-        return len(self._epochs)
-
-    def __bool__(self) -> bool:
-        """Answer True, also while it is empty: code such as Keras's drops a listener that is not."""
-        return True
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the metrics' names, in the order of their first appearance."""
-        return iter(self._epochs)
-
-    def keys(self) -> list[str]:
-        """Return the metrics' names, in the order of their first appearance."""
-        return list(self._epochs)
-
-    def __contains__(self, name: object) -> bool:
-        """Answer whether the metric is there, under either spelling of accuracy."""
-        return isinstance(name, str) and find_metric(name, self.keys()) is not None
-
-    def __getitem__(self, name: str) -> NDArray[np.float64]:
-        """Return a metric's values, ``(epochs,) float64``, read-only, NaN where missing.
-
-        Raises:
-            KeyError: There is no such metric; the message lists the names.
-        """
-        return column(self._epochs, name, "this history")
-
-    @property
-    def history(self) -> MetricLists:
-        """Each metric's values as a list, as in Keras's ``History.history``."""
-        return MetricLists({name: self._epochs[name].tolist() for name in self._epochs})
+    def _columns(self) -> Table:
+        return self._epochs
 
     @property
     def epoch(self) -> list[int]:
@@ -130,11 +109,19 @@ class History(Sink):
     def reset(self) -> None:
         """Forget everything."""
         self.batches = BatchHistory()
+        self.outcome = Outcome()
         self._epochs, self._stretches, self._run, self._run_is_new = Table(), [], -1, True
 
     def on_train_begin(self, run: Run) -> None:
         """Begin a run, or go on with the one whose state was loaded."""
         self._run_is_new, self._continues = not self._continues, False
+        self.outcome = Outcome(run.watched)  # the list itself: sinks that follow have yet to add to it
+
+    def on_train_end(self, run: Run, logs: Logs) -> None:
+        """Note how the run ended, and why."""
+        self.outcome.status = run.status
+        if run.stop_reason is not None:
+            self.outcome.stop_reason, self.outcome.stop_epoch = run.stop_reason, run.epoch
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Append the epoch's results."""
@@ -285,13 +272,9 @@ class History(Sink):
         Raises:
             ImportError: pandas is not installed.
         """
-        import pandas as pd
-
         arrays = _arrays(self, self.batches)
         labels, metrics = ("batch_labels", "batches") if batches else ("labels", "epochs")
-        # A metric may be called as a label is.
-        named = {f"logs/{name}" if name in arrays[labels] else name: array for name, array in arrays[metrics].items()}
-        return pd.DataFrame({**arrays[labels], **named})
+        return frame(arrays[labels], arrays[metrics])
 
 
 def _arrays(epochs: History | RecordedHistory, batches: BatchHistory | RecordedBatches) -> _Arrays:

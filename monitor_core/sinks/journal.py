@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import attrs
 
 from monitor_core import checks
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Failure, Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.journal import provenance
@@ -66,7 +67,9 @@ class Journal(Sink):
     """Record a run in a folder: every batch and epoch, what was decided and why, what failed, and where it comes from.
 
     What comes from where: the configuration that is given, the versions of Python, this package and the frameworks that
-    are imported, the git commit of the working folder, the command line, the host and the process.
+    are imported, the git commit of the working folder, the command line, the host and the process. In the command line,
+    values of options that look secret are masked (``--api-key=***``), and so are passwords in URLs; the configuration
+    is recorded as it is given. Only the files' owner may read them.
 
     Nothing that was recorded is ever changed: where a run goes back to a checkpoint, that is recorded too, and
     `open_run` leaves out what lay behind. Runs that follow are recorded behind each other. Processes that write to one
@@ -80,7 +83,8 @@ class Journal(Sink):
 
     Attributes:
         path: The file, None before the first run.
-        dropped: How many records were given up because they could not be written for too long.
+        dropped: How many values were dropped because they could not be written for too long; a decision, a failure or
+            another fact counts as one.
 
     Raises:
         TypeError: ``config`` is no mapping.
@@ -94,6 +98,8 @@ class Journal(Sink):
         >>> open_run("runs/a").history["loss"]
         array([1. , 0.5])
     """
+
+    __copy__ = independent_copy
 
     read_only: ClassVar[bool] = True
     background: ClassVar[bool] = True
@@ -116,7 +122,7 @@ class Journal(Sink):
 
     @property
     def dropped(self) -> int:
-        """How many records were given up because they could not be written for too long."""
+        """How many values were dropped because they could not be written for too long; a fact counts as one."""
         return 0 if self._writer is None else self._writer.dropped
 
     def wants_hook(self, hook: str) -> bool:
@@ -180,7 +186,8 @@ class Journal(Sink):
         """Record how the run has ended, and put the file on disk."""
         if self._writer is not None and self._open is not None:
             self._note(self._open)
-            self._write(End(status=run.status, **self._place(run)))
+            best = {each.sink: each.best_epoch for each in run.watched if each.best_epoch is not None}
+            self._write(End(status=run.status, best_epochs=best, **self._place(run)))
             self._open = None
             self._writer.close()
 
@@ -260,6 +267,9 @@ def _plan(run: Run, rates: list[float] | None, logs: Logs) -> Plan:
         steps_per_epoch=None if run.steps_per_epoch is None else int(run.steps_per_epoch),
         learning_rates=rates,
         directions=directions,
+        watched={
+            each.sink: {"metric": each.metric, "mode": each.mode, "restores": each.restores} for each in run.watched
+        },
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from monitor_core import checks
 from monitor_core._log import logger
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Sink
 from monitor_core.model.handles import check_rate_can_be_set
@@ -79,6 +80,8 @@ class LearningRateScheduler(Sink):
         >>> from monitor_core.schedules import CosineDecay
         >>> scheduler = LearningRateScheduler(CosineDecay(0.1, 1000), unit="step")
     """
+
+    __copy__ = independent_copy
 
     needs: ClassVar[tuple[str, ...]] = ("learning_rates",)
     sets_learning_rate: ClassVar[bool] = True

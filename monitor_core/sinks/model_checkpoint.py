@@ -22,9 +22,10 @@ from typing import Any, ClassVar, Literal
 
 import attrs
 
-from monitor_core import checks
+from monitor_core import checks, frameworks
 from monitor_core._log import logger
 from monitor_core.bus.bus import Bus
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
@@ -33,8 +34,9 @@ from monitor_core.files.state import load_state, save_state
 from monitor_core.files.templates import Template
 from monitor_core.metrics.decisions import Best, restore, state_of
 from monitor_core.metrics.monitor import AnyMode, Monitor
+from monitor_core.metrics.outcome import Watched
 from monitor_core.model.generators import generators_state, load_generators_state
-from monitor_core.model.handles import ModelHandle, check_handle
+from monitor_core.model.handles import ModelHandle
 
 _NUMBERS = ("epoch", "step", "batch")
 # How frameworks say that a disk is full or a limit reached, where they do not raise an OSError: h5py and torch.save.
@@ -128,14 +130,16 @@ class ModelCheckpoint(Sink):
 
     Example:
         >>> checkpoint = ModelCheckpoint("runs/{epoch:03d}.keras", keep=Keep(best=1, last=1), save_state=True)
-        >>> with Loop(EarlyStopping(), checkpoint, model=KerasModel(model)) as loop:
+        >>> with Loop(EarlyStopping(), checkpoint, model=model) as loop:
         ...     ...
-        >>> checkpoint.load_best(KerasModel(model))
+        >>> checkpoint.load_best(model)
 
     Source: Keras 3.15's callback of the same name, whose decisions these are, except that there a NaN that comes first
     stays the best for ever, an epoch without the metric is saved, values are compared in float32, ``save_freq=N``
     counts the last execution of several batches as full, and the best value outlives the run.
     """
+
+    __copy__ = independent_copy
 
     read_only: ClassVar[bool] = True
     saves: ClassVar[bool] = True
@@ -174,8 +178,8 @@ class ModelCheckpoint(Sink):
 
     def __attrs_post_init__(self) -> None:
         text, names = self._template.text, self._template.names
-        if self.save_weights_only and text.endswith((".keras", ".h5")) and not text.endswith(".weights.h5"):
-            raise ValueError(f"filepath must end in .weights.h5 with save_weights_only=True (got {text!r})")
+        if self.save_weights_only and (endings := frameworks.weights_endings_for(text)):
+            raise ValueError(f"filepath must end in {' or '.join(endings)} with save_weights_only=True (got {text!r})")
         if self.keep is not None and not names:
             raise ValueError(f"filepath must have a field such as {{epoch}} with keep=... (got {text!r})")
         if self.save_state and "step" not in names and not ("epoch" in names and self._differs_by_epoch(names)):
@@ -229,7 +233,7 @@ class ModelCheckpoint(Sink):
         """Set a model's state to the best checkpoint; in a new process too, by the index. Return the file.
 
         Args:
-            model: The model's handle, with ``load``; Keras and PyTorch handles execute nothing from a file.
+            model: The model, or its handle with ``load``; those of Keras and PyTorch execute nothing from a file.
 
         Raises:
             FileNotFoundError: There is none.
@@ -247,8 +251,7 @@ class ModelCheckpoint(Sink):
     def _load(self, model: ModelHandle, path: Path | None, which: str) -> Path:
         if path is None:
             raise FileNotFoundError(errno.ENOENT, f"there is no {which} checkpoint", str(self.index_path))
-        check_handle(model)
-        model.load(path)
+        frameworks.handle_of(model).load(path)
         return path
 
     def resume(self, bus: Bus) -> bool:
@@ -286,7 +289,7 @@ class ModelCheckpoint(Sink):
         if not hasattr(bus.run.model, "load"):
             raise ValueError(
                 f"bus must have a model's handle with 'load' (got {bus.run.model!r}): give model=... to the "
-                "KerasAdapter or the Loop"
+                "adapter or the Loop"
             )
         bus.load_state_dict(index["state"])
         model: Any = bus.run.model
@@ -320,19 +323,21 @@ class ModelCheckpoint(Sink):
             self._files = []
             self._turn = run.step
         self._best.mode = mode
+        if self.save_best_only or (self.keep is not None and self.keep.best):
+            run.watched.append(Watched(type(self).__name__, self.monitor, mode))
         self._epoch_began_at = run.step
         self._loaded = self._told_no_state = False
         self._size = 0
 
     def _check_ending(self, model: ModelHandle) -> None:
-        bases = type(getattr(model, "model", None)).__mro__
-        if any(base.__module__.partition(".")[0] == "keras" for base in bases):
-            endings = (".weights.h5",) if self.save_weights_only else (".keras", ".h5")
-            if not self._template.text.endswith(endings):
-                raise SetupError(
-                    f"filepath must end in {' or '.join(endings)} for a Keras model with save_weights_only="
-                    f"{self.save_weights_only} (got {self._template.text!r})"
-                )
+        if (framework := frameworks.of_handle(model)) is None:
+            return
+        endings = framework.weights_endings if self.save_weights_only else framework.endings
+        if endings and not self._template.text.endswith(endings):
+            raise SetupError(
+                f"filepath must end in {' or '.join(endings)} for a {framework.title} model with save_weights_only="
+                f"{self.save_weights_only} (got {self._template.text!r})"
+            )
 
     def on_epoch_begin(self, run: Run, epoch: int) -> None:
         """Note where the epoch begins, for the numbers of its batches."""

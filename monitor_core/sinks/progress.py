@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, TextIO
 
 import attrs
 
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
@@ -52,13 +53,13 @@ def _printable(text: str) -> str:
     return "".join(each if each.isprintable() else " " for each in text).strip()
 
 
-def _pairs(logs: Mapping[str, float]) -> list[str]:
-    """Return the metrics' names with each validation metric behind its training counterpart."""
-    names: dict[str, None] = {}
+def _pairs(logs: Mapping[str, float]) -> Iterator[str]:
+    """Yield the metrics' names with each validation metric after its training counterpart."""
     for name in logs:
         if name.removeprefix("val_") == name or name.removeprefix("val_") not in logs:
-            names |= dict.fromkeys(each for each in (name, f"val_{name}") if each in logs)
-    return list(names)
+            yield name
+            if f"val_{name}" in logs:
+                yield f"val_{name}"
 
 
 def _names(value: Iterable[str] | None) -> tuple[str, ...] | None:
@@ -107,6 +108,8 @@ class Progress(Sink):
         epoch 2/3 · 70 batches · 0.4 s · loss 0.5113 · about 0.4 s left
         epoch 3/3 · 70 batches · 0.4 s · loss 0.4398
     """
+
+    __copy__ = independent_copy
 
     read_only: ClassVar[bool] = True
     background: ClassVar[bool] = True
@@ -188,7 +191,7 @@ class Progress(Sink):
         self._steps_seen = steps or None
         self._ends.append(bars.now())
         epochs = _epochs(run, epoch)
-        metrics = self._shown(logs)
+        metrics = list(self._shown(logs))
         line = self._line(run, epoch, steps, metrics)
         if self._bars is None:
             self._write(line)
@@ -232,9 +235,10 @@ class Progress(Sink):
         ends = self._ends
         return ends[-1] - self._began if len(ends) == 1 else (ends[-1] - ends[0]) / (len(ends) - 1)
 
-    def _shown(self, logs: Mapping[str, float]) -> list[str]:
+    def _shown(self, logs: Mapping[str, float]) -> Iterator[str]:
+        """Yield the metrics to show, formatted only as far as somebody reads: a bar has room for a few of thousands."""
         names = (find_metric(name, logs) for name in self.metrics) if self.metrics else _pairs(logs)
-        return [f"{_printable(name)} {format_value(logs[name])}" for name in names if name is not None]
+        return (f"{_printable(name)} {format_value(logs[name])}" for name in names if name is not None)
 
     def _write(self, line: str) -> None:
         if self._bars is not None:

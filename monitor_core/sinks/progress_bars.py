@@ -7,8 +7,10 @@ be open at once, in threads too.
 from __future__ import annotations
 
 import functools
+import math
 import os
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, TextIO
 
@@ -16,6 +18,8 @@ DELAY = 0.5
 """Seconds into an epoch before its batches get a bar, so that none flickers where epochs are short."""
 INTERVAL = 0.1
 """Seconds between two refreshes of the bars."""
+
+_SEPARATOR, _MORE = ", ", "..."
 
 now = time.perf_counter
 
@@ -35,6 +39,8 @@ class SafeStream:
         self._wrapped = stream
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_wrapped":  # while it is copied or unpickled, before it has its field
+            raise AttributeError(name)
         return getattr(self._wrapped, name)
 
     def __eq__(self, other: object) -> bool:
@@ -83,6 +89,25 @@ class SafeStream:
         """Flush if possible."""
         with suppress(AttributeError, OSError, ValueError):
             self._wrapped.flush()  # type: ignore[union-attr]
+
+
+def fitting(parts: Iterable[str], room: float) -> str:
+    """Return parts as one string of so many characters at most; what does not fit is neither read nor shown.
+
+    Args:
+        parts: The parts, each shown whole or not at all.
+        room: The number of characters.
+    """
+    shown: list[str] = []
+    length = fits = 0
+    for part in parts:
+        length += len(part) + bool(shown) * len(_SEPARATOR)
+        if length > room:
+            return _SEPARATOR.join([*shown[:fits], _MORE]) if fits else ""
+        shown.append(part)
+        if length + len(_SEPARATOR + _MORE) <= room:
+            fits = len(shown)
+    return _SEPARATOR.join(shown)
 
 
 @functools.cache
@@ -139,8 +164,8 @@ class Bars:
             self._ended = None
             self._run_bar.update(epoch - self._run_bar.n)
 
-    def advance(self, done: int, total: int | None, elapsed: float, metrics: list[str]) -> None:
-        """Show how many batches of the epoch have ended, and their latest metrics."""
+    def advance(self, done: int, total: int | None, elapsed: float, metrics: Iterable[str]) -> None:
+        """Show how many batches of the epoch have ended, and their latest metrics, of which as many are read as fit."""
         moment = now()
         if moment < self._batches_due:
             return
@@ -201,17 +226,14 @@ class Bars:
             self._run_bar.update(count - self._run_bar.n)
 
     @staticmethod
-    def _set_metrics(bar: Any, metrics: list[str]) -> None:
+    def _set_metrics(bar: Any, metrics: Iterable[str]) -> None:
         """Show as many metrics as fit beside a bar of 5 characters, whole ones."""
         bar.postfix = None
         state = bar.format_dict
-        shown = ", ".join(metrics)
+        room = math.inf
         if isinstance(width := state["ncols"], int) and width > 0:
-            room = width - len(bar.format_meter(**{**state, "ncols": None})) + 5
-            while metrics and len(shown) + 2 > room:
-                metrics = metrics[:-1]
-                shown = ", ".join([*metrics, "..."])
-        bar.set_postfix_str(shown if metrics else "", refresh=False)
+            room = width - len(bar.format_meter(**{**state, "ncols": None})) + 5 - len(_SEPARATOR)
+        bar.set_postfix_str(fitting(metrics, room), refresh=False)
 
     def write(self, line: str, stream: SafeStream) -> None:
         """Write a line above the bars."""

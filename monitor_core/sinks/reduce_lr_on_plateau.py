@@ -11,11 +11,13 @@ import numpy as np
 
 from monitor_core import checks
 from monitor_core._log import logger
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
 from monitor_core.metrics.decisions import Best, Mode, Patience, restore, state_of
 from monitor_core.metrics.monitor import AnyMode, Monitor
+from monitor_core.metrics.outcome import Watched
 from monitor_core.model.handles import check_rate_can_be_set
 
 Rule = Literal["keras", "pytorch"]
@@ -120,6 +122,8 @@ class ReduceLROnPlateau(Sink):
         >>> reduce = ReduceLROnPlateau("val_loss", factor=0.2, patience=5, min_lr=1e-5)
     """
 
+    __copy__ = independent_copy
+
     needs: ClassVar[tuple[str, ...]] = ("learning_rates",)
     sets_learning_rate: ClassVar[bool] = True
     read_only: ClassVar[bool] = True
@@ -180,7 +184,9 @@ class ReduceLROnPlateau(Sink):
                 f"min_lr must have one bound for each of the optimizer's {groups} parameter groups "
                 f"(got {len(self.min_lr)})"
             )
-        self._plateau = self._fresh(self._monitor.direction(model))
+        mode = self._monitor.direction(model)
+        run.watched.append(Watched(type(self).__name__, self.monitor, mode))
+        self._plateau = self._fresh(mode)
         if self._loaded is not None:
             self._restore(self._loaded)
             self._loaded = None

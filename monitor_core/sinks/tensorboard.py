@@ -2,29 +2,30 @@
 
 Contract. The files are made at train begin, and what is written reaches them at once: with each block, at each epoch's
 end, and with each ``add_...``, which may be called from any thread. The model is looked at where an epoch ends, on the
-thread that trains, and never between two batches. Each output is a part of its own, in `monitor_core.boards`: one that
-fails is told of once, and neither the others nor the training stop.
+thread that trains, and never between two batches. Each output is a part, see `monitor_core.tensorboard.parts`: if one
+fails, a warning is logged once, and the others and the training continue.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import attrs
 
 from monitor_core import checks
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
 from monitor_core.tensorboard.formats.event_file import EventFile
-from monitor_core.tensorboard.formats.projector import Labels
 from monitor_core.tensorboard.parts import scalars
 from monitor_core.tensorboard.parts.activations import Activations
 from monitor_core.tensorboard.parts.additions import Additions
-from monitor_core.tensorboard.parts.embeddings import Embeddings
+from monitor_core.tensorboard.parts.embeddings import Embeddings, LabelsByLayer
 from monitor_core.tensorboard.parts.files import TRAIN, RunFiles
 from monitor_core.tensorboard.parts.gradients import Gradients
 from monitor_core.tensorboard.parts.graph import Graph
@@ -46,14 +47,19 @@ def _check_profile_steps(_: Any, field: attrs.Attribute[Any], value: Any) -> Non
         raise ValueError(f"{field.name} must not end before it begins (got {value})")
 
 
+def _check_update_freq(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if value not in ("epoch", "batch") and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError(f'{field.name} must be "epoch", "batch", or a number of batches >= 1 (got {value!r})')
+
+
 def _check_texts(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, Mapping) or not all(isinstance(text, str) for pair in value.items() for text in pair):
         raise TypeError(f"{field.name} must map tags to texts (got {value!r})")
 
 
 def _check_labels(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    if not isinstance(value, Mapping) or any(isinstance(each, str) for each in value.values()):
-        raise TypeError(f"{field.name} must map layers' names to their rows' labels (got {value!r})")
+    if not isinstance(value, Mapping | str | PathLike):
+        raise TypeError(f"{field.name} must be a file, or map layers' names to files or labels (got {value!r})")
 
 
 @attrs.define(eq=False)
@@ -75,16 +81,24 @@ class TensorBoard(Additions, Sink):
 
     Args:
         log_dir: The folder.
-        update_freq: ``"batch"`` also writes every batch's metrics, as ``batch_<name>`` over the steps.
+        update_freq: ``"batch"`` also writes every batch's metrics, as ``batch_<name>`` over the steps; a number N those
+            of every Nth batch: at the steps that are multiples of N. Epochs are always written.
         write_graph: Whether to write the model's layers as a graph, and as a table in the text tab.
-        write_images: Whether to write the weights as pictures, every ``histogram_freq`` epochs, or every epoch where
+        write_images: Whether to write the weights as images, every ``histogram_freq`` epochs, or every epoch where
             that is 0.
         histogram_freq: Every how many epochs to write the distributions of the weights; 0 for never.
-        write_activations: Whether to write the distributions of each layer's outputs, as often as ``write_images``.
+        write_activations: Whether to write the distributions of each layer's outputs, as often as ``write_images``; of
+            rectified ones those of the positive part, and the share of zeros as a scalar. None writes them with the
+            histograms where validation data are at hand: not an iterator, and not a ``tf.data.Dataset``, which may
+            shuffle differently once it was read.
         write_gradients: Whether to write the distributions of the gradients, as often.
         write_steps_per_second: Whether to write how many steps a second each epoch has trained, evaluations left out.
         embeddings_freq: Every how many epochs to write every embedding layer's matrix for the projector; 0 for never.
-        embeddings_metadata: By the layer's name a label for each row, or several columns of labels by their titles.
+        embeddings_metadata: By the layer's name a label for each row, several columns of labels by their titles, or the
+            name of a file with a label in each line, or titles in the first line and tabs between columns; or one such
+            file for all layers. A relative name starts at ``log_dir``, as in Keras.
+        embeddings_history: Whether to keep the embeddings of every epoch that was written, each as a run of its own.
+            The projector opens with the latest, and without this has that one alone.
         predictions_freq: Every how many epochs to write a classifier's precision-recall curves and confusion matrix; 0
             for never.
         class_names: The classes' names, in the order of the model's outputs.
@@ -103,9 +117,7 @@ class TensorBoard(Additions, Sink):
         SetupError: The package ``tensorboard`` is missing. At train begin: the folder cannot be written, or
             ``embeddings_metadata`` does not fit the model's embedding layers.
 
-    Source: the tags are those of Keras 3.15's callback of this name. That one begins with epoch 0 at every `fit`,
-    counts the time of evaluations as that of training, and with ``update_freq="batch"`` also writes
-    ``batch_steps_per_second``.
+    Source: the tags are those of Keras 3.15's callback of this name; ``docs/sinks.md`` lists where it differs.
 
     Example:
         >>> board = TensorBoard("logs", update_freq="batch", histogram_freq=1)
@@ -113,23 +125,28 @@ class TensorBoard(Additions, Sink):
         >>> model.fit(x, y, epochs=10, validation_split=0.2, callbacks=adapter)
     """
 
+    __copy__ = independent_copy
+
     read_only: ClassVar[bool] = True
     background: ClassVar[bool] = True
 
     log_dir: Path = attrs.field(default=Path("logs"), converter=Path)
-    update_freq: Literal["epoch", "batch"] = attrs.field(
-        default="epoch", kw_only=True, validator=checks.one_of("epoch", "batch")
+    update_freq: Literal["epoch", "batch"] | int = attrs.field(
+        default="epoch", kw_only=True, validator=_check_update_freq
     )
     write_graph: bool = checks.switch(default=True)
     write_images: bool = checks.switch()
     histogram_freq: int = attrs.field(default=0, kw_only=True, validator=checks.count())
-    write_activations: bool = checks.switch()
+    write_activations: bool | None = attrs.field(
+        default=None, kw_only=True, validator=attrs.validators.optional(attrs.validators.instance_of(bool))
+    )
     write_gradients: bool = checks.switch()
     write_steps_per_second: bool = checks.switch(default=True)
     embeddings_freq: int = attrs.field(default=0, kw_only=True, validator=checks.count())
-    embeddings_metadata: Mapping[str, Labels] | None = attrs.field(
+    embeddings_metadata: LabelsByLayer | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(_check_labels)
     )
+    embeddings_history: bool = checks.switch()
     predictions_freq: int = attrs.field(default=0, kw_only=True, validator=checks.count())
     class_names: Sequence[str] | None = attrs.field(default=None, kw_only=True)
     samples: int = attrs.field(default=32, kw_only=True, validator=checks.count(least=1))
@@ -150,6 +167,7 @@ class TensorBoard(Additions, Sink):
     _parts: Parts = attrs.field(init=False, repr=False)
     _numbers: Numbering = attrs.field(init=False, repr=False, factory=Numbering)
     _stopwatch: scalars.Stopwatch = attrs.field(init=False, repr=False, factory=scalars.Stopwatch)
+    _spacing: scalars.Spacing = attrs.field(init=False, repr=False)
     _profile: Profile | None = attrs.field(init=False, repr=False, default=None)
     _run: Run | None = attrs.field(init=False, repr=False, default=None)
     _continues: bool = attrs.field(init=False, repr=False, default=False)
@@ -157,13 +175,14 @@ class TensorBoard(Additions, Sink):
     _epoch_began_at: int | None = attrs.field(init=False, repr=False, default=None)
 
     def __attrs_post_init__(self) -> None:
-        for option, needed in (
-            ("embeddings_metadata", "embeddings_freq"),
-            ("class_names", "predictions_freq"),
-            ("hparams_metrics", "hparams"),
+        for option, unset, needed in (
+            ("embeddings_metadata", None, "embeddings_freq"),
+            ("embeddings_history", False, "embeddings_freq"),
+            ("class_names", None, "predictions_freq"),
+            ("hparams_metrics", None, "hparams"),
         ):
-            if getattr(self, option) is not None and not getattr(self, needed):
-                raise ValueError(f"{option} must be None without {needed} (got {getattr(self, option)!r})")
+            if getattr(self, option) is not unset and not getattr(self, needed):
+                raise ValueError(f"{option} must be {unset} without {needed} (got {getattr(self, option)!r})")
         try:
             importlib.import_module("tensorboard.compat.proto.event_pb2")
         except ImportError as error:
@@ -175,17 +194,22 @@ class TensorBoard(Additions, Sink):
         """What the model's handle must have for the outputs asked for."""
         wanted = {
             "weights": self.histogram_freq or self.write_images,
-            "activations": self.write_activations,
+            "activations": self.write_activations is True,
             "gradients": self.write_gradients,
             "embeddings": self.embeddings_freq,
             "predict": self.predictions_freq,
         }
         return tuple(need for need, is_wanted in wanted.items() if is_wanted)
 
+    @property
+    def dropped(self) -> int:
+        """How many values were dropped because they could not be written for too long."""
+        return self._files.dropped
+
     def wants_hook(self, hook: str) -> bool:
         """Listen to blocks where batches are to be written, and to each batch only for a profile."""
         return {
-            "on_block": self.update_freq == "batch",
+            "on_block": self.update_freq != "epoch",
             "on_batch_begin": self.profile_steps is not None,
             "on_batch_end": self.profile_steps is not None,
             "on_evaluation_begin": self.write_steps_per_second,
@@ -197,6 +221,7 @@ class TensorBoard(Additions, Sink):
             self._files.close()
         self._files, self._numbers = RunFiles(self.log_dir), Numbering()
         self._parts = Parts(*self._make_parts())
+        self._spacing = scalars.Spacing(self.update_freq if isinstance(self.update_freq, int) else 1)
         self._run, self._continues, self._profile = None, False, None
         self._evaluated_early, self._epoch_began_at = [], None
 
@@ -212,12 +237,12 @@ class TensorBoard(Additions, Sink):
             yield HParams(self.hparams, self.hparams_metrics)
         if self.histogram_freq or self.write_images:
             yield Weights(self.histogram_freq, often if self.write_images else 0)
-        if self.write_activations:
-            yield Activations(often, looked_at)
+        if self.write_activations or (self.write_activations is None and self.histogram_freq):
+            yield Activations(often, looked_at, only_at_hand=self.write_activations is None)
         if self.write_gradients:
             yield Gradients(often, looked_at)
         if self.embeddings_freq:
-            yield Embeddings(self.embeddings_freq, self.embeddings_metadata or {})
+            yield Embeddings(self.embeddings_freq, self.embeddings_metadata or {}, self.embeddings_history)
         if self.predictions_freq:
             yield Predictions(self.predictions_freq, Samples(self.prediction_samples), self.class_names)
 
@@ -248,6 +273,7 @@ class TensorBoard(Additions, Sink):
         """Settle, with the run's first epoch, how its numbers go on."""
         self._numbers.settle(run, epoch)
         self._stopwatch.begin_epoch(run)
+        self._spacing.begin_epoch(run.step)
         self._epoch_began_at = run.step
 
     def on_batch_begin(self, run: Run, step: int) -> None:
@@ -263,7 +289,8 @@ class TensorBoard(Additions, Sink):
     def on_block(self, run: Run, block: Block) -> None:
         """Write the batches' metrics."""
         self._numbers.settle(run, block.epoch)  # where this sink was added within the epoch
-        scalars.write_block(block, self._numbers, self._files)
+        chosen = self._spacing.chosen(block, self._numbers.step_shift)
+        scalars.write_block(chosen, self._numbers, self._files)
 
     def on_evaluation_begin(self, run: Run) -> None:
         """Leave the time of evaluations out."""

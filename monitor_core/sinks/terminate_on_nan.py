@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 
 from monitor_core import checks
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.metrics.monitor import Monitor
@@ -41,10 +42,12 @@ class TerminateOnNaN(Sink):
         ...         for x, y in loop.batches(train_data):
         ...             loop.log(loss=math.nan)
         >>> loop.run.stop_reason
-        'loss is nan at step 1, in epoch 0 (0-based)'
+        'loss is nan at step 1, in epoch 1'
 
     Source: Keras's callback of the same name, which looks at the batches' ``loss`` alone.
     """
+
+    __copy__ = independent_copy
 
     read_only: ClassVar[bool] = True
     background: ClassVar[bool] = True
@@ -66,7 +69,7 @@ class TerminateOnNaN(Sink):
         """Look at a batch's values, waiting for the device."""
         for name, value in self._watched(logs):
             if not math.isfinite(value):
-                run.stop(f"{name} is {value} at step {step}, in epoch {run.epoch} (0-based)", failed=True)
+                run.stop(f"{name} is {value} at step {step}, in epoch {run.epoch + 1}", failed=True)
                 return
 
     def on_block(self, run: Run, block: Block) -> None:
@@ -81,13 +84,13 @@ class TerminateOnNaN(Sink):
         if found:
             row, name = min(found, key=lambda each: each[0])
             value, step = float(block.columns[name][row]), int(block.steps[row])
-            run.stop(f"{name} is {value} at step {step}, in epoch {block.epoch} (0-based)", failed=True)
+            run.stop(f"{name} is {value} at step {step}, in epoch {block.epoch + 1}", failed=True)
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Look at the epoch's values."""
         for name, value in self._watched(logs):
             if not math.isfinite(value):
-                run.stop(f"{name} is {value} at the end of epoch {epoch} (0-based), step {run.step}", failed=True)
+                run.stop(f"{name} is {value} at the end of epoch {epoch + 1}, step {run.step}", failed=True)
                 return
         if self._monitor is not None and not self._seen:
             self._monitor.tell_missing(logs, "this epoch")

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import attrs
 
 from monitor_core import checks
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
 from monitor_core.files.state import finite_or_name
@@ -22,7 +23,7 @@ from monitor_core.network.http import TIMEOUT, Poster, origin
 from monitor_core.network.outbox import EXIT_SECONDS, LIMIT, RETRY_SECONDS
 from monitor_core.network.retries import DeliveryError
 from monitor_core.network.sink import NetworkSink
-from monitor_core.values.blocks import Block
+from monitor_core.values.blocks import Block, count_values
 
 EVENTS = ("train_begin", "epoch_end", "exception", "train_end")
 """The events that there are besides blocks."""
@@ -70,7 +71,7 @@ class Webhook(NetworkSink):
         format: Makes the body from an event, or None where it is not to be posted. It is called on the sink's own
             thread, with floats as they are, and may be called again for the same event.
         headers: Headers to send, such as ``Authorization``.
-        timeout: How many seconds a request may wait for the server, above 0.
+        timeout: How many seconds a post may take in all, above 0; a server that answers more slowly is as good as down.
         limit: How many messages wait at most; when there are more, the oldest are dropped.
         retry_seconds: For how many seconds a message is tried again.
         flush_seconds: For how many seconds a run's end waits for what is still to be posted.
@@ -123,11 +124,11 @@ class Webhook(NetworkSink):
 
     def on_block(self, run: Run, block: Block) -> None:
         """Post the values of some batches."""
-        self._send("block", run, step=block.steps[-1], block=block)
+        self._send("block", run, values=count_values(block), step=block.steps[-1], block=block)
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Post an epoch's results."""
-        self._send("epoch_end", run, epoch=epoch, logs=logs)
+        self._send("epoch_end", run, values=len(logs), epoch=epoch, logs=logs)
 
     def on_exception(self, run: Run, error: BaseException) -> None:
         """Post what the training raised."""
@@ -139,9 +140,14 @@ class Webhook(NetworkSink):
             self._send("train_end", run, reason=run.stop_reason, logs=logs)
         super().on_train_end(run, logs)
 
-    def _send(self, event: str, run: Run, **more: Any) -> None:
+    def _send(self, event: str, run: Run, values: int = 1, **more: Any) -> None:
         place = {"run": run.index, "epoch": run.epoch, "step": run.step, "status": run.status}
-        self.send({"event": event, **place, "time": time.time(), **more})
+        self.send({"event": event, **place, "time": time.time(), **more}, values=values)
+
+    def __copy__(self) -> Webhook:
+        new = independent_copy(self)
+        new.__dict__.pop("_outbox_made", None)  # it has messages and a thread of its own
+        return new
 
     def deliver(self, message: dict[str, Any]) -> None:
         """Post an event; on the sink's own thread.

@@ -20,6 +20,16 @@ class Means:
 
     def add(self, block: Block) -> None:
         """Add a block's values."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            if block.weights or any(mask is not None for mask in block.present.values()):
+                self._add_weighted(block)
+            elif block.columns:
+                # All at once: there may be 100,000 metrics.
+                totals = np.array(list(block.columns.values())) @ np.ones(len(block))
+                for name, total in zip(block.columns, totals.tolist(), strict=True):
+                    self._add_one(name, total, len(block))
+
+    def _add_weighted(self, block: Block) -> None:
         for name, column in block.columns.items():
             weights = block.weights.get(name)
             if weights is None:
@@ -27,9 +37,11 @@ class Means:
             used = weights > 0  # a batch of no weight contributes nothing, not even its NaN
             if (mask := block.present[name]) is not None:
                 used &= mask
-            value, weight = self._sums.get(name, (0.0, 0.0))
-            with np.errstate(invalid="ignore", over="ignore"):
-                self._sums[name] = value + float(column[used] @ weights[used]), weight + float(weights[used].sum())
+            self._add_one(name, float(column[used] @ weights[used]), float(weights[used].sum()))
+
+    def _add_one(self, name: str, total: float, weight: float) -> None:
+        before, weight_before = self._sums.get(name, (0.0, 0.0))
+        self._sums[name] = before + total, weight_before + weight
 
     def take(self) -> dict[str, float]:
         """Return the mean of each metric, NaN where all weights were zero, and start again."""

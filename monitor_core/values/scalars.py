@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor_core.frameworks import framework_of
+from monitor_core import frameworks
 
 OnSkip = Callable[[str, str], None]
 """Told of a value that was skipped: the metric's name and the reason."""
@@ -43,15 +43,24 @@ def scalar(value: Any) -> float:
         The value as a Python float (float64); NaN and infinities as they are.
 
     Raises:
-        TypeError: The value is None, a string, complex, traced, or has more or fewer than one element.
+        TypeError: The value is None, a string, complex, traced, symbolic, or has more or fewer than one element.
         ValueError: The value is an integer beyond the range of float64, or an array whose memory was donated.
     """
     if type(value) is float:
         return value
     if isinstance(value, Unusable):
         raise TypeError(value.reason)
-    if "Tracer" in type(value).__name__ or type(value).__name__ == "SymbolicTensor":
-        raise TypeError("it is a value under tracing: log what the compiled function returns")
+    if frameworks.is_symbolic(type(value)):  # some of them could be read, but hold a number of the trace
+        raise TypeError(frameworks.why_no_metric(value))
+    try:
+        return _number(value)
+    except (TypeError, ValueError):
+        if (reason := frameworks.why_no_metric(value)) is None:
+            raise
+    raise TypeError(reason)
+
+
+def _number(value: Any) -> float:
     shape = _shape(value)
     if isinstance(shape, Sequence) and math.prod(shape) != 1:
         raise TypeError(f"it has the shape {tuple(shape)}, and a metric has one element")
@@ -83,12 +92,12 @@ def _item(value: Any) -> Any:
     if isinstance(value, (np.generic, np.ndarray)) and (value.dtype.kind in "mM" or np.ma.is_masked(value)):
         return None  # their items would be plain numbers
     try:
-        if hasattr(value, "item"):  # NumPy, JAX, torch
+        if hasattr(value, "item"):
             return value.item()
-        if hasattr(value, "numpy"):  # tensorflow, Keras variables
+        if hasattr(value, "numpy"):
             return value.numpy().item()
-    except (AttributeError, NotImplementedError):
-        raise TypeError("it is a symbolic tensor: log what the compiled function returns") from None
+    except (AttributeError, NotImplementedError) as error:
+        raise TypeError(f"it is {_shown(value)}, which has no number to read ({error})") from None
     except (TypeError, ValueError):
         raise
     except Exception as error:  # JAX: "Array has been deleted"; TensorFlow's errors have no other base
@@ -128,7 +137,7 @@ class _Keepers(dict[type, Callable[[Any], Any]]):
     """How to keep values, by their types; that of a type which is met for the first time is found out."""
 
     def __missing__(self, kind: type) -> Callable[[Any], Any]:
-        framework = framework_of(kind)
+        framework = frameworks.of_arrays(kind)
         if framework is not None:
             keeper = _keeper_of_arrays(framework.keep)
         else:
@@ -159,7 +168,7 @@ class _QuickKeepers(dict[type, Callable[[Any], Any]]):
     """How to keep the usual metrics; any other value raises, and is for `keep`."""
 
     def __missing__(self, kind: type) -> Callable[[Any], Any]:
-        framework = framework_of(kind)
+        framework = frameworks.of_arrays(kind)
         keeper: Callable[[Any], Any]
         if framework is not None:
             keeper = framework.keep
@@ -184,7 +193,7 @@ def keep(value: Any) -> Any:
 
 def is_ready(kept: Any) -> bool:
     """Answer whether something that was kept can be fetched without waiting for a device, as far as that is known."""
-    framework = framework_of(type(kept))
+    framework = frameworks.of_arrays(type(kept))
     return framework is None or bool(framework.is_ready(kept))
 
 
@@ -206,7 +215,7 @@ def fetch(name: str, kept: Sequence[Any], on_skip: OnSkip) -> tuple[NDArray[np.f
             return np.array(kept, dtype=np.float64), None
         except OverflowError:
             pass
-    elif len(kinds) == 1 and (framework := framework_of(type(kept[0]))) is not None:
+    elif len(kinds) == 1 and (framework := frameworks.of_arrays(type(kept[0]))) is not None:
         with suppress(Exception):  # those that differ, or cannot be read, are converted one by one below
             array = framework.fetch(kept)
             if array.dtype.kind not in "cOSUmM":

@@ -1,279 +1,164 @@
-"""Drawing: curves as a matplotlib figure, without pyplot.
-
-Colours of text and paper are left to the user's own settings, so that a dark style stays dark; nothing is set globally.
-"""
+"""Drawing: a run's curves, or those of several runs, as a matplotlib figure, without pyplot."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.text import Text
 
-from monitor_core.plotting.curves.curves import Curve, Floats, envelope, smooth
+from monitor_core.plotting import fonts
+from monitor_core.plotting.curves import marks, style
+from monitor_core.plotting.curves.curves import Curve
+from monitor_core.plotting.curves.labels import EndLabel, label_ends
+from monitor_core.plotting.curves.panels import Panel, panels_of_run, scale_of
+from monitor_core.plotting.curves.sources import Source
 from monitor_core.plotting.figures import PALETTE, HistoryFigure
 
-_GREY = "0.55"
-_DASHES = (0, (4.0, 1.4))
-_FEW_POINTS = 30
-_MANY_POINTS = 300
+_WIDTH = 8.5
+_HEIGHT_OF_MAIN = 2.6
+_HEIGHT_OF_SMALL = 1.15
+_MOST_IN_ONE_COLUMN = 4
+"""Small panels; more of them are drawn side by side."""
 
 
-def draw(
-    curves: Sequence[Curve],
-    *,
-    x_label: str,
-    smoothing: float = 0.0,
-    mark_best: bool = False,
-    title: str | None = None,
-    figsize: tuple[float, float] | None = None,
-) -> Figure:
-    """Draw one run into a diagram with two axes, several into a diagram for each quantity.
+@attrs.frozen(kw_only=True)
+class Options:
+    """What is asked of a drawing; see `plot_history`.
 
-    Args:
-        curves: What to draw, at least one, in the order of the legends.
-        x_label: What the places of the values count.
-        smoothing: As in `smooth`.
-        mark_best: Whether to mark the lowest validation loss.
-        title: A title above the picture.
+    Attributes:
+        x_label: What the rows count.
+        smoothing: As in `smooth`; None smooths what is long and noisy.
+        mark_best: Whether to mark what decided.
+        title: A title above the plot.
         figsize: Width and height in inches.
     """
-    runs = list(dict.fromkeys(curve.run for curve in curves))
-    quantities = list(dict.fromkeys(curve.quantity for curve in curves))
-    alone = len(runs) == 1 and runs[0] is None
-    columns = 1 if alone else min(len(quantities), 2)
-    rows = 1 if alone else -(-len(quantities) // columns)
-    size = (8.5, 4.6) if alone else (5.8 * columns + 2.4, 4.4 * rows)
-    figure = HistoryFigure(figsize=figsize or size, layout="constrained")
+
+    x_label: str
+    smoothing: float | None = None
+    mark_best: bool = True
+    title: str | None = None
+    figsize: tuple[float, float] | None = None
+
+
+def new_figure(options: Options, size: tuple[float, float]) -> Figure:
+    """Return an empty figure with the title."""
+    figure = HistoryFigure(figsize=options.figsize or size, layout="constrained")
     FigureCanvasAgg(figure)
-    if title is not None:
-        figure.suptitle(title, fontsize="large", fontweight="bold")
-    if alone:
-        _draw_run(figure, curves, smoothing)
-    else:
-        grid = figure.subplots(rows, columns, squeeze=False).flat
-        _draw_comparison(figure, list(grid), curves, smoothing, mark_best=mark_best)
-    for axes in figure.axes:
-        _dress(axes, curves, x_label)
-    if alone and mark_best and (best := _best(curves)):
-        _annotate(figure.axes, *best)
+    if options.title is not None:
+        figure.suptitle(options.title, fontsize="large", fontweight="bold")
     return figure
 
 
-def _colours(count: int) -> list[Any]:
-    if count <= len(PALETTE):
-        return list(PALETTE[:count])
-    return [colormaps["viridis"](position) for position in np.linspace(0.0, 0.9, count)]
+def draw_run(source: Source, curves: Sequence[Curve], options: Options) -> Figure:
+    """Draw one run: a panel for the losses, one for what is between 0 and 1, and small ones for other quantities."""
+    panels = panels_of_run(curves)
+    rows = _rows_of(panels)
+    heights = [_HEIGHT_OF_MAIN if row[0].is_main else _HEIGHT_OF_SMALL for row in rows]
+    figure = new_figure(options, (_WIDTH, sum(heights) + 0.75 + (0.35 if options.title else 0.0)))
+    diagrams = _add_diagrams(figure, rows, heights)
+    colours = _own_colours(panels, dark=style.is_dark())
+    smoothed = 0.0
+    for axes, panel in diagrams:
+        for curve in panel.curves:
+            _, amount = style.draw_curve(
+                axes, curve, colours[curve.quantity], label=curve.name, smoothing=options.smoothing
+            )
+            smoothed = max(smoothed, amount)
+        style.dress(axes, scale_of(panel), label=panel.label, small=not panel.is_main)
+    last_row = len(rows[-1])
+    for number, (axes, _) in enumerate(diagrams):
+        style.dress_x(axes, curves, options.x_label if number >= len(diagrams) - last_row else None)
+    notes = [f"pale: as recorded; line: moving average (smoothing={smoothed:.3g})"] if smoothed else []
+    if empty := [curve.name for curve in curves if not len(curve.x)]:
+        notes.append(f"without a finite value: {', '.join(empty)}")
+    best = _mark(source, curves, diagrams, colours, notes) if options.mark_best else []
+    finish(figure, notes)
+    for axes, panel in diagrams:
+        if panel.is_main or len(panel.curves) > 1:  # else the axis says it
+            ends = [_end_label(curve, axes, colours[curve.quantity]) for curve in panel.curves if len(curve.x)]
+            label_ends(axes, ends)
+    fonts.complete(figure.findobj(Text))
+    figure.draw_without_rendering()
+    for axes, point in best:
+        marks.write_best(axes, point)
+    fonts.complete(figure.findobj(Text))
+    return figure
 
 
-def _own_colours(curves: Sequence[Curve]) -> dict[str, Any]:
-    """Return each metric's colour: two for each quantity, so that none changes when validation appears later."""
-    quantities = list(dict.fromkeys(curve.quantity for curve in curves))
-    colours = _colours(2 * len(quantities))
-    return {curve.name: colours[2 * quantities.index(curve.quantity) + curve.is_validation] for curve in curves}
+def _rows_of(panels: Sequence[Panel]) -> list[list[Panel]]:
+    """Return the panels in rows: one in each, unless there are many small ones."""
+    main, small = ([panel for panel in panels if panel.is_main is is_main] for is_main in (True, False))
+    columns = 1 if len(small) <= _MOST_IN_ONE_COLUMN else 2
+    return [[panel] for panel in main] + [small[first : first + columns] for first in range(0, len(small), columns)]
 
 
-@attrs.frozen
-class _Look:
-    colour: Any
-    label: str
-
-    def draw(self, axes: Any, curve: Curve, smoothing: float) -> Line2D:
-        style: dict[str, Any] = {
-            "color": self.colour,
-            "linestyle": _DASHES if curve.is_validation else "solid",
-            "solid_capstyle": "round",
-        }
-        if len(curve.x) <= _FEW_POINTS:
-            style |= {"marker": "o", "markersize": 3.5}
-        values = curve.y
-        width = 1.6 if smoothing or len(curve.x) <= _MANY_POINTS else 1.2
-        if smoothing:
-            pale = {**style, "linestyle": "solid", "linewidth": 0.8, "alpha": 0.28, "zorder": 1.5}
-            axes.plot(*envelope(curve.x, values), label="_raw", **pale)
-            values = smooth(values, smoothing)
-        line: Line2D = axes.plot(*envelope(curve.x, values), label=self.label, linewidth=width, **style)[0]
-        return line
+def _add_diagrams(figure: Figure, rows: Sequence[Sequence[Panel]], heights: Sequence[float]) -> list[tuple[Any, Panel]]:
+    columns = max(map(len, rows))
+    grid = figure.add_gridspec(len(rows), columns, height_ratios=heights)
+    diagrams: list[tuple[Any, Panel]] = []
+    for row, panels in enumerate(rows):
+        for column, panel in enumerate(panels):
+            place = grid[row, :] if panel.is_main else grid[row, column]
+            diagrams.append((figure.add_subplot(place), panel))
+    figure.align_ylabels([axes for axes, _ in diagrams])
+    return diagrams
 
 
-def _draw_run(figure: Figure, curves: Sequence[Curve], smoothing: float) -> None:
-    left = [curve for curve in curves if not curve.is_share]
-    right = [curve for curve in curves if curve.is_share]
-    axes = figure.add_subplot()
-    sides = [(axes, left or right)]
-    if left and right:
-        sides.append((axes.twinx(), right))
-        sides[1][0].margins(y=0.1)  # else the extremes of both axes would be at the same heights
-    colours = _own_colours(curves)
-    for number, (side, drawn) in enumerate(sides):
-        lines = [_Look(colours[curve.name], curve.name).draw(side, curve, smoothing) for curve in drawn]
-        side.set_ylabel(_joined(curve.quantity for curve in drawn))
-        # Above the diagram, each at its own axis: there no curve can run into it.
-        side.legend(
-            handles=lines,
-            loc="lower right" if number else "lower left",
-            bbox_to_anchor=(1.0 if number else 0.0, 1.0),
-            ncols=_legend_columns(lines, figure.get_figwidth() / len(sides)),
-            frameon=False,
-            borderaxespad=0.2,
-            columnspacing=1.4,
-        )
+def _own_colours(panels: Sequence[Panel], *, dark: bool) -> dict[str, Any]:
+    """Return each quantity's hue: those of one panel differ, and the learning rate, which is no metric, is grey."""
+    together = [list(dict.fromkeys(curve.quantity for curve in panel.curves)) for panel in panels if not panel.is_rate]
+    hues = style.colours(max([len(PALETTE), *map(len, together)]), dark=dark)
+    quantities = [quantity for group in together for quantity in group]
+    found = {quantity: hues[place % len(hues)] for place, quantity in enumerate(quantities)}
+    return found | {curve.quantity: style.GREY for panel in panels if panel.is_rate for curve in panel.curves}
 
 
-def _draw_comparison(
-    figure: Figure, grid: list[Any], curves: Sequence[Curve], smoothing: float, *, mark_best: bool
-) -> None:
-    runs = list(dict.fromkeys(curve.run for curve in curves))
-    quantities = list(dict.fromkeys(curve.quantity for curve in curves))
-    handles: list[Line2D] = []
-    heading = None
-    for run, colour in zip(runs, _colours(len(runs)), strict=True):
-        label = str(run)
-        own = [curve for curve in curves if curve.run == run]
-        for curve in own:
-            axes = grid[quantities.index(curve.quantity)]
-            _Look(colour, f"{label}: {curve.name}").draw(axes, curve, smoothing)
-        if mark_best and (best := _best(own)):
-            curve, x, y = best
-            grid[quantities.index(curve.quantity)].plot(x, y, **_marker(colour))
-            heading = f"lowest {curve.name} @ epoch"
-            label += f"   {y:.4g} @ {x:,.0f}"
-        handles.append(Line2D([], [], color=colour, label=label, linewidth=2.0))
-    if len({curve.is_validation for curve in curves}) > 1:
-        handles.append(Line2D([], [], color=_GREY, label="training"))
-        handles.append(Line2D([], [], color=_GREY, linestyle=_DASHES, label="validation"))
-    for axes, quantity in zip(grid, quantities, strict=False):
-        axes.set_ylabel(quantity)
-    for axes in grid[len(quantities) :]:
-        axes.remove()
-    columns = -(-len(handles) // int(4 * figure.get_figheight()))
-    figure.legend(
-        handles=handles, title=heading, loc="outside right upper", ncols=columns, frameon=False, alignment="left"
-    )
+def _end_label(curve: Curve, axes: Any, colour: Any) -> EndLabel:
+    line = next(line for line in axes.lines if line.get_label() == curve.name)
+    ended = len(curve.rows) > 1 and curve.x[-1] + _spacing(curve) <= curve.rows[-1]
+    text = f"{curve.name} (to {curve.x[-1]:,.0f})" if ended else curve.name
+    return EndLabel(text, colour, float(curve.x[-1]), float(line.get_ydata()[-1]))
 
 
-def _joined(quantities: Iterable[str]) -> str:
-    names = list(dict.fromkeys(quantities))
-    return ", ".join(names) if len(names) <= 3 else "value"
+def _spacing(curve: Curve) -> float:
+    """Return how far apart a curve's values usually are."""
+    return float(np.median(np.diff(curve.x if len(curve.x) > 1 else curve.rows)))
 
 
-def _legend_columns(handles: Sequence[Line2D], width: float) -> int:
-    """Return how many entries surely stand beside each other in a width in inches."""
-    widest = max(len(str(handle.get_label())) for handle in handles) * 0.085 + 0.55
-    return max(1, min(len(handles), int((width - 0.5) / widest)))
+def _mark(
+    source: Source,
+    curves: Sequence[Curve],
+    diagrams: Sequence[tuple[Any, Panel]],
+    colours: dict[str, Any],
+    notes: list[str],
+) -> list[tuple[Any, marks.Best]]:
+    """Draw the marks, and return the points that are yet to be written beside, with their diagrams."""
+    panels = [axes for axes, _ in diagrams]
+    placed = []
+    for best in marks.best_points(source, curves):
+        axes = next(axes for axes, panel in diagrams if best.curve in panel.curves)
+        marks.mark_best(panels, axes, best, colours[best.curve.quantity])
+        placed.append((axes, best))
+    if drops := marks.rate_drops(curves):
+        marks.mark_drops(panels, drops)
+        notes.insert(0, "▼ learning rate lowered")
+    if stop := marks.stop_of(source):
+        marks.mark_stop(panels, stop[0])
+        notes.insert(0, f"■ stopped after epoch {stop[0]:,.0f}: {stop[1]}")
+    return placed
 
 
-def _dress(axes: Any, curves: Sequence[Curve], x_label: str) -> None:
-    """Give a diagram its frame, its grid and its places, those without a value included."""
-    is_right = axes.yaxis.get_label_position() == "right"
-    for name, spine in axes.spines.items():
-        spine.set(linewidth=0.7, edgecolor=_GREY, visible=name in ("bottom", "right" if is_right else "left"))
-    axes.tick_params(width=0.7, length=3.0, color=_GREY)
-    axes.locator_params(axis="y", nbins=7)
-    if is_right:
-        axes.grid(visible=False)
-        return
-    axes.set_axisbelow(True)
-    axes.grid(visible=True, color=_GREY, alpha=0.25, linewidth=0.6)
-    axes.set_xlabel(x_label)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    first = min(float(curve.rows[0]) for curve in curves if len(curve.rows))
-    last = max(float(curve.rows[-1]) for curve in curves if len(curve.rows))
-    margin = 0.02 * (last - first) or 0.5
-    axes.set_xlim(first - margin, last + margin)
-
-
-def _best(curves: Iterable[Curve]) -> tuple[Curve, float, float] | None:
-    for curve in curves:
-        if curve.is_validation and curve.quantity == "loss" and (lowest := curve.lowest()):
-            return curve, *lowest
-    return None
-
-
-def _marker(colour: Any) -> dict[str, Any]:
-    return {
-        "marker": "o",
-        "markersize": 6.5,
-        "markerfacecolor": colour,
-        "markeredgecolor": "white",
-        "linestyle": "none",
-        "zorder": 5,
-        "label": "_best",
-    }
-
-
-def _annotate(sides: Sequence[Any], curve: Curve, x: float, y: float) -> None:
-    """Mark the best epoch by a line, a dot, and its value where the fewest curves are in its way."""
-    left = sides[0]
-    line = next(each for each in left.lines if each.get_label() == curve.name)
-    left.axvline(x, color=_GREY, linewidth=1.0, linestyle=(0, (1.0, 2.0)), zorder=1.2, label="_best epoch")
-    left.plot(x, y, **_marker(line.get_color()))
-    text = f"lowest {curve.name} {y:.4g}\nat epoch {x:,.0f}"
-    size = 0.088 * max(map(len, text.split("\n"))) / left.figure.get_figwidth(), 0.45 / left.figure.get_figheight()
-    place, side = _free_place(sides, x, size)
-    sides[-1].annotate(  # the right axis is drawn after the left one
-        text,
-        (x, place),
-        xycoords=left.get_xaxis_transform(),
-        xytext=(7 * side, 0),
-        textcoords="offset points",
-        ha="left" if side > 0 else "right",
-        va="center",
-        fontsize="small",
-        linespacing=1.35,
-        annotation_clip=False,
-        zorder=6,
-    )
-
-
-def _free_place(sides: Sequence[Any], x: float, size: tuple[float, float]) -> tuple[float, int]:
-    """Return the height, as a part of the diagram, and the side of a line at ``x`` where a text meets no curve.
-
-    Args:
-        sides: The left axis, and the right one if there is one.
-        x: Where the line stands.
-        size: The text's width and height, as parts of the diagram's.
-
-    Returns:
-        The middle of the text's height in [0, 1], and 1 for the right side of the line, -1 for the left.
-    """
-    positions = np.linspace(0.0, 1.0, 201)
-    heights = [
-        _heights(axes, line, positions)
-        for axes in sides
-        for line in axes.lines
-        if not line.get_label().startswith("_best") and len(line.get_xdata())
-    ]
-    first, last = sides[0].get_xlim()
-    at = (x - first) / (last - first)
-    width, height = size
-
-    def crossings(candidate: tuple[float, int]) -> int:
-        middle, side = candidate
-        start, end = (at, at + width) if side > 0 else (at - width, at)
-        if start < 0.0 or end > 1.0:
-            return len(heights) * len(positions) + 1
-        beside = (positions >= start) & (positions <= end)
-        return sum(int((abs(each[beside] - middle) < 0.75 * height).sum()) for each in heights)
-
-    candidates = [(float(middle), side) for middle in np.arange(0.93, 0.06, -0.04) for side in (1, -1)]
-    return min(candidates, key=crossings)
-
-
-def _heights(axes: Any, line: Line2D, positions: Floats) -> Floats:
-    """Return a line's heights at some positions, both as parts of the diagram; NaN beside its ends.
-
-    A single point has its height everywhere, so that a text keeps clear of it.
-    """
-    (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
-    x, y = np.asarray(line.get_xdata(), dtype=np.float64), np.asarray(line.get_ydata(), dtype=np.float64)
-    beside = np.nan if len(x) > 1 else None
-    heights: Floats = np.interp(positions, (x - x0) / (x1 - x0), (y - y0) / (y1 - y0), left=beside, right=beside)
-    return heights
+def finish(figure: Figure, notes: Sequence[str]) -> None:
+    """Write the notes below, find fonts for what the user's own lack, and lay out the figure once."""
+    if notes:
+        width = max(20, int(figure.get_figwidth() * 14))
+        text = "\n".join(line for note in notes for line in textwrap.wrap(note, width))
+        figure.supxlabel(text, fontsize="small", color=style.GREY, x=0.01, ha="left", linespacing=1.4)
+    fonts.complete(figure.findobj(Text))
+    figure.draw_without_rendering()

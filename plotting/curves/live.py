@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from monitor_core import History, Run, SetupError, Sink
+from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.sink import Logs
 from monitor_core.metrics.names import find_metric, unknown_metric
 from monitor_core.plotting.curves.curves import check_metrics
-from monitor_core.plotting.curves.plot import check_smoothing, picture_path, plot_history
+from monitor_core.plotting.curves.plot import check_smoothing, image_path, plot_history
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from monitor_core.journal.recorded import RecordedRun
 
 _SHARE_OF_TIME = 0.1
-"""What part of the time drawing may take: a picture takes 0.2 to 0.5 s, as long as many an epoch."""
+"""What part of the time drawing may take: a plot takes 0.3 to 0.6 s, as long as many an epoch."""
 
 
 def _checked(check: Callable[[Any], None]) -> Callable[[Any, Any, Any], None]:
@@ -38,19 +39,19 @@ def _check_every(every: float) -> None:
 
 def _check_path(to_file: str | PathLike[str] | None) -> None:
     if to_file is not None:
-        picture_path(to_file)
+        image_path(to_file)
 
 
 @attrs.define(eq=False, kw_only=True)
 class LivePlot(Sink):
     """Show the curves below the notebook's cell that trains, redrawn at the ends of epochs and of the training.
 
-    Outside of a notebook nothing is shown; with ``to_file`` the picture is written there, in a notebook too. What
-    was recorded goes on over any number of `fit` calls and runs until `reset`; each cell has a picture of its own.
+    Outside of a notebook nothing is shown; with ``to_file`` the image is written there, in a notebook too. What
+    was recorded goes on over any number of `fit` calls and runs until `reset`; each cell has a plot of its own.
 
     Args:
         metrics: What to draw, as in `plot_history`; one that appears late is drawn from then on.
-        every: Seconds from one picture to the next at least; the pause is longer where drawing would else take more
+        every: Seconds from one plot to the next at least; the pause is longer where drawing would else take more
             than a tenth of the time. 0 draws at the end of every epoch, whatever it costs.
         smoothing: As in `plot_history`.
         mark_best: As in `plot_history`.
@@ -63,11 +64,13 @@ class LivePlot(Sink):
         figure: The last figure that was drawn, or None.
     """
 
+    __copy__ = independent_copy
+
     read_only: ClassVar[bool] = True
 
     metrics: Sequence[str] | None = attrs.field(default=None, validator=_checked(check_metrics))
     every: float = attrs.field(default=1.0, validator=_checked(_check_every))
-    smoothing: float = attrs.field(default=0.0, validator=_checked(check_smoothing))
+    smoothing: float | None = attrs.field(default=None, validator=_checked(check_smoothing))
     mark_best: bool = attrs.field(default=True, validator=attrs.validators.instance_of(bool))
     title: str | None = None
     to_file: str | PathLike[str] | None = attrs.field(default=None, validator=_checked(_check_path))
@@ -79,11 +82,11 @@ class LivePlot(Sink):
     _cell: object = attrs.field(init=False, default=None, repr=False)
 
     def reset(self) -> None:
-        """Forget what was recorded; the picture stays until the next one."""
+        """Forget what was recorded; the plot stays until the next one."""
         self.history.reset()
 
     def on_train_begin(self, run: Run) -> None:
-        """Check what the first picture will need.
+        """Check what the first plot will need.
 
         Raises:
             SetupError: matplotlib is not installed, or the folder to write to is not there.
@@ -91,7 +94,7 @@ class LivePlot(Sink):
         self.history.on_train_begin(run)
         if (self.to_file is not None or _notebook() is not None) and find_spec("matplotlib") is None:
             raise SetupError('LivePlot needs matplotlib: pip install "monitor_core[plot]"')
-        if self.to_file is not None and not (folder := picture_path(self.to_file).parent).is_dir():
+        if self.to_file is not None and not (folder := image_path(self.to_file).parent).is_dir():
             raise SetupError(
                 f"to_file must be in a folder that is there (got {str(self.to_file)!r}, no folder {folder})"
             )
@@ -108,6 +111,7 @@ class LivePlot(Sink):
         Raises:
             KeyError: One of the metrics to draw never appeared.
         """
+        self.history.on_train_end(run, logs)
         if len(self.history):
             self._redraw()
             for name in self.metrics or ():
@@ -166,7 +170,7 @@ class LivePlot(Sink):
 
 
 def _notebook() -> Any:
-    """Return IPython's shell if it runs in a kernel, whose front end shows pictures; else None."""
+    """Return IPython's shell if it runs in a kernel, whose front end shows images; else None."""
     ipython = sys.modules.get("IPython")  # where it is not imported yet, no notebook runs
     shell = ipython.get_ipython() if ipython is not None else None
     return shell if getattr(shell, "kernel", None) is not None else None

@@ -1,4 +1,4 @@
-"""The picture of a history: `plot_history`."""
+"""The plot of a history: `plot_history`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monitor_core.plotting.curves.curves import read_curves
+from monitor_core.plotting.curves.curves import curves_of
+from monitor_core.plotting.curves.sources import read_sources
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg")
-"""The kinds of files that a picture can be written to."""
+"""The kinds of files that a plot can be written to."""
 
 
 def plot_history(
@@ -21,7 +22,7 @@ def plot_history(
     *,
     metrics: Sequence[str] | None = None,
     batches: bool = False,
-    smoothing: float = 0.0,
+    smoothing: float | None = None,
     mark_best: bool = True,
     title: str | None = None,
     to_file: str | PathLike[str] | None = None,
@@ -29,38 +30,47 @@ def plot_history(
 ) -> Figure:
     """Draw the curves of a run, or of several for comparison.
 
-    One run is drawn into one diagram: losses and whatever has no bounds on the left axis; accuracies and the other
-    metrics between 0 and 1 (AUC, F1, precision, recall, ...) on the right one. Several runs have a diagram for each
-    metric, and a colour each. Training is drawn solid, validation dashed. Values that are not finite are left out,
-    and the line goes on to the next one.
+    One run has a panel for its losses, one for accuracies and the other metrics between 0 and 1 (AUC, F1, precision,
+    recall, ...), and a small panel for each further quantity, the learning rate last. Each metric has a hue; training
+    is solid, validation dashed, and the lines are labelled at their ends. What decided is marked: the best epoch of
+    the metric that a sink monitored (the lowest validation loss where none is known of), where the learning rate was
+    lowered, and where a sink stopped the run, with its reason.
+
+    Several runs have a diagram for each quantity and a colour each, and a table of what they reached, the best first.
+    A run that goes far beyond the others leaves the diagram, marked and noted, instead of flattening them.
+
+    Values over three decades or more have a logarithmic axis. Epochs are numbered from 1. Values that are not finite
+    are skipped, and the line connects the neighbouring points.
 
     No window, no pyplot and no display are needed, and no setting of matplotlib is changed. In a notebook the
-    returned figure shows itself.
+    returned figure shows itself. For characters that the user's font lacks, such as those of an East Asian title, one
+    that is installed is used; where there is none, a warning says which to install.
 
     Args:
-        history: A `History`; an object with a mapping ``history``, such as Keras's; a mapping from metric name to
-            values; or, for several runs, a mapping from labels to any of these.
-        metrics: The names of what to draw, ``acc`` for ``accuracy`` and vice versa. None draws ``loss``, ``val_loss``
-            and the metrics between 0 and 1; where there are none of these, whatever there is.
-        batches: Whether to draw every batch by its step instead of every epoch; for a ``History(per_batch=True)``.
-            Of more than 8,000 points the lowest and the highest of each pixel's width are drawn.
+        history: A `History`; an adapter or a loop with one; what `open_run` returned, or its folder; the path of a CSV
+            file; an object with a mapping ``history``, such as Keras's; a mapping from metric name to values; or, for
+            several runs, a list of any of these, or a mapping from labels to them.
+        metrics: The names of what to draw, ``acc`` for ``accuracy`` and vice versa. None draws all.
+        batches: Whether to draw every batch by its step instead of every epoch; for a ``History(per_batch=True)`` or
+            a recorded run. Of more than 8,000 points the lowest and the highest of each pixel's width are drawn.
         smoothing: How much to smooth, in [0, 1): what a value keeps of its weight from one to the next in a moving
-            average. The values themselves stay, pale, behind it.
-        mark_best: Whether to mark the epoch of the lowest validation loss with its value.
-        title: A title above the picture.
-        to_file: A path with the suffix ``.png`` or ``.svg`` to write the picture to; what was there is replaced in
-            one go, once the new picture is complete.
-        figsize: Width and height in inches; chosen by the number of diagrams if None.
+            average. The values themselves stay, pale, below it. None smooths curves that are long and noisy.
+        mark_best: Whether to mark what decided.
+        title: A title above the plot.
+        to_file: A path with the suffix ``.png`` or ``.svg`` to write the image to; what was there is replaced in
+            one go, once the new image is complete.
+        figsize: Width and height in inches; chosen by what is drawn if None.
 
     Returns:
-        The figure; its axes are the diagrams in their order, and of one run the left and then the right axis.
+        The figure; its first axes are the diagrams in their order.
 
     Raises:
+        FileNotFoundError: There is no such file, or no journal in the folder.
         ImportError: matplotlib is not installed.
         KeyError: There is no such metric; the message lists the names.
         TypeError: The history or ``metrics`` is of another kind.
         ValueError: ``smoothing`` or the suffix is out of range, there is nothing to draw, batches were not recorded,
-            or a metric's values are not one number for each epoch.
+            an adapter has no History or several, or a metric's values are not one number for each epoch.
 
     Example:
         >>> figure = plot_history({"loss": [0.9, 0.5, 0.3], "val_loss": [0.9, 0.6, 0.7]})
@@ -68,37 +78,40 @@ def plot_history(
         ['loss']
     """
     check_smoothing(smoothing)
-    path = None if to_file is None else picture_path(to_file)
-    curves = read_curves(history, metrics, batches=batches)
+    path = None if to_file is None else image_path(to_file)
+    sources = read_sources(history, batches=batches)
+    curves = curves_of(sources, metrics)
 
     from monitor_core.plotting import figures  # says what to install where matplotlib is missing
-    from monitor_core.plotting.curves import drawing
+    from monitor_core.plotting.curves.drawing import Options, draw_run
+    from monitor_core.plotting.curves.overlay import draw_runs
 
-    figure = drawing.draw(
-        curves,
+    options = Options(
         x_label="step" if batches else "epoch",
         smoothing=smoothing,
-        mark_best=mark_best and not batches,
+        mark_best=mark_best,
         title=title,
         figsize=figsize,
     )
+    alone = len(sources) == 1 and sources[0].label is None
+    figure = draw_run(sources[0], curves, options) if alone else draw_runs(sources, curves, options)
     if path is not None:
         figures.save(figure, path)
     return figure
 
 
-def check_smoothing(smoothing: float) -> None:
-    """Check that the curves can be smoothed so.
+def check_smoothing(smoothing: float | None) -> None:
+    """Check that the curves can be smoothed so; None leaves it to them.
 
     Raises:
         ValueError: It is not in [0, 1).
     """
-    if not 0.0 <= smoothing < 1.0:
+    if smoothing is not None and not 0.0 <= smoothing < 1.0:
         raise ValueError(f"smoothing must be >= 0 and < 1 (got {smoothing!r})")
 
 
-def picture_path(to_file: str | PathLike[str]) -> Path:
-    """Return the path of a picture.
+def image_path(to_file: str | PathLike[str]) -> Path:
+    """Return the path of an image.
 
     Raises:
         ValueError: Its suffix is none of `SUFFIXES`.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor_core.plotting.curves.curves import Floats
+from monitor_core.plotting.curves.smoothing import Floats
 from monitor_core.plotting.figures import PALETTE, HistoryFigure
 from monitor_core.plotting.layers.series import QUANTILES, Series
 
@@ -48,7 +48,7 @@ def draw_distributions(
 
     Args:
         distributions: One for each layer, at least one; ``values`` are the `QUANTILES`.
-        title: A title above the picture.
+        title: A title above the plot.
         figsize: Width and height in inches.
     """
     count = len(distributions)
@@ -105,7 +105,7 @@ def draw_shares(
 
     Args:
         shares: One for each layer, at least one, in [0, 1].
-        title: A title above the picture.
+        title: A title above the plot.
         figsize: Width and height in inches.
     """
     figure = new_figure(figsize or (WIDTH, 4.0), title)

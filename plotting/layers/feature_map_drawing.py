@@ -1,4 +1,4 @@
-"""Drawing feature maps: the channels of a layer as images in a grid, in one picture, however many there are."""
+"""Drawing feature maps: the channels of a layer as images in a grid, in one plot, however many there are."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def draw_maps(
         numbers: What to write above each.
         columns: How many side by side; chosen if None.
         shared_scale: Whether a colour means the same in all of them.
-        title: A title above the picture.
+        title: A title above the plot.
         figsize: Width and height in inches.
     """
     count, height, width = maps.shape
@@ -96,7 +96,7 @@ def draw_maps(
     scale = _Scale.of(maps, is_signed=is_signed)
     scales = [scale if shared_scale else _Scale.of(each, is_signed=is_signed) for each in maps]
     figure, axes, bar = _sheet(grid, title, figsize, has_bar=shared_scale)
-    # Pixels stay squares, unless there are more of them than the picture has.
+    # Pixels stay squares, unless there are more of them than the image has.
     interpolation = "nearest" if grid.pixels <= DOTS_PER_INCH else "antialiased"
     axes.imshow(_mosaic(grid, maps, scales, larger), interpolation=interpolation)
     for place, (number, each, own) in enumerate(zip(numbers, maps, scales, strict=True)):
@@ -111,7 +111,7 @@ def draw_maps(
 
 
 def _columns(count: int, ratio: float) -> int:
-    """Return how many images stand side by side, so that the picture is wide rather than high and the last row full."""
+    """Return how many images stand side by side, so that the plot is wide rather than high and the last row full."""
     best = math.sqrt(1.6 * count * ratio)
     candidates = range(max(1, math.floor(0.7 * best)), min(count, math.ceil(1.4 * best)) + 1)
     return min(candidates or [count], key=lambda columns: (-count % columns / columns > 0.25, abs(columns - best)))

@@ -11,7 +11,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from monitor_core.checks import checked_count
-from monitor_core.plotting.curves.plot import picture_path
+from monitor_core.plotting.curves.plot import image_path
 from monitor_core.plotting.layers.series import (
     Source,
     checked_index,
@@ -50,8 +50,8 @@ def plot_feature_maps(
         shared_scale: Whether a colour means the same in all images; else each has the full range, and shows what there
             is in weak ones.
         columns: How many images side by side; chosen by their number and shape if None.
-        title: A title above the picture.
-        to_file: A path with the suffix ``.png`` or ``.svg`` to write the picture to, in one go.
+        title: A title above the plot.
+        to_file: A path with the suffix ``.png`` or ``.svg`` to write the image to, in one go.
         figsize: Width and height in inches; chosen by the number of images if None.
 
     Returns:
@@ -68,7 +68,7 @@ def plot_feature_maps(
         >>> figure.axes[0].images[0].get_array().ndim
         3
     """
-    path = None if to_file is None else picture_path(to_file)
+    path = None if to_file is None else image_path(to_file)
     maps = feature_maps(activation, sample=sample, channel_axis=channel_axis)
     numbers = (
         list(range(len(maps)))
@@ -108,8 +108,8 @@ def plot_activation_distributions(
         activations: A folder of files that an `ActivationDump` wrote, of which those of the run that wrote last are
             drawn; or a sequence of files, or of mappings from layers' names to arrays, one for each epoch.
         layers: Which layers, in this order; None for all.
-        title: A title above the picture.
-        to_file: A path with the suffix ``.png`` or ``.svg`` to write the picture to, in one go.
+        title: A title above the plot.
+        to_file: A path with the suffix ``.png`` or ``.svg`` to write the image to, in one go.
         figsize: Width and height in inches; chosen by the number of layers if None.
 
     Returns:
@@ -127,7 +127,7 @@ def plot_activation_distributions(
         >>> [axes.get_title(loc="left") for axes in figure.axes]
         ['dense']
     """
-    path = None if to_file is None else picture_path(to_file)
+    path = None if to_file is None else image_path(to_file)
     distributions = read_distributions(activations, layers)
 
     from monitor_core.plotting import figures
@@ -158,8 +158,8 @@ def plot_dead_units(
         activations: As for `plot_activation_distributions`.
         layers: Which layers, in this order; None for all.
         channel_axis: The axis of the units: -1, and 1 for convolutions of PyTorch.
-        title: A title above the picture.
-        to_file: A path with the suffix ``.png`` or ``.svg`` to write the picture to, in one go.
+        title: A title above the plot.
+        to_file: A path with the suffix ``.png`` or ``.svg`` to write the image to, in one go.
         figsize: Width and height in inches.
 
     Returns:
@@ -177,7 +177,7 @@ def plot_dead_units(
         >>> figure.axes[0].lines[0].get_ydata().tolist()
         [0.5]
     """
-    path = None if to_file is None else picture_path(to_file)
+    path = None if to_file is None else image_path(to_file)
     shares = read_dead_units(activations, layers, channel_axis=channel_axis)
 
     from monitor_core.plotting import figures

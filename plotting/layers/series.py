@@ -1,4 +1,4 @@
-"""What pictures of activations show, computed with NumPy alone: quantiles, shares of dead units, single feature maps.
+"""What plots of activations show, computed with NumPy alone: quantiles, shares of dead units, single feature maps.
 
 Of many files one at a time is in memory. Values that are not finite are no part of a distribution; where there are any,
 that is told.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from monitor_core.checks import checked_count
 from monitor_core.files.activations import load_each
 from monitor_core.model.handles import Array
-from monitor_core.plotting.curves.curves import Floats
+from monitor_core.plotting.curves.smoothing import Floats
 
 Source = str | PathLike[str] | Mapping[str, Any] | Iterable[str | PathLike[str] | Mapping[str, Any]]
 """A folder of files that an `ActivationDump` wrote; or files, or mappings from names to arrays, one for each epoch."""

@@ -94,19 +94,19 @@ def draw_model(graph: LayerGraph, style: Style, direction: Direction, longest: f
 
 
 def save_model(figure: Figure, path: Path, dpi: float) -> None:
-    """Write a figure to a file in one go, with fewer dots where so many would be too many for a picture.
+    """Write a figure to a file in one go, with fewer dots where so many would be too many for an image.
 
     Raises:
         OSError: It cannot be written; what was there stays.
     """
     kind = path.suffix.lower().removeprefix(".")
-    metadata = {"Date": None} if kind == "svg" else {}  # the same picture is the same file
+    metadata = {"Date": None} if kind == "svg" else {}  # the same plot is the same file
     with replacing(path) as temporary:
         figure.savefig(temporary, format=kind, dpi=fitting_dpi(figure, dpi), metadata=metadata)
 
 
 def fitting_dpi(figure: Figure, dpi: float) -> float:
-    """Return the dots per inch, or fewer where the picture would be too large to be drawn."""
+    """Return the dots per inch, or fewer where the image would be too large to be drawn."""
     width, height = figure.get_size_inches()
     return float(min(dpi, _LONGEST_SIDE / max(width, height), math.sqrt(_MOST_PIXELS / (width * height))))
 

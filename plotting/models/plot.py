@@ -1,4 +1,4 @@
-"""The picture of a model: `plot_model`."""
+"""The plot of a model: `plot_model`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from monitor_core.frameworks import handle_of
 from monitor_core.model.layer_graph import LayerGraph
-from monitor_core.plotting.curves.plot import picture_path
+from monitor_core.plotting.curves.plot import image_path
 from monitor_core.plotting.graph_layout.layout import Direction
 from monitor_core.plotting.models.captions import Style
 
@@ -40,8 +40,8 @@ def plot_model(
 
     Args:
         model: A Keras model, a PyTorch module, a handle of either, or a `LayerGraph`, which is drawn as it is.
-        to_file: A path with the suffix ``.png`` or ``.svg`` to write the picture to; what was there is replaced in
-            one go, once the new picture is complete.
+        to_file: A path with the suffix ``.png`` or ``.svg`` to write the image to; what was there is replaced in
+            one go, once the new image is complete.
         show_shapes: Whether to tell the shapes of each layer's inputs and outputs, where they are known.
         show_layer_names: Whether to tell each layer's name.
         show_dtype: Whether to tell the data type of each layer's output.
@@ -53,7 +53,7 @@ def plot_model(
             so that it is about as wide as it is high.
         sample: Inputs of the model. A PyTorch module is run with them once, for shapes and for code that cannot be
             traced; of a subclassed Keras model they tell the shapes. Not for a `LayerGraph`.
-        dpi: Dots per inch of a PNG file; fewer where the picture would have more than 100 million.
+        dpi: Dots per inch of a PNG file; fewer where the image would have more than 100 million.
 
     Returns:
         The figure, as large as its boxes need.
@@ -73,7 +73,7 @@ def plot_model(
         raise ValueError(f"direction must be 'TB' or 'LR' (got {direction!r})")
     if not 0 < dpi < math.inf:
         raise ValueError(f"dpi must be > 0 and finite (got {dpi!r})")
-    path = None if to_file is None else picture_path(to_file)
+    path = None if to_file is None else image_path(to_file)
     graph = _graph(model, sample, expand_nested=expand_nested)
     if not graph.nodes:
         raise ValueError(f"model must have at least one layer (got {graph.name!r} with none)")
@@ -94,5 +94,7 @@ def _graph(model: Any, sample: Any, *, expand_nested: bool) -> LayerGraph:
             raise ValueError("sample must be None for a LayerGraph, whose shapes are as they are")
         return model
     handle = model if hasattr(model, "layer_graph") else handle_of(model)
+    if not hasattr(handle, "layer_graph"):
+        raise TypeError(f"model must be a handle or a model of Keras or PyTorch (got {model!r})")
     graph: LayerGraph = handle.layer_graph(sample, expand_nested=expand_nested)
     return graph

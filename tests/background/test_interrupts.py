@@ -2,8 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 import threading
-import weakref
 
 import pytest
 
@@ -15,7 +17,7 @@ from recorders import Raiser, Recorder
 @pytest.fixture(autouse=True)
 def _no_other_runs(monkeypatch):
     """Forget the runs that other tests have left open."""
-    monkeypatch.setattr(deferred_interrupts, "_owners", weakref.WeakSet())
+    monkeypatch.setattr(deferred_interrupts, "_owners", {})
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -140,3 +142,49 @@ def test_a_run_on_another_thread_leaves_signals_alone():
     thread.join()
     assert found == [before]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+DROPPED = """
+    import gc, signal, threading
+    from monitor_core import Bus, History
+    def drop(bus):
+        bus.train_begin()
+        bus.epoch_begin(0)
+        return bus
+    buses = [drop(Bus(History())), drop(Bus(History()))]
+    assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+"""
+
+
+def ends_as_it_began(script):
+    """Run the script above and this one in a process of its own, and return what it prints."""
+    code = textwrap.dedent(DROPPED) + textwrap.dedent(script)
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_handlers_are_restored_once_the_last_open_run_is_collected():
+    """A run that is dropped without an end leaves nothing behind; another that is open keeps the handler."""
+    script = """
+        buses.pop(); gc.collect()
+        print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+        buses.pop(); gc.collect()
+        print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+        print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+    """
+    assert ends_as_it_began(script) == "False\nTrue\nTrue"
+
+
+def test_a_run_that_is_collected_on_another_thread_is_noticed_with_the_next_signal():
+    """Handlers can be set on the main thread alone; the signal itself is not lost."""
+    script = """
+        thread = threading.Thread(target=lambda: (buses.clear(), gc.collect()))
+        thread.start(); thread.join()
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            print("interrupted")
+        print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+    """
+    assert ends_as_it_began(script) == "interrupted\nTrue"

@@ -185,8 +185,9 @@ def test_class_is_refused():
 
 def test_keras_callback_is_refused():
     """A Keras callback is told from a sink with misspelt hooks, and sent to the adapter."""
-    callback = sink_with(set_params=lambda self, params: None, on_train_batch_end=lambda self, batch, logs=None: None)
-    with pytest.raises(HookError, match="Mine is a Keras callback, not a sink: hand it to a KerasAdapter"):
+    members = {"set_model": lambda self, model: None, "set_params": lambda self, params: None}
+    callback = sink_with(**members, on_train_batch_end=lambda self, batch, logs=None: None)
+    with pytest.raises(HookError, match="Mine is a Keras callback, not a sink: pass it to a KerasAdapter"):
         Bus(callback)
 
 

@@ -67,7 +67,7 @@ def events(tmp_path):
     """Return a small event file, its content, and its messages."""
     file = EventFile(tmp_path / "events")
     steps = np.arange(1, 4)
-    file.add_scalars("loss", steps, 1.7e9 + steps, steps / 4)
+    file.add_columns(steps, 1.7e9 + steps, {"loss": steps / 4}, {"loss": None})
     file.close()
     content = file.path.read_bytes()
     messages, is_damaged = event_records(file.path)

@@ -9,7 +9,6 @@ from faults.children import METRICS, played
 from faults.support import csv_steps, event_records, read_board, read_csv
 from monitor_core.files.state import load_state, read_arrays
 from monitor_core.journal.recorded import open_run
-from monitor_core.values.blocks import BLOCK_STEPS
 
 Event = pytest.importorskip("tensorboard.compat.proto.event_pb2").Event
 
@@ -80,16 +79,18 @@ def test_what_is_dropped_is_counted(tmp_path):
     """Where more is recorded than may wait the newest goes; what is there and what is counted make up the whole."""
     batches = 30_000
     dropped, warned = played("overfill", tmp_path, batches)
-    epochs, rows, records = dropped
-    assert (epochs, len(csv_steps(tmp_path)) + rows) == (0, batches)
-    damage = open_run(tmp_path / "journal").damage
-    assert [each.reason for each in damage] == [f"{records} records are missing before this"]
-    lacks = [re.search(r"(csv|mcj|tfevents).* lacks (\d+) records that could not be written", each) for each in warned]
-    counted = {found[1]: int(found[2]) for found in lacks if found}
-    blocks = counted.pop("tfevents")
-    assert counted == {"csv": rows, "mcj": records}
+    by_name = dict(zip(("epochs", "csv", "tfevents", "mcj"), dropped, strict=True))
+    assert by_name.pop("epochs") == 0
+    lacks = r"(csv|mcj|tfevents).* lacks (\d+) values, in (\d+) records, that could not be written"
+    found = [match for each in warned if (match := re.search(lacks, each))]
+    assert {each[1]: int(each[2]) for each in found} == by_name
+    records = {each[1]: int(each[3]) for each in found}
+    recorded = open_run(tmp_path / "journal")
+    assert [each.reason for each in recorded.damage] == [f"{records['mcj']} records are missing before this"]
+    assert (by_name["csv"], records["csv"]) == (METRICS * (lost := batches - len(csv_steps(tmp_path))), lost)
+    assert by_name["mcj"] == METRICS * (batches - len(recorded.batches))
     (board,) = (tmp_path / "board" / "train").iterdir()
-    found, is_damaged = event_records(board)
+    events, is_damaged = event_records(board)
     assert not is_damaged
-    lost = batches - len({Event.FromString(each).step for each in found} - {0})
-    assert lost / BLOCK_STEPS <= blocks <= METRICS * (lost / BLOCK_STEPS + 1)
+    written = [value.tag for each in events for value in Event.FromString(each).summary.value]
+    assert by_name["tfevents"] == METRICS * batches - sum(tag.startswith("batch_") for tag in written)

@@ -330,7 +330,7 @@ def test_an_event_file_that_is_a_link_is_not_rewritten_elsewhere(inside):
     other = inside.parent / "outside" / "sub"
     file = EventFile(other)
     steps = np.arange(1, 4)
-    file.add_scalars("loss", steps, 1.7e9 + steps, steps / 4)
+    file.add_columns(steps, 1.7e9 + steps, {"loss": steps / 4}, {"loss": None})
     file.close()
     content = file.path.read_bytes()
     (inside / file.path.name).symlink_to(file.path)

@@ -369,6 +369,31 @@ def test_too_many_waiting_records_are_dropped_and_counted(tmp_path, disk):
     assert file.path.read_bytes() == b"one\ntwo\nfour\n"
 
 
+def test_what_is_dropped_is_counted_in_values_as_well_as_in_records(tmp_path, disk, warned):
+    """A record may hold many values; the last warning says both numbers, of what still waits too."""
+    file = AppendFile(tmp_path / "a.txt", limit=8)
+    disk.room = 0
+    file.append(b"one\n", b"two\n", b"three\n", values=[1, 20, 300])
+    file.append(b"four\n", values=[4000])
+    assert (file.dropped, file.dropped_records) == (4300, 2)
+    del file
+    gc.collect()
+    expected = f"{tmp_path.resolve() / 'a.txt'} lacks 4321 values, in 4 records, that could not be written"
+    assert warned()[1:] == [expected]
+
+
+def test_the_head_of_a_file_that_was_never_written_is_not_counted(tmp_path, disk, warned):
+    """It is no record of the training."""
+    disk.room = 0
+    file = AppendFile(tmp_path / "a.txt")
+    file.head = b"head\n"
+    file.append(b"", b"one\n", values=[0, 2])
+    del file
+    gc.collect()
+    (lacks,) = warned()[1:]
+    assert lacks.endswith("a.txt lacks 2 values, in 1 records, that could not be written")
+
+
 def test_a_record_beyond_the_limit_is_written_where_there_is_room(tmp_path):
     """The limit is for what waits."""
     file = AppendFile(tmp_path / "a.txt", limit=2)
@@ -395,7 +420,7 @@ def test_what_is_lost_in_the_end_is_told(tmp_path, disk, warned):
     file.append(b"one\n", b"two\n", b"three\n")
     del file
     gc.collect()
-    assert warned()[1:] == [f"{tmp_path.resolve() / 'a.txt'} lacks 3 records that could not be written"]
+    assert warned()[1:] == [f"{tmp_path.resolve() / 'a.txt'} lacks 3 values, in 3 records, that could not be written"]
 
 
 def test_a_stale_handle_is_opened_again(tmp_path):
@@ -502,7 +527,22 @@ def test_the_end_of_the_interpreter_is_the_last_attempt(tmp_path, limit_at_end, 
     )
     assert (tmp_path / "a.txt").read_text() == content
     assert len(output.splitlines()) == warnings
-    assert ("lacks 1 records" in output) == (warnings == 2)
+    assert ("lacks 1 values, in 1 records" in output) == (warnings == 2)
+
+
+def test_a_file_that_outlives_its_modules_is_silent(tmp_path):
+    """At the interpreter's exit whatever the destructor needs may be gone: it prints no traceback."""
+    script = """
+        import sys
+        from monitor_core.files import writing
+        file = writing.AppendFile(sys.argv[1], exclusive=True)
+        file._ownership.free()
+        file._ownership = None
+        for name in [name for name in vars(writing) if not name.startswith("__")]:
+            setattr(writing, name, None)
+        del file
+    """
+    assert run(script, tmp_path / "a.txt") == ""
 
 
 def test_a_limit_on_open_files_is_waited_out(tmp_path, at_once):

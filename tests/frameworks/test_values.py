@@ -349,3 +349,75 @@ def test_to_host_is_a_copy(framework, request):
     first += 1
     assert (type(second), second.tolist()) == (np.ndarray, [[1.0] * 3] * 2)
     assert to_host(array).tolist() == [[1.0] * 3] * 2
+
+
+# --- reasons ----------------------------------------------------------------------------------------------------------
+
+
+def refusal(value):
+    """Return why a value is refused."""
+    with pytest.raises((TypeError, ValueError)) as caught:
+        scalar(value)
+    return str(caught.value)
+
+
+def test_a_jax_key_is_called_a_key(jax):
+    """Random keys are no symbolic tensors."""
+    keys = jax.random.key(0), jax.random.split(jax.random.key(0))
+    assert [refusal(key) for key in keys] == ["it is a random key of JAX, and a metric is a number"] * 2
+
+
+def test_a_tensorflow_string_is_called_a_string(tf):
+    """Strings are no symbolic tensors, one or many, in a variable or not; neither is what holds no value at all."""
+    strings = tf.constant("a"), tf.constant(["a", "b"]), tf.Variable("a")
+    assert [refusal(each) for each in strings] == ["it is a tensor of strings, and a metric is a number"] * 3
+    variant = tf.data.experimental.to_variant(tf.data.Dataset.range(2))
+    assert refusal(variant) == "it is a tensor of the type variant, and a metric is a number"
+
+
+def test_a_tensorflow_variable_in_a_function_is_under_tracing(tf):
+    """Inside of a `tf.function` a variable has no value either."""
+    variable, reasons = tf.Variable(1.0), []
+
+    @tf.function
+    def step(x):
+        reasons.append(refusal(variable))
+        return x
+
+    step(tf.constant(1.0))
+    assert reasons == [f"it is a value under tracing: {UNDER_TRACING}"]
+
+
+def test_a_tensor_that_a_keras_model_is_built_of_is_refused():
+    """It has no value, whatever its shape."""
+    keras = pytest.importorskip("keras")
+    reason = "it is a symbolic tensor of Keras, which has no value: log what the model returns"
+    assert [refusal(keras.Input(shape)) for shape in [(), (2,)]] == [reason] * 2
+
+
+def test_torch_tensors_without_numbers_are_refused(torch):
+    """Neither those on the meta device nor those inside of `vmap` can be read; "log a copy" would not help."""
+    reasons = []
+
+    def step(x):
+        reasons.append(refusal(x))
+        return x
+
+    torch.vmap(step)(torch.ones(2))
+    assert [*reasons, refusal(torch.ones((), device="meta"))] == [
+        "it is a tensor inside of vmap: log what the mapped function returns",
+        f"it is a tensor without numbers, as under tracing: {UNDER_TRACING}",
+    ]
+
+
+def test_a_value_of_no_framework_that_cannot_be_read_is_called_what_it_is():
+    """An object with `item` that has none to give is no symbolic tensor."""
+
+    class Sheet:
+        def item(self):
+            raise NotImplementedError("empty")
+
+        def __repr__(self):
+            return "Sheet()"
+
+    assert refusal(Sheet()) == "it is Sheet(), which has no number to read (empty)"

@@ -146,3 +146,9 @@ def test_of_processes_elsewhere_nothing_is_known(other):
     """Nor of what is no process."""
     assert is_alive({**this_process(), **other}) is None
     assert is_alive({}) is None
+
+
+def test_the_command_line_is_told_without_secrets(monkeypatch):
+    """Its other arguments stay as they are."""
+    monkeypatch.setattr(sys, "argv", ["train.py", "--lr", "0.1", "--api-key=s3cret", "--token", "s3cret"])
+    assert provenance.describe()["argv"] == ["train.py", "--lr", "0.1", "--api-key=***", "--token", "***"]

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from monitor_core import Bus, EarlyStopping, History
-from monitor_core.journal.facts import Begin, RateChange, Rewind, SinkFailure, Stop, encode_fact
+from monitor_core.journal.facts import Begin, Plan, RateChange, Rewind, SinkFailure, Stop, encode_fact
 from monitor_core.journal.files import FILE_HEAD, Kind, frame, read_journal
 from monitor_core.journal.recorded import open_run
 from monitor_core.journal.rows import encode_rows
+from monitor_core.metrics.outcome import Outcome, Watched
 from monitor_core.sinks.journal import Journal
 from recorders import train
 
@@ -172,7 +173,7 @@ def test_the_state_is_one_that_a_bus_goes_on_from(tmp_path):
     train(Bus(EarlyStopping("loss"), Journal(tmp_path / "b")), [{"loss": 1.0}], [{"loss": 1.0}])
     bus = Bus(History())
     bus.load_state_dict(open_run(tmp_path / "b").state)
-    assert bus.run.stop_reason == "loss has not got better in 1 epoch; its best was 1 in epoch 0 (0-based)"
+    assert bus.run.stop_reason == "loss has not got better in 1 epoch; its best was 1 in epoch 1"
 
 
 def test_a_run_that_goes_on_with_one_that_is_not_here_says_so(tmp_path):
@@ -276,3 +277,44 @@ def test_facts_that_make_no_sense_are_no_exception(tmp_path, facts):
     opened = open_run(tmp_path)
     assert len(opened.runs) == 1
     assert json.dumps(opened.state)
+
+
+def test_what_decided_is_on_record(tmp_path):
+    """The metrics that sinks monitor, how, the best epoch, and the stop."""
+    stopping = EarlyStopping("loss", patience=1)
+    train(Bus(Journal(tmp_path), stopping), [{"loss": 1.0}], [{"loss": 2.0}])
+    assert open_run(tmp_path).outcome == Outcome(
+        [Watched("EarlyStopping", "loss", "min", restores=False, best_epoch=0)],
+        "loss has not got better in 1 epoch; its best was 1 in epoch 1",
+        1,
+        "stopped",
+    )
+
+
+def test_what_decided_is_on_record_of_a_run_that_was_killed(tmp_path):
+    """Before its end nothing says which epoch was the best for the sink."""
+    bus = Bus(Journal(tmp_path), EarlyStopping("loss", patience=9))
+    bus.train_begin()
+    bus.epoch_begin(0)
+    bus.epoch_end(0, {"loss": 1.0})
+    assert open_run(tmp_path).outcome == Outcome([Watched("EarlyStopping", "loss", "min")])
+
+
+@pytest.mark.parametrize(
+    "watched", [{"a": None}, {"a": {}}, {"a": {"metric": 1, "mode": "min"}}, {"a": {"metric": "b", "mode": "up"}}]
+)
+def test_what_is_not_as_journals_write_it_did_not_decide(tmp_path, watched):
+    """Of what a file holds nothing is trusted."""
+    plan = Plan(epochs=None, steps_per_epoch=None, learning_rates=None, directions={}, watched=watched)
+    written(tmp_path, BEGIN, (0, 1.0), plan)
+    assert open_run(tmp_path).outcome == Outcome()
+
+
+def test_a_recorded_run_is_a_pandas_frame(tmp_path):
+    """Epochs, or batches: the labels and then the metrics, as of a History."""
+    pytest.importorskip("pandas")
+    opened = recorded(tmp_path, 2.0, 1.0)
+    expected = [[0, 0, 1, 2.0], [0, 1, 2, 1.0]]
+    for frame_of in (opened.to_pandas(), opened.history.to_pandas(), opened.to_pandas(batches=True)):
+        assert list(frame_of) == ["run", "epoch", "step", "time", "loss"]
+        assert frame_of.drop(columns="time").to_numpy().tolist() == expected

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import stat
 import subprocess
 import sys
 import textwrap
@@ -10,6 +11,7 @@ import threading
 from io import FileIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from monitor_core import SetupError
@@ -17,6 +19,7 @@ from monitor_core.files import writing
 from monitor_core.journal.facts import Begin, Rewind
 from monitor_core.journal.files import Kind, journal_files, read_journal
 from monitor_core.journal.writer import JournalWriter
+from monitor_core.values.blocks import Block
 
 BEGIN = Begin(
     id="a", index=0, continues=None, epoch=-1, step=0, config={}, versions={}, git_commit=None, platform="", argv=[],
@@ -163,6 +166,22 @@ def test_a_run_that_begins_on_a_full_disk_is_recorded_once_there_is_room(tmp_pat
     assert read_journal(writer.path).records[0].content == BEGIN
 
 
+@pytest.mark.skipif(os.name == "nt", reason="permissions are those of POSIX")
+def test_only_its_owner_may_read_a_journal(tmp_path):
+    """Whatever the umask is; a file that was removed and is made again is as private as the first."""
+    umask = os.umask(0)
+    try:
+        writer = JournalWriter(tmp_path)
+        writer.fact(BEGIN)
+        first = stat.S_IMODE(writer.path.stat().st_mode)
+        writer.path.unlink()
+        writer.fact(mark(1))
+        again = stat.S_IMODE(writer.path.stat().st_mode)
+    finally:
+        os.umask(umask)
+    assert (first, again) == (0o600, 0o600)
+
+
 def test_what_a_full_disk_cost_is_counted_and_told(tmp_path, monkeypatch):
     """By the writer, and by the file, which has a gap where it is."""
     monkeypatch.setattr(writing, "FIRST_DELAY", 0.0)
@@ -179,6 +198,19 @@ def test_what_a_full_disk_cost_is_counted_and_told(tmp_path, monkeypatch):
     found = read_journal(writer.path)
     assert [record.content for record in found.records] == [BEGIN, *map(mark, range(9 - lost)), mark(9)]
     assert [each.reason for each in found.damage] == [f"{lost} records are missing before this"]
+
+
+def test_a_block_that_a_full_disk_cost_counts_with_all_its_values(tmp_path, monkeypatch):
+    """So does an epoch's row; a fact counts as one."""
+    monkeypatch.setattr("monitor_core.journal.writer.PENDING_BYTES", 0)
+    monkeypatch.setattr(writing, "FileIO", FullDisk)
+    writer = JournalWriter(tmp_path)
+    writer.fact(BEGIN)
+    steps, column = np.arange(4), np.zeros(4)
+    mask = np.array([True, False, False, False])
+    writer.block(Block(0, steps, steps * 1.0, {"a": column, "b": column}, {"a": None, "b": mask}))
+    writer.row(Kind.EPOCH, 0, 4, 1.0, {"a": 1.0, "b": 2.0, "c": 3.0})
+    assert writer.dropped == 1 + (4 + 1) + 3
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

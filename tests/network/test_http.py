@@ -1,6 +1,9 @@
 """Posting to a real web server: what it gets, and what its answers are taken for."""
 
+import contextlib
 import email.utils
+import socket
+import threading
 import time
 
 import pytest
@@ -88,3 +91,49 @@ def test_repr_shows_where_it_posts_and_no_more():
     """Neither the path nor the query, the password nor a header is shown."""
     poster = Poster("https://me:pa55@example.org:8443/h1dden?key=t0ken", {"X": "t0ken"})
     assert repr(poster) == "Poster(url=https://example.org:8443, timeout=5.0)"
+
+
+@contextlib.contextmanager
+def dripping(answer, pause):
+    """Serve an answer byte by byte at the one address that is yielded, until the client leaves."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip():
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                for byte in answer:
+                    connection.sendall(bytes([byte]))
+                    time.sleep(pause)
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join(20)
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 ", b"HTTP/1.1 200 OK\r\nX-Header: "])
+def test_server_that_drips_holds_nothing_up(monkeypatch, head):
+    """The limit is for the whole post, not for each byte of the answer: this one would take a minute."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    begin = time.monotonic()
+    with dripping(head + b"a" * 1200, pause=0.05) as url, pytest.raises(DeliveryError) as caught:
+        Poster(url, timeout=0.4).post(b"{}")
+    assert time.monotonic() - begin < 20
+    assert (str(caught.value), caught.value.retry) == (f"{url}: TimeoutError: timed out", True)
+
+
+def test_slow_answer_within_the_limit_is_taken(monkeypatch):
+    """Byte by byte, it is as good as at once."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with dripping(b"HTTP/1.1 204 No Content\r\n\r\n", pause=0.005) as url:
+        Poster(url, timeout=20).post(b"{}")
+
+
+def test_server_that_takes_nothing_holds_nothing_up(monkeypatch):
+    """Nor does a body that does not fit into the system's buffers."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(DeliveryError, match="timed out"):
+            Poster(url, timeout=0.4).post(bytes(32 << 20))

@@ -103,6 +103,24 @@ def test_oldest_are_dropped_and_counted_when_it_is_full(gate, warned):
     assert warned() == ["Board is full: 10 messages wait, and the oldest are dropped"]
 
 
+def test_what_is_lost_is_counted_in_values_too(gate, warned):
+    """Of each message those that it was put with, whether it was dropped, refused, or left at the close."""
+    outbox = Outbox(server := Server(DeliveryError("refused", retry=False), gate=gate), limit=2)
+    outbox.put("refused", 3)
+    assert server.entered.wait(20)
+    outbox.put("dropped", 50)
+    outbox.put("delivered", 700)
+    outbox.put("delivered", 700)
+    gate.set()
+    assert not outbox.flush(20)
+    assert (outbox.failed, outbox.dropped, outbox.lost_values) == (1, 1, 53)
+    gate.clear()
+    outbox.put("left", 1000)
+    outbox.close(0)
+    assert outbox.lost_values == 1053
+    assert warned()[-1] == "outbox is closed, and 1 messages that waited, with 1000 values, are dropped"
+
+
 def test_limit_is_2048_unless_told_otherwise(gate):
     """The bound that is promised holds by default."""
     outbox = Outbox(server := Server(gate=gate))
@@ -187,7 +205,7 @@ def test_message_is_given_up_when_its_time_is_over(quick, warned):
     put_all(outbox, "abc")
     assert not outbox.close()
     assert (server.taken, outbox.failed, outbox.delivered) == (["c"], 2, 1)
-    assert warned() == ["Board has given a message up (OSError: no route); more like it are only counted"]
+    assert warned() == ["Board dropped a message (OSError: no route); further drops for this reason are only counted"]
 
 
 @pytest.mark.parametrize("error", [DeliveryError("HTTP 400", retry=False), TypeError("bad"), KeyError("loss")])
@@ -206,7 +224,7 @@ def test_one_warning_for_each_cause(quick, warned):
     put_all(outbox, range(5))
     outbox.close()
     assert outbox.failed == 5
-    text = "Board has given a message up (HTTP {}); more like it are only counted"
+    text = "Board dropped a message (HTTP {}); further drops for this reason are only counted"
     assert warned() == [text.format(400), text.format(404)]
 
 
@@ -230,7 +248,7 @@ def test_server_that_is_down_is_told_of_once_and_its_return_once(quick, warned):
         "Board cannot deliver (ConnectionRefusedError: refused); training goes on, it tries again and again, and 100 "
         "messages may wait"
     )
-    assert back == "Board delivers again; it has lost 0 messages so far"
+    assert back == "Board delivers again; it has lost 0 messages, with 0 values, so far"
 
 
 def test_server_that_is_gone_is_not_asked_for_each_message(monkeypatch):
@@ -311,7 +329,7 @@ def test_close_is_bounded_where_a_delivery_never_ends(gate, warned):
     assert (outbox.dropped, outbox.waiting, server.taken) == (10, 0, [])
     assert not outbox.close()
     assert time.monotonic() - begin < 6
-    assert warned() == ["Board is closed, and 10 messages that waited are dropped"]
+    assert warned() == ["Board is closed, and 10 messages that waited, with 10 values, are dropped"]
 
 
 def test_close_may_be_repeated(warned):
@@ -492,7 +510,7 @@ def test_what_waits_is_delivered_at_an_exit_that_starts_no_thread():
     """
     code, out, err = run(code)
     assert (code, out) == (0, "0 0 1 ")
-    assert err == "outbox is closed, and 1 messages that waited are dropped\n"
+    assert err == "outbox is closed, and 1 messages that waited, with 1 values, are dropped\n"
 
 
 def test_exit_is_bounded_for_all_outboxes_together():
@@ -508,7 +526,9 @@ def test_exit_is_bounded_for_all_outboxes_together():
     code, _, err = run(code)
     assert time.monotonic() - begin < 5 + 8  # and the interpreter's start
     assert code == 0
-    assert sorted(err.splitlines()) == [f"{name} is closed, and 1 messages that waited are dropped" for name in "abc"]
+    assert sorted(err.splitlines()) == [
+        f"{name} is closed, and 1 messages that waited, with 1 values, are dropped" for name in "abc"
+    ]
 
 
 def test_interrupt_ends_the_wait_of_a_close_and_not_its_promise(gate):

@@ -100,7 +100,7 @@ def test_no_hook_waits_for_a_delivery_that_is_under_way(gate, warned):
     train(bus, [{"loss": 1.0}] * 300)
     assert (sink.taken, sink.waiting) == ([], 303)
     assert warned() == [
-        "Line: by the end of the run 0 messages were dropped, 0 failed, and 303 wait and are tried further"
+        "Line: by the end of the run 0 messages were dropped, 0 failed (0 values); 303 wait and are tried on"
     ]
     gate.set()
     assert sink.flush(20)
@@ -145,8 +145,8 @@ def test_losses_are_told_at_the_end_of_their_run(warned):
     train(bus)
     assert (sink.failed, sink.taken) == (2, ["begin", "completed"])
     assert warned() == [
-        "Line has given a message up (TypeError: bad); more like it are only counted",
-        "Line: by the end of the run 0 messages were dropped, 2 failed, and 0 wait and are tried further",
+        "Line dropped a message (TypeError: bad); further drops for this reason are only counted",
+        "Line: by the end of the run 0 messages were dropped, 2 failed (2 values); 0 wait and are tried on",
     ]
     assert not sink.flush()
 
@@ -227,7 +227,7 @@ def test_sink_without_deliver_is_told_what_it_lacks(warned):
     sink.send("a")
     assert not sink.close()
     cause = "NotImplementedError: Mute must override deliver(message)"
-    assert warned() == [f"Mute has given a message up ({cause}); more like it are only counted"]
+    assert warned() == [f"Mute dropped a message ({cause}); further drops for this reason are only counted"]
 
 
 def test_no_thread_is_left_behind_by_a_run():

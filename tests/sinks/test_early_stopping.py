@@ -261,18 +261,18 @@ def reason(values, **options):
         (
             [3.0, 2.0, 2.0, 2.5],
             {"patience": 2},
-            "metric has not got better in 2 epochs; its best was 2 in epoch 1 (0-based)",
+            "metric has not got better in 2 epochs; its best was 2 in epoch 2",
         ),
-        ([1.0, 1.0], {}, "metric has not got better in 1 epoch; its best was 1 in epoch 0 (0-based)"),
+        ([1.0, 1.0], {}, "metric has not got better in 1 epoch; its best was 1 in epoch 1"),
         (
             [0.9, 0.8, 0.8, 0.8],
             {"patience": 4, "baseline": 0.5},
-            "metric has not got better than the baseline 0.5 in 4 epochs; its best was 0.8 in epoch 1 (0-based)",
+            "metric has not got better than the baseline 0.5 in 4 epochs; its best was 0.8 in epoch 2",
         ),
         (
             [0.4, 0.6, 0.6, 0.6],
             {"patience": 3, "baseline": 0.5},
-            "metric has not got better in 3 epochs; its best was 0.4 in epoch 0 (0-based)",
+            "metric has not got better in 3 epochs; its best was 0.4 in epoch 1",
         ),
     ],
 )

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor_core import Block, Bus, History, Loop
+from monitor_core.bus.run import Run
 from monitor_core.records.batches import BatchHistory
 from recorders import exact, train
 
@@ -371,7 +372,7 @@ def test_round_trip_of_batches_outside_of_epochs(tmp_path, how):
 def test_round_trip_keeps_times(tmp_path, how):
     """Times are as exact after reading as they were before, in epochs that take hours too."""
     history = History(per_batch=True)
-    history.on_train_begin(None)
+    history.on_train_begin(Run())
     for number in range(100):
         times = 1.7e9 + 360 * number + np.array([0.0, 0.123456])
         history.on_block(None, block(0, [2 * number + 1, 2 * number + 2], times, loss=[0, 0]))

@@ -10,10 +10,13 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from monitor_core import Bus, Loop, SetupError
 from monitor_core.sinks import progress_bars as bars
 from monitor_core.sinks.progress import Progress, format_duration, format_value
+from monitor_core.sinks.progress_bars import fitting
 
 
 class Clock:
@@ -678,3 +681,21 @@ def test_values_are_readable(value, text):
 def test_durations_are_readable(seconds, text):
     """Durations are given in the units that people would use."""
     assert format_duration(seconds) == text
+
+
+@given(st.lists(st.text("abc", max_size=6), max_size=8), st.integers(-3, 60))
+def test_as_many_parts_are_shown_as_fit(parts, room):
+    """As dropping the last one until the rest fits would have it."""
+    kept, expected = list(parts), ", ".join(parts)
+    while kept and len(expected) > room:
+        kept.pop()
+        expected = ", ".join([*kept, "..."])
+    assert fitting(parts, room) == (expected if kept else "")
+
+
+def test_what_has_no_room_is_not_read():
+    """Of 100,000 metrics a bar formats those it shows."""
+    read = []
+    metrics = (read.append(number) or f"m{number} 0.5" for number in range(100_000))
+    assert fitting(metrics, 40) == "m0 0.5, m1 0.5, m2 0.5, m3 0.5, ..."
+    assert len(read) < 10

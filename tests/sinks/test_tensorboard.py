@@ -58,6 +58,7 @@ LOOKS = {
     "write_activations": True,
     "write_gradients": True,
     "embeddings_freq": 1,
+    "embeddings_history": True,
     "predictions_freq": 1,
 }
 
@@ -113,6 +114,27 @@ def test_batches_are_written_over_the_steps_of_the_run(tmp_path):
     """With update_freq="batch" every batch has its value, at a step that goes on over epochs."""
     run(Bus(board(tmp_path, update_freq="batch"), strict=True), 2)
     assert scalars(tmp_path / "train", "batch_") == {"batch_loss": [(step, float(step)) for step in range(1, 7)]}
+
+
+def test_every_nth_batch_is_written_over_epochs_and_runs(tmp_path):
+    """With update_freq=N the steps that are multiples of N are there, also where epochs and runs are shorter."""
+    bus = Bus(board(tmp_path, update_freq=5), strict=True)
+    for _ in range(2):
+        run(bus, 3)
+    assert steps(tmp_path / "train", "batch_loss") == [5, 10, 15]
+    assert steps(tmp_path / "train", "epoch_loss") == list(range(6))
+
+
+def test_every_nth_batch_begins_within_an_epoch(tmp_path):
+    """A sink that is added within an epoch writes the next multiple of N, with that step's value."""
+    bus = Bus(strict=True)
+    bus.train_begin()
+    bus.epoch_begin(0)
+    batch(bus, 7)
+    bus.add(board(tmp_path, update_freq=3))
+    batch(bus, 7)
+    bus.flush()
+    assert scalars(tmp_path / "train") == {"batch_loss": [(9, 9.0), (12, 12.0)]}
 
 
 def test_batches_are_not_heard_unless_asked_for(tmp_path):
@@ -257,9 +279,10 @@ def test_a_resumed_run_is_like_one_that_went_on(tmp_path_factory, data, batches,
     whole, resumed = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("resumed")
     saved_after = data.draw(st.integers(0, total), label="saved after epochs")
     lost = data.draw(st.integers(0, 2), label="epochs lost")
+    update_freq = data.draw(st.sampled_from(["batch", 2, 5]), label="update_freq")
 
     def bus_of(folder):
-        return Bus(board(folder, update_freq="batch"), model=Model(), strict=True)
+        return Bus(board(folder, update_freq=update_freq), model=Model(), strict=True)
 
     bus = bus_of(whole)
     for _ in range(runs):
@@ -354,6 +377,32 @@ def test_looks_inside_come_with_the_histograms_or_each_epoch(tmp_path, freq, exp
     assert found == {**dict.fromkeys(others, expected), **histograms}
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"histogram_freq": 2}, [0, 2]),
+        ({"histogram_freq": 2, "write_activations": False}, []),
+        ({"write_images": True}, []),
+        ({"write_activations": True}, [0, 1, 2]),
+    ],
+)
+def test_activations_come_with_the_histograms_where_data_are_at_hand(tmp_path, options, expected):
+    """As the tutorial promises of histogram_freq; without validation data they are no error."""
+    for folder, data in (("with", DATA), ("without", None)):
+        bus = Bus(board(tmp_path / folder, **options), model=Model(), validation_data=data, strict=True)
+        run(bus, 3)
+    assert steps(tmp_path / "with/train", "dense/activations") == expected
+    assert steps(tmp_path / "without/train", "dense/activations") == []
+
+
+def test_missing_data_are_named_where_activations_are_asked_for(tmp_path, warned):
+    """With write_activations=True a warning says what to give; by default nothing is missed."""
+    run(Bus(board(tmp_path / "a", histogram_freq=1), model=Model(), strict=True), 1)
+    assert warned() == []
+    run(Bus(board(tmp_path / "b", write_activations=True), model=Model(), strict=True), 1)
+    assert "there are no validation data to look at" in warned()[0]
+
+
 @pytest.mark.parametrize("fails", ["weights", "activations", "gradients", "embeddings", "predict"])
 def test_a_part_that_fails_stops_neither_the_others_nor_the_training(tmp_path, warned, fails):
     """What one output raises is told of once, by its name; all others are written, in every epoch."""
@@ -381,7 +430,7 @@ def test_missing_validation_data_are_told_of(tmp_path, warned):
     bus = Bus(board(tmp_path, **LOOKS), model=Model(), strict=True)
     run(bus, 2)
     assert len(warned()) == 3
-    assert all("give validation_data=(x, y) to the KerasAdapter" in message for message in warned())
+    assert all("give validation_data=(x, y) to the adapter" in message for message in warned())
     assert steps(tmp_path / "train", "dense/kernel/histogram") == [0, 1]
 
 
@@ -519,7 +568,9 @@ def test_values_that_are_none_are_refused(tmp_path, call, error, message):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"update_freq": 100}, ValueError, r"update_freq must be 'epoch' or 'batch' \(got 100\)"),
+        ({"update_freq": 0}, ValueError, r'update_freq must be "epoch", "batch", or a number of .* >= 1 \(got 0\)'),
+        ({"update_freq": True}, ValueError, r"update_freq must be .* \(got True\)"),
+        ({"update_freq": "steps"}, ValueError, r"update_freq must be .* \(got 'steps'\)"),
         ({"histogram_freq": -1}, ValueError, r"histogram_freq must be >= 0 \(got -1\)"),
         ({"histogram_freq": True}, TypeError, r"histogram_freq must be an integer \(got True\)"),
         ({"write_graph": 1}, TypeError, "write_graph"),
@@ -529,7 +580,8 @@ def test_values_that_are_none_are_refused(tmp_path, call, error, message):
         ({"profile_steps": 3}, TypeError, "profile_steps must be the first and the last step"),
         ({"profile_steps": (0, 3)}, ValueError, r"profile_steps must be >= 1 \(got 0\)"),
         ({"profile_steps": (5, 3)}, ValueError, r"profile_steps must not end before it begins \(got \(5, 3\)\)"),
-        ({"embeddings_freq": 1, "embeddings_metadata": {"a": "words.tsv"}}, TypeError, "rows' labels"),
+        ({"embeddings_freq": 1, "embeddings_metadata": ["b"]}, TypeError, "must be a file, or map layers' names"),
+        ({"embeddings_history": True}, ValueError, "embeddings_history must be False without embeddings_freq"),
         ({"embeddings_metadata": {"a": ["b"]}}, ValueError, "embeddings_metadata must be None without embeddings_freq"),
         ({"class_names": ["a"]}, ValueError, "class_names must be None without predictions_freq"),
         ({"hparams_metrics": ["loss"]}, ValueError, "hparams_metrics must be None without hparams"),

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import pytest
 from boards_reader import plugins, scalars, steps, tensors, tree
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from monitor_core import Loop, ModelCheckpoint, Sink
 from monitor_core.adapters.keras import KerasAdapter, KerasModel
@@ -53,6 +55,14 @@ def text_model(dropout=0.5):
     return model
 
 
+def small_model(**options):
+    """Return a model of one layer, for what does not depend on it."""
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", metrics=["mae"], **options)
+    return model
+
+
 def fit(*parts, folder=None, epochs=3, **options):
     """Fit the text model with a board, and return it."""
     model = text_model()
@@ -85,6 +95,60 @@ def test_scalars_are_those_of_keras(tmp_path, update_freq):
     assert steps(tmp_path / "ours/train", "epoch_steps_per_second") == [0, 1, 2]
 
 
+@given(every=st.integers(1, 9), batches=st.integers(1, 7), epochs=st.integers(1, 4))
+@settings(max_examples=5)
+def test_every_nth_batch_is_that_of_keras(tmp_path_factory, every, batches, epochs):
+    """With update_freq=N the batches' steps and values are those of Keras's callback; ours writes every epoch too."""
+    folder = tmp_path_factory.mktemp("logs")
+    options = {"epochs": epochs, "batch_size": 8, "shuffle": False, "verbose": 0}
+    x, y = np.resize(X, (8 * batches, 6)).astype("float32"), np.resize(Y, 8 * batches)
+    KerasAdapter(TensorBoard(folder / "ours", update_freq=every)).fit(small_model(), x, y, **options)
+    theirs = keras.callbacks.TensorBoard(str(folder / "theirs"), update_freq=every, write_graph=False)
+    small_model().fit(x, y, **options, callbacks=[theirs])
+    found, expected = (scalars(folder / name / "train") for name in ("ours", "theirs"))
+    for tag in ("batch_loss", "batch_mae"):
+        assert [step for step, _ in found.get(tag, [])] == [step for step, _ in expected.get(tag, [])]
+        assert np.allclose(*([value for _, value in each.get(tag, [])] for each in (found, expected)), 1e-6)
+    # Keras writes an epoch's metrics only where N divides the number of batches so far.
+    is_written = [epoch for epoch in range(epochs) if (epoch + 1) * batches % every == 0]
+    assert [step for step, _ in expected.get("epoch_loss", [])] == is_written
+    assert [step for step, _ in found["epoch_loss"]] == list(range(epochs))
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="Keras refuses steps_per_execution on this back end")
+def test_several_batches_in_an_execution_are_counted_as_batches(tmp_path):
+    """Every third batch of 12, two in an execution: the first at or after it, where Keras counts six executions."""
+    x, y = np.resize(X, (96, 6)).astype("float32"), np.resize(Y, 96)
+    theirs = keras.callbacks.TensorBoard(str(tmp_path / "theirs"), update_freq=3, write_graph=False)
+    ours = KerasAdapter(TensorBoard(tmp_path / "ours", update_freq=3))
+    for callback in (ours, theirs):
+        model = small_model(steps_per_execution=2)
+        options = {"batch_size": 8, "shuffle": False, "verbose": 0, "callbacks": [callback]}
+        model.fit(x, y, **options)
+    assert steps(tmp_path / "ours/train", "batch_loss") == [4, 6, 10, 12]
+    assert steps(tmp_path / "theirs/train", "batch_loss") == [3, 6]
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.summary needs it")
+def test_summaries_of_tensorflow_within_layers_are_not_written(tmp_path):
+    """Keras's callback writes what a layer gives to tf.summary; ours has methods for values of one's own."""
+    import tensorflow as tf
+
+    class Noted(keras.layers.Layer):
+        def call(self, x):
+            tf.summary.scalar("mean", tf.reduce_mean(x))
+            return x
+
+    theirs = keras.callbacks.TensorBoard(str(tmp_path / "theirs"), update_freq=1, write_graph=False)
+    for callback in (KerasAdapter(TensorBoard(tmp_path / "ours", update_freq=1)), theirs):
+        model = keras.Sequential([keras.Input((6,)), Noted(), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        model.fit(X.astype("float32"), Y, verbose=0, callbacks=[callback])
+    found, expected = (scalars(tmp_path / name / "train") for name in ("ours", "theirs"))
+    assert {"batch_loss"} <= set(found) & set(expected)
+    assert [sum(tag.endswith("mean") for tag in tags) for tags in (found, expected)] == [0, 1]
+
+
 def test_histograms_and_pictures_have_the_names_of_keras(tmp_path):
     """The weights' tags are those of Keras's callback, and the histograms count the same values."""
     fit(folder=tmp_path / "ours", histogram_freq=1, write_images=True)
@@ -107,7 +171,7 @@ def test_histograms_and_pictures_have_the_names_of_keras(tmp_path):
 def test_every_output_is_there(tmp_path):
     """With every option on, each tab has what the model has: layers, weights, words, curves, texts, a table."""
     fit(folder=tmp_path, **LOOKS)
-    snapshots = [f"embeddings/epoch-{epoch:04d}" for epoch in range(3)]
+    snapshots = ["embeddings/epoch-0002"]
     assert tree(tmp_path) == [".", *snapshots, "train", "validation"]
     found = plugins(tmp_path / "train")
     weights = [weight.path for weight in text_model().weights]
@@ -269,7 +333,7 @@ def test_a_torch_loop_has_every_output(tmp_path):
     """The same sink in a loop of one's own in PyTorch writes every output, and changes nothing."""
     watched, bare = torch_run(TensorBoard(tmp_path, **LOOKS)), torch_run()
     assert all(np.array_equal(one, two) for one, two in zip(watched, bare, strict=True))
-    assert tree(tmp_path) == [".", "embeddings/epoch-0000", "embeddings/epoch-0001", "train", "validation"]
+    assert tree(tmp_path) == [".", "embeddings/epoch-0001", "train", "validation"]
     found = plugins(tmp_path / "train")
     weights = ["words.weight", "last.weight", "last.bias"]
     kinds = {f"{weight}/{kind}": "histograms" for weight in weights for kind in ("histogram", "gradient")}

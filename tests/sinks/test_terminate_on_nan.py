@@ -63,7 +63,7 @@ def test_stops_where_keras_stops(batches):
     step = keras_stops(batches)
     expected = None
     if step is not None:
-        expected = step, f"loss is {batches[step - 1]['loss']} at step {step}, in epoch 0 (0-based)"
+        expected = step, f"loss is {batches[step - 1]['loss']} at step {step}, in epoch 1"
     assert we_stop(TerminateOnNaN(), batches, at_once=True) == expected
     by_block = we_stop(TerminateOnNaN(every="block"), batches, at_once=False)
     assert (by_block and by_block[1]) == (expected and expected[1])
@@ -74,7 +74,7 @@ def test_stops_where_keras_stops(batches):
 def test_every_metric_is_watched_if_asked(batches):
     """Without a name the first value of any metric that is not finite ends the run, at once and by blocks alike."""
     wrong = [
-        (step, f"{name} is {value} at step {step}, in epoch 0 (0-based)")
+        (step, f"{name} is {value} at step {step}, in epoch 1")
         for step, logs in enumerate(batches, 1)
         for name, value in logs.items()
         if value is not None and not math.isfinite(value)
@@ -95,7 +95,7 @@ def test_the_run_has_failed(every):
             for batch in loop.batches(range(3)):
                 loop.log(loss=-math.inf if epoch == 1 and batch == 1 else 1.0)
     assert (loop.run.status, loop.run.epoch) == ("failed", 1)
-    assert loop.run.stop_reason == "loss is -inf at step 5, in epoch 1 (0-based)"
+    assert loop.run.stop_reason == "loss is -inf at step 5, in epoch 2"
     assert loop.run.step == (5 if every == "batch" else 6)
 
 
@@ -107,7 +107,7 @@ def test_epochs_are_looked_at_too(every, warned):
             for _ in loop.batches(range(2)):
                 pass
             loop.log(loss=math.nan if epoch == 1 else 1.0)
-    assert loop.run.stop_reason == "loss is nan at the end of epoch 1 (0-based), step 4"
+    assert loop.run.stop_reason == "loss is nan at the end of epoch 2, step 4"
     assert warned() == []
 
 
@@ -119,7 +119,7 @@ def test_validation_is_looked_at_if_asked():
             for _ in loop.epochs(1):
                 loop.log(loss=1.0, val_loss=math.nan)
         found.append(loop.run.stop_reason)
-    reason = "val_loss is nan at the end of epoch 0 (0-based), step 0"
+    reason = "val_loss is nan at the end of epoch 1, step 0"
     assert found == [None, reason, reason]
 
 
@@ -233,4 +233,4 @@ def test_real_fits_end_as_with_keras(compiled, row):
             model.fit(X, targets, callbacks=KerasAdapter(loop), **options)
     assert loop.run.step == expected
     if row is not None:
-        assert loop.run.stop_reason == f"loss is nan at step {expected}, in epoch 0 (0-based)"
+        assert loop.run.stop_reason == f"loss is nan at step {expected}, in epoch 1"

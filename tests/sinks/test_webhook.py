@@ -135,7 +135,7 @@ def test_reason_of_a_stop_is_posted(serve):
     server = serve()
     train(Bus(TerminateOnNaN(), Webhook(server.url, events=("train_end",))), [{"loss": math.nan}])
     (body,) = [body for _, _, body in server.posts]
-    assert (body["status"], body["reason"]) == ("failed", "loss is nan at step 1, in epoch 0 (0-based)")
+    assert (body["status"], body["reason"]) == ("failed", "loss is nan at step 1, in epoch 1")
 
 
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), "interrupted"), (ValueError("no"), "failed")])
@@ -179,8 +179,8 @@ def test_format_that_raises_costs_its_event_alone(serve, warned):
     assert [body for _, _, body in server.posts] == [{"loss": 1.0}, {"loss": 1.0}]
     assert (hook.failed, bus.failures) == (1, [])
     assert warned()[0] == (
-        "Webhook has given a message up (no body can be made of an event: KeyError: 'logs'); "
-        "more like it are only counted"
+        "Webhook dropped a message (no body can be made of an event: KeyError: 'logs'); "
+        "further drops for this reason are only counted"
     )
 
 
@@ -215,9 +215,9 @@ def test_server_that_is_down_ends_no_training(quick, monkeypatch, warned):
     down, at_end, closed = warned()
     assert "ConnectionRefusedError: Connection refused" in down
     assert (
-        at_end == "Webhook: by the end of the run 0 messages were dropped, 0 failed, and 3 wait and are tried further"
+        at_end == "Webhook: by the end of the run 0 messages were dropped, 0 failed (0 values); 3 wait and are tried on"
     )
-    assert closed == "Webhook is closed, and 3 messages that waited are dropped"
+    assert closed == "Webhook is closed, and 3 messages that waited, with 3 values, are dropped"
     assert "h1dden" not in down
 
 
@@ -273,9 +273,9 @@ def test_answers_that_will_not_change_are_not_tried_again(serve, code, warned):
     assert server.events == EVERYTHING
     assert (hook.delivered, hook.failed) == (1, 3)
     told, at_end = warned()
-    assert told.startswith(f"Webhook has given a message up ({server.url}: HTTP {code} ")
+    assert told.startswith(f"Webhook dropped a message ({server.url}: HTTP {code} ")
     assert (
-        at_end == "Webhook: by the end of the run 0 messages were dropped, 3 failed, and 0 wait and are tried further"
+        at_end == "Webhook: by the end of the run 0 messages were dropped, 3 failed (3 values); 0 wait and are tried on"
     )
 
 
@@ -326,6 +326,17 @@ def test_oldest_are_dropped_behind_a_slow_server(serve):
     assert not hook.close()
     assert server.events == [("epoch_end", epoch) for epoch in (0, 47, 48, 49)]
     assert (hook.delivered, hook.dropped) == (4, 46)
+
+
+def test_lost_events_count_with_their_values(serve):
+    """Of a block those of all its batches, of an epoch its metrics, of any other event one."""
+    hook = Webhook(serve(*[404] * 9).url, per_batch=True, events=["train_begin", "epoch_end"])
+    with Loop(hook) as loop:
+        for _ in loop.epochs(1):
+            for _ in loop.batches(range(5)):
+                loop.log(a=1.0, b=2.0)
+            loop.log(c=3.0)
+    assert (hook.failed, hook.lost_values) == (3, 1 + 5 * 2 + 3)
 
 
 def test_answer_that_is_no_http_is_tried_again(quick, monkeypatch):

@@ -1,5 +1,6 @@
 """Blocks: the values of steps as columns, and when they are handed over."""
 
+import math
 import types
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from monitor_core import Bus
 from monitor_core.bus import batch_path
 from monitor_core.values import blocks
-from monitor_core.values.blocks import BlockBuffer
+from monitor_core.values.blocks import MANY_NAMES, BlockBuffer
 from recorders import BlockRecorder, exact, train
 
 
@@ -185,16 +186,16 @@ def test_block_is_due_after_a_second(clock):
 
 
 def test_steps_with_very_many_values_fill_a_block_sooner():
-    """What waits is bounded in values too: steps of 10,000 metrics are taken by the half dozen."""
+    """What waits is bounded in values too: steps of 10,000 metrics are taken by two dozen."""
     buffer = BlockBuffer(lambda name, reason: None)
-    for step in range(1, 21):
+    for step in range(1, 61):
         buffer.append(step, {f"metric {number}": 1.0 for number in range(10_000)})
-    assert buffer.limit < 10
+    assert buffer.limit < 30
     taken_steps = []
     while (block := buffer.take(0)) is not None:
         taken_steps += block.steps.tolist()
         assert len(block) <= buffer.limit
-    assert taken_steps == list(range(1, 21))
+    assert taken_steps == list(range(1, 61))
 
 
 class ArrayImpl:
@@ -263,6 +264,7 @@ def test_repr():
 class EagerTensor:
     """Look to the package like a value on a device, whose fetch the user interrupts."""
 
+    __module__ = "tensorflow"
     shape = types.SimpleNamespace(rank=0)
 
     def __init__(self, *outcomes):
@@ -348,3 +350,42 @@ def test_blocks_against_a_plain_model(epochs, block_steps, flushes):
     assert all(1 <= len(block) <= block_steps for block in recorder.blocks)
     assert all(np.diff(block.steps).tolist() == [1] * (len(block) - 1) for block in recorder.blocks)
     assert all((np.diff(block.times) >= 0).all() for block in recorder.blocks)
+
+
+def many(*rows):
+    """Return logs with so many metrics that their columns are converted together."""
+    return [{f"m{number}": number + row for number in range(2 * MANY_NAMES)} for row in rows]
+
+
+def test_many_columns_are_those_that_are_converted_one_by_one(monkeypatch):
+    """Floats, integers and booleans of many metrics: the same block, without a call for each column."""
+    rows = many(0, 0.5, 2.0**60)
+    rows[1]["m3"], rows[2]["m4"] = True, math.nan
+    monkeypatch.setattr(blocks, "fetch", None)
+    together, _ = taken(*rows)
+    monkeypatch.undo()
+    monkeypatch.setattr(blocks, "MANY_NAMES", 1 << 30)
+    assert as_lists(together) == as_lists(taken(*rows)[0])
+    with pytest.raises(ValueError, match="read-only"):
+        together.columns["m0"][0] = 0.0
+
+
+@pytest.mark.parametrize(
+    ("odd", "expected"),
+    [("a", None), (None, None), (1 << 2000, None), (np.float32(0.5), 0.5), ({"inner": 7.0}, None)],
+    ids=["string", "missing", "too large", "numpy", "nested"],
+)
+def test_one_odd_value_among_many_metrics_costs_no_other(odd, expected):
+    """What is no plain number is looked at by itself."""
+    first, second = many(0, 1)
+    block, _ = taken(first, {**second, "m5": odd})
+    last = {name: column[-1] for name, column in block.columns.items()}
+    assert math.isnan(last["m5"]) if expected is None else last["m5"] == expected
+    assert {name: last[name] for name in second if name != "m5"} == {n: v for n, v in second.items() if n != "m5"}
+
+
+def test_a_name_that_is_no_string_among_many_is_skipped():
+    """The others are recorded."""
+    (first,) = many(0)
+    block, skips = taken({**first, 7: 1.0})
+    assert (list(block.columns), skips) == (list(first), ["7"])

@@ -29,6 +29,12 @@ def masked(crc: int) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & _ONES
 
 
+def masked_words(crcs: Words) -> Words:
+    """Return checksums, ``(n,)``, as event files store them."""
+    mixed: Words = (crcs >> np.uint32(15) | crcs << np.uint32(17)) + np.uint32(0xA282EAD8)
+    return mixed
+
+
 @functools.cache
 def crc32c() -> Callable[[bytes], int]:
     """Return the fastest function there is: that of google-crc32c (0.1 ns a byte), or NumPy (17 ns a byte)."""
@@ -72,8 +78,7 @@ class RowChecksums:
     def masked(self, differing: NDArray[np.uint8]) -> Words:
         """Return the masked checksums, ``(n,)``, of records with these bytes at the positions, ``(n, positions)``."""
         crc = np.bitwise_xor.reduce(self._tables.take(differing + self._offsets), axis=1) ^ self._same
-        mixed: Words = (crc >> 15 | crc << 17) + np.uint32(0xA282EAD8)
-        return mixed
+        return masked_words(crc)
 
 
 def _folded(words: Words) -> int:

@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,11 @@ from monitor_core._log import logger
 from monitor_core.checks import checked_count
 from monitor_core.files.replacing import replacing
 from monitor_core.files.writing import AppendFile
+from monitor_core.tensorboard.formats.histograms import histogram, non_finite
 from monitor_core.tensorboard.formats.records import Record, frame, read_records
 from monitor_core.tensorboard.formats.scalar_records import opening_records, scalar_records
 from monitor_core.tensorboard.formats.tags import clean_tag
+from monitor_core.tensorboard.formats.values import numbers_value
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
@@ -62,6 +64,7 @@ class EventFile:
             this step on: 0 for a run that begins anew, one more than the largest step so far for one that goes on,
             None for a file that only adds to others.
         limit: How many bytes may wait while they cannot be written.
+        time: When the run began, seconds since 1970, by which TensorBoard sorts runs; None is now.
 
     Attributes:
         path: The file.
@@ -72,12 +75,19 @@ class EventFile:
         ValueError: ``start`` is negative.
     """
 
-    def __init__(self, folder: str | PathLike[str], *, start: int | None = 0, limit: int = PENDING_BYTES) -> None:
+    def __init__(
+        self,
+        folder: str | PathLike[str],
+        *,
+        start: int | None = 0,
+        limit: int = PENDING_BYTES,
+        time: float | None = None,
+    ) -> None:
         if start is not None:
             checked_count("start", start)
         now = clock.time()
         self._file = AppendFile(Path(folder) / _new_name(Path(folder), now), limit=limit)
-        self._file.head = opening_records(now, start)
+        self._file.head = opening_records(now if time is None else time, start)
         self._file.append(b"")  # writes the head, by which TensorBoard knows the folder for a run
         self._pid = os.getpid()
         self._lock = threading.Lock()
@@ -90,24 +100,8 @@ class EventFile:
 
     @property
     def dropped(self) -> int:
-        """How many records, or blocks of them, were given up because they could not be written for too long."""
+        """How many values were dropped because they could not be written for too long."""
         return self._file.dropped
-
-    def add_scalars(
-        self, tag: str, steps: NDArray[np.int64], times: NDArray[np.float64], values: NDArray[np.float64]
-    ) -> None:
-        """Add one metric's values.
-
-        They become float32, which is all that TensorBoard shows of scalars: about seven digits, and what is beyond
-        3.4e38 becomes infinite. NaN and infinities are kept.
-
-        Args:
-            tag: The metric's name.
-            steps: ``(n,) int64``.
-            times: ``(n,) float64``, seconds since 1970.
-            values: ``(n,) float64``.
-        """
-        self._add([tag], steps, times, [values])
 
     def add_columns(
         self,
@@ -116,16 +110,29 @@ class EventFile:
         columns: Mapping[str, NDArray[np.float64]],
         present: Mapping[str, NDArray[np.bool_] | None],
     ) -> None:
-        """Add a block's columns; the arguments are as in `Block`, the values become float32 as in `add_scalars`."""
+        """Add metrics' values.
+
+        They become float32, which is all that TensorBoard shows of scalars: about seven digits; what is beyond 3.4e38
+        becomes infinite. NaN and infinities are kept.
+
+        Args:
+            steps: ``(n,) int64``.
+            times: ``(n,) float64``, seconds since 1970.
+            columns: Each metric's values by its name, ``(n,) float64``.
+            present: By the same names which of the steps have a value, ``(n,) bool``; None for all.
+        """
         together: dict[bytes, list[str]] = {}  # one by one, thousands of metrics that come late would take seconds
         for name, mask in present.items():
             together.setdefault(b"" if mask is None else mask.tobytes(), []).append(name)
+        records: list[tuple[bytes, int]] = []
         for group in together.values():
             mask = present[group[0]]
-            rows = slice(None) if mask is None else mask
+            some_steps, some_times = (steps, times) if mask is None else (steps[mask], times[mask])
             for first in range(0, len(group), _VALUES_PER_EVENT):
                 names = group[first : first + _VALUES_PER_EVENT]
-                self._add(names, steps[rows], times[rows], [columns[name][rows] for name in names])
+                chosen = [columns[name] if mask is None else columns[name][mask] for name in names]
+                records += self._records(names, some_steps, some_times, chosen)
+        self._append(records)
 
     def add_value(self, value: Summary.Value, step: int, time: float | None = None) -> None:
         """Add any other value, such as the functions of this package return.
@@ -145,7 +152,7 @@ class EventFile:
 
     def add_event(self, event: Event) -> None:
         """Add an event as it is."""
-        self._append(frame(event.SerializeToString()))
+        self._append([(frame(event.SerializeToString()), max(1, len(event.summary.value)))])
 
     def rewind(self, keep: Keep) -> None:
         """Rewrite the file without the values that are not to be kept, and without damaged records.
@@ -160,7 +167,7 @@ class EventFile:
 
     def flush(self) -> None:
         """Try to write what could not be written before, if anything."""
-        self._append()
+        self._append([])
 
     def close(self) -> None:
         """Put on disk what was written, and free the file; what is added later opens it again."""
@@ -168,21 +175,24 @@ class EventFile:
             with self._lock:
                 self._file.close()
 
-    def _add(
+    def _records(
         self,
         names: Sequence[str],
         steps: NDArray[np.int64],
         times: NDArray[np.float64],
         columns: Sequence[NDArray[np.float64]],
-    ) -> None:
+    ) -> Iterator[tuple[bytes, int]]:
+        """Yield scalars as records, each with how many values it holds."""
         tags = [self._clean(name) for name in names]
-        slices = [slice(first, first + _ROWS) for first in range(0, len(steps), _ROWS)]
-        self._append(*(scalar_records(tags, steps[s], times[s], [each[s] for each in columns]) for s in slices))
+        for first in range(0, len(steps), _ROWS):
+            rows = slice(first, first + _ROWS)
+            data = scalar_records(tags, steps[rows], times[rows], [each[rows] for each in columns])
+            yield data, len(tags) * len(steps[rows])
 
-    def _append(self, *records: bytes) -> None:
+    def _append(self, records: Sequence[tuple[bytes, int]]) -> None:
         if self._is_ours():  # asked before the lock, which a thread of the parent's may hold for ever here
             with self._lock:
-                self._file.append(*records)
+                self._file.append(*(data for data, _ in records), values=[values for _, values in records])
 
     def _clean(self, name: str) -> str:
         """Return a name's tag; warn at its first time where it is another one."""
@@ -194,6 +204,25 @@ class EventFile:
 
     def _is_ours(self) -> bool:
         return os.getpid() == self._pid
+
+
+def write_row(file: EventFile, step: int, row: Mapping[str, float]) -> None:
+    """Write values of one step, now."""
+    file.add_columns(
+        np.array([step], dtype=np.int64),
+        np.array([clock.time()]),
+        {tag: np.array([value], dtype=np.float64) for tag, value in row.items()},
+        dict.fromkeys(row),
+    )
+
+
+def write_histogram(file: EventFile, tag: str, array: Any, step: int) -> None:
+    """Write the distribution of an array's finite values, and, as ``<tag>/not_finite``, how many others it has."""
+    buckets = histogram(array)
+    if buckets is not None:
+        file.add_value(numbers_value(tag, "histograms", buckets), step)
+    if others := non_finite(array, buckets):
+        write_row(file, step, {f"{tag}/not_finite": others})
 
 
 def rewind_folder(folder: str | PathLike[str], keep: Keep) -> None:

@@ -74,6 +74,8 @@ def layers_value(graph: Layers, tag: str = "keras") -> Summary.Value:
 def layers_graph_value(graph: Layers, tag: str = "graph") -> Summary.Value:
     """Return a model's layers as a graph of operations too: the tab opens with one of these, and finds none to fail on.
 
+    The layers stand at the first level, which the tab shows at once; the conceptual graph has them in the model's box.
+
     Args:
         graph: The layers.
         tag: Its tag; the tab opens with the first one by name, so it should come before that of `layers_value`.
@@ -82,10 +84,9 @@ def layers_graph_value(graph: Layers, tag: str = "graph") -> Summary.Value:
 
     metadata = RunMetadata()
     drawn = metadata.function_graphs.add().pre_optimization_graph
-    names = {node.name: f"{node_name(graph.name) or 'model'}/{node_name(node.name)}" for node in graph.nodes}
     for node in graph.nodes:
-        sources = [names[source] for source, target in graph.edges if target == node.name]
-        add_node(drawn, names[node.name], node.kind, sources)
+        sources = [node_name(source) for source, target in graph.edges if target == node.name]
+        add_node(drawn, node_name(node.name), node.kind, sources)
     return strings_value(tag, "graph_run_metadata_graph", [metadata.SerializeToString()], content=b"1", blobs=True)
 
 

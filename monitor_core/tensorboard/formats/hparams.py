@@ -8,7 +8,7 @@ metric. Where an `experiment_value` stands in the folder above, it shows what is
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,13 +16,11 @@ import numpy as np
 from monitor_core.tensorboard.formats.values import numbers_value
 
 if TYPE_CHECKING:
-    from google.protobuf.struct_pb2 import Value
     from tensorboard.compat.proto.summary_pb2 import Summary
 
 Plain = bool | float | str
 """What the tab can show."""
 
-_PREFIX = "_hparams_"
 _LONGEST = 1000  # characters of a text
 _STATUSES = {
     "running": "STATUS_RUNNING",
@@ -33,42 +31,32 @@ _STATUSES = {
 }
 
 
-def experiment_value(hparams: Mapping[str, Sequence[Any]], metrics: Sequence[tuple[str, str]]) -> Summary.Value:
-    """Return what the trials of an experiment vary and are measured by, for the folder above theirs.
+def experiment_value(hparams: Mapping[str, Plain], metrics: Iterable[str]) -> Summary.Value:
+    """Return what the trials of an experiment vary and are measured by, for the folder above theirs, or one's own.
 
     Args:
-        hparams: Each hyperparameter's name and the values that it takes.
-        metrics: Each metric's run below the trial's (``""`` for the trial's own), and its tag.
+        hparams: An example of each hyperparameter by its name, as of `flat_hparams`: the column takes its type, and
+            any values of that type.
+        metrics: The tags of the trial's own scalars that are its metrics.
     """
-    from tensorboard.plugins.hparams.api_pb2 import Experiment, HParamInfo, MetricInfo, MetricName
+    from tensorboard.plugins.hparams.summary_v2 import Discrete, HParam, Metric, hparams_config_pb
 
-    infos = []
-    for name, values in hparams.items():
-        kind, choices = _column(values)
-        info = HParamInfo(name=name, type=kind)
-        info.domain_discrete.extend(choices)
-        infos.append(info)
-    names = [MetricName(group=group, tag=tag) for group, tag in metrics]
-    experiment = Experiment(
-        hparam_infos=infos, metric_infos=[MetricInfo(name=name) for name in names], time_created_secs=clock.time()
-    )
-    return _session_value("experiment", experiment)
+    columns = [HParam(name, Discrete([], dtype=type(value))) for name, value in hparams.items()]
+    summary = hparams_config_pb(columns, [Metric(tag, group="") for tag in metrics], clock.time())
+    return _only(summary)
 
 
-def session_start_value(hparams: Mapping[str, Any], *, group: str = "", time: float | None = None) -> Summary.Value:
+def session_start_value(hparams: Mapping[str, Plain], *, group: str = "", time: float | None = None) -> Summary.Value:
     """Return a trial's hyperparameters, for its folder.
 
     Args:
-        hparams: Names and values, as `flat_hparams` takes them.
+        hparams: Names and values, as of `flat_hparams`.
         group: Trials of one group are one row, with the mean of their metrics; the empty one has a row for each.
         time: When it began, seconds since 1970; None is now.
     """
-    from tensorboard.plugins.hparams.plugin_data_pb2 import SessionStartInfo
+    from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
-    info = SessionStartInfo(group_name=group, start_time_secs=clock.time() if time is None else time)
-    for name, value in flat_hparams(hparams).items():
-        info.hparams[name].CopyFrom(_proto(value))
-    return _session_value("session_start_info", info)
+    return _only(hparams_pb(dict(hparams), trial_id=group, start_time_secs=time))
 
 
 def session_end_value(status: str = "completed", *, time: float | None = None) -> Summary.Value:
@@ -82,13 +70,15 @@ def session_end_value(status: str = "completed", *, time: float | None = None) -
         ValueError: The status is another.
     """
     from tensorboard.plugins.hparams import api_pb2
-    from tensorboard.plugins.hparams.plugin_data_pb2 import SessionEndInfo
+    from tensorboard.plugins.hparams.metadata import SESSION_END_INFO_TAG
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 
     if status not in _STATUSES:
         raise ValueError(f"status must be one of {', '.join(_STATUSES)} (got {status!r})")
     number = api_pb2.Status.Value(_STATUSES[status])
     info = SessionEndInfo(status=number, end_time_secs=clock.time() if time is None else time)
-    return _session_value("session_end_info", info)
+    content = HParamsPluginData(session_end_info=info).SerializeToString()
+    return numbers_value(SESSION_END_INFO_TAG, "hparams", np.zeros(0, np.float32), content=content)
 
 
 def flat_hparams(hparams: Mapping[str, Any]) -> dict[str, Plain]:
@@ -131,29 +121,6 @@ def _plain(value: Any) -> Plain:
     return text[:_LONGEST].encode(errors="replace").decode()
 
 
-def _column(values: Iterable[Any]) -> tuple[Any, list[Plain]]:
-    """Return the type that holds all the values, and the values in that type."""
-    from tensorboard.plugins.hparams import api_pb2
-
-    plain = [_plain(value) for value in values]
-    kinds = {type(value) for value in plain}
-    if kinds == {bool}:
-        return api_pb2.DATA_TYPE_BOOL, plain
-    if kinds == {float}:
-        return api_pb2.DATA_TYPE_FLOAT64, plain
-    return api_pb2.DATA_TYPE_STRING, [str(value).removesuffix(".0") for value in plain]
-
-
-def _proto(value: Plain) -> Value:
-    from google.protobuf.struct_pb2 import Value
-
-    if isinstance(value, bool):
-        return Value(bool_value=value)
-    return Value(string_value=value) if isinstance(value, str) else Value(number_value=value)
-
-
-def _session_value(field: str, message: Any) -> Summary.Value:
-    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-
-    content = HParamsPluginData(version=0, **{field: message}).SerializeToString()
-    return numbers_value(f"{_PREFIX}/{field}", "hparams", np.zeros(0, np.float32), content=content)
+def _only(summary: Summary) -> Summary.Value:
+    (value,) = summary.value
+    return value

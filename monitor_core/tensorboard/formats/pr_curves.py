@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,41 +40,6 @@ def pr_curve_value(
     curve = pr_curve(labels, scores, thresholds, weights).astype(np.float32)
     content = PrCurvePluginData(version=0, num_thresholds=thresholds).SerializeToString()
     return numbers_value(tag, "pr_curves", curve, content=content)
-
-
-def class_pr_curve_values(
-    tag: str,
-    labels: Any,
-    scores: Any,
-    names: Sequence[str] | None = None,
-    *,
-    thresholds: int = THRESHOLDS,
-    weights: Any = None,
-) -> list[Summary.Value]:
-    """Return a curve for each class, that class against all others, under ``tag/name``.
-
-    Args:
-        tag: What the tags begin with.
-        labels: ``(n,)`` integers, each sample's class from 0.
-        scores: ``(n, classes)`` floats from 0 to 1.
-        names: The classes' names; None numbers them.
-        thresholds: As in `pr_curve_value`.
-        weights: As in `pr_curve_value`.
-
-    Raises:
-        ValueError: Lengths differ, or a value is out of range.
-    """
-    by_class = np.asarray(scores)
-    if by_class.ndim != 2:
-        raise ValueError(f"scores must have the shape (n, classes) (got {by_class.shape})")
-    numbers = checked_classes("labels", labels, by_class.shape[1])
-    titles = [str(number) for number in range(by_class.shape[1])] if names is None else list(names)
-    if len(titles) != by_class.shape[1]:
-        raise ValueError(f"names must be {by_class.shape[1]}, one for each class (got {len(titles)})")
-    return [
-        pr_curve_value(f"{tag}/{title}", numbers == number, by_class[:, number], thresholds, weights)
-        for number, title in enumerate(titles)
-    ]
 
 
 def pr_curve(labels: Any, scores: Any, thresholds: int = THRESHOLDS, weights: Any = None) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import time as clock
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -32,6 +33,7 @@ CONFIG = "projector_config.pbtxt"
 """The name of the file that the Projector looks for in a run's folder."""
 LARGEST_SPRITE = 8192
 """Pixels of a sprite's side that the Projector takes."""
+_LATE = 3e9  # seconds since 1970, later than any snapshot
 
 
 def write_embeddings(
@@ -65,7 +67,21 @@ def write_embeddings(
         embedding.write(target, f"embedding-{number:03d}", config.embeddings.add(tensor_name=name))
     _write(target / CONFIG, text_format.MessageToString(config, as_utf8=True).encode())
     if not event_files(target):
-        EventFile(target, start=None).close()
+        # The Projector opens with the run whose first event is the oldest: the later a snapshot, the older it seems.
+        EventFile(target, start=None, time=_LATE - clock.time()).close()
+
+
+def read_labels(path: str | PathLike[str]) -> Labels:
+    """Read labels as the Projector does: one in each line, or several with tabs between and titles in the first line.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    if not lines or "\t" not in lines[0]:
+        return lines
+    titles, *rows = (line.split("\t") for line in lines)
+    return {title: [row[place] if place < len(row) else "" for row in rows] for place, title in enumerate(titles)}
 
 
 @attrs.frozen(eq=False)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from monitor_core.tensorboard.formats.values import strings_value
+from monitor_core.tensorboard.formats.values import valid_text
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
@@ -27,7 +26,10 @@ def text_value(tag: str, text: str | bytes) -> Summary.Value:
         raise TypeError(f"text must be a string (got {text!r})")
     if isinstance(text, bytes):
         text = text.decode(errors="replace")
-    return strings_value(tag, "text", [text.encode(errors="replace")])
+    from tensorboard.plugins.text.summary_v2 import text_pb
+
+    (value,) = text_pb(valid_text(tag), text.encode(errors="replace")).value
+    return value
 
 
 def table(mapping: Mapping[str, Any], header: tuple[str, str] = ("name", "value")) -> str:
@@ -39,12 +41,6 @@ def table(mapping: Mapping[str, Any], header: tuple[str, str] = ("name", "value"
     """
     rows = [header, ("---", "---"), *_items(mapping, "")]
     return "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows) + "\n"
-
-
-def code(text: str) -> str:
-    """Return a plain text, such as a model's summary, as Markdown that keeps its columns."""
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-    return f"{fence}\n{text}\n{fence}\n"
 
 
 def _items(mapping: Mapping[str, Any], outer: str) -> list[tuple[str, Any]]:

@@ -57,10 +57,15 @@ def strings_value(
     return value
 
 
+def valid_text(text: str) -> str:
+    """Return a string without halves of surrogate pairs: messages hold valid UTF-8 alone."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def _value(tag: str, plugin: str, content: bytes) -> Summary.Value:
     from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_TENSOR, Summary
 
-    value = Summary.Value(tag=tag.encode(errors="backslashreplace").decode())  # messages hold valid UTF-8 alone
+    value = Summary.Value(tag=valid_text(tag))
     value.metadata.plugin_data.plugin_name = plugin
     value.metadata.plugin_data.content = content
     value.metadata.data_class = DATA_CLASS_TENSOR

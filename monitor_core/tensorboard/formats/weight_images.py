@@ -1,7 +1,8 @@
 """Weights as pictures: blue below zero, white at zero, red above it, yellow where a value is not finite.
 
 The scale is symmetrical about zero and ends at the largest magnitude shown, so that signs can be read and a constant
-has one colour. A picture's sides have at most `SIDE` pixels.
+has one colour. An image is never much higher than wide, since TensorBoard stretches each to the width of its card, and
+never so flat that nothing can be seen. Its sides have at most `SIDE` pixels.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from monitor_core.tensorboard.formats.arrays import real_numbers
 
 SIDE = 512
 """Pixels of a picture's longer side at most."""
-_LONGEST_ROW = 64  # values of a vector in one row, if it is no longer than the square of it
+_FLATTEST = 16  # times as wide as high, unless all of it is one short row
+_SMALLEST_IMAGE = 8  # dots of the side of a square that a matrix's longer side may be
 _MOST_PLANES = 32
 _LARGEST_DOT = 16  # pixels of a value's side
 _SHADES = 120  # of each colour, so that a picture has few enough colours for a palette
@@ -32,10 +34,12 @@ Values = NDArray[np.floating]
 def weight_image(array: Any) -> Pixels | None:
     """Return a weight as a picture.
 
-    A vector is a row, wrapped where it is long. A matrix is shown as it is, rows from the top; where it is too large, a
-    dot is the mean of its neighbours. Kernels of convolutions become tiles with gray lines between: one from each
-    input channel (down) to each output channel (to the right, and on in bands below each other), or, of those over one
-    axis, a matrix from inputs to outputs for each place. Of too many tiles the first are shown.
+    A vector is a row, wrapped where it is long. A matrix lies on its longer side, which continues in bands below each
+    other where it is long, with gray lines between. Where the longer side is the square of a number, as the 784 pixels
+    of an image are that of 28, it becomes a tile of 28 x 28 for each element of the other side. Kernels of convolutions
+    become tiles: one from each input channel to each output channel, of which those that are more go to the right, and
+    on in bands; or, of those over one axis, a matrix for each place. Where there is too much, a dot is the mean of its
+    neighbours, and of the tiles of a convolution the first are shown.
 
     Args:
         array: Real numbers of any shape: kernels in Keras's order ``(height, width, in, out)`` or in PyTorch's
@@ -53,37 +57,90 @@ def weight_image(array: Any) -> Pixels | None:
     if weight.ndim < 2:
         return _magnified(_row(weight.ravel()))
     if weight.ndim == 2:
-        return _magnified(_coloured(_averaged(_averaged(weight, 0, SIDE), 1, SIDE)))
-    return _magnified(_joined(_coloured(_planes(weight) if weight.ndim == 3 else _tiles(weight))))
+        return _magnified(_matrix(weight))
+    return _magnified(_places(weight) if weight.ndim == 3 else _joined(_coloured(_tiles(weight))))
 
 
 def _row(vector: Values) -> Pixels:
     dots = _coloured(_averaged(vector, 0, SIDE * SIDE))
-    width = min(len(dots), max(_LONGEST_ROW, math.isqrt(len(dots) - 1) + 1))
-    height = -(-len(dots) // width)
-    wrapped = np.tile(_NOTHING, (height * width, 1))
-    wrapped[: len(dots)] = dots
-    return wrapped.reshape(height, width, 3)
+    width = min(len(dots), SIDE, max(_FLATTEST, math.isqrt(_FLATTEST * len(dots))))
+    return _in_bands(dots[np.newaxis], -(-len(dots) // width))[:, 0]
 
 
-def _planes(weight: Values) -> Values:
-    """Return the matrices of a convolution over one axis, side by side or below each other, as `_joined` takes them."""
+def _matrix(weight: Values) -> Pixels:
+    wide = _lying(weight)
+    height, width = wide.shape
+    side = math.isqrt(width)
+    if side**2 == width > height and side >= _SMALLEST_IMAGE and 2 * min(_room(height, side, side)) >= side:
+        return _grid(wide.reshape(height, side, side))
+    if height == 1:
+        return _row(wide[0])
+    wide = _averaged(wide, 0, SIDE)
+    height = len(wide)
+    most = max(1, min((SIDE + 1) // (height + 1), math.isqrt(width // (height + 1))))  # else it is higher than wide
+    wide = _averaged(wide, 1, SIDE * most)
+    width = wide.shape[1]
+    bands = max(-(-width // SIDE), 1 + math.isqrt(width // (_FLATTEST * (height + 1))))
+    return _joined(_in_bands(_coloured(wide), bands)[:, np.newaxis])
+
+
+def _lying(matrices: Values) -> Values:
+    """Return matrices, the last two axes, with the longer side to the right."""
+    return matrices.swapaxes(-1, -2) if matrices.shape[-2] > matrices.shape[-1] else matrices
+
+
+def _in_bands(rows: Pixels, bands: int) -> Pixels:
+    """Cut rows of dots, ``(height, width, 3)``, into bands, ``(bands, height, width, 3)``; what is over is gray."""
+    height, length, _ = rows.shape
+    width = -(-length // bands)
+    padded = np.tile(_NOTHING, (height, bands * width, 1))
+    padded[:, :length] = rows
+    return padded.reshape(height, bands, width, 3).swapaxes(0, 1)
+
+
+def _places(weight: Values) -> Pixels:
+    """Return the matrices of a convolution over one axis."""
     if weight.shape[0] > weight.shape[2]:
         weight = weight.transpose(2, 1, 0)
-    weight = weight[:_MOST_PLANES]
-    share = max(1, SIDE // len(weight) - 1)
-    flat = weight.shape[1] < weight.shape[2]
-    weight = _averaged(_averaged(weight, 1, share if flat else SIDE), 2, SIDE if flat else share)
-    return weight[:, np.newaxis] if flat else weight[np.newaxis]
+    wide = _lying(weight[:_MOST_PLANES])
+    return _matrix(wide[:, 0]) if wide.shape[1] == 1 else _grid(wide)
+
+
+def _grid(tiles: Values) -> Pixels:
+    """Return tiles, ``(n, height, width)``, in bands, each averaged as much as is necessary to show all of them."""
+    bands = _bands(*tiles.shape)
+    # As many dots in each mean, on both axes: with one more in some, edges would look torn.
+    together = max(-(-length // room) for length, room in zip(tiles.shape[1:], _room(*tiles.shape), strict=True))
+    for axis in (1, 2):
+        tiles = _averaged(tiles, axis, -(-tiles.shape[axis] // together))
+    return _joined(_coloured(tiles[np.newaxis]), bands)
+
+
+def _room(count: int, height: int, width: int) -> tuple[int, int]:
+    """Return how many dots high and wide each of some tiles in bands can be."""
+    bands = _bands(count, height, width)
+    return (SIDE + 1) // bands - 1, (SIDE + 1) // -(-count // bands) - 1
+
+
+def _bands(count: int, height: int, width: int) -> int:
+    """Return in how many bands tiles make an image that is nearly square."""
+    bands = max(1, math.isqrt(count * (width + 1) // (height + 1)))
+    return -(-count // -(-count // bands))
 
 
 def _tiles(weight: Values) -> Values:
-    """Return the tiles of a convolution over two axes or more, ``(in, out, height, width)``."""
+    """Return the tiles of a convolution over two axes or more, ``(down, right, height, width)``.
+
+    Of more than two axes, the slices of each tile are side by side.
+    """
     if math.prod(weight.shape[:-2]) <= math.prod(weight.shape[2:]):
         weight = np.moveaxis(weight, (-2, -1), (0, 1))
     else:
         weight = weight.swapaxes(0, 1)
-    tiles = weight.reshape(*weight.shape[:2], -1, weight.shape[-1])
+    slices = weight.reshape(*weight.shape[:2], -1, *weight.shape[-2:]).swapaxes(2, 3)
+    tiles = slices.reshape(*slices.shape[:3], -1)
+    if len(tiles) > tiles.shape[1]:
+        tiles = tiles.swapaxes(0, 1)
     tiles = _averaged(_averaged(tiles, 2, SIDE), 3, SIDE)
     down, right = (max(1, (SIDE + 1) // (side + 1)) for side in tiles.shape[2:])
     tiles = tiles[:down]
@@ -122,11 +179,11 @@ def _colours() -> Pixels:
     return np.stack([np.interp(shades, places, band) for band in bands], axis=1).round().astype(np.uint8)
 
 
-def _joined(tiles: Pixels) -> Pixels:
+def _joined(tiles: Pixels, bands: int | None = None) -> Pixels:
     """Put tiles, ``(rows, columns, height, width, 3)``, side by side with lines between, in bands if they are many."""
     rows, columns, height, width, _ = tiles.shape
-    bands = max(1, math.isqrt(columns * (width + 1) // (rows * (height + 1))))
-    bands = -(-columns // -(-columns // bands))
+    if bands is None:
+        bands = max(_bands(columns, rows * (height + 1) - 1, width), -(-columns // ((SIDE + 1) // (width + 1))))
     columns = -(-columns // bands)
     framed = np.tile(_NOTHING, (rows, bands * columns, height + 1, width + 1, 1))
     framed[:, : tiles.shape[1], :-1, :-1] = tiles
@@ -135,6 +192,8 @@ def _joined(tiles: Pixels) -> Pixels:
 
 
 def _magnified(picture: Pixels) -> Pixels:
-    """Show each dot as a square, as large as there is room for."""
+    """Show each dot as a square, as large as there is room for; turn what is much higher than wide."""
+    if len(picture) > 2 * picture.shape[1]:
+        picture = picture.swapaxes(0, 1)
     side = max(1, min(_LARGEST_DOT, SIDE // max(picture.shape[:2])))
     return picture.repeat(side, axis=0).repeat(side, axis=1)

@@ -5,34 +5,56 @@ from __future__ import annotations
 from typing import ClassVar
 
 import attrs
+import numpy as np
 
 from monitor_core.bus.run import Run
+from monitor_core.model.handles import Array
+from monitor_core.tensorboard.formats.arrays import real_numbers
+from monitor_core.tensorboard.formats.event_file import EventFile, write_histogram, write_row
 from monitor_core.tensorboard.parts.files import TRAIN, RunFiles
-from monitor_core.tensorboard.parts.parts import Part, Samples
-from monitor_core.tensorboard.parts.weights import is_due, write_histogram
+from monitor_core.tensorboard.parts.parts import Part, Samples, is_due
 
 
 @attrs.frozen
 class Activations(Part):
-    """Write ``<layer>/activations``.
+    """Write ``<layer>/activations``, and for rectified outputs ``zeros/<layer>/activations``.
+
+    Of outputs that are never negative and often exactly 0, such as a ReLU's, the histogram has the positive ones: the
+    zeros would dwarf every other bar. The share of zeros is a scalar, 0 to 1.
 
     Args:
         freq: Every how many epochs, the first among them.
         samples: What to look at.
+        only_at_hand: Whether to write nothing, without a warning, where the model's handle has no activations, or
+            there are no validation data that can be read without changing the training.
     """
 
     name: ClassVar[str] = "the histograms of activations"
 
     freq: int
     samples: Samples
+    only_at_hand: bool = False
+    _rectified: set[str] = attrs.field(init=False, factory=set)
 
     def end_epoch(self, run: Run, epoch: int, files: RunFiles) -> None:
         """Write what is due."""
-        if is_due(self.freq, epoch):
+        if is_due(self.freq, epoch) and (not self.only_at_hand or self._are_at_hand(run)):
             x, _ = self.samples.of(run)
             for layer, array in run.model.activations(x):  # type: ignore[union-attr]
-                write_histogram(files[TRAIN], f"{layer}/activations", array, epoch)
+                self._write(files[TRAIN], layer, array, epoch)
 
     def end(self, run: Run, files: RunFiles) -> None:
         """Let go of the data."""
         self.samples.forget()
+
+    def _are_at_hand(self, run: Run) -> bool:
+        return hasattr(run.model, "activations") and self.samples.are_at_hand(run)
+
+    def _write(self, file: EventFile, layer: str, array: Array, epoch: int) -> None:
+        values = real_numbers(array)
+        zeros = values.size - np.count_nonzero(values)
+        if values.size and values.min() >= 0 and (zeros or layer in self._rectified):
+            self._rectified.add(layer)  # also an epoch without a zero is a point of the curve
+            write_row(file, epoch, {f"zeros/{layer}/activations": zeros / values.size})
+            values = values[values > 0] if zeros < values.size else values
+        write_histogram(file, f"{layer}/activations", values, epoch)

@@ -11,12 +11,10 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from monitor_core.model.handles import to_host
-from monitor_core.tensorboard.formats.event_file import EventFile
+from monitor_core.tensorboard.formats.event_file import EventFile, write_histogram, write_row
 from monitor_core.tensorboard.formats.graphs import graph_event
 from monitor_core.tensorboard.formats.images import image_value
 from monitor_core.tensorboard.formats.texts import text_value
-from monitor_core.tensorboard.parts.scalars import write_row
-from monitor_core.tensorboard.parts.weights import write_histogram
 from monitor_core.values.scalars import scalar
 
 if TYPE_CHECKING:

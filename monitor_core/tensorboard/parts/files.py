@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from monitor_core._log import logger
 from monitor_core.errors import SetupError
@@ -30,6 +31,23 @@ class RunFiles:
         self.start: int | None = 0
         self._files: dict[str, EventFile] = {}
         self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs, which opens files of its own.
+
+        Raises:
+            TypeError: Files are open: a copy would write into the same folder at the same time.
+        """
+        if self._files:
+            raise TypeError(
+                f"a TensorBoard that has begun to write, into {self.folder}, cannot be copied or pickled: "
+                "call reset() on it, or copy it before its first run"
+            )
+        return {"folder": self.folder, "start": self.start}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["folder"])  # type: ignore[misc]
+        self.start = state["start"]
 
     def __getitem__(self, run: str) -> EventFile:
         """Return a run's file.
@@ -71,6 +89,11 @@ class RunFiles:
         """
         with self._lock:
             self._rewind(run, lambda _, tag: not is_stale(tag))
+
+    @property
+    def dropped(self) -> int:
+        """How many values were dropped because they could not be written for too long."""
+        return sum(file.dropped for file in tuple(self._files.values()))
 
     def close(self) -> None:
         """Put on disk what was written, and free the files; what is written later opens them again."""

@@ -7,9 +7,9 @@ from typing import ClassVar
 import attrs
 
 from monitor_core.bus.run import Run
+from monitor_core.tensorboard.formats.event_file import write_histogram
 from monitor_core.tensorboard.parts.files import TRAIN, RunFiles
-from monitor_core.tensorboard.parts.parts import Part, Samples
-from monitor_core.tensorboard.parts.weights import is_due, write_histogram
+from monitor_core.tensorboard.parts.parts import Part, Samples, is_due
 
 
 @attrs.frozen

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import attrs
 
 from monitor_core.bus.run import Run
+from monitor_core.tensorboard.formats.event_file import write_row
 from monitor_core.tensorboard.formats.hparams import (
     experiment_value,
     flat_hparams,
@@ -17,10 +18,6 @@ from monitor_core.tensorboard.formats.hparams import (
 from monitor_core.tensorboard.formats.texts import table, text_value
 from monitor_core.tensorboard.parts.files import TRAIN, WHOLE, RunFiles
 from monitor_core.tensorboard.parts.parts import Part
-from monitor_core.tensorboard.parts.scalars import write_row
-
-if TYPE_CHECKING:
-    from tensorboard.compat.proto.summary_pb2 import Summary
 
 _TAGS = "_hparams_/"
 
@@ -52,8 +49,9 @@ class HParams(Part):
         if not self._written:
             if self.metrics is not None:
                 self._name(self.metrics, files)
-            files[WHOLE].add_value(session_start_value(self.hparams), 0)
-            files[TRAIN].add_value(text_value("hparams", table(flat_hparams(self.hparams))), 0)
+            shown = flat_hparams(self.hparams)
+            files[WHOLE].add_value(session_start_value(shown), 0)
+            files[TRAIN].add_value(text_value("hparams", table(shown)), 0)
             self._written = True
 
     def record(self, logs: Mapping[str, float], epoch: int, files: RunFiles) -> None:
@@ -66,21 +64,9 @@ class HParams(Part):
 
     def _name(self, metrics: Sequence[str], files: RunFiles) -> None:
         self._named = list(metrics)
-        files[WHOLE].add_value(_experiment(self.hparams, self._named), 0)
+        tags = [f"hparams/{name}" for name in self._named]
+        files[WHOLE].add_value(experiment_value(flat_hparams(self.hparams), tags), 0)
 
     def end(self, run: Run, files: RunFiles) -> None:
         """Write how the run ended."""
         files[WHOLE].add_value(session_end_value(run.status), 0)
-
-
-def _experiment(hparams: Mapping[str, Any], metrics: Sequence[str]) -> Summary.Value:
-    """Return what the table has as columns, with any values: those of other runs are not known here."""
-    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-
-    tags = [("", f"hparams/{name}") for name in metrics]
-    value = experiment_value({name: [each] for name, each in flat_hparams(hparams).items()}, tags)
-    content = HParamsPluginData.FromString(value.metadata.plugin_data.content)
-    for info in content.experiment.hparam_infos:
-        info.ClearField("domain_discrete")
-    value.metadata.plugin_data.content = content.SerializeToString()
-    return value

@@ -17,6 +17,11 @@ from monitor_core.model.samples import first_samples
 from monitor_core.tensorboard.parts.files import RunFiles
 
 
+def is_due(frequency: int, epoch: int) -> bool:
+    """Return whether what is written every ``frequency`` epochs is due in this one; 0 is never."""
+    return frequency > 0 and epoch % frequency == 0
+
+
 class Part:
     """One output; it does what it does in those of the methods below that it overrides.
 
@@ -47,7 +52,7 @@ class Parts:
 
     def __init__(self, *parts: Part) -> None:
         self._parts = parts
-        self._told: set[int] = set()
+        self._told: set[str] = set()
 
     def begin(self, run: Run, files: RunFiles) -> None:
         """Tell the parts that a run begins.
@@ -72,8 +77,8 @@ class Parts:
                 self._tell(part, error)
 
     def _tell(self, part: Part, error: Exception) -> None:
-        if id(part) not in self._told:
-            self._told.add(id(part))
+        if part.name not in self._told:
+            self._told.add(part.name)
             # The texts, not the error, which would keep its frames alive with the log's record.
             logger.warning(
                 "TensorBoard goes without %s: %s: %s; training goes on", part.name, type(error).__name__, str(error)
@@ -102,13 +107,21 @@ class Samples:
         """
         if run.validation_data is None:
             raise ValueError(
-                "there are no validation data to look at: give validation_data=(x, y) to the KerasAdapter, to "
+                "there are no validation data to look at: give validation_data=(x, y) to the adapter, to "
                 "adapter.fit or to the Loop"
             )
         if run.validation_data is not self._data:
             self._taken = first_samples(run.validation_data, self._count)
             self._data = run.validation_data
         return self._taken
+
+    def are_at_hand(self, run: Run) -> bool:
+        """Return whether there are validation data that can be read without changing the training.
+
+        An iterator would lack what is read, and a ``tf.data.Dataset`` that shuffles would have another order.
+        """
+        data = run.validation_data
+        return data is not None and not hasattr(data, "__next__") and not hasattr(data, "element_spec")
 
     def inputs_at_hand(self, run: Run) -> Any:
         """Return ``x`` where the data are arrays, which cost nothing to cut; else None."""

@@ -14,8 +14,7 @@ from monitor_core.tensorboard.formats.images import image_value
 from monitor_core.tensorboard.formats.pr_curves import pr_curve_value
 from monitor_core.tensorboard.parts.classes import Classified, classify
 from monitor_core.tensorboard.parts.files import VALIDATION, RunFiles
-from monitor_core.tensorboard.parts.parts import Part, Samples
-from monitor_core.tensorboard.parts.weights import is_due
+from monitor_core.tensorboard.parts.parts import Part, Samples, is_due
 
 
 @attrs.frozen

@@ -6,19 +6,16 @@ no profile. The first start in a process takes seconds, and the steps profiled t
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import attrs
 
+from monitor_core import frameworks
 from monitor_core._log import logger
 from monitor_core.bus.run import Run
+from monitor_core.frameworks.base import Framework, Stop
 from monitor_core.model.handles import ModelHandle
-
-Stop = Callable[[], object]
-"""Ends a profile and writes it."""
 
 
 @attrs.define
@@ -58,7 +55,7 @@ class Profile:
         if framework is None:
             raise ValueError(f"there is no profiler for {model!r}")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._stop = _PROFILERS[framework](self.folder)
+        self._stop = framework.start_profile(self.folder)
 
     def _attempt(self, action: Callable[[], object]) -> None:
         try:
@@ -70,43 +67,7 @@ class Profile:
             )
 
 
-def framework_of(model: ModelHandle) -> str | None:
-    """Return the framework that computes a handle's model: jax, tensorflow, torch, or None; none is imported."""
-    models = [getattr(model, name, None) for name in ("model", "module")]
-    packages = {base.__module__.partition(".")[0] for each in models for base in type(each).__mro__}
-    if "keras" in packages:
-        backend: str = sys.modules["keras"].backend.backend()
-        return backend if backend in _PROFILERS else None
-    if "torch" in packages:
-        return "torch"
-    return next((name for name in ("jax", "torch") if name in sys.modules), None)  # a pytree, or no handle at all
-
-
-def _start_jax(folder: Path) -> Stop:
-    jax: Any = sys.modules["jax"]
-    jax.profiler.start_trace(str(folder))
-    stop: Stop = jax.profiler.stop_trace
-    return stop
-
-
-def _start_tensorflow(folder: Path) -> Stop:
-    profiler = sys.modules["tensorflow"].profiler.experimental
-    profiler.start(str(folder))
-    stop: Stop = profiler.stop
-    return stop
-
-
-def _start_torch(folder: Path) -> Stop:
-    import torch.profiler
-
-    profiler = torch.profiler.profile(on_trace_ready=torch.profiler.tensorboard_trace_handler(str(folder)))
-    profiler.start()
-    stop: Stop = profiler.stop
-    return stop
-
-
-_PROFILERS: dict[str, Callable[[Path], Stop]] = {
-    "jax": _start_jax,
-    "tensorflow": _start_tensorflow,
-    "torch": _start_torch,
-}
+def framework_of(model: ModelHandle) -> Framework | None:
+    """Return the framework that computes a handle's model, None where that is not known."""
+    framework = frameworks.of_handle(model) or frameworks.computing()
+    return None if framework is None else framework.backend

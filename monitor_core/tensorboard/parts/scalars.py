@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 import attrs
 import numpy as np
 
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
-from monitor_core.tensorboard.formats.event_file import EventFile
+from monitor_core.tensorboard.formats.event_file import write_row
 from monitor_core.tensorboard.parts.files import TRAIN, VALIDATION, RunFiles
 from monitor_core.tensorboard.parts.numbering import Numbering
 from monitor_core.values.blocks import Block
@@ -24,6 +23,41 @@ def write_block(block: Block, numbers: Numbering, files: RunFiles) -> None:
         {f"batch_{name}": column for name, column in block.columns.items()},
         {f"batch_{name}": mask for name, mask in block.present.items()},
     )
+
+
+@attrs.define
+class Spacing:
+    """Chooses the batches to write: each that reaches the next multiple of a number of steps.
+
+    Where a framework gives one value for several steps, as Keras does with ``steps_per_execution``, that is the first
+    one at or after the multiple.
+
+    Args:
+        every: How many steps, at least 1.
+    """
+
+    every: int
+    _last: int | None = None
+
+    def begin_epoch(self, step: int) -> None:
+        """Begin an epoch after this many steps of the run."""
+        self._last = step
+
+    def chosen(self, block: Block, shift: int) -> Block:
+        """Return a block of the batches to write, whose numbers in TensorBoard are larger by ``shift``."""
+        if self.every == 1:
+            return block
+        last = block.steps[0] - 1 if self._last is None else self._last  # None: added within the epoch
+        reached = (np.concatenate(([last], block.steps)) + shift) // self.every
+        self._last = int(block.steps[-1])
+        rows = reached[1:] > reached[:-1]
+        return Block(
+            block.epoch,
+            block.steps[rows],
+            block.times[rows],
+            {name: column[rows] for name, column in block.columns.items()},
+            {name: None if mask is None else mask[rows] for name, mask in block.present.items()},
+        )
 
 
 def write_evaluation(logs: Logs, step: int, files: RunFiles) -> None:
@@ -40,16 +74,6 @@ def write_epoch(logs: Logs, epoch: int, files: RunFiles) -> None:
     for run, row in ((TRAIN, train), (VALIDATION, validation)):
         if row:
             write_row(files[run], epoch, row)
-
-
-def write_row(file: EventFile, step: int, row: Mapping[str, float]) -> None:
-    """Write values of one step, now."""
-    file.add_columns(
-        np.array([step], dtype=np.int64),
-        np.array([time.time()]),
-        {tag: np.array([value], dtype=np.float64) for tag, value in row.items()},
-        dict.fromkeys(row),
-    )
 
 
 def rates_of(run: Run) -> dict[str, float]:

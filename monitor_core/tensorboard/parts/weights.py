@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import attrs
 
 from monitor_core.bus.run import Run
 from monitor_core.model.handles import Array
-from monitor_core.tensorboard.formats.event_file import EventFile
-from monitor_core.tensorboard.formats.histograms import histogram, non_finite
+from monitor_core.tensorboard.formats.event_file import EventFile, write_histogram
 from monitor_core.tensorboard.formats.images import image_value, weight_image
-from monitor_core.tensorboard.formats.values import numbers_value
 from monitor_core.tensorboard.parts.files import TRAIN, RunFiles
-from monitor_core.tensorboard.parts.parts import Part
-from monitor_core.tensorboard.parts.scalars import write_row
+from monitor_core.tensorboard.parts.parts import Part, is_due
 
 
 @attrs.frozen
@@ -40,20 +37,6 @@ class Weights(Part):
                     write_histogram(files[TRAIN], f"{name}/histogram", array, epoch)
                 if images:
                     _write_image(files[TRAIN], f"{name}/image", array, epoch)
-
-
-def is_due(frequency: int, epoch: int) -> bool:
-    """Answer whether it is the turn of something that is written every so many epochs; 0 is never."""
-    return frequency > 0 and epoch % frequency == 0
-
-
-def write_histogram(file: EventFile, tag: str, array: Any, step: int) -> None:
-    """Write the distribution of an array's finite values, and, as ``<tag>/not_finite``, how many others it has."""
-    buckets = histogram(array)
-    if buckets is not None:
-        file.add_value(numbers_value(tag, "histograms", buckets), step)
-    if others := non_finite(array, buckets):
-        write_row(file, step, {f"{tag}/not_finite": others})
 
 
 def _write_image(file: EventFile, tag: str, array: Array, step: int) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras.src.trainers.data_adapters import array_slicing
 
-from monitor_core import History, HookError, Loop, OrderError, SetupError, Sink, on, scalar
+from monitor_core import Bus, History, HookError, Loop, OrderError, SetupError, Sink, on, scalar
 from monitor_core.adapters.keras import KerasAdapter, KerasModel, reset_states
 
 BACKEND = keras.backend.backend()
@@ -531,14 +531,30 @@ def test_a_fit_goes_on_behind_the_epoch_of_a_loaded_state(model):
 def test_a_sink_in_the_place_of_an_adapter_is_told_so(model):
     """Handed to Keras as a callback, a sink says what to do, also one that is empty and might pass for nothing."""
     for callbacks in (History(), [History()]):
-        with pytest.raises(AttributeError, match="History is a sink, no Keras callback: hand Keras a KerasAdapter"):
+        with pytest.raises(AttributeError, match="History is a sink, no Keras callback: pass Keras a KerasAdapter"):
             fit(model, callbacks)
 
 
-def test_a_model_in_the_place_of_its_handle_is_refused(model):
-    """A loop is lent a model by its handle, and the message names it."""
-    with pytest.raises(TypeError, match=r"model must be a handle \(got a Sequential\): pass KerasModel\(model\)"):
-        Loop(History(), model=model)
+@pytest.mark.parametrize("attach", [Loop, Bus])
+def test_a_keras_model_needs_no_handle(model, attach):
+    """A loop or a bus makes the handle by itself."""
+    handle = attach(History(), model=model).run.model
+    assert (type(handle), handle.model) == (KerasModel, model)
+
+
+def test_a_loop_of_a_keras_model_serves_the_fits_inside(model):
+    """Sinks that need the model work with it as it was given, during the run and after it."""
+
+    class Rates(Sink):
+        needs = ("learning_rates",)
+
+        def on_epoch_end(self, run, epoch, logs):
+            rates.append(run.learning_rate)
+
+    rates = []
+    with Loop(Rates(), model=model) as loop:
+        fit(model, KerasAdapter(loop), epochs=2)
+    assert (rates, loop.run.model.model) == (KerasModel(model).learning_rates * 2, model)
 
 
 def test_a_loop_goes_on_after_a_fit_that_raised(model):

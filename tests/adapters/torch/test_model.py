@@ -14,6 +14,7 @@ import pytest
 from monitor_core import History, Loop, SetupError, Sink
 from monitor_core.schedules import CosineDecay, LinearWarmup
 from monitor_core.sinks.learning_rate_scheduler import LearningRateScheduler
+from monitor_core.sinks.model_checkpoint import ModelCheckpoint
 from monitor_core.sinks.reduce_lr_on_plateau import ReduceLROnPlateau
 
 torch = pytest.importorskip("torch")
@@ -152,7 +153,7 @@ def test_learning_rates_of_all_groups_are_read_and_set():
 
 def test_without_an_optimizer_there_are_no_rates(module):
     """A handle without an optimizer lends no rates, so that a sink that needs them fails at train begin."""
-    with pytest.raises(AttributeError, match=r"give the optimizer, TorchModel\(module, optimizer\)"):
+    with pytest.raises(AttributeError, match=r"give the optimizer, Loop\(.*\) or TorchModel\(module, optimizer\)"):
         _ = TorchModel(module).learning_rates
     with (
         pytest.raises(SetupError, match="ReduceLROnPlateau needs 'learning_rates'"),
@@ -268,9 +269,9 @@ def test_a_rate_that_is_not_finite_survives(handle):
 
 def test_the_state_of_another_optimizer_is_refused(handle, module):
     """A state without an optimizer's part, or with other groups, is an error that says what was expected."""
-    with pytest.raises(ValueError, match=r"state must have an optimizer's state, as this handle does \(got none\)"):
+    with pytest.raises(ValueError, match=r"state must have one optimizer, as this handle has \(got no optimizer\)"):
         handle.load_training_state(TorchModel(module).training_state())
-    with pytest.raises(ValueError, match=r"state must have no optimizer's state, as this handle does \(got one\)"):
+    with pytest.raises(ValueError, match=r"state must have no optimizer, as this handle has \(got one optimizer\)"):
         TorchModel(module).load_training_state(handle.training_state())
     two = TorchModel(module, torch.optim.SGD([{"params": [each]} for each in list(module.parameters())[:2]]))
     with pytest.raises(ValueError, match=r"state must have 1 parameter groups \(got 2\)"):
@@ -514,9 +515,9 @@ def test_a_compiled_module_is_lent_by_its_own_names(module):
 
 def test_only_modules_optimizers_and_functions_are_taken(module):
     """Anything else is refused by type."""
-    with pytest.raises(TypeError, match=r"module must be a torch\.nn\.Module \(got int\)"):
+    with pytest.raises(TypeError, match=r"modules must be a torch\.nn\.Module, or a dict of them by name \(got int\)"):
         TorchModel(3)
-    with pytest.raises(TypeError, match=r"optimizer must be a torch\.optim\.Optimizer \(got float\)"):
+    with pytest.raises(TypeError, match=r"optimizers must be a torch\.optim\.Optimizer, or a dict .* \(got float\)"):
         TorchModel(module, 0.1)
     with pytest.raises(TypeError, match=r"loss must be a function of outputs and targets \(got 'mse'\)"):
         TorchModel(module, loss="mse")
@@ -638,3 +639,30 @@ def test_no_module_is_kept_alive_after_a_run():
     gc.collect()
     assert [reference() for reference in references] == [None] * 3
     assert (loop.run.model, len(history.batches)) == (None, 4)
+
+
+def test_a_loop_takes_a_module_and_its_optimizer_as_they_are(module):
+    """The handle is made by the loop; the optimizer goes into it."""
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.5)
+    loop = Loop(ReduceLROnPlateau("loss"), model=module, optimizer=optimizer)
+    handle = loop.run.model
+    assert (type(handle), handle.module, handle.learning_rates) == (TorchModel, module, [0.5])
+
+
+def test_a_loop_of_a_module_without_its_optimizer_says_what_to_give(module):
+    """The message of a sink that needs the rate names the loop's argument."""
+    loop = Loop(ReduceLROnPlateau("loss"), model=module)
+    with pytest.raises(SetupError, match=r"give the optimizer, Loop\(model=module, optimizer=\.\.\.\) or TorchModel"):
+        loop.__enter__()
+
+
+def test_a_checkpoint_is_loaded_into_a_module_as_it_is(module, tmp_path):
+    """`load_best` and `load_latest` take a module too."""
+    checkpoint = ModelCheckpoint(tmp_path / "{epoch}.pt", save_weights_only=True)
+    with Loop(checkpoint, model=module) as loop:
+        for _ in loop.epochs(1):
+            loop.log(val_loss=1.0)
+    other = network()
+    nn.init.zeros_(other[0].weight)
+    assert checkpoint.load_best(other) == tmp_path / "1.pt"
+    assert torch.equal(other[0].weight, module[0].weight)

@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from monitor_core import Bus, History, SetupError
+from monitor_core import Bus, EarlyStopping, History, SetupError
 from monitor_core.plotting import LivePlot, plot_history
 from recorders import train
 
@@ -40,7 +40,7 @@ def displays(shell):
 
 
 def heights(live):
-    """Return the values of the curves in the last picture."""
+    """Return the values of the curves in the last plot."""
     return {
         line.get_label(): line.get_ydata().tolist()
         for axes in live.figure.axes
@@ -49,7 +49,7 @@ def heights(live):
     }
 
 
-def test_every_epoch_replaces_the_picture(shell):
+def test_every_epoch_replaces_the_plot(shell):
     """One display is made, and updated at every epoch's end and the training's."""
     live = LivePlot(every=0)
     bus = Bus(live)
@@ -60,14 +60,14 @@ def test_every_epoch_replaces_the_picture(shell):
 
 
 def test_the_notebook_is_given_a_png(shell):
-    """The picture is a PNG of twice the density, without pyplot having taught IPython so."""
+    """The image is a PNG of twice the density, without pyplot having taught IPython so."""
     train(Bus(LivePlot(every=0, figsize=(4.0, 3.0))), *LOSSES)
     output = shell.display_pub.outputs[-1]
     assert output["data"]["image/png"].startswith(b"\x89PNG")
     assert output["metadata"]["image/png"] == {"width": 400, "height": 300}
 
 
-def test_pictures_are_drawn_no_oftener_than_asked(shell):
+def test_plots_are_drawn_no_oftener_than_asked(shell):
     """The first epoch is shown at once, the next ones not before time, and the end always."""
     live = LivePlot(every=3600)
     train(Bus(live), *LOSSES)
@@ -75,7 +75,7 @@ def test_pictures_are_drawn_no_oftener_than_asked(shell):
     assert heights(live) == {"loss": [3.0, 2.0, 1.0]}
 
 
-def test_another_cell_has_a_picture_of_its_own(shell):
+def test_another_cell_has_a_plot_of_its_own(shell):
     """A fit in the next cell does not redraw the one above; the record goes on."""
     live = LivePlot(every=3600)
     bus = Bus(live)
@@ -86,8 +86,8 @@ def test_another_cell_has_a_picture_of_its_own(shell):
     assert heights(live) == {"loss": [3.0, 2.0, 1.0, 3.0, 2.0, 1.0]}
 
 
-def test_runs_in_one_cell_share_the_picture(shell):
-    """A thousand fits of one epoch do not fill the notebook with pictures."""
+def test_runs_in_one_cell_share_the_plot(shell):
+    """A thousand fits of one epoch do not fill the notebook with plots."""
     bus = Bus(LivePlot(every=0))
     for _ in range(3):
         train(bus, [{"loss": 1.0}])
@@ -113,7 +113,7 @@ def test_a_metric_that_appears_late_is_drawn_from_then_on(shell):
 
 
 def test_nothing_is_drawn_before_the_first_metric(shell):
-    """Epochs without any value have no picture, and are no failure."""
+    """Epochs without any value have no plot, and are no failure."""
     bus = Bus(LivePlot(every=0))
     train(bus, [{}], [{}])
     assert (displays(shell), bus.failures) == ([], [])
@@ -144,6 +144,13 @@ def test_a_display_that_fails_does_not_disturb_the_training(shell, monkeypatch, 
     assert {str(failure.error) for failure in bus.failures} == {"the front end is gone"}
 
 
+def test_the_last_plot_marks_what_decided(shell):
+    """The history within is told how the run ended, before that plot is drawn."""
+    live = LivePlot(every=0)
+    train(Bus(live, EarlyStopping("loss", patience=2)), *[[{"loss": 1.0}]] * 3)
+    assert live.figure._supxlabel.get_text().startswith("■ stopped after epoch 3: loss has not got better")
+
+
 def test_a_rewind_drops_the_epochs_that_are_repeated(shell):
     """After a resume from epoch 1, that epoch is there once."""
     live = LivePlot(every=0)
@@ -160,21 +167,21 @@ def test_a_rewind_drops_the_epochs_that_are_repeated(shell):
 
 
 def test_outside_of_a_notebook_nothing_is_drawn():
-    """A script records, and spends no time on pictures that no one sees."""
+    """A script records, and spends no time on plots that no one sees."""
     live = LivePlot(every=0)
     train(Bus(live), *LOSSES)
     assert (live.figure, live.history["loss"].tolist()) == (None, [3.0, 2.0, 1.0])
 
 
 def test_in_a_terminal_s_ipython_nothing_is_drawn(shell):
-    """Without a kernel there is no front end that shows pictures."""
+    """Without a kernel there is no front end that shows images."""
     del shell.kernel
     live = LivePlot(every=0)
     train(Bus(live), *LOSSES)
     assert (live.figure, displays(shell)) == (None, [])
 
 
-def test_outside_of_a_notebook_the_picture_goes_to_the_file(tmp_path):
+def test_outside_of_a_notebook_the_image_goes_to_the_file(tmp_path):
     """A script that was given a file keeps it up to date."""
     path = tmp_path / "live.svg"
     bus = Bus(LivePlot(every=0, to_file=path))

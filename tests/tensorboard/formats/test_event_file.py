@@ -24,7 +24,7 @@ SHOWN = [(1, 0.5), (2, 0.25), (3, "NaN"), (4, "Infinity"), (5, -1.0)]
 def add(file, tag, steps, factor=1.0):
     """Add a scalar for each step: the step itself, times a factor."""
     steps = np.asarray(steps)
-    file.add_scalars(tag, steps, 1.7e9 + steps, factor * steps)
+    file.add_columns(steps, 1.7e9 + steps, {tag: factor * steps}, {tag: None})
 
 
 def scalars(path):
@@ -50,7 +50,7 @@ def run(script, *args, expect=0):
 
 def test_scalars_are_what_tensorboard_shows(tmp_path, either_board):
     """Both of TensorBoard's readers give the steps and the values, NaN and infinities among them."""
-    EventFile(tmp_path / "train").add_scalars("loss", STEPS, TIMES, VALUES)
+    EventFile(tmp_path / "train").add_columns(STEPS, TIMES, {"loss": VALUES}, {"loss": None})
     assert either_board(tmp_path).scalars("train", "loss", 5) == SHOWN
 
 
@@ -66,7 +66,7 @@ def test_columns_are_what_tensorboard_shows(tmp_path, either_board):
 
 def test_scalars_are_read_by_the_scripts_of_users(tmp_path, accumulated):
     """`EventAccumulator.Scalars` gives them, with their times, as it does for files of other writers."""
-    EventFile(tmp_path).add_scalars("loss", STEPS, TIMES, VALUES)
+    EventFile(tmp_path).add_columns(STEPS, TIMES, {"loss": VALUES}, {"loss": None})
     found = accumulated(tmp_path).Scalars("loss")
     assert [(each.step, each.wall_time) for each in found] == list(zip(STEPS, TIMES, strict=True))
     np.testing.assert_array_equal([each.value for each in found], VALUES)
@@ -174,7 +174,7 @@ def test_processes_that_begin_together_have_files_of_their_own(tmp_path):
         from monitor_core.tensorboard.formats.event_file import EventFile
         file = EventFile(sys.argv[1])
         for step in range(200):
-            file.add_scalars(sys.argv[2], np.array([step]), np.array([1.7e9]), np.array([1.0]))
+            file.add_columns(np.array([step]), np.array([1.7e9]), {sys.argv[2]: np.array([1.0])}, {sys.argv[2]: None})
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)]
     for process in [subprocess.Popen([*command, tag]) for tag in "ab"]:
@@ -226,7 +226,7 @@ def test_a_killed_process_leaves_all_that_it_wrote(tmp_path, either_board):
         from monitor_core.tensorboard.formats.event_file import EventFile
         file = EventFile(sys.argv[1])
         steps = np.arange(100)
-        file.add_scalars("loss", steps, steps + 1.7e9, steps * 1.0)
+        file.add_columns(steps, steps + 1.7e9, {"loss": steps * 1.0}, {"loss": None})
         with open(file.path, "ab") as torn:
             torn.write(file.path.read_bytes()[:30])
         os.kill(os.getpid(), signal.SIGKILL)
@@ -256,9 +256,20 @@ def test_what_waits_too_long_is_dropped_and_counted(tmp_path, monkeypatch):
     for step in range(5):
         add(file, "loss", [step])
     assert file.dropped == 3
+
     monkeypatch.undo()
     file.close()
     assert [step for step, _, _ in scalars(file.path)] == [0, 1]
+
+
+def test_a_block_that_is_dropped_counts_with_all_its_values(tmp_path, monkeypatch):
+    """Those that are missing in a step are none."""
+    file = EventFile(tmp_path, limit=0)
+    monkeypatch.setattr(file._file, "_write_next", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))
+    steps, values = np.arange(5), np.zeros(5)
+    mask = np.array([True, False, True, False, True])
+    file.add_columns(steps, steps + 1.7e9, {"a": values, "b": values, "c": values}, {"a": None, "b": None, "c": mask})
+    assert file.dropped == 5 + 5 + 3
 
 
 def test_closing_twice_and_going_on(tmp_path):
@@ -280,13 +291,13 @@ def test_a_forked_process_writes_nothing(tmp_path):
         one = np.array([1])
         with file._lock:
             if not os.fork():
-                file.add_scalars("child", one, one, one)
+                file.add_columns(one, one, {"child": one}, {"child": None})
                 file.rewind(lambda step, tag: False)
                 file.flush()
                 file.close()
                 os._exit(0)
             os.wait()
-        file.add_scalars("parent", one, one, one)
+        file.add_columns(one, one, {"parent": one}, {"parent": None})
     """
     run(script, tmp_path)
     assert [scalars(path) for path in event_files(tmp_path)] == [[(1, "parent", 1.0)]]
@@ -362,7 +373,7 @@ def test_a_folder_is_rewound_with_the_files_of_earlier_processes(tmp_path):
         import sys, numpy as np
         from monitor_core.tensorboard.formats.event_file import EventFile
         steps = np.arange(1, 4)
-        EventFile(sys.argv[1]).add_scalars("loss", steps, steps + 1.7e9, steps * 1.0)
+        EventFile(sys.argv[1]).add_columns(steps, steps + 1.7e9, {"loss": steps * 1.0}, {"loss": None})
         """,
         tmp_path,
     )
@@ -442,7 +453,7 @@ def test_scalars_need_no_other_package(tmp_path):
         sys.meta_path.insert(0, Refuse())
         from monitor_core.tensorboard.formats.event_file import EventFile
         steps = np.arange(1, 1000)
-        EventFile(sys.argv[1]).add_scalars("loss", steps, steps + 1.7e9, steps * 1.0)
+        EventFile(sys.argv[1]).add_columns(steps, steps + 1.7e9, {"loss": steps * 1.0}, {"loss": None})
         """,
         tmp_path,
     )
@@ -474,7 +485,7 @@ def test_nothing_imports_tensorflow(tmp_path):
             images.image_value("weight", images.weight_image(x)),
             images.image_value("confusion", confusion.confusion_image(np.eye(2))),
             pr_curves.pr_curve_value("curve", x > 0.5, x),
-            hparams.experiment_value({"rate": [0.1]}, [("", "loss")]),
+            hparams.experiment_value({"rate": 0.1}, ["loss"]),
             hparams.session_start_value({"rate": 0.1}),
             hparams.session_end_value(),
             graphs.layers_value(types.SimpleNamespace(name="model", nodes=[node], edges=[])),

@@ -103,7 +103,7 @@ def test_tensorboard_shows_a_run_graph(tmp_path, either_board):
 
 
 def test_layers_are_a_graph_of_operations_too():
-    """What the tab opens with: each layer in the model's box, fed by those before it."""
+    """What the tab opens with: each layer, in a box only where it is in a nested model, fed by those before it."""
     from tensorboard.compat.proto.config_pb2 import RunMetadata
 
     graph = LayerGraph(
@@ -113,4 +113,4 @@ def test_layers_are_a_graph_of_operations_too():
     assert (value.tag, value.metadata.plugin_data.plugin_name) == ("graph", "graph_run_metadata_graph")
     (drawn,) = RunMetadata.FromString(value.tensor.string_val[0]).function_graphs
     found = [(node.name, node.op, list(node.input)) for node in drawn.pre_optimization_graph.node]
-    assert found == [("net/a", "Dense", []), ("net/in/b", "Add", ["net/a"]), ("net/c", "Dense", [])]
+    assert found == [("a", "Dense", []), ("in/b", "Add", ["a"]), ("c", "Dense", [])]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor_core.tensorboard.formats.event_file import EventFile
-from monitor_core.tensorboard.formats.pr_curves import class_pr_curve_values, pr_curve, pr_curve_value
+from monitor_core.tensorboard.formats.pr_curves import pr_curve, pr_curve_value
 
 LABELS = np.array([0, 0, 1, 1, 1])
 SCORES = np.array([0.1, 0.5, 0.5, 0.8, 1.0])
@@ -76,15 +76,6 @@ def test_tensorboard_shows_the_curve(tmp_path, either_board):
     np.testing.assert_allclose(row["recall"], pr_curve(LABELS, SCORES, 11)[5], rtol=1e-6)
 
 
-def test_each_class_has_a_curve_against_all_others():
-    """Under its name, or its number."""
-    labels, scores = [0, 2, 1], np.array([[0.8, 0.1, 0.1], [0.2, 0.3, 0.5], [0.3, 0.4, 0.3]])
-    values = class_pr_curve_values("pr", labels, scores, ["cat", "dog", "bird"])
-    assert [value.tag for value in values] == ["pr/cat", "pr/dog", "pr/bird"]
-    assert values[1] == pr_curve_value("pr/dog", [0, 0, 1], scores[:, 1])
-    assert [value.tag for value in class_pr_curve_values("pr", labels, scores)] == ["pr/0", "pr/1", "pr/2"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -102,18 +93,3 @@ def test_bad_input_is_refused(arguments, message):
     """The message names the argument, the rule and the value."""
     with pytest.raises(ValueError, match=message):
         pr_curve_value("pr", *arguments)
-
-
-@pytest.mark.parametrize(
-    ("labels", "scores", "names", "message"),
-    [
-        ([0], [0.5], None, r"scores must have the shape \(n, classes\)"),
-        ([3], [[0.5, 0.5]], None, r"labels must be within 0 to 1 \(got 3 to 3\)"),
-        ([0.5], [[0.5, 0.5]], None, "labels must be integers"),
-        ([0], [[0.5, 0.5]], ["a"], r"names must be 2, one for each class \(got 1\)"),
-    ],
-)
-def test_bad_classes_are_refused(labels, scores, names, message):
-    """The message names the argument, the rule and the value."""
-    with pytest.raises(ValueError, match=message):
-        class_pr_curve_values("pr", labels, scores, names)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from monitor_core.tensorboard.formats import projector
 from monitor_core.tensorboard.formats.event_file import event_files
-from monitor_core.tensorboard.formats.projector import write_embeddings
+from monitor_core.tensorboard.formats.projector import read_labels, write_embeddings
 
 MATRIX = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
 WORDS = ["the", "a", "ä", "tab\there", ""]
@@ -170,3 +170,20 @@ def test_what_the_projector_cannot_show_is_refused(tmp_path, parts, message):
     with pytest.raises(ValueError, match=message):
         write_embeddings(tmp_path / "words", {"e": parts})
     assert not (tmp_path / "words").exists()
+
+
+def test_the_projector_opens_with_the_latest(tmp_path, board):
+    """Of several snapshots the one written last is the first of the runs, with which the projector opens."""
+    for name in ("epoch-0001", "epoch-0002", "epoch-0000"):
+        write_embeddings(tmp_path / name, {"a": (np.eye(3), None, None)})
+    found = board(tmp_path).get("plugin/projector/runs", lambda runs: len(runs) == 3)
+    assert found == ["epoch-0000", "epoch-0002", "epoch-0001"]
+
+
+def test_labels_are_read_as_the_projector_reads_them(tmp_path):
+    """One column has no title; of several, the first line has them, and a label that is missing is empty."""
+    path = tmp_path / "labels.tsv"
+    path.write_text("one\ntwo three\n")
+    assert read_labels(path) == ["one", "two three"]
+    path.write_text("word\tkind\none\t1\ntwo\n")
+    assert read_labels(path) == {"word": ["one", "two"], "kind": ["1", ""]}

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tensorboard.compat.proto.event_pb2 import Event
 
+from monitor_core.tensorboard.formats import checksums
+from monitor_core.tensorboard.formats import scalar_records as scalar_records_module
 from monitor_core.tensorboard.formats.records import read_records
 from monitor_core.tensorboard.formats.scalar_records import opening_records, scalar_records
 
@@ -61,3 +63,26 @@ def test_the_opening_is_what_the_protos_make():
         Event(wall_time=1.5, file_version="brain.Event:2"),
         Event(wall_time=1.5, step=300, session_log=SessionLog(status=SessionLog.START)),
     ]
+
+
+def test_many_tags_are_laid_out_once(monkeypatch):
+    """Where there are 100,000 metrics, each block's records are filled in, not made again."""
+    one = np.array([1])
+    groups = [tuple(f"m{number}" for number in range(first, first + 32)) for first in range(0, 100_000, 32)]
+    columns = [np.array([0.5])] * 32
+    scalar_records_module._layout.cache_clear()
+    for _ in range(2):
+        for tags in groups:
+            scalar_records(tags, one, one, columns)
+    assert scalar_records_module._layout.cache_info().misses == len(groups)
+    scalar_records_module._layout.cache_clear()
+    scalar_records_module._row_checksums.cache_clear()
+
+
+@pytest.mark.parametrize("rows", [1, 16, 17, 100])
+def test_records_without_the_c_extension_are_the_same(monkeypatch, rows):
+    """Whether few or many: checksums are checksums."""
+    steps = np.arange(rows)
+    expected = scalar_records(["a", "b"], steps, steps * 0.5, [steps / 3, steps / 7])
+    monkeypatch.setattr(checksums, "crc32c", lambda: checksums.crc32c_by_numpy)
+    assert scalar_records(["a", "b"], steps, steps * 0.5, [steps / 3, steps / 7]) == expected

@@ -3,7 +3,7 @@
 import pytest
 
 from monitor_core.tensorboard.formats.event_file import EventFile
-from monitor_core.tensorboard.formats.texts import code, table, text_value
+from monitor_core.tensorboard.formats.texts import table, text_value
 
 
 @pytest.fixture
@@ -40,12 +40,6 @@ def test_a_mapping_becomes_a_table(rendered):
 def test_a_table_has_the_header_given():
     """Above its two columns."""
     assert table({"a": 1}, ("metric", "best")) == "| metric | best |\n| --- | --- |\n| a | 1 |\n"
-
-
-def test_plain_text_keeps_its_columns(rendered):
-    """Also if it holds what looks like the end of it."""
-    html = rendered(code("a  b\n```\n*c*  d"))
-    assert html == "<pre><code>a  b\n```\n*c*  d\n</code></pre>"
 
 
 @pytest.mark.parametrize("text", [3, None, ["a"]])

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
+from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from monitor_core.tensorboard.formats.weight_images import SIDE, weight_image
@@ -21,6 +22,7 @@ SHAPES = [
     (300, 2, 300),
     (1, 1, 5, 5),
     (2,) * 7,
+    (10, 21, 17, 31),
 ]
 
 
@@ -65,16 +67,51 @@ def test_a_vector_is_a_row_and_a_scalar_a_dot():
 
 
 def test_a_long_vector_is_wrapped():
-    """Its rows are one below the other, and what is over is gray."""
+    """Its rows are one below the other, at most 16 times as wide as high, and what is over is gray."""
     vector = np.zeros(130)
-    vector[[0, 64, 129]] = 1
+    vector[[0, 44, 129]] = 1
     rows = dots(vector)
-    assert [len(row) for row in rows] == [64, 64, 64]
-    assert [(row.index(RED), row.count(GRAY)) for row in rows] == [(0, 0), (0, 0), (1, 62)]
+    assert [len(row) for row in rows] == [44, 44, 44]
+    assert [(row.index(RED), row.count(GRAY)) for row in rows] == [(0, 0), (0, 0), (41, 2)]
 
 
-def test_a_convolutions_tiles_go_from_input_down_to_output_right():
-    """Kernels of Keras's and of PyTorch's order of axes are the same picture."""
+def test_a_matrix_lies_on_its_longer_side():
+    """Of both orders of axes, so that no image is a strip from top to bottom."""
+    matrix = np.zeros((5, 2))
+    matrix[3, 1] = 1
+    assert dots(matrix) == [[WHITE] * 5, [WHITE, WHITE, WHITE, RED, WHITE]]
+    np.testing.assert_array_equal(weight_image(matrix), weight_image(matrix.T))
+
+
+def test_a_long_matrix_continues_in_bands():
+    """200 x 2 becomes bands of two rows below each other, with gray between them."""
+    matrix = np.zeros((200, 2))
+    matrix[[0, 199], [0, 1]] = 1
+    rows = dots(matrix)
+    assert (len(rows), len(rows[0])) == (3 * 3 - 1, 67)
+    assert (rows[0][0], rows[7][65], rows[7][66]) == (RED, RED, GRAY)
+    assert [row for row, of_row in enumerate(rows) if set(of_row) == {GRAY}] == [2, 5]
+
+
+@pytest.mark.parametrize("outputs", [2, 10, 128])
+def test_inputs_that_are_an_image_become_one_for_each_output(outputs):
+    """784 inputs are 28 x 28 pixels, in either order of axes."""
+    kernel = np.zeros((784, outputs))
+    kernel[3 * 28 + 5, 1] = 1
+    rows = dots(kernel)
+    assert [(row, of_row.index(RED)) for row, of_row in enumerate(rows) if RED in of_row] == [(3, 28 + 1 + 5)]
+    assert {row[28] for row in rows} == {GRAY}
+    np.testing.assert_array_equal(weight_image(kernel), weight_image(kernel.T))
+
+
+def test_many_inputs_images_are_averaged_before_one_is_left_out():
+    """784 x 512 has 512 tiles of 14 x 14."""
+    height, width, _ = weight_image(np.ones((784, 512), np.float32)).shape
+    assert (height, width) == (22 * 15 - 1, 24 * 15 - 1)
+
+
+def test_a_convolutions_tiles_go_from_inputs_down_to_more_outputs_right():
+    """Kernels of Keras's and of PyTorch's order of axes are the same image; more inputs than outputs go right too."""
     kernel = np.zeros((2, 2, 3, 4))
     kernel[:, :, 1, 2] = [[1, -1], [0, 1]]
     rows = dots(kernel)
@@ -82,6 +119,7 @@ def test_a_convolutions_tiles_go_from_input_down_to_output_right():
     assert [(len(rows), len(rows[0]))] == [(3 * 3 - 1, 4 * 3 - 1)]
     assert sum(row.count(GRAY) for row in rows) == 8 * 11 - 12 * 4
     np.testing.assert_array_equal(weight_image(kernel), weight_image(kernel.transpose(3, 2, 0, 1)))
+    np.testing.assert_array_equal(weight_image(kernel), weight_image(kernel.transpose(0, 1, 3, 2)))
 
 
 def test_many_outputs_of_few_inputs_go_on_in_bands():
@@ -91,19 +129,28 @@ def test_many_outputs_of_few_inputs_go_on_in_bands():
 
 
 def test_a_convolution_over_one_axis_is_a_matrix_for_each_place():
-    """Of both orders of axes, with inputs down."""
+    """Of both orders of axes, each on its longer side."""
     kernel = np.zeros((2, 5, 3))
     kernel[1, 4, 0] = 1
     rows = dots(kernel)
-    assert (len(rows), len(rows[0])) == (5, 3 + 1 + 3)
-    assert rows[4][4] == RED
+    assert (len(rows), len(rows[0])) == (3, 5 + 1 + 5)
+    assert rows[0][5 + 1 + 4] == RED
     np.testing.assert_array_equal(weight_image(kernel), weight_image(kernel.transpose(2, 1, 0)))
+
+
+def test_the_slices_of_a_convolution_over_three_axes_are_side_by_side():
+    """A kernel of 2 x 3 x 1 places is a tile of two columns, each of the three places of a slice."""
+    kernel = np.zeros((2, 3, 1, 4, 5))
+    kernel[1, 2, :, 0, 0] = 1
+    rows = dots(kernel)
+    assert [row[:3] for row in rows[:3]] == [[WHITE, WHITE, GRAY], [WHITE, WHITE, GRAY], [WHITE, RED, GRAY]]
+    assert (len(rows), len(rows[0])) == (4 * 4 - 1, 5 * 3 - 1)
 
 
 def test_a_large_matrix_is_averaged():
     """A block of ones stays visible where it is."""
     matrix = np.zeros((4 * SIDE, 3 * SIDE), np.float32)
-    matrix[: 2 * SIDE] = 1
+    matrix[:, : SIDE * 3 // 2] = 1
     rows = weight_image(matrix)
     assert rows.shape == (SIDE, SIDE, 3)
     assert (rows[: SIDE // 2] == RED).all()
@@ -112,9 +159,9 @@ def test_a_large_matrix_is_averaged():
 
 def test_what_is_not_finite_is_marked_among_means():
     """A single infinity, two that cancel, and a sum beyond the kind of number, show in a large matrix."""
-    matrix = np.zeros((3 * SIDE, 1), np.float32)
-    matrix[:3, 0], matrix[3:5, 0], matrix[6:8, 0] = np.inf, (np.inf, -np.inf), 3e38
-    assert [row[0] for row in weight_image(matrix)[:4].tolist()] == [[*YELLOW], [*YELLOW], [*YELLOW], [*WHITE]]
+    matrix = np.zeros((3 * SIDE, 2 * SIDE), np.float32)
+    matrix[:3, :2], matrix[3:5, 0], matrix[6:9, 0] = np.inf, (np.inf, -np.inf), 3e38
+    assert weight_image(matrix)[0, :4].tolist() == [[*YELLOW], [*YELLOW], [*YELLOW], [*WHITE]]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -127,11 +174,22 @@ def test_pictures_are_bounded(shape):
 
 @given(hnp.arrays(np.float32, hnp.array_shapes(max_dims=6, max_side=9)))
 def test_any_weight_has_a_picture(array):
-    """Whatever its shape and values."""
+    """Whatever its shape and values; none is a strip from top to bottom."""
     picture = weight_image(array)
     assert picture.dtype == np.uint8
     assert picture.ndim == 3
     assert 1 <= max(picture.shape[:2]) <= SIDE
+    assert len(picture) <= 2 * picture.shape[1]
+
+
+@given(st.lists(st.integers(1, 2000), min_size=2, max_size=2))
+@example([211, 1024])
+@example([255, 513])
+def test_no_matrix_is_a_strip(shape):
+    """An image is not higher than wide, and not much more than 16 times as wide as high, unless it is short."""
+    height, width, _ = weight_image(np.ones(shape, np.float32)).shape
+    assert height <= width
+    assert width <= 17 * height or max(shape) <= 16
 
 
 def test_an_empty_weight_has_none():

@@ -1,5 +1,7 @@
 """Embeddings in the projector's files: snapshots, labels, rewinds, and what the handles lend."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -53,9 +55,17 @@ def over(epochs, part, files, *names):
         part.end_epoch(run, epoch, files)
 
 
-def test_each_snapshot_is_a_run(files, tmp_path):
-    """A snapshot is made every so many epochs, each in a folder that TensorBoard has not seen before."""
-    over(range(5), Embeddings(2, {"words": WORDS}), files, "words")
+def test_a_snapshot_replaces_the_one_before(files, tmp_path):
+    """There is one at a time, in a folder that TensorBoard has not seen before: it would not look into it again."""
+    part = Embeddings(2, {})
+    for epoch, expected in ((0, 0), (1, 0), (2, 2), (3, 2), (4, 4)):
+        over([epoch], part, files, "words")
+        assert tree(tmp_path) == [f"embeddings/epoch-{expected:04d}"]
+
+
+def test_with_history_each_snapshot_stays(files, tmp_path):
+    """All of them are there, each a run."""
+    over(range(5), Embeddings(2, {"words": WORDS}, keeps_all=True), files, "words")
     assert tree(tmp_path) == [f"embeddings/epoch-{epoch:04d}" for epoch in (0, 2, 4)]
     expected = (np.arange(8.0).reshape(4, 2) + 0.5).tolist()
     assert read(tmp_path / "embeddings/epoch-0002") == {"words": (expected, WORDS)}
@@ -101,11 +111,56 @@ def test_what_the_projector_does_not_show_is_not_written(files, tmp_path, monkey
 
 def test_rewinding_removes_later_snapshots(files, tmp_path):
     """Snapshots from the epoch on are removed, and nothing else in the folder is."""
-    part = Embeddings(1, {})
+    part = Embeddings(1, {}, keeps_all=True)
     over(range(3), part, files, "a")
     (tmp_path / "embeddings/epoch-mine").mkdir()
     part.rewind(1, files)
     assert sorted(path.name for path in (tmp_path / "embeddings").iterdir()) == ["epoch-0000", "epoch-mine"]
+
+
+def test_after_a_rewind_the_snapshot_before_is_replaced(files, tmp_path):
+    """A process that continues a run takes the snapshot that it finds for its own."""
+    over([3], Embeddings(1, {}), files, "a")
+    part = Embeddings(1, {})
+    part.rewind(4, files)
+    over([4], part, files, "a")
+    assert tree(tmp_path) == ["embeddings/epoch-0004"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("the\na\nfilm\ngood\n", ["the", "a", "film", "good"]),
+        (
+            "word\tkind\nthe\t0\na\t0\nfilm\t1\ngood\n",
+            ["word\tkind", "the\t0", "a\t0", "film\t1", "good\t(empty)"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("is_for_all", [True, False])
+def test_labels_come_from_a_file(files, tmp_path, text, expected, is_for_all):
+    """One for all layers or one for a layer, relative to the log folder, without or with titles, as of Keras."""
+    (tmp_path / "labels.tsv").write_text(text)
+    over([0], Embeddings(1, "labels.tsv" if is_for_all else {"a": Path("labels.tsv")}), files, "a", "b")
+    found = read(tmp_path / "embeddings/epoch-0000")
+    assert [labels for _, labels in found.values()] == [expected, expected if is_for_all else None]
+
+
+def test_a_file_of_labels_that_is_missing_is_a_setup_error(files, tmp_path):
+    """It is found at train begin, the message says where relative names start, and once it is there it is read."""
+    part = Embeddings(1, "labels.tsv")
+    with pytest.raises(SetupError, match=r"a relative name starts at log_dir, as in Keras \(got 'labels.tsv': "):
+        part.begin(Run(model=Model("a")), files)
+    (tmp_path / "labels.tsv").write_text("\n".join(WORDS))
+    over([0], part, files, "a")
+    assert [labels for _, labels in read(tmp_path / "embeddings/epoch-0000").values()] == [WORDS]
+
+
+def test_a_file_with_another_number_of_labels_is_a_setup_error(files, tmp_path):
+    """It must have a line for each row of every layer that it is for."""
+    (tmp_path / "labels.tsv").write_text("the\na\n")
+    with pytest.raises(SetupError, match=r"embeddings_metadata\['a'\] must have 4 labels, .* \(got 2\)"):
+        Embeddings(1, "labels.tsv").begin(Run(model=Model("a")), files)
 
 
 def test_a_snapshot_replaces_that_of_an_earlier_run(files, tmp_path):

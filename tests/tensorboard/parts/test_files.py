@@ -8,8 +8,8 @@ import pytest
 from boards_reader import scalars, tree
 
 from monitor_core import SetupError
+from monitor_core.tensorboard.formats.event_file import write_row
 from monitor_core.tensorboard.parts.files import TRAIN, VALIDATION, RunFiles
-from monitor_core.tensorboard.parts.scalars import write_row
 
 
 def test_files_are_made_when_they_are_needed(tmp_path):

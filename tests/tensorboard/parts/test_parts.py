@@ -91,5 +91,5 @@ def test_inputs_are_at_hand_where_they_are_arrays():
 
 def test_missing_validation_data_say_where_to_give_them():
     """A run without validation data is an error that names the argument."""
-    with pytest.raises(ValueError, match=r"validation_data=\(x, y\) to the KerasAdapter"):
+    with pytest.raises(ValueError, match=r"validation_data=\(x, y\) to the adapter"):
         Samples(3).of(Run())

@@ -6,6 +6,7 @@ import pytest
 
 from monitor_core import Run
 from monitor_core.adapters.keras import KerasModel
+from monitor_core.frameworks.base import Framework
 from monitor_core.tensorboard.parts import profiling
 from monitor_core.tensorboard.parts.profiling import Profile, framework_of
 
@@ -26,7 +27,7 @@ def steps(profile, run, numbers, work=lambda: None):
 
 
 def recording(monkeypatch, fails=()):
-    """Replace JAX's profiler by one that records, and raises at the starts or stops that are named."""
+    """Profile by a framework that records, and raises at the starts or stops that are named."""
     events = []
 
     def act(what):
@@ -34,19 +35,19 @@ def recording(monkeypatch, fails=()):
         if what in fails:
             raise RuntimeError(f"no {what}")
 
-    def start(folder):
-        act("start")
-        return lambda: act("stop")
+    class Recording(Framework):
+        def start_profile(self, folder):
+            act("start")
+            return lambda: act("stop")
 
-    monkeypatch.setitem(profiling._PROFILERS, "jax", start)
-    monkeypatch.setattr(profiling, "framework_of", lambda model: "jax")
+    monkeypatch.setattr(profiling, "framework_of", lambda model: Recording())
     return events
 
 
 def test_the_framework_is_that_of_the_handle():
     """A Keras model's framework is Keras's back end."""
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    assert framework_of(KerasModel(model)) == BACKEND
+    assert framework_of(KerasModel(model)).name == BACKEND
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -67,7 +68,7 @@ def test_a_torch_module_is_profiled(tmp_path):
     from monitor_core.adapters.torch import TorchModel
 
     module = torch.nn.Linear(2, 1)
-    assert framework_of(TorchModel(module)) == "torch"
+    assert framework_of(TorchModel(module)).name == "torch"
     profile = Profile(1, 1, tmp_path)
     steps(profile, Run(model=TorchModel(module)), [1, 2], lambda: module(torch.ones(2, 2)))
     (found,) = tmp_path.glob("*.pt.trace.json")

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 from boards_reader import float32, scalars
+from hypothesis import given
+from hypothesis import strategies as st
 
 from monitor_core import Block, Run
 from monitor_core.tensorboard.parts import scalars as written
@@ -47,6 +49,26 @@ def test_a_block_is_written_over_the_steps(files, tmp_path):
     assert found["batch_rare"] == [(12, 2.0)]
     assert found["batch_loss"][:2] == [(11, 0.5), (12, 0.25)]
     assert math.isnan(found["batch_loss"][2][1])
+
+
+@given(every=st.integers(1, 9), jump=st.integers(1, 4), shift=st.integers(0, 20), blocks=st.lists(st.integers(1, 6)))
+def test_batches_are_chosen_where_a_multiple_is_reached(every, jump, shift, blocks):
+    """Whatever the blocks and the steps in one execution, each multiple of N has the first step at or after it."""
+    spacing, at, chosen = written.Spacing(every), 0, []
+    spacing.begin_epoch(0)
+    for length in blocks:
+        steps = at + jump * np.arange(1, length + 1)
+        block = Block(
+            0, steps, steps * 1.0, {"loss": steps * 2.0, "rare": steps * 1.0}, {"loss": None, "rare": steps > 9}
+        )
+        found = spacing.chosen(block, shift)
+        assert [(step, row) for step, row in block.rows() if step in found.steps] == list(found.rows())
+        chosen += (found.steps + shift).tolist()
+        at = steps[-1]
+    numbers = range(shift + jump, shift + at + 1, jump)
+    multiples = range(every * (shift // every + 1), shift + at + 1, every)
+    firsts = {next((number for number in numbers if number >= multiple), None) for multiple in multiples}
+    assert chosen == sorted(firsts - {None})
 
 
 def test_an_evaluation_is_written_over_the_steps(files, tmp_path):

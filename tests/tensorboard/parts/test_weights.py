@@ -4,15 +4,16 @@ import io
 
 import numpy as np
 import pytest
-from boards_reader import plugins, steps, tensors
+from boards_reader import float32, plugins, scalars, steps, tensors
 from PIL import Image
 
 from monitor_core import Run
+from monitor_core.tensorboard.formats.event_file import write_histogram
 from monitor_core.tensorboard.parts.activations import Activations
 from monitor_core.tensorboard.parts.files import TRAIN, RunFiles
 from monitor_core.tensorboard.parts.gradients import Gradients
 from monitor_core.tensorboard.parts.parts import Samples
-from monitor_core.tensorboard.parts.weights import Weights, write_histogram
+from monitor_core.tensorboard.parts.weights import Weights
 
 
 class Model:
@@ -26,7 +27,7 @@ class Model:
         yield "dense/bias", np.zeros(3)
 
     def activations(self, x):
-        yield "dense", x * 2
+        yield "dense", x * 2 - 1
 
     def gradients(self, x, y):
         yield "dense/kernel", np.array([x.sum(), y.sum()])
@@ -93,7 +94,56 @@ def test_activations_are_those_of_the_samples(run, files, tmp_path):
     """Each layer's outputs on the first samples become a histogram."""
     over(3, Activations(2, Samples(3)), run, files)
     assert steps(tmp_path / "train", "dense/activations") == [0, 2]
-    assert counted(tensors(tmp_path / "train")["dense/activations"][0][1]) == (0.0, 4.0, 3.0)
+    assert counted(tensors(tmp_path / "train")["dense/activations"][0][1]) == (-1.0, 3.0, 3.0)
+    assert scalars(tmp_path / "train") == {}
+
+
+class Outputs:
+    """A handle of one layer, whose outputs in each epoch are given."""
+
+    def __init__(self, *epochs):
+        self.epochs = list(epochs)
+
+    def activations(self, x):
+        yield "dense", np.array(self.epochs.pop(0))
+
+
+def test_rectified_outputs_show_their_positive_part_and_the_share_of_zeros(files, tmp_path):
+    """The histogram leaves zeros out, unless there is nothing else; their share goes on, also where it is 0."""
+    outputs = Outputs([0.0, 0.0, 0.0, 1.0, 3.0], [0.0, 0.0], [2.0, 3.0])
+    over(3, Activations(1, Samples(1)), Run(model=outputs, validation_data=np.zeros((1, 1))), files)
+    found = tensors(tmp_path / "train")["dense/activations"]
+    assert [counted(buckets) for _, buckets in found] == [(1.0, 3.0, 2.0), (0.0, 0.0, 2.0), (2.0, 3.0, 2.0)]
+    assert scalars(tmp_path / "train") == {"zeros/dense/activations": [(0, float32(0.6)), (1, 1.0), (2, 0.0)]}
+
+
+@pytest.mark.parametrize("outputs", [[0.0, -1.0, 2.0], [0.5, 1.0], [0.0, np.nan]])
+def test_other_outputs_show_all_of_their_values(files, tmp_path, outputs):
+    """Where some are negative or not finite, or none is zero, nothing is left out of the histogram."""
+    run = Run(model=Outputs(outputs), validation_data=np.zeros((1, 1)))
+    over(1, Activations(1, Samples(1)), run, files)
+    found = tensors(tmp_path / "train")
+    assert counted(found["dense/activations"][0][1])[2] == np.isfinite(outputs).sum()
+    assert not any(tag.startswith("zeros") for tag in found)
+
+
+def test_activations_that_are_not_asked_for_need_data_at_hand(files, tmp_path):
+    """Without data, with data that reading would change, or without such a handle there are none, and no error."""
+
+    class Shuffled(list):
+        element_spec = "as of a tf.data.Dataset"
+
+    part = Activations(1, Samples(2), only_at_hand=True)
+    for model, data in (
+        (Model(), None),
+        (Model(), iter([])),
+        (Model(), Shuffled([np.zeros((2, 1))])),
+        (object(), np.zeros((2, 1))),
+    ):
+        part.end_epoch(Run(model=model, validation_data=data), 0, files)
+    assert list(tmp_path.iterdir()) == []
+    part.end_epoch(Run(model=Model(), validation_data=np.zeros((2, 1))), 0, files)
+    assert set(tensors(tmp_path / "train")) == {"dense/activations"}
 
 
 def test_gradients_are_those_on_the_samples(run, files, tmp_path):

@@ -1,0 +1,132 @@
+"""What trains modules: optimizers and learning rate schedulers, by name, with their rates and states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import torch
+
+from monitor_core._log import logger
+from monitor_core.adapters.torch.states import check_names, decoded, encoded
+
+
+@attrs.define(eq=False)
+class Training:
+    """The optimizers and schedulers of a handle.
+
+    Attributes:
+        optimizers: By name, in the order of their parameter groups; a single one is named ``optimizer``.
+        schedulers: By name; a single one is named ``scheduler``.
+    """
+
+    optimizers: dict[str, Any]
+    schedulers: dict[str, Any]
+    _has_warned: bool = attrs.field(default=False, init=False)
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Return the parameter groups of all optimizers, which have the rates.
+
+        Raises:
+            AttributeError: There is no optimizer.
+        """
+        if not self.optimizers:
+            raise AttributeError(
+                "there is no learning rate: give the optimizer, Loop(model=module, optimizer=...) or "
+                "TorchModel(module, optimizer)"
+            )
+        return [group for optimizer in self.optimizers.values() for group in optimizer.param_groups]
+
+    def set_rates(self, rates: list[float]) -> None:
+        """Set the rate of each parameter group.
+
+        Raises:
+            AttributeError: There is no optimizer.
+            ValueError: There are not as many rates as groups.
+        """
+        groups = self.groups()
+        if len(rates) != len(groups):
+            raise ValueError(f"learning_rates must have one rate for each of {len(groups)} groups (got {len(rates)})")
+        for group, rate in zip(groups, rates, strict=True):
+            _set_rate(group, group["lr"], rate)
+
+    def optimizer_states(self) -> dict[str, Any]:
+        """Return the optimizers' states by name, as they give them."""
+        return {name: each.state_dict() for name, each in self.optimizers.items()}
+
+    def scheduler_states(self) -> dict[str, Any]:
+        """Return the schedulers' states by name, encoded."""
+        self._warn_of_others()
+        return {name: encoded(each.state_dict(), _what("scheduler", name)) for name, each in self.schedulers.items()}
+
+    def states(self) -> dict[str, Any]:
+        """Return the states of all of them as JSON values and host arrays.
+
+        Raises:
+            TypeError: A state holds something else than numbers, strings and tensors.
+        """
+        states = self.optimizer_states().items()
+        optimizers = {name: encoded(state, _what("optimizer", name)) for name, state in states}
+        return {"optimizers": optimizers, "schedulers": self.scheduler_states()}
+
+    def load(self, states: Mapping[str, Any], *, partly: bool = False) -> None:
+        """Set the states to what `states` returned, or to those of a file with plain states of optimizers.
+
+        Learning rates that are tensors stay the same tensors, on their devices.
+
+        Args:
+            states: Those under ``optimizers`` and ``schedulers``.
+            partly: Whether either may be missing there, or here.
+
+        Raises:
+            ValueError: The states are those of others; nothing is set then.
+        """
+        optimizers, schedulers = decoded(states["optimizers"]), decoded(states["schedulers"])
+        self.check({"optimizers": optimizers, "schedulers": schedulers}, partly=partly)
+        for name in self.optimizers.keys() & optimizers.keys():
+            optimizer = self.optimizers[name]
+            before = [group["lr"] for group in optimizer.param_groups]
+            optimizer.load_state_dict(optimizers[name])
+            for group, rate in zip(optimizer.param_groups, before, strict=True):
+                _set_rate(group, rate, float(group["lr"]))
+        for name in self.schedulers.keys() & schedulers.keys():
+            self.schedulers[name].load_state_dict(schedulers[name])
+
+    def check(self, states: Mapping[str, Any], *, partly: bool = False) -> None:
+        """Raise a ValueError where `load` would."""
+        for kind, own in (("optimizer", self.optimizers), ("scheduler", self.schedulers)):
+            saved = states[f"{kind}s"]
+            if not partly or (own and saved):
+                check_names(kind, own, saved)
+        for name in self.optimizers.keys() & states["optimizers"].keys():
+            groups, saved = self.optimizers[name].param_groups, states["optimizers"][name]["param_groups"]
+            if len(saved) != len(groups):
+                raise ValueError(f"state must have {len(groups)} parameter groups (got {len(saved)})")
+
+    def _warn_of_others(self) -> None:
+        """Warn once where an optimizer has a scheduler that was not given."""
+        known = {id(getattr(each, "optimizer", None)) for each in self.schedulers.values()}
+        for name, each in self.optimizers.items():
+            is_scheduled = getattr(each.step, "_wrapped_by_lr_sched", False)
+            if is_scheduled and id(each) not in known and not self._has_warned:
+                self._has_warned = True
+                logger.warning(
+                    "%s has a learning rate scheduler that was not given, so its state is not saved, and a run that is "
+                    "resumed begins its schedule again: write TorchModel(modules, optimizers, schedulers)",
+                    _what("optimizer", name),
+                )
+
+
+def _what(kind: str, name: str) -> str:
+    return f"the {kind}" if name == kind else f"the {kind} {name!r}"
+
+
+def _set_rate(group: dict[str, Any], present: Any, rate: float) -> None:
+    """Set a group's rate; where it is a tensor at present, in place, since a captured graph reads that tensor."""
+    if isinstance(present, torch.Tensor):
+        with torch.no_grad():
+            present.fill_(rate)
+        group["lr"] = present
+    else:
+        group["lr"] = rate

@@ -1,0 +1,27 @@
+"""Recorded columns as a pandas frame. pandas is imported when a frame is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def frame(labels: Mapping[str, NDArray[Any]], metrics: Mapping[str, NDArray[Any]]) -> pd.DataFrame:
+    """Return the labels and then the metrics as the columns of a frame.
+
+    Args:
+        labels: What numbers the rows: ``run``, ``epoch``, and ``step`` and ``time`` where there are.
+        metrics: Each metric's values, of the same length; one that is named like a label becomes ``logs/<name>``.
+
+    Raises:
+        ImportError: pandas is not installed.
+    """
+    import pandas as pd
+
+    named = {f"logs/{name}" if name in labels else name: values for name, values in metrics.items()}
+    return pd.DataFrame({**labels, **named})

@@ -1,0 +1,28 @@
+"""Journals of every format that was ever written can be read: a sample of each is kept in ``data``."""
+
+from pathlib import Path
+
+import pytest
+
+from monitor_core import open_run
+from monitor_core.journal.facts import Stop
+from monitor_core.journal.files import _VERSION
+
+DATA = Path(__file__).parent / "data"
+
+
+def test_there_is_a_sample_of_the_present_format():
+    """Whoever raises the version adds one."""
+    assert (DATA / f"format-{_VERSION}").is_dir()
+
+
+@pytest.mark.parametrize("folder", sorted(DATA.iterdir()), ids=lambda folder: folder.name)
+def test_a_sample_is_read_whole(folder):
+    """Two epochs of three batches, an evaluation, a stop with its reason, and the configuration."""
+    run = open_run(folder)
+    assert (run.status, run.damage, run.config) == ("stopped", (), {"width": 8, "name": "sample"})
+    assert run.history["loss"].tolist() == [1.0, 0.5]
+    assert run.history["val_loss"].tolist() == [2.0, 1.5]
+    assert run.batches["loss"].tolist() == [1.0, 1.0, 1.0, 0.5, 0.5, 0.5]
+    assert (run.batches.steps.tolist(), run.batches.epochs.tolist()) == ([1, 2, 3, 4, 5, 6], [0, 0, 0, 1, 1, 1])
+    assert [each.reason for each in run.decisions if isinstance(each, Stop)] == ["enough"]

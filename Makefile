@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 EPOCHS ?= 200
 # What trains with a framework, or runs other processes and programs.
 INTEGRATION := adapters benchmarks faults network/test_outbox.py network/test_sink.py sinks test_packaging.py test_readme.py \
-	test_tensorboard_browser.py
+	test_tensorboard_browser.py test_typing.py
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 

@@ -52,7 +52,9 @@ def plots(folder: Path) -> None:
     stopped = train(EarlyStopping("val_loss", patience=8), epochs=60)
     plot_history(stopped, to_file=IMAGES / "early-stopping.png", figsize=SIZE)
     reduced = train(ReduceLROnPlateau("val_loss", factor=0.5, patience=3), epochs=40)
-    plot_history(reduced, metrics=["learning_rate"], to_file=IMAGES / "reduce-lr-on-plateau.png", figsize=SIZE)
+    plot_history(
+        reduced, metrics=["val_loss", "learning_rate"], to_file=IMAGES / "reduce-lr-on-plateau.png", figsize=SIZE
+    )
     schedule = LinearWarmup(0.0, 0.01, 5, then=CosineDecay(0.01, 25))
     scheduled = train(LearningRateScheduler(schedule), epochs=30, units=4)
     path = IMAGES / "learning-rate-scheduler.png"

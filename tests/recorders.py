@@ -3,7 +3,8 @@
 import math
 
 from monitor_core import Sink
-from monitor_core.testing import Recorder, plain
+from monitor_core.testing import Recorder
+from monitor_core.testing.recorder import plain
 
 __all__ = ["BlockRecorder", "Handle", "Raiser", "Recorder", "close_to", "exact", "plain", "train"]
 

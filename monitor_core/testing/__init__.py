@@ -7,7 +7,7 @@ sink or handle. It needs pytest, which nothing else here does. Public.
 from monitor_core.testing.handles import HandleContract
 from monitor_core.testing.model import NumpyModel
 from monitor_core.testing.player import Epoch, Played, play
-from monitor_core.testing.recorder import Recorder, plain
+from monitor_core.testing.recorder import Recorder
 from monitor_core.testing.sinks import SinkContract
 
-__all__ = ["Epoch", "HandleContract", "NumpyModel", "Played", "Recorder", "SinkContract", "plain", "play"]
+__all__ = ["Epoch", "HandleContract", "NumpyModel", "Played", "Recorder", "SinkContract", "play"]

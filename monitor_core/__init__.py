@@ -18,6 +18,7 @@ from monitor_core.values.scalars import scalar
 if typing.TYPE_CHECKING:
     from monitor_core._version import __version__ as __version__
     from monitor_core.files.activations import load_activations
+    from monitor_core.files.checkpoint_index import Keep
     from monitor_core.journal.recorded import open_run
     from monitor_core.model.layer_graph import LayerGraph
     from monitor_core.network.retries import DeliveryError
@@ -28,7 +29,7 @@ if typing.TYPE_CHECKING:
     from monitor_core.sinks.history import History
     from monitor_core.sinks.journal import Journal
     from monitor_core.sinks.learning_rate_scheduler import LearningRateScheduler
-    from monitor_core.sinks.model_checkpoint import Keep, ModelCheckpoint
+    from monitor_core.sinks.model_checkpoint import ModelCheckpoint
     from monitor_core.sinks.progress import Progress
     from monitor_core.sinks.reduce_lr_on_plateau import ReduceLROnPlateau
     from monitor_core.sinks.tensorboard import TensorBoard
@@ -43,7 +44,7 @@ _LAZY = {
     "EarlyStopping": "monitor_core.sinks.early_stopping",
     "History": "monitor_core.sinks.history",
     "Journal": "monitor_core.sinks.journal",
-    "Keep": "monitor_core.sinks.model_checkpoint",
+    "Keep": "monitor_core.files.checkpoint_index",
     "LayerGraph": "monitor_core.model.layer_graph",
     "LearningRateScheduler": "monitor_core.sinks.learning_rate_scheduler",
     "ModelCheckpoint": "monitor_core.sinks.model_checkpoint",

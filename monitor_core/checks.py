@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
@@ -77,3 +79,29 @@ def one_of(*choices: str) -> Validator:
 def switch(*, default: bool = False) -> bool:
     """Return a keyword-only attrs field that is True or False."""
     return attrs.field(default=default, kw_only=True, validator=attrs.validators.instance_of(bool))
+
+
+_ELSEWHERE = {
+    "verbose": "what a sink decides is logged at INFO by the logger 'monitor_core', and Progress() shows the training",
+}
+"""Arguments that are called for from habit, with what serves instead."""
+
+
+def known_arguments(kind: Any, names: Iterable[str]) -> None:
+    """Check the names of keyword arguments for a class's constructor.
+
+    Raises:
+        TypeError: There is no such argument; the message has the nearest, and all of them.
+    """
+    parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
+        return
+    known = [each.name for each in parameters]
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = _ELSEWHERE.get(name) or (f"did you mean {close[0]!r}?" if close else "")
+            raise TypeError(
+                f"{kind.__name__} has no argument {name!r}{f' ({hint})' if hint else ''}; "
+                f"it has {', '.join(known) or 'none'}"
+            )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 
-from monitor_core.values.scalars import flatten, scalar
+from monitor_core.bus.sink import Logs
+from monitor_core.values.scalars import OnSkip, flatten, scalar, to_floats
 
 # What a Keras callback's hooks are on the bus, with Keras's name for the hook that a batch hook falls back to.
 _BATCH_HOOKS = {
@@ -31,6 +33,9 @@ _OTHER_HOOKS = {
     "on_prediction_end": "on_predict_end",
 }
 
+_SHARED_LOGS = frozenset({"on_train_end", "on_epoch_end", "on_evaluation_end"})
+"""Hooks whose logs are floats: what a callback writes there, the sinks after it read, as in Keras's list."""
+
 
 def _is_default(callback: Any, hook: str) -> bool:
     return bool(getattr(getattr(callback, hook), "_is_default", False))
@@ -43,45 +48,57 @@ class CallbackSink:
     """
 
     critical = True  # a Keras callback that raises ends a training, as ever
-    read_only = True  # it reads the adapter's copy instead
+    read_only = True  # it reads the adapter's copy instead, and `_share` writes what the sinks after it are to see
 
-    def __init__(self, callback: keras.callbacks.Callback, event: Event) -> None:
+    def __init__(self, callback: keras.callbacks.Callback, events: Events) -> None:
         self.name = type(callback).__name__
         self.callback = callback
-        self._event = event
+        self._events = events
         for hook, (keras_hook, fallback) in _BATCH_HOOKS.items():
             if not _is_default(callback, keras_hook) or (fallback and not _is_default(callback, fallback)):
                 setattr(self, hook, self._batch_hook(getattr(callback, keras_hook)))
         for hook, keras_hook in _OTHER_HOOKS.items():
-            setattr(self, hook, self._other_hook(getattr(callback, keras_hook), numbered="epoch" in hook))
+            setattr(self, hook, self._other_hook(hook, getattr(callback, keras_hook)))
 
     def _batch_hook(self, method: Callable[..., None]) -> Callable[..., None]:
-        event = self._event
-        return lambda *_: method(event.number, logs=event.logs)
-
-    def _other_hook(self, method: Callable[..., None], *, numbered: bool) -> Callable[..., None]:
-        event = self._event
+        events = self._events
 
         def call(*_: Any) -> None:
-            if event.number is None:  # the bus closes a run that Keras left open: Keras tells its callbacks nothing
+            event = events.current
+            if event is not None:
+                method(event.number, logs=event.logs)
+
+        return call
+
+    def _other_hook(self, hook: str, method: Callable[..., None]) -> Callable[..., None]:
+        events, is_numbered, is_shared = self._events, "epoch" in hook, hook in _SHARED_LOGS
+
+        def call(*args: Any) -> None:
+            event = events.current
+            if event is None:  # the bus closes a run that Keras left open: Keras notifies its callbacks of nothing
                 return
-            arguments = (event.number, event.logs) if numbered else (event.logs,)
-            method(*arguments)
+            before = dict(event.logs)
+            method(*((event.number, event.logs) if is_numbered else (event.logs,)))
+            if is_shared:
+                _share(before, event.logs, args[-1], events.on_skip)
 
         return call
 
 
+def _share(before: Logs, after: Logs, logs: dict[str, float], on_skip: OnSkip) -> None:
+    """Bring what a callback has changed in its logs into those of the sinks."""
+    for name in before.keys() - after.keys():
+        logs.pop(name, None)
+    logs.update(to_floats({name: value for name, value in after.items() if value is not before.get(name)}, on_skip))
+
+
 class Event:
-    """What Keras said with the event under way, for the Keras callbacks among the sinks."""
+    """What Keras said with an event: its number, and the logs as the framework gave them."""
 
-    def __init__(self) -> None:
-        self.number: int | None = None
-        self._raw: Mapping[str, Any] | None = None
+    def __init__(self, number: int, logs: Mapping[str, Any] | None) -> None:
+        self.number = number
+        self._raw = logs
         self._logs: dict[str, Any] | None = None
-
-    def set(self, number: int | None, logs: Mapping[str, Any] | None = None) -> None:
-        """Note the number and the logs of the event under way."""
-        self.number, self._raw, self._logs = number, logs, None
 
     @property
     def logs(self) -> dict[str, Any]:
@@ -89,6 +106,28 @@ class Event:
         if self._logs is None:
             self._logs = dict(sorted((name, _float_or_same(value)) for name, value in flatten(self._raw or {})))
         return self._logs
+
+
+class Events:
+    """The event under way, for the Keras callbacks among the sinks.
+
+    Attributes:
+        current: The innermost event under way, None between events.
+        on_skip: Called with each value that a callback wrote into its logs and that is not a number.
+    """
+
+    def __init__(self, on_skip: OnSkip) -> None:
+        self.current: Event | None = None
+        self.on_skip = on_skip
+
+    @contextmanager
+    def during(self, number: int, logs: Mapping[str, Any] | None = None) -> Iterator[Event]:
+        """Let an event be under way; one within it, such as an evaluation that a callback makes, ends before it."""
+        outer, self.current = self.current, Event(number, logs)
+        try:
+            yield self.current
+        finally:
+            self.current = outer
 
 
 def _float_or_same(value: Any) -> Any:

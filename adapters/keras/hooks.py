@@ -55,7 +55,7 @@ def while_listening(
 
 def count_batch(adapter: KerasAdapter, batch: int, logs: Logs | None = None) -> None:
     """Note a batch's number; Keras may call this on many threads, out of order, all before the epoch's end."""
-    adapter.numbers.append(batch)
+    adapter.batches.numbers.append(batch)
 
 
 count_batch._is_default = True  # type: ignore[attr-defined]  # what Keras looks for: it may be called asynchronously

@@ -34,6 +34,7 @@ class KerasModel:
         model: The model itself.
         framework: ``"keras"``.
         weights_suffix: How a file of weights alone must end.
+        has_all_metrics: Whether the logs hold the model's metrics alone, and none that a loop or a callback adds.
 
     Raises:
         TypeError: ``model`` is no Keras model.
@@ -46,6 +47,7 @@ class KerasModel:
         if not isinstance(model, keras.Model):
             raise TypeError(f"model must be a keras.Model (got {type(model).__name__})")
         self.model = model
+        self.has_all_metrics = False
         self._warned = False
 
     def __repr__(self) -> str:
@@ -281,14 +283,34 @@ class KerasModel:
         return insides.gradients(self.model, x, y)
 
     def direction(self, metric: str) -> Literal["min", "max"] | None:
-        """Return the direction in which a compiled metric gets better, ``val_`` ignored; None if Keras has none."""
+        """Return the direction in which a compiled metric improves, ``val_`` ignored; None if Keras has none.
+
+        As in Keras, ``loss`` falls, unless a metric of that name has a direction of its own, and of several metrics of
+        one name the last one decides.
+        """
         name = metric.removeprefix("val_")
-        if name == "loss":
-            return "min"
+        found: Literal["min", "max"] | None = "min" if name == "loss" else None
         for each in self._metrics():
             if each.name == name and (direction := getattr(each, "_direction", None)) is not None:
-                return "max" if direction == "up" else "min"
-        return None
+                found = "max" if direction == "up" else "min"
+        return found
+
+    def metric_names(self) -> set[str] | None:
+        """Return the names that the logs of `fit` may have, with and without validation; None if they are not known.
+
+        They are not before `compile`, nor where the model has a training step of its own, nor, until `fit` has built
+        the metrics (on the TensorFlow backend after its begin), where it has several outputs or is not built itself.
+        """
+        steps = ("train_step", "test_step", "compute_metrics", "get_metrics_result")
+        if any(getattr(type(self.model), name) is not getattr(keras.Model, name) for name in steps):
+            return None
+        if not self.model.compiled:
+            return None
+        metrics = getattr(self.model, "_compile_metrics", None)
+        loss = getattr(self.model, "_compile_loss", None)
+        is_built = all(each is None or each.built for each in (metrics, loss))
+        own = set(self.model.get_metrics_result()) if is_built else _names_of_one_output(self.model, metrics)
+        return own and {*own, *(f"val_{name}" for name in own), "learning_rate"}
 
     def _metrics(self) -> Iterator[Any]:
         for metric in self.model.metrics:
@@ -297,6 +319,22 @@ class KerasModel:
                 yield from (each for each in given if isinstance(each, keras.metrics.Metric))
             else:
                 yield from getattr(metric, "metrics", [metric])
+
+
+def _names_of_one_output(model: keras.Model, metrics: Any) -> set[str] | None:
+    """Return what the logs of a model of one output will have; None for others, or where a name is not plain."""
+    if len(keras.tree.flatten(getattr(model, "outputs", None) or [])) != 1:
+        return None
+    given = [metrics._user_metrics, metrics._user_weighted_metrics] if metrics is not None else []
+    found = [each for each in keras.tree.flatten(given) if each is not None]
+    names = [each if isinstance(each, str) else getattr(each, "name", getattr(each, "__name__", "")) for each in found]
+    if any(
+        not name or (not isinstance(each, (str, keras.metrics.Metric)) and not name.islower())
+        for each, name in zip(found, names, strict=True)
+    ):
+        return None
+    others = (each.name for each in model.metrics if each is not metrics)  # the loss, and those of layers
+    return {*others, *names, *(f"weighted_{name}" for name in names if names.count(name) > 1)}
 
 
 def _optimizer_size(path: str | PathLike[str]) -> int:

@@ -29,6 +29,7 @@ from monitor_core.bus.members import Call, Member
 from monitor_core.bus.order import Order
 from monitor_core.bus.run import Evaluation, Failure, Run, Status
 from monitor_core.bus.sink import Logs
+from monitor_core.bus.states import Resumption
 from monitor_core.errors import OrderError
 from monitor_core.model.handles import ModelHandle
 from monitor_core.values.means import Means
@@ -66,6 +67,7 @@ class Bus:
         run: The current run, or the last, or the one to come.
         strict: As given.
         warn_skipped: Logs, once for each metric, that a value of it is skipped; takes its name and the reason.
+        resumption: What the sinks get at the next train begin, if the run continues from a state.
         slow_share: A sink whose hooks for batches and blocks take more than this share of a step is warned about.
 
     Raises:
@@ -86,6 +88,7 @@ class Bus:
         self._members = self._dispatch.members
         self._delivery = Delivery(self._dispatch, self.warn_skipped)
         self._last_logs: dict[str, float] = {}
+        self.resumption = Resumption()
         self._set_batch_path()
         watch(self)
         for sink in sinks:
@@ -272,9 +275,13 @@ class Bus:
                 if member in self._members and not member.begun:
                     self._begin(member)
                     begun.append(member)
+                    if run.resumed and member.disabled_at is None:
+                        self.resumption.restore(member.sink, run, member.hooks.get("on_rewind"))
         except BaseException as error:
             self._undo_begin(begun, error)
             raise
+        finally:
+            self.resumption.clear()
 
     def _follow(self, run: Run) -> None:
         self.run = self._dispatch.run = run
@@ -417,7 +424,12 @@ class Bus:
         return rates[0] if rates else None
 
     def rewind(self, epoch: int, step: int) -> None:
-        """Go back to where ``epoch`` (0-based) is the next and ``step`` batches have ended; sinks drop the rest."""
+        """Go back to where ``epoch`` (0-based) is the next and ``step`` batches have ended; sinks drop the rest.
+
+        Raises:
+            OrderError: No run is open.
+        """
+        self._order.require_run(f"rewind({epoch}, {step})", self.run)
         self.epoch_abandon()
         self.run.epoch, self.run.step = epoch - 1, step
         self._path.follow(self.run)
@@ -541,36 +553,31 @@ class Bus:
     def state_dict(self) -> dict[str, Any]:
         """Return the run's and every sink's state: JSON values and NumPy arrays, nested in dicts and lists.
 
-        Pending values are handed over first, so that the sinks have heard all that the run's step counts.
+        Pending values are delivered first, so that the sinks have received all that the run's step counts. Each sink's
+        state bears what it belongs to: see `monitor_core.bus.states`.
         """
         self.flush()
-        sinks = {
-            member.name: member.sink.state_dict() for member in self._members if hasattr(member.sink, "state_dict")
-        }
-        return {
-            "format": 1,
-            "run": self.run.state_dict(),
-            "sinks": {name: state for name, state in sinks.items() if state},
-        }
+        return {"format": 2, "run": self.run.state_dict(), "sinks": self.resumption.collect(self.sinks)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` of a bus with the same sinks returned; call it before train begin.
+        """Continue from what `state_dict` returned; call it before train begin.
+
+        At train begin each sink begins as in any run, then gets its state by ``load_state_dict``, then goes back to
+        where the run continues by ``on_rewind``. ``run.resumed`` is true from now on.
+
+        Args:
+            state: What `state_dict` of a bus with these sinks returned. Sinks that it knows nothing of just begin.
 
         Raises:
             OrderError: The run has begun.
-            ValueError: The state is of another format, or holds a sink's that this bus has not.
+            ValueError: The state is of another format, or holds one that belongs to none of the sinks, or to several.
         """
         if self.run.status != "pending":
             raise OrderError(f"load_state_dict() must come before train_begin(): the run is {self.run.status}")
-        if state.get("format") != 1:
-            raise ValueError(f"state must be of format 1 (got {state.get('format')!r})")
-        members = {member.name: member for member in self._members}
-        for name in state["sinks"]:
-            if name not in members:
-                raise ValueError(f"state holds a sink {name!r}; this bus has {', '.join(members) or 'none'}")
+        if state.get("format") != 2:
+            raise ValueError(f"state must be of format 2 (got {state.get('format')!r})")
+        self.resumption.load(state["sinks"], self.sinks)
         self.run.load_state_dict(state["run"])
-        for name, sink_state in state["sinks"].items():
-            members[name].sink.load_state_dict(sink_state)
 
 
 def _weak_state(bus: Bus) -> Callable[[], dict[str, Any]]:

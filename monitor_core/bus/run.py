@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
 import weakref
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import attrs
 
@@ -52,7 +53,10 @@ class Run:
     """One training, over any number of `fit` calls. The bus keeps it up to date; sinks read it and make requests.
 
     Attributes:
+        id: What tells the run from every other; a run that continues keeps its own.
         index: Which run of its bus this is, from 0.
+        resumed: Whether it continues from a state. True before any sink begins, so that sinks keep the files that are
+            there.
         status: ``"pending"`` before train begin, ``"running"``, then ``"completed"``, ``"stopped"`` (a sink asked),
             ``"failed"`` (a sink asked with ``failed=True``, or the training raised) or ``"interrupted"`` (Ctrl-C, an
             exit, or another run began).
@@ -82,9 +86,11 @@ class Run:
         "evaluation",
         "failed",
         "failures",
+        "id",
         "index",
         "learning_rate_was_set",
         "partial",
+        "resumed",
         "status",
         "step",
         "steps_per_epoch",
@@ -94,7 +100,9 @@ class Run:
     )
 
     def __init__(self, index: int = 0, model: ModelHandle | None = None, validation_data: Any = None) -> None:
+        self.id = uuid.uuid4().hex
         self.index = index
+        self.resumed = False
         self.status: Status = "pending"
         self.epoch = -1
         self.step = 0
@@ -131,6 +139,15 @@ class Run:
         if recall is not None:
             handle, again = weakref.ref(self._model), recall()
             self._model, self._recall = None, lambda: handle() or again()
+
+    @property
+    def stop_training(self) -> NoReturn:
+        """Keras's name; reading or setting it says what is here instead."""
+        raise AttributeError("a run has no attribute 'stop_training': read run.stopped, and write run.stop('why')")
+
+    @stop_training.setter
+    def stop_training(self, _: object) -> None:
+        raise AttributeError("run.stop_training cannot be set: write run.stop('why')")
 
     @property
     def stopped(self) -> bool:
@@ -178,18 +195,25 @@ class Run:
         return rates
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a run that goes on elsewhere must know."""
+        """Return what a run that continues elsewhere must know."""
         return {
+            "id": self.id,
             "index": self.index,
             "epoch": self.epoch,
             "step": self.step,
             "stop_reason": self.stop_reason,
-            "failed": self.failed,
             "rate_set": self.learning_rate_was_set,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned; a run that was asked to stop stays stopped."""
+        """Continue from what `state_dict` returned.
+
+        A run that was asked to stop is not stopped any more; why it was is logged. A sink that would ask again at once
+        does so when it gets its own state.
+        """
+        self.resumed = True
+        self.id = state["id"] or self.id  # a journal may have lost it
         self.index, self.epoch, self.step = state["index"], state["epoch"], state["step"]
-        self.stop_reason, self.failed = state["stop_reason"], state["failed"]
         self.learning_rate_was_set = state["rate_set"]
+        if state["stop_reason"] is not None:
+            logger.info("the run continues; it was stopped in epoch %d: %s", self.epoch + 1, state["stop_reason"])

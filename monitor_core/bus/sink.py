@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from monitor_core import frameworks
+from monitor_core.checks import known_arguments
 
 if TYPE_CHECKING:
     from monitor_core.bus.run import Run
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
 
 Logs = Mapping[str, Any]
 """A mapping from metric name to value: floats for epochs and evaluations, raw framework values for batches."""
+
+_ON_THE_RUN = {
+    "model": "run.model, the model's handle (the Keras model or module itself is run.model.model)",
+    "params": "run.epochs and run.steps_per_epoch",
+    "validation_data": "run.validation_data",
+}
+"""What a Keras callback has as its own, and a sink's hook finds on the run."""
 
 
 class Sink:
@@ -43,12 +51,26 @@ class Sink:
     read_only: ClassVar[bool] = False
     background: ClassVar[bool] = False
 
+    if not TYPE_CHECKING:  # for type checkers the constructor is that of the subclass
+
+        def __new__(cls, *_: Any, **kwargs: Any) -> Self:
+            """Refuse arguments that there are not, with the nearest, before the constructor does without it."""
+            if kwargs:
+                known_arguments(cls, kwargs)
+            return super().__new__(cls)
+
     def __getattr__(self, name: str) -> Any:
-        """Say what to do where a sink is passed to a framework as if it were its callback."""
+        """Say what to do where a sink is passed to a framework as if it were its callback, or looks for its model."""
         if (framework := frameworks.asked_by(name)) is not None:
             title, adapter = framework.title, framework.adapter
             raise AttributeError(
-                f"{type(self).__name__} is a sink, no {title} callback: pass {title} a {adapter} of it"
+                f"{type(self).__name__} is a sink, not a {title} callback: pass {title} a {adapter} of it"
+            )
+        if name in _ON_THE_RUN:
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}: hooks read {_ON_THE_RUN[name]}",
+                name=name,
+                obj=self,
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
@@ -104,15 +126,28 @@ class Sink:
         """Learn that the training raised; only a `Loop` and ``adapter.fit`` can tell."""
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
-        """Drop what was recorded from ``epoch`` (0-based) on and after ``step``: a resume went back there."""
+        """Drop what was recorded from ``epoch`` (0-based) on and after ``step``: the run goes back, or is resumed."""
 
     def wants_hook(self, hook: str) -> bool:
         """Answer whether to call a hook that this sink overrides; asked once for each, when the sink is added."""
         return True
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What a state of this sink belongs to, by option: the file that it writes, the metric that it monitors.
+
+        A state goes to the sink of the same name and identity; sinks that differ in nothing else get theirs in order.
+        JSON values, and paths as `Path`.
+        """
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
-        """Return what this sink must know to go on after a restart: JSON values and NumPy arrays."""
+        """Return what this sink must know to continue after a restart: JSON values and NumPy arrays."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` of a sink of the same configuration returned."""
+        """Take over what `state_dict` of a sink of this identity returned.
+
+        Called once `on_train_begin` has made it as fresh as in any run (``run.resumed`` is true there); `on_rewind`
+        follows, and says where the run continues.
+        """

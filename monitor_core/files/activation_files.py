@@ -58,14 +58,6 @@ class RunFiles:
             _File(path, mark, path.stat().st_size) for path, mark in find_activations(paths) if mark.run == self.run
         ]
 
-    def adopt_newest(self, paths: Iterable[Path]) -> bool:
-        """Go on with the run that wrote the newest of some files; answer whether there is one."""
-        found = find_activations(paths)
-        if found:
-            self.run = max(found, key=lambda each: each[0].stat().st_mtime_ns)[1].run
-            self.go_on(path for path, _ in found)
-        return bool(found)
-
     def write(self, path: Path, activations: Activations) -> None:
         """Write a file, all at once, in the name of the run, and remove what is then beyond the limits.
 

@@ -2,7 +2,8 @@
 
 Contract. The values stand in a JSON file, the arrays in an ``.npz`` beside it, whose name, new with every save, is in
 the JSON. The JSON is put in its place last and at once, so after a kill at any moment it is the old state or the new
-one, each with its own arrays. Loading executes nothing from the files. Floats that are not finite are written as
+one, each with its own arrays. Both have checksums, so that no damaged value is ever returned (one without a checksum is
+read as it is). Loading executes nothing from the files. Floats that are not finite are written as
 the strings ``NaN``, ``Infinity`` and ``-Infinity``, and come back as floats.
 """
 
@@ -13,6 +14,7 @@ import json
 import math
 import re
 import uuid
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -46,7 +48,7 @@ def save_state(path: str | PathLike[str], state: Mapping[str, Any]) -> None:
     data: dict[str, Any] = {"format": _FORMAT, "arrays": None, "state": _pack(state, "state", arrays)}
     if arrays:
         data["arrays"] = f"{target.stem}.{uuid.uuid4().hex}.npz"
-    text = json.dumps(data, allow_nan=False)
+    text = json.dumps({"checksum": _checksum(data), **data}, allow_nan=False)
     try:
         if arrays:
             with replacing(target.with_name(data["arrays"])) as temporary:
@@ -55,6 +57,11 @@ def save_state(path: str | PathLike[str], state: Mapping[str, Any]) -> None:
             temporary.write_text(text, encoding="utf-8")
     finally:
         _remove_unused_arrays(target)
+
+
+def check_storable(state: Mapping[str, Any]) -> None:
+    """Raise a TypeError, which says where, if a state holds what `save_state` cannot write."""
+    _pack(state, "state", [])
 
 
 def load_state(path: str | PathLike[str]) -> dict[str, Any]:
@@ -79,6 +86,8 @@ def _checked_format(data: Any, path: Path) -> str | None:
     """Return the name of the file with the arrays, None if there are none."""
     if not isinstance(data, dict) or data.get("format") != _FORMAT or not isinstance(data.get("state"), dict):
         raise ValueError(f"it is not of format {_FORMAT}")
+    if "checksum" in data and data.pop("checksum") != _checksum(data):
+        raise ValueError("it is damaged: its checksum is not that of what was saved")
     name = data["arrays"]
     if name is not None and not (isinstance(name, str) and _arrays_of(path).fullmatch(name)):
         raise ValueError(f"its arrays are not beside it (got {name!r})")
@@ -189,6 +198,11 @@ def _unpack(value: Any, arrays: list[Array]) -> Any:
             return arrays[value[_ARRAY]]
         return {key[1:] if key.lstrip("'") == _ARRAY else key: _unpack(each, arrays) for key, each in value.items()}
     return value
+
+
+def _checksum(data: Mapping[str, Any]) -> str:
+    """Return a checksum of JSON values, to find damage; JSON comes back from a file as it went in."""
+    return f"crc32:{zlib.crc32(json.dumps(data).encode()):08x}"
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -10,15 +10,11 @@ from __future__ import annotations
 import os
 import re
 import string
-import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from monitor_core.errors import SetupError
-from monitor_core.files.ownership import OwnedError, Ownership
-from monitor_core.files.replacing import remove_strays
 from monitor_core.metrics.names import find_metric, unknown_metric
 from monitor_core.values.scalars import scalar
 
@@ -52,7 +48,6 @@ class Template:
             raise TypeError(f"{argument} must be a path as text (got {text!r})")
         self.text = os.fspath(text)
         self._argument = argument
-        self._ownership: Ownership | None = None
         self._numbers = frozenset(numbers)
         if "\0" in self.text:
             raise ValueError(f"{argument} must not contain NUL (got {self.text!r})")
@@ -112,59 +107,6 @@ class Template:
         """The template as the name of one file: of its last part, with the fields' names alone."""
         plain = "".join(literal + (name or "").replace("/", "_") for literal, name, _ in self._parts)
         return os.path.basename(plain)  # noqa: PTH119 (a fragment of a path)
-
-    def prepare_folder(self, owner: str) -> None:
-        """Make the folder of the files, and remove what broken-off writes have left in it.
-
-        Args:
-            owner: Who writes there, for messages.
-
-        Raises:
-            SetupError: The folder cannot be written, or the template names a folder.
-        """
-        folder = Path(self.folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-            real = os.path.realpath(folder)
-            for depth in range(self.depth + 1):
-                for each in folder.glob("*/" * depth) if depth else [folder]:
-                    if Path(os.path.realpath(each)).is_relative_to(real):  # else a link leads elsewhere
-                        remove_strays(each)
-        except OSError as error:
-            raise SetupError(f"{owner} cannot write into {str(folder)!r}: {error}") from error
-        path = Path(self.text)
-        if not self.names and path.is_dir():
-            raise SetupError(f"filepath must name a file (got the folder {str(path)!r})")
-
-    def check_inside(self, path: Path) -> None:
-        """Raise a ValueError where symbolic links lead from a file's folder out of the template's own."""
-        if not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(self.folder)):
-            raise ValueError(
-                f"{self._argument} must not leave its folder by a symbolic link (got {str(path.parent)!r})"
-            )
-
-    def own(self, owner: str) -> None:
-        """Keep other processes that ask for the same from writing the files, until `disown`; the folder must exist.
-
-        Args:
-            owner: Who writes them, for messages.
-
-        Raises:
-            SetupError: Another process writes them.
-        """
-        ownership = Ownership(Path(os.path.realpath(self.folder)) / self.file_name)
-        try:
-            ownership.take()
-        except OwnedError as error:
-            raise SetupError(f"{owner} cannot write {self.text!r}: {error}") from error
-        self._ownership = ownership  # one from before is freed now, and so without a gap
-
-    def disown(self) -> None:
-        """Let other processes write the files."""
-        if self._ownership is not None:
-            self._ownership.free()
 
     def format(self, numbers: Mapping[str, int], metrics: Mapping[str, Any]) -> str:
         """Return the path with every field in place; ``acc`` and ``accuracy`` find each other.

@@ -51,7 +51,7 @@ class Begin:
     """A run begins.
 
     Attributes:
-        id: What tells it from every other run.
+        id: What tells it from every other run; parts that were recorded one after the other have the same.
         index: Which run of its bus it is, from 0.
         continues: The ``id`` of the run that it goes on with, from this epoch and step; None for a run of its own.
         epoch: The last epoch before it, 0-based, -1 if there is none.

@@ -103,7 +103,7 @@ class RecordedRun:
         The states of sinks are not in it: those with arrays are in checkpoints, and what a sink knows of a run it
         learns from `monitor_core.replay`.
         """
-        return {"format": 1, "run": self.last.state(), "sinks": {}}
+        return {"format": 2, "run": self.last.state(), "sinks": []}
 
     def to_pandas(self, *, batches: bool = False) -> pd.DataFrame:
         """Return a pandas frame with the columns ``run``, ``epoch``, ``step`` and ``time``, then the metrics.

@@ -76,18 +76,18 @@ class RunRecord:
         return [record.content for record in self.records if record.kind is kind and isinstance(record.content, Rows)]
 
     def state(self) -> dict[str, Any]:
-        """Return what a run that goes on elsewhere must know, as `Run.state_dict` does, after the last whole epoch."""
+        """Return what a run that continues elsewhere must know, as of `Run.state_dict`, after the last whole epoch."""
         epochs, stops = self.rows(Kind.EPOCH), self.facts(Stop)
         if epochs:
             epoch, step = epochs[-1].epoch, int(epochs[-1].steps()[-1])
         else:
             epoch, step = (-1, 0) if self.begin is None else (self.begin.epoch, self.begin.step)
         return {
+            "id": None if self.begin is None else self.begin.id,
             "index": 0 if self.begin is None else self.begin.index,
             "epoch": epoch,
             "step": step,
-            "stop_reason": stops[0].reason if stops else None,
-            "failed": bool(stops and stops[0].failed),
+            "stop_reason": stops[-1].reason if stops and self.status in ("stopped", "failed") else None,
             "rate_set": bool(epochs) and "learning_rate" in epochs[-1].names,
         }
 
@@ -183,17 +183,15 @@ class _Joiner:
         records, part.records = part.records, []
         begin = part.begin
         if begin is not None:
+            earlier = self._by_id.get(begin.continues or begin.id)
             self._by_id[begin.id] = part
-            if begin.continues is not None:
-                self._continue(part, self._by_id.get(begin.continues), begin.epoch + 1, begin.step)
+            if earlier is not None or begin.continues is not None:
+                self._continue(part, earlier, begin.epoch + 1, begin.step)
         for record in records:
-            rewind = record.content
-            if not isinstance(rewind, Rewind):
+            if isinstance(record.content, Rewind):
+                part.go_back(record.content.epoch, record.content.step)
+            else:
                 part.records.append(record)
-                continue
-            if not part.records and rewind.epoch > 0 and self.runs:  # there must have been a run to go back in
-                self._continue(part, self.runs[-1], rewind.epoch, rewind.step)
-            part.go_back(rewind.epoch, rewind.step)
         self.runs.append(part)
 
     def _continue(self, part: RunRecord, earlier: RunRecord | None, epoch: int, step: int) -> None:

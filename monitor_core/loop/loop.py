@@ -46,10 +46,12 @@ class Loop:
             read without a trace. Samples that you draw from a shuffled loader use up random numbers, and change the
             training that follows.
         initial_epoch: The first epoch's number, 0-based, at least 0.
-        resume: The run's folder. A journal is kept there, and what the run needs to go on (weights, optimizer, random
-            generators, the states of all sinks); where they are there from a run that was cut off, this one goes on
-            behind its last checkpoint, as if it had never been cut: `epochs` begins with the next epoch. It needs
-            ``model``. See `monitor_core.loop.resume`.
+        record: The run's folder. A `Journal` is kept there; runs that are there already stay. See
+            `monitor_core.loop.recording`.
+        resume: The run's folder, to record in as by ``record``, and to keep what the run needs to continue (weights,
+            optimizer, random generators, the states of all sinks). If that is there from a run that was cut off, this
+            one continues after its last checkpoint, as if it had never been cut: `epochs` begins with the next epoch.
+            It needs ``model``. See `monitor_core.loop.resume`.
         strict: Whether to check the order of batches, and to let every exception of a sink propagate.
 
     Attributes:
@@ -57,8 +59,8 @@ class Loop:
 
     Raises:
         HookError: An object is no sink.
-        TypeError: ``resume`` is no path, or ``optimizer`` is given without a PyTorch module.
-        ValueError: ``initial_epoch`` is below 0.
+        TypeError: ``record`` or ``resume`` is not a path, or ``optimizer`` is given without a PyTorch module.
+        ValueError: ``initial_epoch`` is below 0; or ``record``, ``resume`` and a `Journal` name different folders.
 
     Example:
         >>> with Loop(History()) as loop:
@@ -74,6 +76,7 @@ class Loop:
         optimizer: Any = None,
         validation_data: Any = None,
         initial_epoch: int = 0,
+        record: str | PathLike[str] | None = None,
         resume: str | PathLike[str] | None = None,
         strict: bool = False,
     ) -> None:
@@ -82,10 +85,10 @@ class Loop:
             *sinks, model=frameworks.handle_of(model, optimizer), validation_data=validation_data, strict=strict
         )
         self._resume: Resume | None = None
-        if resume is not None:
-            from monitor_core.loop.resume import Resume  # not before: it imports sinks
+        if record is not None or resume is not None:
+            from monitor_core.loop.recording import attach  # not before: it imports sinks
 
-            self._resume = Resume(self.bus, resume)
+            self._resume = attach(self.bus, record=record, resume=resume)
         self._epoch: Epoch | None = None
         self._scope: Scope | None = None
         self._left: Scope | None = None  # an epoch that was broken off

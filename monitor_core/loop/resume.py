@@ -1,43 +1,55 @@
-"""Going on with a run that was cut off: what ``resume=...`` of a `Loop` or an adapter does.
+"""Continuing a run that was cut off: what ``resume=...`` of a `Loop` or an adapter does besides recording.
 
-Contract. The run's folder gets a journal, unless there is one among the sinks, and a folder ``resume`` with the last
-checkpoint: the model's weights, and beside them the states of the run, of all sinks, of the optimizer and of the
-random generators. The first is made at train begin, the others at the ends of epochs. A run that begins with such a
-folder goes on behind the epoch of its last checkpoint; what was recorded later is dropped, and trained anew.
+Contract. The run's folder gets a folder ``resume`` with the last checkpoint: the model's weights, and beside them the
+states of the run, of all sinks, of the optimizer and of the random generators. The first is made at train begin, the
+others at the ends of epochs, but not of a run that has failed. A run that begins with such a folder continues after the
+epoch of its last checkpoint; what was recorded later is dropped, and trained again. It trains even if it had been asked
+to stop, unless a sink asks again at once. Where the journal has epochs and no checkpoint is there, nothing is touched.
 
-This module puts sinks together, and so, alone in the core, it imports some.
+This module puts sinks together, and so, alone in the core with `monitor_core.loop.recording`, it imports some.
 """
 
 from __future__ import annotations
 
 import time
-from os import PathLike
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import attrs
 
 from monitor_core._log import logger
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
-from monitor_core.bus.sink import Logs
+from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import OrderError, SetupError
+from monitor_core.files.checkpoint_index import STATES, Keep
+from monitor_core.files.checkpoints import CheckpointStore
+from monitor_core.files.resume_state import check_state, resume, whole_state
+from monitor_core.files.templates import Template
+from monitor_core.journal.facts import Raised, Stop
 from monitor_core.journal.files import Damage, Kind
 from monitor_core.journal.recorded import read_runs, record_of
 from monitor_core.journal.run_records import RunRecord
-from monitor_core.sinks.journal import Journal
-from monitor_core.sinks.model_checkpoint import Keep, ModelCheckpoint
 
 SHARE = 0.02
 """The part of the run's time that saving may take."""
 
 
 @attrs.define(eq=False)
-class ResumePoint(ModelCheckpoint):
-    """Save what a run needs to go on: at its begin, at its last epoch's end, and as often between as `SHARE` allows."""
+class ResumePoint(Sink):
+    """Save what a run needs to continue: at its begin, at its last epoch's end, and as often between as `SHARE` allows.
+
+    Args:
+        store: The checkpoints, of weights alone.
+    """
 
     name: ClassVar[str] = "resume"
+    read_only: ClassVar[bool] = True
+    saves: ClassVar[bool] = True
+    needs: ClassVar[tuple[str, ...]] = ("save",)
 
+    store: CheckpointStore
     _due: float = attrs.field(init=False, repr=False, default=0.0)
 
     def own(self) -> None:
@@ -46,72 +58,84 @@ class ResumePoint(ModelCheckpoint):
         Raises:
             SetupError: The folder cannot be written, or another process owns them.
         """
-        self._template.prepare_folder("resume")
-        self._template.own("resume")
+        self.store.folder.prepare()
+        self.store.folder.own()
+
+    def resume(self, bus: Bus) -> bool:
+        """Continue from the last checkpoint; return whether there was one."""
+        return resume(self.store, bus.load_state_dict, bus.run.model)
 
     def on_train_begin(self, run: Run) -> None:
-        """Save the state to begin from, unless the run goes on from one.
+        """Save the state to begin from, unless the run continues from one.
 
         Raises:
             SetupError: It cannot be saved.
         """
-        goes_on = self._loaded
-        super().on_train_begin(run)
+        check_state(run.bus_state, "resume", "resume=")
+        self.own()
+        self.store.begin()
         self._due = 0.0
-        if not goes_on:
+        if not run.resumed or not self.store.index_path.exists():
             try:
-                self._save(run, {})
+                self._save(run)
             except Exception as error:
-                raise SetupError(f"resume: the model cannot be saved to {self._folder}: {error}") from error
+                raise SetupError(f"resume: the model cannot be saved to {self.store.folder.path}: {error}") from error
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
-        """Save, unless the last time was too short ago."""
-        if time.monotonic() >= self._due or run.stopped or epoch + 1 == run.epochs:
-            self._save(run, logs)
+        """Save, unless the last time was too short ago, or the run has failed: it continues from before that."""
+        if not run.failed and (time.monotonic() >= self._due or run.stopped or epoch + 1 == run.epochs):
+            self._save(run)
 
-    def _save(self, run: Run, logs: Logs) -> None:
+    def on_train_end(self, run: Run, logs: Logs) -> None:
+        """Let other processes continue the run."""
+        self.store.folder.disown()
+
+    def _save(self, run: Run) -> None:
         began = time.monotonic()
         try:
-            self._consider(run, run.epoch, logs, "this epoch")
+            path = self.store.folder.file({"epoch": run.epoch + 1}, {})
+            saved = self.store.write(run.model, path, epoch=run.epoch, step=run.step, value=None)
+            if saved is not None:
+                self.store.enter(saved, lambda: whole_state(run.bus_state, run.model))
         finally:
             ended = time.monotonic()
             self._due = ended + (ended - began) / SHARE
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the files that are kept."""
+        return {"files": self.store.to_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue with the files that `state_dict` named.
+
+        Raises:
+            ValueError: A file lies outside of the folder.
+        """
+        self.store.load_files(state["files"])
+
 
 class Resume:
-    """Lets a bus's run go on from a folder.
+    """Lets a bus's run continue from a folder.
 
     Args:
         bus: The bus, with its sinks.
-        folder: The run's folder.
-
-    Raises:
-        TypeError: ``folder`` is no path.
+        folder: The run's folder, absolute.
     """
 
-    def __init__(self, bus: Bus, folder: str | PathLike[str]) -> None:
-        if not isinstance(folder, (str, PathLike)):
-            raise TypeError(f"resume must be the path of the run's folder (got {folder!r})")
-        self.folder = Path(folder).absolute()  # wherever the process goes
+    def __init__(self, bus: Bus, folder: Path) -> None:
+        self.folder = folder
         self._bus = bus
         self._is_used = False
-        journal = next(
-            (each for each in bus.sinks if isinstance(each, Journal) and _same(each.folder, self.folder)), None
-        )
-        if journal is None:
-            journal = Journal(self.folder, per_batch=bus.has_listeners("on_block"))
-            bus.add(journal)
-        self._journal = journal
 
     def begin(self) -> bool:
-        """Go on with the run on record; call it once the bus has the model's handle, before train begin.
+        """Continue the run on record; call it once the bus has the model's handle, before train begin.
 
         Returns:
             Whether there was one.
 
         Raises:
             OrderError: A run of this bus has begun already.
-            SetupError: Another process is at it, or what is on record does not fit this run.
+            SetupError: Another process is at it, or what is on record is not whole, or does not fit this run.
         """
         if self._is_used:
             raise OrderError(
@@ -120,24 +144,24 @@ class Resume:
             )
         point = self._owned_point()
         runs, damage = self._runs()
-        last = runs[-1] if runs else RunRecord()
+        if not point.store.index_path.exists():
+            self._begin_first(point, runs)
         self._bus.add(point)
         self._is_used = True
         try:
             goes_on = point.resume(self._bus)
         except (ValueError, LookupError, OSError) as error:
             raise SetupError(f"resume: the run in {self.folder} cannot go on: {error}") from error
-        if last.begin is not None and (goes_on or not last.rows(Kind.EPOCH)):
-            self._journal.continue_run(last.begin.id)
         if goes_on:
-            self._load(runs, damage)
+            self._continue(runs, damage)
         return goes_on
 
     def _owned_point(self) -> ResumePoint:
         """Become the one process that is at this run, before anything of it is read."""
         suffix = getattr(self._bus.run.model, "weights_suffix", "")
-        file = self.folder / "resume" / f"{{epoch:06d}}{suffix}"
-        point = ResumePoint(file, save_weights_only=True, save_state=True, keep=Keep(last=1))
+        folder = str(self.folder / "resume").replace("{", "{{").replace("}", "}}")
+        template = Template(f"{folder}/{{epoch:06d}}{suffix}", numbers=("epoch",))
+        point = ResumePoint(CheckpointStore(template, "resume", keep=Keep(last=STATES), weights_only=True))
         try:
             point.own()
         except SetupError as error:
@@ -150,20 +174,35 @@ class Resume:
         except FileNotFoundError:
             return [], []
 
-    def _load(self, runs: list[RunRecord], damage: list[Damage]) -> None:
-        """Let the sinks that keep what they heard in memory take it from the journal, up to where the run goes on."""
+    def _begin_first(self, point: ResumePoint, runs: list[RunRecord]) -> None:
+        """Begin where there is no checkpoint: with a new run, or again with one that was killed before its first."""
+        last = runs[-1] if runs else RunRecord()
+        index = point.store.index_path
+        if epochs := last.rows(Kind.EPOCH):
+            raise SetupError(
+                f"resume: the run in {self.folder} cannot continue: its journal has epochs up to {epochs[-1].epoch} "
+                f"(0-based), and its checkpoint is not there: {index} is missing. Put the files "
+                f"of {index.parent} back, or begin a new run: in another folder, or here with the journal's "
+                "files (journal-*.mcj) moved away"
+            )
+        if last.begin is not None:
+            self._bus.run.id = last.begin.id
+
+    def _continue(self, runs: list[RunRecord], damage: list[Damage]) -> None:
+        """Keep for the sinks what the journal has of the run, up to where it continues; say why it had ended."""
         run = self._bus.run
-        logger.info("the run in %s goes on with epoch %d, behind step %d", self.folder, run.epoch + 1, run.step)
-        if not runs:
-            logger.warning("the run in %s goes on without what it had recorded: its journal is not there", self.folder)
+        logger.info("the run in %s continues with epoch %d, after step %d", self.folder, run.epoch + 1, run.step)
+        numbers = [number for number, each in enumerate(runs) if each.begin is not None and each.begin.id == run.id]
+        if not numbers:
+            logger.warning(
+                "the run in %s continues without what it had recorded: its journal is not there", self.folder
+            )
             return
-        keepers = [sink for sink in self._bus.sinks if hasattr(sink, "load_record")]
-        if keepers:
-            runs[-1].go_back(run.epoch + 1, run.step)
-            recorded = record_of(self.folder, runs, damage)
-            for sink in keepers:
-                sink.load_record(recorded)
-
-
-def _same(one: Path, other: Path) -> bool:
-    return one.resolve() == other.resolve()
+        runs = runs[: numbers[-1] + 1]
+        for record in runs[-1].records:
+            fact = record.content
+            if isinstance(fact, (Stop, Raised)) and fact.step > run.step:  # else the checkpoint says it
+                why = fact.reason if isinstance(fact, Stop) else fact.error
+                logger.info("it had ended in epoch %d, at step %d: %s", fact.epoch, fact.step, why)
+        runs[-1].go_back(run.epoch + 1, run.step)
+        self._bus.resumption.recorded = record_of(self.folder, runs, damage)

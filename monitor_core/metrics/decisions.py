@@ -6,6 +6,7 @@ They know no hooks, no models and no frameworks; a sink tells them values and as
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import attrs
@@ -62,6 +63,16 @@ class Best:
         self.value = value
         return True
 
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from the ``mode`` and the ``value`` that `state_of` returned.
+
+        Raises:
+            ValueError: They are of the other direction.
+        """
+        if state["mode"] != self.mode:
+            raise ValueError(f"the state is of mode {state['mode']!r}, and mode is {self.mode!r} now")
+        restore(self, {"value": state["value"]})
+
 
 @attrs.define
 class Patience:
@@ -78,6 +89,11 @@ class Patience:
     def wait(self) -> bool:
         """Count one more; answer whether patience has run out."""
         self.waited += 1
+        return self.has_run_out
+
+    @property
+    def has_run_out(self) -> bool:
+        """Whether there were too many."""
         return self.waited >= self.limit
 
     def reset(self) -> None:

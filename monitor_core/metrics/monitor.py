@@ -10,7 +10,7 @@ import attrs
 from monitor_core._log import logger
 from monitor_core.errors import SetupError
 from monitor_core.metrics.decisions import Mode
-from monitor_core.metrics.names import find_metric, unknown_metric
+from monitor_core.metrics.names import check_metric, find_metric, nearest_metric, unknown_metric
 from monitor_core.values.scalars import scalar
 
 AnyMode = Literal["auto", "min", "max"]
@@ -134,16 +134,19 @@ class Monitor:
         """Return the direction, asking the model's handle first; call it at train begin.
 
         Raises:
-            SetupError: The mode is ``"auto"`` and the direction is not known.
+            SetupError: The mode is ``"auto"`` and the direction is not known, or the model knows its metrics, and the
+                name is a misspelt one of them.
         """
+        check_metric(self.name, model, self.owner, "monitor")
         if self.mode != "auto":
             return self.mode
         own: Mode | None = model.direction(self.name) if hasattr(model, "direction") else None
         known = own or DIRECTIONS.get(self.name.removeprefix("val_").lower())
         if known is None:
+            near = nearest_metric(self.name, [prefix + name for name in DIRECTIONS for prefix in ("", "val_")])
             raise SetupError(
                 f"{self.owner} cannot tell whether {self.name!r} gets better by falling or by rising: "
-                "pass mode='min' or mode='max'"
+                "pass mode='min' or mode='max'" + (f", or correct the name (did you mean {near!r}?)" if near else "")
             )
         return known
 

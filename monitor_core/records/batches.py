@@ -47,6 +47,11 @@ class BatchHistory(MetricColumns):
         return self._table
 
     @property
+    def last_run(self) -> int:
+        """The run of the last batch, -1 where there is none."""
+        return self._segments[-1].run if self._segments else -1
+
+    @property
     def steps(self) -> NDArray[np.int64]:
         """Each batch's step within its run, from 1, ``(batches,) int64``."""
         return joined([each.step + each.stride * np.arange(each.rows) for each in self._segments], np.int64)

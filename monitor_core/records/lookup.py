@@ -62,7 +62,11 @@ class MetricColumns:
 
         Raises:
             KeyError: There is no such metric; the message lists the names.
+            TypeError: ``name`` is not a name.
         """
+        if not isinstance(name, str):
+            metric = next(iter(self), "loss")
+            raise TypeError(f"{self.where} is indexed by a metric's name (got {name!r}): write [{metric!r}][{name!r}]")
         if self.empty and not len(self):
             raise KeyError(self.empty)
         found = find_metric(name, self.keys())

@@ -21,7 +21,8 @@ from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
 from monitor_core.files.activation_files import RunFiles
-from monitor_core.files.activations import Activations, find_activations, is_storable
+from monitor_core.files.activations import Activations, is_storable
+from monitor_core.files.folders import TemplateFolder
 from monitor_core.files.templates import Template
 from monitor_core.model.handles import Array, ModelHandle, check_layers
 from monitor_core.model.samples import first_samples
@@ -90,17 +91,20 @@ class ActivationDump(Sink):
         default=None, kw_only=True, validator=attrs.validators.optional(checks.count(least=1))
     )
     _template: Template = attrs.field(init=False, repr=False)
+    _folder: TemplateFolder = attrs.field(init=False, repr=False)
     _x: Any = attrs.field(init=False, repr=False, default=None)
     _chosen: Sequence[str] | None = attrs.field(init=False, repr=False, default=None)
     _is_checked: bool = attrs.field(init=False, repr=False, default=False)
     _files: RunFiles = attrs.field(init=False, repr=False)
-    _continues: bool = attrs.field(init=False, repr=False, default=False)
-    _is_new: bool = attrs.field(init=False, repr=False, default=True)
     _told: set[str] = attrs.field(init=False, repr=False, factory=set)
 
     @_template.default
     def _make_template(self) -> Template:
         return Template(self.filepath, numbers=_NUMBERS)
+
+    @_folder.default
+    def _make_folder(self) -> TemplateFolder:
+        return TemplateFolder(self._template, type(self).__name__)
 
     @_files.default
     def _make_files(self) -> RunFiles:
@@ -120,10 +124,6 @@ class ActivationDump(Sink):
         """The files of the run that are there, the oldest first."""
         return self._files.paths
 
-    @property
-    def _folder(self) -> Path:
-        return Path(self._template.folder)
-
     # --- train begin and end ---------------------------------------------------------------------------------------
 
     def on_train_begin(self, run: Run) -> None:
@@ -135,19 +135,14 @@ class ActivationDump(Sink):
             SetupError: The folder cannot be written, there are no samples, or the model cannot be looked at, such as
                 for a layer that does not exist.
         """
-        self._template.prepare_folder("ActivationDump")
+        self._folder.prepare()
         self._x = self._read_samples(run)
-        self._chosen, self._is_checked, self._is_new = self.layers, False, True
+        self._chosen, self._is_checked = self.layers, False
         self._told.clear()
         if _is_built(run.model):
             self._try(run.model)
-        self._template.own("ActivationDump")
-        if self._continues:
-            self._files.go_on(self._paths("*.npz"))
-            self._files.drop(lambda mark: mark.epoch > run.epoch)
-        else:
-            self._files.begin()
-        self._continues = False
+        self._folder.own()
+        self._files.begin()
 
     def _read_samples(self, run: Run) -> Any:
         data = run.validation_data if self.data is None else self.data
@@ -172,13 +167,12 @@ class ActivationDump(Sink):
     def on_train_end(self, run: Run, logs: Logs) -> None:
         """Let go of the samples, and let other processes write such files."""
         self._x = None
-        self._template.disown()
+        self._folder.disown()
 
     # --- dumps -----------------------------------------------------------------------------------------------------
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Write a file, if this epoch's turn has come, and remove what is beyond the limits."""
-        self._is_new = False
         if (epoch + 1) % self.every:
             return
         if not self._is_checked:
@@ -222,7 +216,7 @@ class ActivationDump(Sink):
     def _write(self, activations: Activations) -> None:
         path = self._path(activations.epoch, activations.step)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._template.check_inside(path)
+        self._folder.check_inside(path)
         self._files.write(path, activations)
         if self.max_bytes is not None and (size := path.stat().st_size) > self.max_bytes:
             self._tell("max_bytes", "%s alone has %d bytes, more than max_bytes=%d", path, size, self.max_bytes)
@@ -230,28 +224,25 @@ class ActivationDump(Sink):
     # --- going back ------------------------------------------------------------------------------------------------
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
-        """Drop this run's files from ``epoch`` on; before its first epoch, those of the run that it goes on with."""
-        if self._is_new and not self.files and epoch > 0:
-            found = find_activations(self._paths("*.npz"))
-            own = [path for path, mark in found if path == self._path(mark.epoch, mark.step)]
-            self._continues = self._files.adopt_newest(own) and run.status == "pending"
+        """Drop this run's files from ``epoch`` on."""
         self._files.drop(lambda mark: mark.epoch >= epoch)
 
     def _path(self, epoch: int, step: int) -> Path:
-        return Path(self._template.format({"epoch": epoch + 1, "step": step}, {}))
+        return self._folder.file({"epoch": epoch + 1, "step": step}, {})
 
-    def _paths(self, pattern: str) -> list[Path]:
-        """Return what is there on the level of the files."""
-        return list(self._folder.glob("*/" * self._template.depth + pattern))
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The files."""
+        return {"filepath": Path(self.filepath)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the files of this run have in common."""
         return {"run": self._files.run} if self._files.run else {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the run that begins next go on with the files of the one that `state_dict` was taken of."""
+        """Continue with the files of the run that `state_dict` was taken of."""
         self._files.run = state["run"]
-        self._continues = True
+        self._files.go_on(self._folder.files("*.npz"))
 
 
 def _is_built(model: ModelHandle) -> bool:

@@ -9,17 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import attrs
 
+from monitor_core._log import logger
 from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
 from monitor_core.files.csv_sheet import BEFORE_FIRST, MISSING, Sheet, _records
+from monitor_core.files.folders import absolute
 from monitor_core.files.writing import AppendFile
+from monitor_core.journal.files import Kind
+from monitor_core.records.numbering import Numbering
 from monitor_core.values.blocks import Block, values_per_row
+
+if TYPE_CHECKING:
+    from monitor_core.journal.recorded import RecordedRun
 
 
 @attrs.define(eq=False)
@@ -65,15 +72,15 @@ class CSVLogger(Sink):
     read_only: ClassVar[bool] = True
     background: ClassVar[bool] = True
 
-    filename: Path = attrs.field(converter=Path)
+    filename: Path = attrs.field(converter=absolute)
     separator: str = attrs.field(default=",", kw_only=True)
     append: bool = attrs.field(default=False, kw_only=True, validator=attrs.validators.instance_of(bool))
     per_batch: bool = attrs.field(default=False, kw_only=True, validator=attrs.validators.instance_of(bool))
     _file: AppendFile | None = attrs.field(init=False, default=None, repr=False)
     _sheet: Sheet = attrs.field(init=False, repr=False)
-    _shift: tuple[int, int] | None = attrs.field(init=False, default=None, repr=False)
+    _numbers: Numbering = attrs.field(init=False, factory=Numbering, repr=False)
     _first_row: int = attrs.field(init=False, default=0, repr=False)
-    _state: Mapping[str, Any] | None = attrs.field(init=False, default=None, repr=False)
+    _expected: int = attrs.field(init=False, default=0, repr=False)
 
     @separator.validator
     def _check_separator(self, _: Any, value: Any) -> None:
@@ -94,79 +101,106 @@ class CSVLogger(Sink):
         return hook != ("on_epoch_end" if self.per_batch else "on_block")
 
     def reset(self) -> None:
-        """Let the next run treat the file as the first one did: replace it, or go on with what is there."""
+        """Let the next run treat the file as the first one did: replace it, or continue what is there."""
         if self._file is not None:
             self._file.close()
-        self._file, self._sheet, self._shift, self._state = None, self._empty_sheet(), None, None
+        self._file, self._sheet, self._numbers = None, self._empty_sheet(), Numbering()
 
     # --- hooks -----------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, run: Run) -> None:
-        """Open the file."""
+        """Open the file; a run that is resumed keeps what it has, whatever ``append`` says.
+
+        Raises:
+            SetupError: The file cannot be written or appended to, or another process is writing it.
+        """
         if self._file is None:
-            self._open()
-        self._shift = None
-        if self._state is not None:
-            self._go_on(run, self._state)
-            self._state = None
+            self._open(append=self.append or run.resumed)
+        self._numbers.begin()
 
     def on_epoch_begin(self, run: Run, epoch: int) -> None:
         """Settle, with the run's first epoch, how its numbers are shifted."""
-        if self._shift is None:
-            last_epoch, last_step = (*self._sheet.last, 0)[:2]
-            self._shift = (last_epoch + 1 if epoch == 0 else 0, last_step if run.step == 0 else 0)
+        if not self._numbers.is_settled:
+            self._numbers.last_epoch, self._numbers.last_step = (*self._sheet.last, 0)[:2]
+            self._numbers.settle(epoch, run.step)
             self._first_row = self._sheet.rows
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Write the epoch's row."""
         self.on_epoch_begin(run, epoch)  # where this sink was added within the epoch
-        shift, _ = self._shift or (0, 0)
-        self._add([[epoch + shift]], {name: [value] for name, value in logs.items()}, [len(logs)])
+        self._add_epoch(epoch, logs)
 
     def on_block(self, run: Run, block: Block) -> None:
         """Write the batches' rows."""
         self.on_epoch_begin(run, block.epoch)
-        epoch_shift, step_shift = self._shift or (0, 0)
-        labels = [[block.epoch + epoch_shift] * len(block), (block.steps + step_shift).tolist()]
-        values = values_per_row(len(block), block.present).tolist()
-        self._add(labels, {name: _cells(block, name) for name in block.columns}, values)
+        self._add_block(block)
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
         """Drop this run's rows from ``epoch`` on or, per batch, after ``step``."""
-        if self._shift is None:  # this run has no rows; those there are from the run that it continues, if any
-            if epoch == 0:
-                return
-            self._shift, self._first_row = (0, 0), 0
-        epoch_shift, step_shift = self._shift
-        if self.per_batch:
-            self._drop(self._first_row, 1, step + step_shift + 1)
-        else:
-            self._drop(self._first_row, 0, epoch + epoch_shift)
+        had_rows = self._numbers.is_settled
+        next_epoch, last_step = self._numbers.rewind(epoch, step)
+        if not had_rows:  # those there are from the run that it continues, if any
+            self._first_row = 0 if self._numbers.is_settled else self._sheet.rows
+        self._drop(self._first_row, *((1, last_step + 1) if self.per_batch else (0, next_epoch)))
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
         """Put the file on disk and close it."""
         if self._file is not None:
             self._file.close()
 
+    # --- state -----------------------------------------------------------------------------------------------------
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The file, and what its rows are."""
+        return {"filename": self.filename, "per_batch": self.per_batch}
+
     def state_dict(self) -> dict[str, Any]:
         """Return how many rows there are, and where this run's begin and how they are numbered."""
         if self._file is None:
             return {}
+        shift = self._numbers.shift
         return {
             "rows": self._sheet.rows - self._file.dropped_records,
             "first_row": self._first_row,
-            "shift": None if self._shift is None else list(self._shift),
+            "shift": None if shift is None else list(shift),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with the file at the next train begin, whatever ``append`` says, without the rows that came later."""
-        self.reset()
-        self._state = state
+        """Continue the file of this run; of one that had no rows yet, drop those that came later."""
+        self._first_row, self._numbers.shift, self._expected = state["first_row"], state["shift"], state["rows"]
+        if state["shift"] is None:
+            self._drop(self._expected, 0, 0)
+        if self._sheet.rows < self._expected:
+            logger.warning(
+                "%s has %d of the %d rows that it had; the others are taken from the run's journal, if there is one",
+                self.filename,
+                self._sheet.rows,
+                self._expected,
+            )
+
+    def load_record(self, recorded: RecordedRun) -> None:
+        """Write the run's rows again, where the file has lost some: it was moved away, or not yet on disk.
+
+        Args:
+            recorded: A journal's record up to where the run continues.
+        """
+        if self._sheet.rows >= self._expected:
+            return
+        self._first_row = min(self._first_row, self._sheet.rows)
+        self._drop(self._first_row, 0, -1)
+        for rows in recorded.last.rows(Kind.BATCHES if self.per_batch else Kind.EPOCH):
+            if self.per_batch:
+                self._add_block(rows.block())
+            else:
+                self._add_epoch(rows.epoch, rows.logs())
+        logger.info("%s has %d rows again, with those from the journal", self.filename, self._sheet.rows)
+        if self._sheet.rows < self._expected:
+            logger.warning("%s lacks %d rows", self.filename, self._expected - self._sheet.rows)
 
     # --- the file --------------------------------------------------------------------------------------------------
 
-    def _open(self) -> None:
-        append = self.append or self._state is not None
+    def _open(self, *, append: bool) -> None:
         file = AppendFile(self.filename, append=append, exclusive=True)
         sheet = self._empty_sheet()
         if append:
@@ -179,13 +213,14 @@ class CSVLogger(Sink):
             file.head = sheet.head
         self._file, self._sheet = file, sheet
 
-    def _go_on(self, run: Run, state: Mapping[str, Any]) -> None:
-        """Take the file back to what it had when the state was saved; per batch, a block was then still to come."""
-        self._first_row = state["first_row"]
-        if state["shift"] is not None:
-            self._shift = (int(state["shift"][0]), int(state["shift"][1]))
-        first_lost = run.step + (self._shift or (0, 0))[1] + 1
-        self._drop(state["rows"], *((1, first_lost) if self.per_batch else (0, 0)))
+    def _add_epoch(self, epoch: int, logs: Logs) -> None:
+        self._add([[self._numbers.epoch(epoch)]], {name: [value] for name, value in logs.items()}, [len(logs)])
+
+    def _add_block(self, block: Block) -> None:
+        epoch_shift, step_shift = self._numbers.shift or (0, 0)
+        labels = [[block.epoch + epoch_shift] * len(block), (block.steps + step_shift).tolist()]
+        values = values_per_row(len(block), block.present).tolist()
+        self._add(labels, {name: _cells(block, name) for name in block.columns}, values)
 
     def _add(
         self, labels: Sequence[Sequence[int]], columns: Mapping[str, Sequence[Any]], values: Sequence[int]

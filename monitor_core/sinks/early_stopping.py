@@ -38,6 +38,23 @@ def _number() -> float | None:
     return attrs.field(default=None, kw_only=True, converter=_as_float, validator=optional)
 
 
+@attrs.frozen
+class _Judged:
+    """The value that was judged last.
+
+    Attributes:
+        value: The value.
+        epoch: Its epoch, 0-based.
+        step: The run's step at that time.
+        is_spared: Whether patience could not run out by it: it was better than the best, or the very first.
+    """
+
+    value: float
+    epoch: int
+    step: int
+    is_spared: bool
+
+
 @attrs.define(eq=False)
 class EarlyStopping(Sink):
     """Stop the training when a metric has not got better for a while, and go back to the best weights if asked.
@@ -47,8 +64,9 @@ class EarlyStopping(Sink):
     ``run.stop_reason``. An epoch without the metric is not counted, with one warning; NaN is never the best and counts
     as not better.
 
-    Each run is judged anew; a `Loop` makes many `fit` calls one run. What `state_dict` returned lets the next run go on
-    where that one was.
+    Each run is judged from scratch; a `Loop` makes many `fit` calls one run. A run that is resumed is judged on, by the
+    arguments that are given now: if its last value would stop it by them, it ends before its next epoch, with a warning
+    that says which argument to change.
 
     Args:
         monitor: The metric's name; ``acc`` and ``accuracy`` find each other.
@@ -88,7 +106,7 @@ class EarlyStopping(Sink):
         ...     for epoch in loop.epochs(50):
         ...         loop.log(val_loss=max(0.5, 1 - epoch / 4))
         >>> loop.run.stop_reason
-        'val_loss has not got better in 2 epochs; its best was 0.5 in epoch 3'
+        'val_loss did not improve for 2 epochs; its best was 0.5 in epoch 3'
 
     Source: Keras 3.15's callback of the same name, whose decisions these are, except that there NaN stays the best
     where it comes first, and values are compared in float32. The thresholds and ``check_finite`` are as in Lightning's,
@@ -122,7 +140,8 @@ class EarlyStopping(Sink):
     _best: Best = attrs.field(init=False, repr=False, factory=lambda: Best("min"))
     _patience: Patience = attrs.field(init=False, repr=False, factory=lambda: Patience(0))
     _watched: Watched = attrs.field(init=False, repr=False)
-    _loaded: bool = attrs.field(init=False, repr=False, default=False)
+    _last: _Judged | None = attrs.field(init=False, repr=False, default=None)
+    _run: Run | None = attrs.field(init=False, repr=False, default=None)
     _stopped: bool = attrs.field(init=False, repr=False, default=False)
     _raised: bool = attrs.field(init=False, repr=False, default=False)
     _batch_names: set[str] = attrs.field(init=False, repr=False, factory=set)
@@ -164,23 +183,19 @@ class EarlyStopping(Sink):
         return hook != "on_block" or self.unit == "step"
 
     def on_train_begin(self, run: Run) -> None:
-        """Begin anew, unless a state was loaded just before.
+        """Begin from scratch.
 
         Raises:
             SetupError: The direction is not known.
         """
         mode = self._monitor.direction(run.model)
-        if not self._loaded:
-            self._best.value = self.best_weights = None
-            self._patience.reset()
-            self.best_epoch = self.best_step = 0
-        self.stopped_epoch = self.stopped_step = 0
-        self._best = Best(mode, self.min_delta, self.relative, self.best, by_magnitude=True)
-        self._patience.limit = self.patience
+        self._best = Best(mode, self.min_delta, self.relative, by_magnitude=True)
+        self._patience = Patience(self.patience)
+        self._run, self._last, self.best_weights = run, None, None
+        self.best_epoch = self.best_step = self.stopped_epoch = self.stopped_step = 0
         self._batch_names.clear()
-        self._loaded = self._stopped = self._raised = False
-        best_epoch = None if self.best is None else self.best_epoch
-        self._watched = Watched(type(self).__name__, self.monitor, mode, self.restore_best_weights, best_epoch)
+        self._stopped = self._raised = False
+        self._watched = Watched(type(self).__name__, self.monitor, mode, self.restore_best_weights)
         if self.unit == "epoch":
             run.watched.append(self._watched)
 
@@ -221,16 +236,28 @@ class EarlyStopping(Sink):
                 self.best_weights = model.get_weights()
             self.best_epoch, self.best_step = epoch, step
             self._watched.best_epoch = epoch
-        ran_out = self._patience.wait() and not better and not first
+        self._patience.wait()
         if self._best.update(value) and (self.baseline is None or self._best.beats(value, self.baseline)):
             self._patience.reset()
-        if self.stopping_threshold is not None and self._best.reaches(value, self.stopping_threshold):
-            self._stop(run, epoch, step, f"{self.monitor} is {value:.6g} and has reached {self.stopping_threshold:.6g}")
-        elif self._diverges(value):
+        self._last = _Judged(value, epoch, step, is_spared=better or first)
+        complaint = self._complaint(self._last)
+        if self._diverges(value) and not self._is_good_enough(value):
             reason = f"{self.monitor} is {value:.6g}, worse than {self.divergence_threshold:.6g}"
             self._stop(run, epoch, step, reason, failed=True)
-        elif ran_out:
-            self._stop(run, epoch, step, self._verdict())
+        elif complaint is not None:
+            self._stop(run, epoch, step, complaint[0])
+
+    def _complaint(self, last: _Judged) -> tuple[str, str] | None:
+        """Return why the last value stops the run, and by which argument; None if it does not."""
+        if self._is_good_enough(last.value):
+            threshold = f"{self.stopping_threshold:.6g}"
+            return f"{self.monitor} is {last.value:.6g} and has reached {threshold}", f"stopping_threshold={threshold}"
+        if not last.is_spared and self._patience.has_run_out:
+            return self._verdict(), f"patience={self.patience}"
+        return None
+
+    def _is_good_enough(self, value: float) -> bool:
+        return self.stopping_threshold is not None and self._best.reaches(value, self.stopping_threshold)
 
     def _diverges(self, value: float) -> bool:
         threshold = self.divergence_threshold
@@ -249,10 +276,10 @@ class EarlyStopping(Sink):
         if best is None:
             return f"{self.monitor} has been nan for {waited}"
         where = f"at step {self.best_step}" if self.unit == "step" else f"in epoch {self.best_epoch + 1}"
-        aim = "better"
+        what = "improve"
         if self.baseline is not None and not self._best.beats(best, self.baseline):
-            aim = f"better than the baseline {self.baseline:.6g}"
-        return f"{self.monitor} has not got {aim} in {waited}; its best was {best:.6g} {where}"
+            what = f"beat the baseline {self.baseline:.6g}"
+        return f"{self.monitor} did not {what} for {waited}; its best was {best:.6g} {where}"
 
     def on_exception(self, run: Run, error: BaseException) -> None:
         """Learn that the training raised and ends here."""
@@ -264,6 +291,7 @@ class EarlyStopping(Sink):
         Not where the run ends only because the next one begins (`fit` tells nobody that it raised), or never began: the
         model's weights may be somebody else's by then.
         """
+        self._run = None
         if not self.restore_best_weights or self.best_weights is None:
             return
         if self._raised or run.status in ("completed", "stopped") or (run.status == "failed" and run.failed):
@@ -274,23 +302,48 @@ class EarlyStopping(Sink):
                 "%s did not restore the weights of epoch %d: the run was left open by an exception, and found so when "
                 "the next one began; adapter.fit(...) or a Loop restores them at once",
                 type(self).__name__,
-                self.best_epoch,
+                self.best_epoch + 1,
             )
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The metric, and whether it is that of epochs or of steps."""
+        return {"monitor": self.monitor, "unit": self.unit}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the decisions so far and the best weights."""
         return {
-            "best": state_of(self._best, "value"),
+            "best": state_of(self._best, "mode", "value"),
             "patience": state_of(self._patience, "waited"),
+            "last": None if self._last is None else state_of(self._last, "value", "epoch", "step", "is_spared"),
             **state_of(self, "best_epoch", "best_step"),
             "best_weights": None if self.best_weights is None else list(self.best_weights),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the run that begins next go on from what `state_dict` returned."""
-        restore(self._best, state["best"])
+        """Continue from what `state_dict` returned, and stop the run at once if its last value does so.
+
+        Raises:
+            ValueError: The state is of another direction.
+        """
+        self._best.restore(state["best"])
         restore(self._patience, state["patience"])
         restore(self, {name: state[name] for name in ("best_epoch", "best_step")})
-        weights = state["best_weights"]
+        weights, last = state["best_weights"], state["last"]
         self.best_weights = None if weights is None else list(weights)
-        self._loaded = True
+        if last is not None:
+            self._last = _Judged(**{**last, "value": float(last["value"])})
+            self._judge_again(self._last)
+
+    def _judge_again(self, last: _Judged) -> None:
+        """Stop a run that is resumed, if by the present arguments its last value does."""
+        complaint = self._complaint(last) if last.epoch >= self.start_from_epoch else None
+        if self._run is not None and complaint is not None:
+            reason, argument = complaint
+            logger.warning(
+                "%s ends the run before its next epoch: %s; change %s to train on",
+                type(self).__name__,
+                reason,
+                argument,
+            )
+            self._stop(self._run, last.epoch, last.step, reason)

@@ -80,9 +80,7 @@ class History(Results, Sink):
     outcome: Outcome = attrs.field(init=False, factory=Outcome)
     _epochs: Table = attrs.field(init=False, factory=Table)
     _stretches: list[_Epochs] = attrs.field(init=False, factory=list)
-    _run: int = attrs.field(init=False, default=-1)
-    _run_is_new: bool = attrs.field(init=False, default=True)
-    _continues: bool = attrs.field(init=False, default=False)
+    _run: int = attrs.field(init=False, default=0)
     _on_record: tuple[int, int] = attrs.field(init=False, default=(0, 0))
 
     def __repr__(self) -> str:
@@ -110,11 +108,11 @@ class History(Results, Sink):
         """Forget everything."""
         self.batches = BatchHistory()
         self.outcome = Outcome()
-        self._epochs, self._stretches, self._run, self._run_is_new = Table(), [], -1, True
+        self._epochs, self._stretches, self._run = Table(), [], 0
 
     def on_train_begin(self, run: Run) -> None:
-        """Begin a run, or go on with the one whose state was loaded."""
-        self._run_is_new, self._continues = not self._continues, False
+        """Begin a run, whose number follows those of the runs that left a record since the last reset."""
+        self._run = self._recorded_runs()
         self.outcome = Outcome(run.watched)  # the list itself: sinks that follow have yet to add to it
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
@@ -126,17 +124,15 @@ class History(Results, Sink):
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Append the epoch's results."""
         self._epochs.append(logs)
-        self._label(self._number_of_run(), epoch)
+        self._label(self._run, epoch)
 
     def on_block(self, run: Run, block: Block) -> None:
         """Append the batches."""
-        self.batches.extend(self._number_of_run(), block.epoch, block.steps, block.times, block.columns)
+        self.batches.extend(self._run, block.epoch, block.steps, block.times, block.columns)
 
-    def _number_of_run(self) -> int:
-        """Return the number of the run under way, counting those that left a record since the last reset."""
-        self._run += self._run_is_new
-        self._run_is_new = False
-        return self._run
+    def _recorded_runs(self) -> int:
+        """Return how many runs have left a record since the last reset."""
+        return 1 + max(self._stretches[-1].run if self._stretches else -1, self.batches.last_run)
 
     def _label(self, run: int, epoch: int) -> None:
         last = self._stretches[-1] if self._stretches else None
@@ -154,11 +150,11 @@ class History(Results, Sink):
 
     def state_dict(self) -> dict[str, Any]:
         """Return how much is recorded, not the record."""
-        return {"run": self._run + self._run_is_new, "epochs": len(self), "batches": len(self.batches)}
+        return {"run": self._run, "epochs": len(self), "batches": len(self.batches)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with the run that was recorded; the record itself comes from a file or a journal."""
-        self._run, self._continues = state["run"], True
+        """Continue the run that was recorded; the record itself comes from a file or a journal."""
+        self._run = state["run"]
         self._on_record = (state["epochs"], state["batches"])
 
     def load_record(self, recorded: RecordedRun) -> None:
@@ -188,7 +184,7 @@ class History(Results, Sink):
 
         Values that are not finite are written as the strings ``NaN``, ``Infinity`` and ``-Infinity``.
         """
-        data: dict[str, Any] = {"format": _FORMAT, "runs": self._run + 1, "per_batch": self.per_batch}
+        data: dict[str, Any] = {"format": _FORMAT, "runs": self._recorded_runs(), "per_batch": self.per_batch}
         for part, arrays in _arrays(self, self.batches).items():
             data[part] = {name: [finite_or_name(value) for value in array.tolist()] for name, array in arrays.items()}
         with replacing(path) as temporary:
@@ -214,7 +210,8 @@ class History(Results, Sink):
 
     def to_npz(self, path: str | PathLike[str]) -> None:
         """Write everything as a compressed NumPy archive without object arrays, whole or not at all."""
-        header = {"format": np.int64(_FORMAT), "runs": np.int64(self._run + 1), "per_batch": np.bool_(self.per_batch)}
+        runs = self._recorded_runs()
+        header = {"format": np.int64(_FORMAT), "runs": np.int64(runs), "per_batch": np.bool_(self.per_batch)}
         arrays: dict[str, Any] = {name: np.asarray(value) for name, value in header.items()}
         for part, named in _arrays(self, self.batches).items():
             arrays.update({f"{part}/{name}": array for name, array in named.items()})
@@ -246,7 +243,7 @@ class History(Results, Sink):
     @classmethod
     def _from_arrays(cls, parts: Mapping[str, Mapping[str, NDArray[Any]]], runs: int, *, per_batch: bool) -> Self:
         history = cls(per_batch=per_batch)
-        history._run = runs - 1
+        history._run = max(0, runs - 1)
         history._fill(parts)
         return history
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 import traceback
-import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +21,7 @@ from monitor_core import checks
 from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Failure, Run
 from monitor_core.bus.sink import Logs, Sink
+from monitor_core.files.folders import absolute
 from monitor_core.journal import provenance
 from monitor_core.journal.facts import (
     Begin,
@@ -104,15 +104,13 @@ class Journal(Sink):
     read_only: ClassVar[bool] = True
     background: ClassVar[bool] = True
 
-    folder: Path = attrs.field(converter=Path)
+    folder: Path = attrs.field(converter=absolute)
     per_batch: bool = checks.switch(default=True)
     config: dict[str, Any] = attrs.field(default=None, kw_only=True, converter=_copied_config, repr=False)
     _writer: JournalWriter | None = attrs.field(init=False, default=None, repr=False)
     _open: _OnRecord | None = attrs.field(init=False, default=None, repr=False)
-    _id: str | None = attrs.field(init=False, default=None, repr=False)
-    _continues: str | None = attrs.field(init=False, default=None, repr=False)
     _rates: list[float] | None = attrs.field(init=False, default=None, repr=False)
-    _rewound: tuple[int, int] | None = attrs.field(init=False, default=None, repr=False)
+    _stop: list[Any] | None = attrs.field(init=False, default=None, repr=False)
     _last_time: float = attrs.field(init=False, default=0.0, repr=False)
 
     @property
@@ -137,14 +135,10 @@ class Journal(Sink):
             self._writer = JournalWriter(self.folder)
         elif self._open is not None:  # an exception may have left it so, unknown to its bus
             self._write(End(status="interrupted", **self._place(self._open.run)))
-        self._id, continues, self._continues = uuid.uuid4().hex, self._continues, None
-        if continues is None:
-            self._rates = None
-        self._open = _OnRecord(run, stopped=run.stopped)  # one that is gone on with has that on record
+        self._rates = self._stop = None
+        self._open = _OnRecord(run)
         about = {**provenance.describe(), "config": self.config, **self._place(run)}
-        self._write(Begin(id=self._id, index=run.index, continues=continues, **about))
-        if self._rewound is not None:
-            self._write_rewind(*self._rewound)
+        self._write(Begin(id=run.id, index=run.index, continues=run.id if run.resumed else None, **about))
 
     def on_block(self, run: Run, block: Block) -> None:
         """Record the batches."""
@@ -177,10 +171,7 @@ class Journal(Sink):
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
         """Record that what lies behind is to be left out."""
-        if self._open is None:
-            self._rewound = (epoch, step)
-        else:
-            self._write_rewind(epoch, step)
+        self._write(Rewind(epoch=int(epoch), step=int(step), time=self._now()))
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
         """Record how the run has ended, and put the file on disk."""
@@ -198,7 +189,10 @@ class Journal(Sink):
         run = on_record.run
         if run.stop_reason is not None and not on_record.stopped:
             on_record.stopped = True
-            self._write(Stop(reason=run.stop_reason, failed=run.failed, **self._place(run)))
+            stop = [run.stop_reason, int(run.epoch), int(run.step)]
+            if stop != self._stop:  # else a sink asks again, where the run was resumed
+                self._stop = stop
+                self._write(Stop(reason=run.stop_reason, failed=run.failed, **self._place(run)))
         for failure in run.failures[on_record.failures :]:
             on_record.failures += 1
             self._write(_failure(failure, self._now()))
@@ -218,32 +212,26 @@ class Journal(Sink):
         self._last_time = max(self._last_time, time.time())
         return self._last_time
 
-    def _write_rewind(self, epoch: int, step: int) -> None:
-        self._rewound = None
-        self._write(Rewind(epoch=int(epoch), step=int(step), time=self._now()))
-
     def _write(self, fact: Fact) -> None:
         if self._writer is not None:
             self._writer.fact(fact)
 
     # --- state -------------------------------------------------------------------------------------------------------
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The folder."""
+        return {"folder": self.folder}
+
     def state_dict(self) -> dict[str, Any]:
-        """Return which run this is; what was decided so far is on record before any checkpoint that relies on it."""
+        """Return the learning rates, and the request to stop; that is on record before a checkpoint that has it."""
         if self._open is not None:
             self._note(self._open)
-        return {} if self._id is None else {"id": self._id, "rates": self._rates}
+        return {} if self._writer is None else {"rates": self._rates, "stop": self._stop}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the run that begins next go on with the one on record, without what lies behind where it goes on."""
-        self._continues, self._rates = state["id"], state["rates"]
-
-    def continue_run(self, run: str) -> None:
-        """Let the run that begins next go on with the one of this ``id``, whatever a state that was loaded says.
-
-        It may have gone on from that state, too, and have been cut off since: what it did is then left out.
-        """
-        self._continues = run
+        """Continue the run on record; a sink that asks again at once to stop is not recorded twice."""
+        self._rates, self._stop = state["rates"], state["stop"]
 
 
 def _learning_rates(run: Run) -> list[float] | None:

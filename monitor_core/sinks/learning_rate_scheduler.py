@@ -118,7 +118,10 @@ class LearningRateScheduler(Sink):
             model.learning_rates = after
             if after != before:
                 logger.info(
-                    "epoch %d: %s set the learning rate to %s", epoch, _name(self.schedule), ", ".join(map(str, after))
+                    "epoch %d: %s set the learning rate to %s",
+                    epoch + 1,
+                    _name(self.schedule),
+                    ", ".join(map(str, after)),
                 )
 
     def on_batch_begin(self, run: Run, step: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, TextIO
 
 import attrs
@@ -17,35 +17,14 @@ import attrs
 from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
-from monitor_core.errors import SetupError
 from monitor_core.metrics.names import find_metric
-from monitor_core.sinks import progress_bars as bars
-from monitor_core.sinks.progress_bars import Bars, SafeStream, bar_class, of_total
+from monitor_core.sinks import progress_bars
+from monitor_core.sinks.progress_bars import Bars, NotebookLines, SafeStream, bar_class, in_kernel, of_total
+from monitor_core.sinks.progress_lines import METRIC_WIDTH, Columns, format_duration, format_value
 from monitor_core.values.blocks import Block
 
 SHORT_RUN = 20
 """Epochs up to which a run leaves a line for each of them in a terminal, unless told otherwise."""
-
-
-def format_value(value: float) -> str:
-    """Return a metric's value for people to read: four significant digits, an exponent for the tiny and the huge."""
-    if 9999.5 <= abs(value) < 1e7:
-        return f"{value:.0f}"
-    return f"{value:.4g}"
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration in seconds for people to read: ``35 ms``, ``0.4 s``, ``12 s``, ``3 min 20 s``."""
-    if seconds < 0.095:
-        return f"{1000 * seconds:.0f} ms"
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def _printable(text: str) -> str:
@@ -53,7 +32,7 @@ def _printable(text: str) -> str:
     return "".join(each if each.isprintable() else " " for each in text).strip()
 
 
-def _pairs(logs: Mapping[str, float]) -> Iterator[str]:
+def _pairs(logs: Collection[str]) -> Iterator[str]:
     """Yield the metrics' names with each validation metric after its training counterpart."""
     for name in logs:
         if name.removeprefix("val_") == name or name.removeprefix("val_") not in logs:
@@ -85,13 +64,14 @@ class Progress(Sink):
     epochs leave a line for each epoch; longer ones leave the last epoch's. In a file, a pipe or a CI log there
     is one line for each epoch and no control character. A run that did not complete leaves a last line that says why.
 
-    It needs the package tqdm: ``pip install "monitor_core[progress]"``. In a notebook without ipywidgets, it writes
-    plain lines.
+    Bars need the package tqdm: ``pip install "monitor_core[progress]"``. Without it, and in a notebook without
+    ipywidgets, there are plain lines.
 
     Args:
         file: Where to write; None: standard error as it is at train begin, in a notebook the cell's output.
         metrics: Names of the metrics to show, in that order; None: all of them.
-        batches: Whether to show the batches of an epoch too.
+        bars: Whether to draw bars; None: in a terminal and in a notebook, where tqdm is installed.
+        batches: Whether the bars show the batches of an epoch too.
         epoch_lines: Whether a line for each epoch stays in a terminal or a notebook; None: in runs of at most 20
             epochs, and where their number is unknown.
 
@@ -104,9 +84,9 @@ class Progress(Sink):
         ...     for epoch in loop.epochs(3):
         ...         for x, y in loop.batches(train_data):
         ...             loop.log(loss=train_step(x, y))
-        epoch 1/3 · 70 batches · 0.4 s · loss 0.7265 · about 0.8 s left
-        epoch 2/3 · 70 batches · 0.4 s · loss 0.5113 · about 0.4 s left
-        epoch 3/3 · 70 batches · 0.4 s · loss 0.4398
+        epoch 1/3 · 0.8 s left   · 70 batches · 0.4 s · loss 0.7265
+        epoch 2/3 · 0.4 s left   · 70 batches · 0.4 s · loss 0.5113
+        epoch 3/3 · 1.2 s in all · 70 batches · 0.4 s · loss 0.4398
     """
 
     __copy__ = independent_copy
@@ -116,12 +96,19 @@ class Progress(Sink):
 
     file: TextIO | None = attrs.field(default=None, kw_only=True, validator=_check_file)
     metrics: tuple[str, ...] | None = attrs.field(default=None, kw_only=True, converter=_names)
+    bars: bool | None = attrs.field(
+        default=None, kw_only=True, validator=attrs.validators.optional(attrs.validators.instance_of(bool))
+    )
     batches: bool = attrs.field(default=True, kw_only=True, validator=attrs.validators.instance_of(bool))
     epoch_lines: bool | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(attrs.validators.instance_of(bool))
     )
     _stream: SafeStream = attrs.field(init=False, repr=False, factory=lambda: SafeStream(None))
     _bars: Bars | None = attrs.field(init=False, repr=False, default=None)
+    _notebook: NotebookLines | None = attrs.field(init=False, repr=False, default=None)
+    _columns: Columns = attrs.field(init=False, repr=False, factory=Columns)
+    _seen: dict[str, None] = attrs.field(init=False, repr=False, factory=dict)
+    _run_began: float = attrs.field(init=False, repr=False, default=0.0)
     _latest: dict[str, float] = attrs.field(init=False, repr=False, factory=dict)
     _first_step: int = attrs.field(init=False, repr=False, default=0)
     _steps_seen: int | None = attrs.field(init=False, repr=False, default=None)
@@ -136,31 +123,32 @@ class Progress(Sink):
         if hook not in ("on_block", "on_evaluation_begin", "on_evaluation_end"):
             return True
         stream = SafeStream(sys.stderr if self.file is None else self.file)
-        return self.batches and (stream.is_terminal or (self.file is None and "ipykernel" in sys.modules))
+        is_shown = stream.is_terminal or (self.file is None and "ipykernel" in sys.modules)
+        return self.batches and (is_shown if self.bars is None else self.bars)
 
     def on_train_begin(self, run: Run) -> None:
-        """Look where to write; bars that an earlier run left open are closed.
-
-        Raises:
-            SetupError: tqdm is not installed.
-        """
+        """Look where to write; bars that an earlier run left open are closed."""
         self._close_bars()
-        try:
-            from tqdm.auto import tqdm
-        except ImportError as error:
-            raise SetupError('Progress needs tqdm: pip install "monitor_core[progress]"') from error
-        in_notebook = self.file is None and any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
+        tqdm = None if self.bars is False else _tqdm()
+        in_notebook = self.file is None and any(
+            base.__module__ == "tqdm.notebook" for base in getattr(tqdm, "__mro__", ())
+        )
         default = sys.stdout if in_notebook else sys.stderr
         self._stream = stream = SafeStream(default if self.file is None else self.file)
-        has_bars = in_notebook or stream.is_terminal
-        self._bars = Bars(bar_class(tqdm), None if in_notebook else stream) if has_bars else None
-        self._latest, self._first_step, self._steps_seen, self._began = {}, run.step, None, bars.now()
+        is_shown = in_notebook or stream.is_terminal if self.bars is None else self.bars
+        self._bars = None
+        if tqdm is not None and is_shown:
+            self._bars = Bars(bar_class(tqdm), None if in_notebook else stream, batches=self.batches)
+        self._notebook = NotebookLines() if self._bars is None and self.file is None and in_kernel() else None
+        self._latest, self._first_step, self._steps_seen = {}, run.step, None
+        self._run_began = self._began = progress_bars.now()
+        self._columns, self._seen = Columns(), {}
         self._ends.clear()
         self._last_line, self._error, self._in_run = None, None, True
 
     def on_epoch_begin(self, run: Run, epoch: int) -> None:
         """Show which epoch it is."""
-        self._latest, self._first_step, self._began = {}, run.step, bars.now()
+        self._latest, self._first_step, self._began = {}, run.step, progress_bars.now()
         if self._bars is not None:
             self._bars.begin_epoch(epoch, _epochs(run, epoch))
 
@@ -173,7 +161,7 @@ class Progress(Sink):
             self._latest[name] = float(column[-1] if mask is None else column[mask.nonzero()[0][-1]])
         done = int(block.steps[-1]) - self._first_step
         total = run.steps_per_epoch or self._steps_seen
-        self._bars.advance(done, total, bars.now() - self._began, self._shown(self._latest))
+        self._bars.advance(done, total, progress_bars.now() - self._began, self._shown(self._latest))
 
     def on_evaluation_begin(self, run: Run) -> None:
         """Say that the epoch's batches wait for an evaluation."""
@@ -189,10 +177,9 @@ class Progress(Sink):
         """Show the epoch's results."""
         steps = run.step - self._first_step
         self._steps_seen = steps or None
-        self._ends.append(bars.now())
+        self._ends.append(progress_bars.now())
         epochs = _epochs(run, epoch)
-        metrics = list(self._shown(logs))
-        line = self._line(run, epoch, steps, metrics)
+        line = self._line(run, epoch, steps, logs)
         if self._bars is None:
             self._write(line)
             return
@@ -201,7 +188,7 @@ class Progress(Sink):
         if keeps_lines:
             self._bars.end_batches()
             self._write(line)
-        self._bars.end_epoch(epoch, [] if keeps_lines else metrics)
+        self._bars.end_epoch(epoch, [] if keeps_lines else self._shown(logs))
 
     def on_exception(self, run: Run, error: BaseException) -> None:
         """Take the bars away, so that what is printed next stands by itself."""
@@ -221,14 +208,25 @@ class Progress(Sink):
             reason = self._error or run.stop_reason
             self._write(run.status if reason is None else f"{run.status}: {_printable(reason)}")
 
-    def _line(self, run: Run, epoch: int, steps: int, metrics: list[str]) -> str:
-        epochs = _epochs(run, epoch)
-        batches = [f"{steps} {'batch' if steps == 1 else 'batches'}"] if steps else []
-        parts = [f"epoch {of_total(epoch + 1, epochs)}", *batches, format_duration(self._ends[-1] - self._began)]
-        parts += metrics
+    def _line(self, run: Run, epoch: int, steps: int, logs: Mapping[str, float]) -> str:
+        epochs, now = _epochs(run, epoch), self._ends[-1]
+        cells = {"epoch": f"epoch {of_total(epoch + 1, epochs).rjust(2 * len(str(epochs)) + 1 if epochs else 0)}"}
         if epochs is not None and epochs > epoch + 1 and not run.stopped:
-            parts.append(f"about {format_duration(self._epoch_seconds() * (epochs - epoch - 1))} left")
-        return self._stream.separator.join(parts)
+            cells["time"] = f"{format_duration(self._epoch_seconds() * (epochs - epoch - 1))} left"
+        elif epochs is not None and epochs > 1:
+            cells["time"] = f"{format_duration(now - self._run_began)} in all"
+        if steps:
+            cells["batches"] = f"{steps} {'batch' if steps == 1 else 'batches'}"
+        cells["duration"] = format_duration(now - self._began)
+        return self._columns.line(cells | self._cells(logs), self._stream.separator)
+
+    def _cells(self, logs: Mapping[str, float]) -> dict[str, str]:
+        """Return a cell for each metric of the run so far, so that one that is missing moves no other."""
+        names = [find_metric(name, logs) or name for name in self.metrics or logs]
+        self._seen |= dict.fromkeys(name for name in names if name in logs)
+        shown = [name for name in names if name in self._seen] if self.metrics else _pairs(self._seen)
+        values = {name: format_value(logs[name]) if name in logs else "-" for name in shown}
+        return {f"metric {name}": f"{_printable(name)} {value:<{METRIC_WIDTH}}" for name, value in values.items()}
 
     def _epoch_seconds(self) -> float:
         """Return what an epoch takes, from end to end of the last ten; the first one alone also compiles."""
@@ -243,6 +241,8 @@ class Progress(Sink):
     def _write(self, line: str) -> None:
         if self._bars is not None:
             self._bars.write(line, self._stream)
+        elif self._notebook is not None:
+            self._notebook.write(line)
         else:
             self._stream.write(line + "\n")
             self._stream.flush()
@@ -250,6 +250,15 @@ class Progress(Sink):
     def _close_bars(self) -> None:
         if self._bars is not None:
             self._bars.close()
+
+
+def _tqdm() -> Any:
+    """Return tqdm's class for where this runs, None where it is not installed."""
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        return None
+    return tqdm
 
 
 def _epochs(run: Run, epoch: int) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -20,6 +21,9 @@ INTERVAL = 0.1
 """Seconds between two refreshes of the bars."""
 
 _SEPARATOR, _MORE = ", ", "..."
+LINES_PER_OUTPUT = 500
+"""Lines that share an output of a notebook's cell."""
+_UNKNOWN = "{desc}, {n_fmt} batches, {elapsed}{postfix}"
 
 now = time.perf_counter
 
@@ -110,17 +114,57 @@ def fitting(parts: Iterable[str], room: float) -> str:
     return _SEPARATOR.join(shown)
 
 
+def in_kernel() -> bool:
+    """Return whether this runs in IPython's kernel, whose front end is a notebook."""
+    ipython = sys.modules.get("IPython")  # where it is not imported yet, no notebook runs
+    return getattr(ipython and ipython.get_ipython(), "kernel", None) is not None
+
+
 @functools.cache
 def bar_class(tqdm: type) -> Any:
     """Return tqdm's class without its monitor thread, which wakes bars that skip updates: these skip none."""
     return type("ProgressBar", (tqdm,), {"monitor_interval": 0})
 
 
-class Bars:
-    """A bar for the run's epochs and, below it, while an epoch takes long, one for the epoch's batches."""
+class NotebookLines:
+    """Lines in one output of a notebook's cell, so that a plot that is shown meanwhile does not come between them.
 
-    def __init__(self, bar_class: Any, stream: SafeStream | None) -> None:
+    Each line sends the output again, so every `LINES_PER_OUTPUT` a new one begins.
+    """
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._handle: Any = None
+
+    def write(self, line: str) -> None:
+        """Add a line."""
+        if len(self._lines) == LINES_PER_OUTPUT:
+            self._lines, self._handle = [], None
+        self._lines.append(line)
+        bundle = {"text/plain": "\n".join(self._lines)}
+        if self._handle is None:
+            from IPython.display import DisplayHandle
+
+            self._handle = DisplayHandle()
+            self._handle.display(bundle, raw=True)
+        else:
+            self._handle.update(bundle, raw=True)
+
+
+class Bars:
+    """A bar for the run's epochs and, below it, while an epoch takes long, one for the epoch's batches.
+
+    Args:
+        bar_class: tqdm's class.
+        stream: Where to draw; None for a notebook. There the second bar is open from the first epoch on, so that both
+            keep their place above all that is shown later.
+        batches: Whether there is a second bar.
+    """
+
+    def __init__(self, bar_class: Any, stream: SafeStream | None, *, batches: bool = True) -> None:
         self._bar_class = bar_class
+        self._has_batches = batches
+        self._lines = NotebookLines() if stream is None else None
         self._stream = stream
         self._run_bar: Any = None
         self._batch_bar: Any = None
@@ -128,7 +172,7 @@ class Bars:
         self._label = ""
         self._batches_due = 0.0
         self._epochs_due = 0.0
-        self._ended: tuple[int, list[str]] | None = None
+        self._ended: tuple[int, Iterable[str]] | None = None
 
     def _open(self, desc: str, total: int | None, bar_format: str, **options: Any) -> Any:
         # In a notebook tqdm picks the stream by itself.
@@ -163,6 +207,8 @@ class Bars:
         elif self._run_bar is not None and epoch < self._run_bar.n:  # a rewind
             self._ended = None
             self._run_bar.update(epoch - self._run_bar.n)
+        if self._stream is None and self._has_batches and self._batch_bar is None:
+            self._batch_bar = self._open(self._label, None, _UNKNOWN)
 
     def advance(self, done: int, total: int | None, elapsed: float, metrics: Iterable[str]) -> None:
         """Show how many batches of the epoch have ended, and their latest metrics, of which as many are read as fit."""
@@ -182,7 +228,7 @@ class Bars:
 
     def _begin_batches(self, total: int | None, elapsed: float) -> None:
         known = "{desc} |{bar}| {n_fmt}/{total_fmt}, {remaining} left{postfix}"
-        bar_format = "{desc}, {n_fmt} batches, {elapsed}{postfix}" if total is None else known
+        bar_format = _UNKNOWN if total is None else known
         if self._batch_bar is not None and self._stream is None:
             bar = self._batch_bar  # in a notebook each bar would leave an empty output behind
             bar.desc, bar.bar_format, bar.total = self._label, bar_format, total
@@ -211,7 +257,7 @@ class Bars:
             bar.total = bar.n  # a notebook would keep an unfinished bar, in red
             bar.close()
 
-    def end_epoch(self, epoch: int, metrics: list[str]) -> None:
+    def end_epoch(self, epoch: int, metrics: Iterable[str]) -> None:
         """Show an epoch's results, the last ones where epochs end faster than anybody reads."""
         self.end_batches()
         self._ended = epoch + 1, metrics
@@ -237,8 +283,11 @@ class Bars:
 
     def write(self, line: str, stream: SafeStream) -> None:
         """Write a line above the bars."""
-        self._bar_class.write(line, file=stream)
-        stream.flush()
+        if self._lines is not None:
+            self._lines.write(line)
+        else:
+            self._bar_class.write(line, file=stream)
+            stream.flush()
 
     def _close_run(self) -> None:
         if self._run_bar is not None:

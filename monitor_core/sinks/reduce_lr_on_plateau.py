@@ -30,19 +30,21 @@ class Plateau:
     Attributes:
         best: What is better.
         patience: How many values in a row may be no better.
-        cooldown: How many values after `begin_again` are spared: not counted, and they reset the count.
-        spared: How many of these are still to come.
+        cooldown: How many values the cooldown after `begin_again` takes: they reset the count, and are not counted.
+        last_counts: Whether the cooldown's last value is counted nevertheless, as in Keras.
+        spared: How many values of the cooldown are still to come.
     """
 
     best: Best
     patience: Patience
     cooldown: int = 0
+    last_counts: bool = False
     spared: int = 0
 
     def is_reached(self, value: float) -> bool:
         """Take a value into account; answer whether a plateau is reached, and still is."""
-        is_spared = self.spared > 0
-        if is_spared:
+        is_spared = self.spared > self.last_counts
+        if self.spared:
             self.spared -= 1
             self.patience.reset()
         if self.best.update(value):
@@ -92,7 +94,7 @@ class ReduceLROnPlateau(Sink):
     """Multiply the learning rate by a factor when a metric has not got better for some epochs.
 
     All parameter groups are lowered together, each to its own bound at most. An epoch without the metric is not
-    counted; NaN counts as no improvement. Each train begin starts afresh, unless a state was loaded just before.
+    counted; NaN counts as no improvement. Each run starts from scratch, unless it is resumed.
 
     Args:
         monitor: The metric's name.
@@ -110,6 +112,11 @@ class ReduceLROnPlateau(Sink):
             absolute value by Keras's rule; by PyTorch's, of the best itself, so that below zero worse values beat it.
         eps: A rate is left as it is if it would fall by no more than this. Left out, it is 0 by Keras's rule and 1e-8
             by PyTorch's.
+
+    Attributes:
+        best: The best value so far, None before the first by Keras's rule, infinite by PyTorch's.
+        wait: How many epochs in a row did not improve.
+        cooldown_counter: How many epochs of the cooldown are still to come.
 
     Raises:
         TypeError: An argument is of another type.
@@ -151,7 +158,6 @@ class ReduceLROnPlateau(Sink):
     )
     _monitor: Monitor = attrs.field(init=False, repr=False)
     _plateau: Plateau = attrs.field(init=False, repr=False)
-    _loaded: Mapping[str, Any] | None = attrs.field(init=False, repr=False, default=None)
 
     @_monitor.default
     def _watch(self) -> Monitor:
@@ -161,6 +167,21 @@ class ReduceLROnPlateau(Sink):
     def _idle(self) -> Plateau:
         return self._fresh("min")
 
+    @property
+    def best(self) -> float | None:
+        """The best value so far."""
+        return self._plateau.best.value
+
+    @property
+    def wait(self) -> int:
+        """How many epochs in a row did not improve."""
+        return self._plateau.patience.waited
+
+    @property
+    def cooldown_counter(self) -> int:
+        """How many epochs of the cooldown are still to come."""
+        return self._plateau.spared
+
     def _fresh(self, mode: Mode) -> Plateau:
         """Return the rule's decision as it is before the first epoch."""
         if self.rule == "pytorch":
@@ -168,10 +189,10 @@ class ReduceLROnPlateau(Sink):
             best: Best = _PyTorchBest(mode, self.min_delta, self.relative, worst)
             return Plateau(best, Patience(self.patience + 1), self.cooldown)
         best = Best(mode, self.min_delta, self.relative, by_magnitude=True)
-        return Plateau(best, Patience(self.patience), max(self.cooldown - 1, 0))
+        return Plateau(best, Patience(self.patience), self.cooldown, last_counts=True)
 
     def on_train_begin(self, run: Run) -> None:
-        """Start afresh, or go on from a state that was loaded.
+        """Start from scratch.
 
         Raises:
             SetupError: The optimizer's rate is a schedule object, the metric's direction is not known, or ``min_lr``
@@ -188,9 +209,6 @@ class ReduceLROnPlateau(Sink):
         mode = self._monitor.direction(model)
         run.watched.append(Watched(type(self).__name__, self.monitor, mode))
         self._plateau = self._fresh(mode)
-        if self._loaded is not None:
-            self._restore(self._loaded)
-            self._loaded = None
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Decide, and lower the rate."""
@@ -208,9 +226,9 @@ class ReduceLROnPlateau(Sink):
 
     def _tell(self, epoch: int, before: list[float], after: list[float], value: float) -> None:
         logger.info(
-            "epoch %d: the learning rate is lowered from %s to %s: %s has not got better in %d epochs; "
+            "epoch %d: the learning rate is reduced from %s to %s: %s did not improve for %d epochs; "
             "it is %s, its best was %s",
-            epoch,
+            epoch + 1,
             ", ".join(map(str, before)),
             ", ".join(map(str, after)),
             self.monitor,
@@ -230,23 +248,27 @@ class ReduceLROnPlateau(Sink):
             return rate  # it is at its bound: Keras keeps rates in float32, a rounding above or below it
         return lower
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The metric."""
+        return {"monitor": self.monitor}
+
     def state_dict(self) -> dict[str, Any]:
         """Return the best value and the counts."""
-        if self._loaded is not None:
-            return dict(self._loaded)
         plateau = self._plateau
         return {
-            **state_of(plateau.best, "value"),
+            "best": state_of(plateau.best, "mode", "value"),
             **state_of(plateau.patience, "waited"),
             **state_of(plateau, "spared"),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from this state at the train begin that follows."""
-        self._loaded = dict(state)
+        """Continue from what `state_dict` returned.
 
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        restore(self._plateau.best, {"value": state["value"]})
+        Raises:
+            ValueError: The state is of another direction.
+        """
+        self._plateau.best.restore(state["best"])
         restore(self._plateau.patience, {"waited": state["waited"]})
         restore(self._plateau, {"spared": state["spared"]})
 

@@ -21,6 +21,9 @@ from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
+from monitor_core.files.folders import absolute
+from monitor_core.records.numbering import Numbering
+from monitor_core.tensorboard.formats.axes import Axis
 from monitor_core.tensorboard.formats.event_file import EventFile
 from monitor_core.tensorboard.parts import scalars
 from monitor_core.tensorboard.parts.activations import Activations
@@ -30,7 +33,6 @@ from monitor_core.tensorboard.parts.files import TRAIN, RunFiles
 from monitor_core.tensorboard.parts.gradients import Gradients
 from monitor_core.tensorboard.parts.graph import Graph
 from monitor_core.tensorboard.parts.hparams import HParams
-from monitor_core.tensorboard.parts.numbering import Numbering
 from monitor_core.tensorboard.parts.parts import Part, Parts, Samples
 from monitor_core.tensorboard.parts.predictions import Predictions
 from monitor_core.tensorboard.parts.profiling import Profile
@@ -130,7 +132,7 @@ class TensorBoard(Additions, Sink):
     read_only: ClassVar[bool] = True
     background: ClassVar[bool] = True
 
-    log_dir: Path = attrs.field(default=Path("logs"), converter=Path)
+    log_dir: Path = attrs.field(default=Path("logs"), converter=absolute)
     update_freq: Literal["epoch", "batch"] | int = attrs.field(
         default="epoch", kw_only=True, validator=_check_update_freq
     )
@@ -170,7 +172,6 @@ class TensorBoard(Additions, Sink):
     _spacing: scalars.Spacing = attrs.field(init=False, repr=False)
     _profile: Profile | None = attrs.field(init=False, repr=False, default=None)
     _run: Run | None = attrs.field(init=False, repr=False, default=None)
-    _continues: bool = attrs.field(init=False, repr=False, default=False)
     _evaluated_early: list[dict[str, float]] = attrs.field(init=False, repr=False, factory=list)
     _epoch_began_at: int | None = attrs.field(init=False, repr=False, default=None)
 
@@ -222,7 +223,7 @@ class TensorBoard(Additions, Sink):
         self._files, self._numbers = RunFiles(self.log_dir), Numbering()
         self._parts = Parts(*self._make_parts())
         self._spacing = scalars.Spacing(self.update_freq if isinstance(self.update_freq, int) else 1)
-        self._run, self._continues, self._profile = None, False, None
+        self._run, self._profile = None, None
         self._evaluated_early, self._epoch_began_at = [], None
 
     def _make_parts(self) -> Iterator[Part]:
@@ -246,24 +247,31 @@ class TensorBoard(Additions, Sink):
         if self.predictions_freq:
             yield Predictions(self.predictions_freq, Samples(self.prediction_samples), self.class_names)
 
-    def _place(self, tag: str, step: int | None) -> tuple[EventFile, int]:
+    def _place(self, step: int | None, axis: Axis) -> tuple[EventFile, int]:
+        if axis not in ("step", "epoch"):
+            raise ValueError(f"axis must be 'step' or 'epoch' (got {axis!r})")
         if step is None:
-            step = self._numbers.present(self._run, tag)
+            step = self._present(axis)
         return self._files[TRAIN], checks.checked_count("step", step)
+
+    def _present(self, axis: Axis) -> int:
+        """Return the number of the epoch that is under way, or of the last step; between runs the largest."""
+        numbers, run = self._numbers, self._run
+        if run is None or not numbers.is_settled:
+            return max(0, numbers.last_epoch) if axis == "epoch" else numbers.last_step
+        return max(0, numbers.epoch(run.epoch)) if axis == "epoch" else numbers.step(run.step)
 
     # --- hooks -----------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, run: Run) -> None:
-        """Make the files, or go on with those there are, and write what is known from the beginning on.
+        """Make files, in place of those there are unless the run is resumed, and write what is known at its begin.
 
         Raises:
             SetupError: The folder cannot be written, or an option does not fit the model.
         """
         self._run = run
-        if self._continues:
-            self._go_on(run)
-        else:
-            self._numbers.begin()
+        self._numbers.begin()
+        self._files.start = None if run.resumed else 0
         self._files.open()
         if self.profile_steps is not None and self._profile is None:
             self._profile = Profile(*self.profile_steps, self.log_dir / TRAIN)
@@ -271,7 +279,7 @@ class TensorBoard(Additions, Sink):
 
     def on_epoch_begin(self, run: Run, epoch: int) -> None:
         """Settle, with the run's first epoch, how its numbers go on."""
-        self._numbers.settle(run, epoch)
+        self._numbers.settle(epoch, run.step)
         self._stopwatch.begin_epoch(run)
         self._spacing.begin_epoch(run.step)
         self._epoch_began_at = run.step
@@ -288,9 +296,9 @@ class TensorBoard(Additions, Sink):
 
     def on_block(self, run: Run, block: Block) -> None:
         """Write the batches' metrics."""
-        self._numbers.settle(run, block.epoch)  # where this sink was added within the epoch
-        chosen = self._spacing.chosen(block, self._numbers.step_shift)
-        scalars.write_block(chosen, self._numbers, self._files)
+        self._numbers.settle(block.epoch, run.step)  # where this sink was added within the epoch
+        _, shift = self._numbers.shift or (0, 0)
+        scalars.write_block(self._spacing.chosen(block, shift), shift, self._files)
 
     def on_evaluation_begin(self, run: Run) -> None:
         """Leave the time of evaluations out."""
@@ -309,20 +317,20 @@ class TensorBoard(Additions, Sink):
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Write the epoch's metrics, and of the model what is due."""
-        self._numbers.settle(run, epoch)  # where this sink was added within the epoch
+        self._numbers.settle(epoch, run.step)  # where this sink was added within the epoch
         number = self._numbers.epoch(epoch)
         speed = self._stopwatch.rate(run) if self.write_steps_per_second else {}
         try:
             scalars.write_epoch({**scalars.rates_of(run), **speed, **logs}, number, self._files)
             self._write_evaluations(run)
         finally:
-            self._numbers.record(run, epoch)
+            self._numbers.record(run.step, epoch)
             self._parts.call("record", logs, number, self._files)
             self._parts.call("end_epoch", run, number, self._files)
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
         """Put the files on disk and close them."""
-        self._numbers.record(run)
+        self._numbers.record(run.step)
         if self._profile is not None:
             self._profile.end()
         try:
@@ -333,29 +341,22 @@ class TensorBoard(Additions, Sink):
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
         """Drop what lies after, by the epoch or by the step of each value, from files of earlier processes too."""
-        keep = self._numbers.rewind(epoch, step)
-        self._files.rewind(keep)
+        next_epoch, last_step = self._numbers.rewind(epoch, step)
+        self._files.rewind(lambda number, _tag, axis: number < next_epoch if axis == "epoch" else number <= last_step)
         self._parts.call("rewind", self._numbers.last_epoch + 1, self._files)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The folder."""
+        return {"log_dir": self.log_dir}
 
     def state_dict(self) -> dict[str, Any]:
         """Return how far the files go, and how this run's epochs and steps are numbered in them."""
         return {} if self._run is None else self._numbers.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with the files at the next train begin, without what came later."""
-        self.reset()
-        self._numbers, self._continues = Numbering.from_state(state), True
-
-    def _go_on(self, run: Run) -> None:
-        """Take the log folder back to where the run goes on, after a state was loaded."""
-        self._continues = False
-        keep = self._numbers.rewind(run.epoch + 1, run.step)
-        self._files.start = None
-        try:
-            self._files.rewind(keep)
-        except OSError as error:
-            raise SetupError(f"{self.log_dir} cannot be taken back to step {run.step}: {error}") from error
-        self._parts.call("rewind", self._numbers.last_epoch + 1, self._files)
+        """Continue the run's numbers."""
+        self._numbers = Numbering.from_state(state)
 
     def _write_evaluations(self, run: Run) -> None:
         """Write the evaluations of the epoch that had to wait for its number of steps."""

@@ -32,8 +32,10 @@ class TerminateOnNaN(Sink):
         monitor: The metric's name; None: every metric there is, those of the validation too.
         every: When to look at the batches. ``"batch"``: at once, which waits for the device at each batch.
             ``"block"``: when their values are fetched together, without a wait; up to 256 batches or 1 second later.
+        raise_error: Whether to raise a RuntimeError that ends the training, instead of asking the run to stop.
 
     Raises:
+        TypeError: ``raise_error`` is not a bool.
         ValueError: ``monitor`` is no name, or ``every`` none of these.
 
     Example:
@@ -54,12 +56,18 @@ class TerminateOnNaN(Sink):
 
     monitor: str | None = attrs.field(default="loss")
     every: Every = attrs.field(default="batch", kw_only=True, validator=checks.one_of("batch", "block"))
+    raise_error: bool = checks.switch()
     _monitor: Monitor | None = attrs.field(init=False, repr=False)
     _seen: bool = attrs.field(init=False, repr=False, default=False)
 
     @_monitor.default
     def _make_monitor(self) -> Monitor | None:
         return None if self.monitor is None else Monitor(self.monitor, "min", type(self).__name__)
+
+    @property
+    def critical(self) -> bool:  # type: ignore[override]
+        """Whether what it raises ends the training."""
+        return self.raise_error
 
     def wants_hook(self, hook: str) -> bool:
         """Listen to batches or to blocks, not to both."""
@@ -69,7 +77,7 @@ class TerminateOnNaN(Sink):
         """Look at a batch's values, waiting for the device."""
         for name, value in self._watched(logs):
             if not math.isfinite(value):
-                run.stop(f"{name} is {value} at step {step}, in epoch {run.epoch + 1}", failed=True)
+                self._end(run, f"{name} is {value} at step {step}, in epoch {run.epoch + 1}")
                 return
 
     def on_block(self, run: Run, block: Block) -> None:
@@ -84,17 +92,22 @@ class TerminateOnNaN(Sink):
         if found:
             row, name = min(found, key=lambda each: each[0])
             value, step = float(block.columns[name][row]), int(block.steps[row])
-            run.stop(f"{name} is {value} at step {step}, in epoch {block.epoch + 1}", failed=True)
+            self._end(run, f"{name} is {value} at step {step}, in epoch {block.epoch + 1}")
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Look at the epoch's values."""
         for name, value in self._watched(logs):
             if not math.isfinite(value):
-                run.stop(f"{name} is {value} at the end of epoch {epoch + 1}, step {run.step}", failed=True)
+                self._end(run, f"{name} is {value} at the end of epoch {epoch + 1}, step {run.step}")
                 return
         if self._monitor is not None and not self._seen:
             self._monitor.tell_missing(logs, "this epoch")
         self._seen = False
+
+    def _end(self, run: Run, reason: str) -> None:
+        if self.raise_error:
+            raise RuntimeError(reason)
+        run.stop(reason, failed=True)
 
     def _watched(self, logs: Logs) -> Iterator[tuple[str, float]]:
         """Yield the metrics to look at, those that are numbers."""

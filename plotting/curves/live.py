@@ -14,6 +14,7 @@ import attrs
 from monitor_core import History, Run, SetupError, Sink
 from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.sink import Logs
+from monitor_core.files.folders import absolute
 from monitor_core.metrics.names import find_metric, unknown_metric
 from monitor_core.plotting.curves.curves import check_metrics
 from monitor_core.plotting.curves.plot import check_smoothing, image_path, plot_history
@@ -80,6 +81,10 @@ class LivePlot(Sink):
     _due: float = attrs.field(init=False, default=0.0, repr=False)
     _handle: Any = attrs.field(init=False, default=None, repr=False)
     _cell: object = attrs.field(init=False, default=None, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.to_file is not None:
+            self.to_file = absolute(self.to_file)
 
     def reset(self) -> None:
         """Forget what was recorded; the plot stays until the next one."""

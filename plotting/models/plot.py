@@ -27,6 +27,7 @@ def plot_model(
     show_dtype: bool = False,
     show_parameters: bool = False,
     direction: Direction = "TB",
+    rankdir: Direction | None = None,
     expand_nested: bool = False,
     fold: bool = True,
     sample: Any = None,
@@ -47,6 +48,7 @@ def plot_model(
         show_dtype: Whether to tell the data type of each layer's output.
         show_parameters: Whether to tell how many numbers each layer's weights hold.
         direction: ``"TB"`` from top to bottom, ``"LR"`` from left to right.
+        rankdir: Keras's name for ``direction``; where it is given, it counts.
         expand_nested: Whether to draw the layers of models within the model, in a frame, in place of each of these as
             one box.
         fold: Whether to set a drawing that is longer than 30 inches in columns side by side, or rows below each other,
@@ -69,6 +71,7 @@ def plot_model(
         >>> nodes = [LayerNode("image", "InputLayer"), LayerNode("digit", "Dense")]
         >>> figure = plot_model(LayerGraph("reader", nodes, [("image", "digit")]), direction="LR")
     """
+    direction = direction if rankdir is None else rankdir
     if direction not in get_args(Direction):
         raise ValueError(f"direction must be 'TB' or 'LR' (got {direction!r})")
     if not 0 < dpi < math.inf:

@@ -76,26 +76,26 @@ def test_state_goes_on_in_another_bus():
     bus.sinks[1].count = 10
     train(bus, [{}, {}], [{}])
     other.load_state_dict(bus.state_dict())
-    assert (one.count, two.count, other.run.epoch, other.run.step) == (2, 12, 1, 3)
     other.train_begin()
+    assert (one.count, two.count, other.run.epoch, other.run.step) == (2, 12, 1, 3)
     other.epoch_begin(2)
 
 
 def test_state_dict_holds_the_run_and_those_sinks_that_have_a_state():
-    """The state is nested dicts of JSON values and arrays, by the sinks' unique names."""
+    """The state is nested dicts of JSON values and arrays, with what each belongs to."""
     bus = Bus(Counter(), Counter(), Recorder(), on("epoch_end", lambda run, epoch, logs: None))
     state = bus.state_dict()
-    assert list(state["sinks"]) == ["Counter", "Counter#2"]
-    numbers = {"index": 0, "epoch": -1, "step": 0, "stop_reason": None, "failed": False, "rate_set": False}
-    assert (state["format"], state["run"]) == (1, numbers)
+    assert [(each["sink"], each["identity"], each["options"]) for each in state["sinks"]] == [("Counter", {}, {})] * 2
+    numbers = {"id": bus.run.id, "index": 0, "epoch": -1, "step": 0, "stop_reason": None, "rate_set": False}
+    assert (state["format"], state["run"]) == (2, numbers)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda state: state.update(format=2), r"state must be of format 1 \(got 2\)"),
-        (lambda state: state.pop("format"), r"state must be of format 1 \(got None\)"),
-        (lambda state: state["sinks"].update(Other={}), "state holds a sink 'Other'; this bus has Counter"),
+        (lambda state: state.update(format=1), r"state must be of format 2 \(got 1\)"),
+        (lambda state: state.pop("format"), r"state must be of format 2 \(got None\)"),
+        (lambda state: state["sinks"][0].update(sink="Other"), r"state holds a sink Other\(\), .*; it has Counter\(\)"),
     ],
 )
 def test_state_that_does_not_fit(change, message):

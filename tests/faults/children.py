@@ -31,7 +31,7 @@ from monitor_core import (
     TensorBoard,
 )
 from monitor_core.adapters.pytree import PytreeModel
-from monitor_core.sinks.model_checkpoint import Keep
+from monitor_core.files.checkpoint_index import Keep
 
 SECONDS = 60
 """How long a part may take."""

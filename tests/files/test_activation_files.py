@@ -90,16 +90,6 @@ def test_a_run_is_found_again(tmp_path):
     assert read_mark(tmp_path / "3.npz").run == files.run
 
 
-def test_the_run_that_wrote_last_is_adopted(tmp_path):
-    """Of several runs' files those of the newest are taken over; where there are none, nothing is."""
-    old, new, files = begun(), begun(), begun()
-    assert not files.adopt_newest(tmp_path.iterdir())
-    write(old, tmp_path, 1)
-    write(new, tmp_path, 0)
-    assert files.adopt_newest(tmp_path.iterdir())
-    assert (files.run, epochs(files)) == (new.run, [0])
-
-
 def test_a_failed_write_changes_nothing(tmp_path):
     """A file that cannot be written raises, and the files are as they were."""
     files = begun(keep=1)

@@ -1,8 +1,10 @@
 """Who may write a file: one process at a time, until it frees it or is gone."""
 
 import contextlib
+import fcntl
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -148,6 +150,85 @@ def test_a_process_forked_off_owns_nothing_and_keeps_nothing(path):
             assert verdict(path) == "taken"
         finally:
             os.kill(int(told[0]), signal.SIGKILL)
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_OFD_SETLK"), reason="only POSIX locks here, which any close ends")
+def test_a_copy_of_the_folder_leaves_the_lock(path):
+    """The owner may open, read and close the lock file, as a copy of the folder does."""
+    owned = Ownership(path)
+    owned.take()
+    shutil.copytree(path.parent, path.parent / "backup")
+    assert verdict(path).startswith(f"process {os.getpid()} ")
+    assert verdict(path.parent / "backup" / path.name) == "taken"
+    owned.free()
+    assert verdict(path) == "taken"
+
+
+def test_a_file_system_with_posix_locks_alone_has_those(path, monkeypatch):
+    """Where locks of open files are refused as an invalid argument, another process is refused all the same."""
+    monkeypatch.setattr(fcntl, "F_OFD_SETLK", 9999, raising=False)
+    owned = Ownership(path)
+    owned.take()
+    assert verdict(path).startswith(f"process {os.getpid()} ")
+
+
+FORK_ON_A_THREAD = """
+    import os, sys, threading, time
+    from pathlib import Path
+    from monitor_core.files import ownership
+    lock_byte = ownership._lock_byte
+    begun, forked = threading.Event(), threading.Event()
+    def lock_slowly(descriptor):
+        lock_byte(descriptor)
+        begun.set()
+        time.sleep(0.3)
+    ownership._lock_byte = lock_slowly
+    owned = ownership.Ownership(Path(sys.argv[1]))
+    thread = threading.Thread(target=owned.take)
+    thread.start()
+    begun.wait()
+    worker = os.fork()
+    if not worker:
+        time.sleep(60)
+    thread.join()
+    print("taken", flush=True)
+    print(worker, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_process_forked_while_a_lock_is_taken_keeps_nothing(path):
+    """The fork waits until another thread has taken its lock, so that the child closes it."""
+    with other_owner(path, FORK_ON_A_THREAD) as owner:
+        worker = int(owner.stdout.readline())
+        owner.kill()
+        owner.wait(60)
+        try:
+            assert verdict(path) == "taken"
+        finally:
+            os.kill(worker, signal.SIGKILL)
+
+
+AT_EXIT = """
+    import builtins, sys
+    from pathlib import Path
+    from monitor_core.files import ownership, writing
+    builtins.owned = ownership.Ownership(Path(sys.argv[1]))
+    builtins.owned.take()
+    builtins.file = writing.AppendFile(sys.argv[1] + ".txt")
+    builtins.file.append(b"record")
+    for module in (ownership, writing):
+        for name in [name for name in vars(module) if not name.startswith("__")]:
+            setattr(module, name, None)
+    del builtins.owned, builtins.file
+"""
+
+
+def test_the_interpreters_exit_is_silent(path):
+    """Where an object outlives what its module had imported, as with packages that hold modules back."""
+    done = subprocess.run(script(AT_EXIT, path), capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == ""
+    assert path.with_name("log.csv.txt").read_bytes() == b"record"
 
 
 def test_what_is_owned_in_a_removed_folder_is_taken_again(tmp_path):

@@ -172,8 +172,10 @@ def test_the_state_is_one_that_a_bus_goes_on_from(tmp_path):
     assert (bus.run.epoch, bus.run.step, bus.run.stopped) == (1, 2, False)
     train(Bus(EarlyStopping("loss"), Journal(tmp_path / "b")), [{"loss": 1.0}], [{"loss": 1.0}])
     bus = Bus(History())
-    bus.load_state_dict(open_run(tmp_path / "b").state)
-    assert bus.run.stop_reason == "loss has not got better in 1 epoch; its best was 1 in epoch 1"
+    state = open_run(tmp_path / "b").state
+    bus.load_state_dict(state)
+    assert state["run"]["stop_reason"] == "loss did not improve for 1 epoch; its best was 1 in epoch 1"
+    assert (bus.run.id, bus.run.resumed, bus.run.stopped) == (open_run(tmp_path / "b").begin.id, True, False)
 
 
 def test_a_run_that_goes_on_with_one_that_is_not_here_says_so(tmp_path):
@@ -256,7 +258,7 @@ def test_a_folder_of_damaged_files_gives_nothing_and_no_exception(tmp_path):
     assert (opened.status, opened.config, len(opened.history), opened.exception) == ("unknown", {}, 0, None)
     assert (opened.runs, opened.decisions, opened.failures, len(opened.damage)) == ((), [], [], 1)
     assert opened.state["run"] == {
-        "index": 0, "epoch": -1, "step": 0, "stop_reason": None, "failed": False, "rate_set": False,
+        "id": None, "index": 0, "epoch": -1, "step": 0, "stop_reason": None, "rate_set": False,
     }  # fmt: skip
 
 

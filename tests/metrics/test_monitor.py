@@ -3,6 +3,7 @@
 import inspect
 import math
 import re
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -88,6 +89,21 @@ def test_nothing_is_guessed(name):
         SetupError, match=f"Owner cannot tell whether '{name}' gets better by falling or by rising: pass "
     ):
         monitor(name).direction(None)
+
+
+def test_a_misspelt_name_gets_the_nearest_that_is_known():
+    """Where the model does not know its metrics, the names of the table are asked, with and without val_."""
+    with pytest.raises(
+        SetupError, match=r"pass mode='min' or mode='max', or correct the name \(did you mean 'val_loss'"
+    ):
+        monitor("val_los").direction(None)
+
+
+def test_a_metric_that_the_model_does_not_have_is_refused_whatever_the_mode():
+    """The model's handle is asked first."""
+    handle = SimpleNamespace(has_all_metrics=True, metric_names=lambda: ["loss", "val_loss"])
+    with pytest.raises(SetupError, match=r"Owner: monitor names a metric that the model does not have.*'val_loss'"):
+        Monitor("val_los", "min", "Owner").direction(handle)
 
 
 def test_the_models_own_direction_comes_first():

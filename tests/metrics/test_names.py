@@ -2,7 +2,8 @@
 
 import pytest
 
-from monitor_core.metrics.names import find_metric, unknown_metric
+from monitor_core import SetupError
+from monitor_core.metrics.names import check_metric, find_metric, unknown_metric
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,42 @@ def test_unknown_metric_where_there_is_none():
     """The message says so where there is no metric at all, or none that is near."""
     assert unknown_metric("loss", [], "it") == "no metric 'loss'; it has none"
     assert unknown_metric("loss", ["xyz"], "it") == "no metric 'loss'; it has xyz"
+
+
+class Handle:
+    """A model's handle that knows its metrics."""
+
+    def __init__(self, *names, has_all=True):
+        self.names, self.has_all_metrics = names, has_all
+
+    def metric_names(self):
+        return self.names or None
+
+
+def test_a_misspelt_metric_of_a_model_that_has_all_is_refused():
+    """The error names the sink, the argument and the nearest metric."""
+    message = (
+        r"^Owner: filepath names a metric that the model does not have: no metric 'val_los' "
+        r"\(did you mean 'val_loss'\?\); it has loss, val_loss$"
+    )
+    with pytest.raises(SetupError, match=message):
+        check_metric("val_los", Handle("loss", "val_loss"), "Owner", "filepath")
+
+
+@pytest.mark.parametrize(
+    ("name", "handle", "hint"),
+    [
+        ("val_los", Handle("loss", "val_loss", has_all=False), ["did you mean 'val_loss'?"]),
+        ("val_f1", Handle("loss", "val_loss"), ["no metric 'val_f1'; it has loss, val_loss"]),
+        ("val_f1", Handle("loss", "val_loss", has_all=False), []),
+        ("val_loss", Handle("loss", "val_loss"), []),
+        ("val_acc", Handle("accuracy", "val_accuracy"), []),
+        ("val_los", Handle(), []),
+        ("val_los", None, []),
+    ],
+)
+def test_a_metric_that_may_come_from_elsewhere_is_never_refused(warned, name, handle, hint):
+    """Where a loop or a callback may add it there is a warning for a misspelt name, and silence for others."""
+    check_metric(name, handle, "Owner", "monitor")
+    assert len(warned()) == len(hint)
+    assert all(part in message for part, message in zip(hint, warned(), strict=True))

@@ -322,28 +322,6 @@ def test_a_rewind_drops_what_lies_after(tmp_path):
     assert dump.files == (tmp_path / "1.npz", tmp_path / "2.npz")
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_new_process_can_go_back_in_the_run_before(tmp_path, when):
-    """A rewind before the first epoch, with or without train begin, goes on with the files that are there."""
-    train(ActivationDump(tmp_path / "{epoch}.npz"), Model(), range(4))
-    train(ActivationDump(tmp_path / "other-{epoch}.npz"), Model(), range(4))
-    dump = ActivationDump(tmp_path / "{epoch}.npz", keep=3)
-    bus = Bus(dump, model=Model(), validation_data=X)
-    if when == "before":
-        bus.rewind(2, 20)
-        bus.train_begin()
-    else:
-        bus.train_begin()
-        bus.rewind(2, 20)
-    assert dump.files == (tmp_path / "1.npz", tmp_path / "2.npz")
-    for epoch in (2, 3):
-        bus.epoch_begin(epoch)
-        bus.epoch_end(epoch, {})
-    assert [each for each in names(tmp_path) if each[0] != "o"] == ["2.npz", "3.npz", "4.npz"]
-    assert len({load_activations(path).run for path in dump.files}) == 1
-    assert [each for each in names(tmp_path) if each[0] == "o"] == [f"other-{number}.npz" for number in (1, 2, 3, 4)]
-
-
 def test_going_back_in_a_run_without_files_touches_no_others(tmp_path):
     """A run that has trained, but not written yet, does not take an earlier run's files for its own."""
     train(ActivationDump(tmp_path / "{epoch}.npz"), Model(), range(4))

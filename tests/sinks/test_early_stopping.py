@@ -261,18 +261,18 @@ def reason(values, **options):
         (
             [3.0, 2.0, 2.0, 2.5],
             {"patience": 2},
-            "metric has not got better in 2 epochs; its best was 2 in epoch 2",
+            "metric did not improve for 2 epochs; its best was 2 in epoch 2",
         ),
-        ([1.0, 1.0], {}, "metric has not got better in 1 epoch; its best was 1 in epoch 1"),
+        ([1.0, 1.0], {}, "metric did not improve for 1 epoch; its best was 1 in epoch 1"),
         (
             [0.9, 0.8, 0.8, 0.8],
             {"patience": 4, "baseline": 0.5},
-            "metric has not got better than the baseline 0.5 in 4 epochs; its best was 0.8 in epoch 2",
+            "metric did not beat the baseline 0.5 for 4 epochs; its best was 0.8 in epoch 2",
         ),
         (
             [0.4, 0.6, 0.6, 0.6],
             {"patience": 3, "baseline": 0.5},
-            "metric has not got better in 3 epochs; its best was 0.4 in epoch 1",
+            "metric did not improve for 3 epochs; its best was 0.4 in epoch 1",
         ),
     ],
 )
@@ -402,7 +402,7 @@ def test_weights_are_left_alone_where_the_next_run_has_begun(warned):
     drive(bus, [1.0, 2.0], end=False)
     bus.train_begin()
     assert model.weight == 1
-    assert warned()[0].startswith("EarlyStopping did not restore the weights of epoch 0: the run was left open by an ")
+    assert warned()[0].startswith("EarlyStopping did not restore the weights of epoch 1: the run was left open by an ")
     drive(bus, [5.0, 6.0])
     assert (bus.run.status, model.weight) == ("completed", 0)
 
@@ -446,11 +446,9 @@ def test_each_run_is_judged_anew():
 
 def through_json(state):
     """Return a bus's state after its way through a file, strict JSON but for the weights."""
-    (name, sink), *_ = state["sinks"].items()
-    weights = sink["best_weights"]
-    plain = {**state, "sinks": {name: {**sink, "best_weights": None}}}
-    copy = json.loads(json.dumps(plain, allow_nan=False))
-    copy["sinks"][name]["best_weights"] = None if weights is None else [array.copy() for array in weights]
+    weights = state["sinks"][0]["state"].pop("best_weights")
+    copy = json.loads(json.dumps(state, allow_nan=False))
+    copy["sinks"][0]["state"]["best_weights"] = None if weights is None else [array.copy() for array in weights]
     return copy
 
 
@@ -468,20 +466,55 @@ def test_a_run_cut_at_any_epoch_goes_on_as_if_it_was_not(values, options):
         model.weight = first.run.model.weight
         second = Bus(sink, model=model)
         second.load_state_dict(through_json(first.state_dict()))
-        assert sink.state_dict().keys() == first.state_dict()["sinks"]["EarlyStopping"].keys()
         second.train_begin()
         assert outcome(sink, drive(second, values[cut:], cut), model) == whole
 
 
-def test_a_stopped_run_that_goes_on_stays_stopped():
-    """A run that was stopped and is continued, even by a sink with more patience, is stopped from the start."""
-    first = Bus(EarlyStopping(METRIC, mode="min", patience=2), model=Stub())
+def resumed(sink, *values, **options):
+    """Stop a run by these values with a sink of these options; return the bus on which another sink continues it."""
+    first = Bus(EarlyStopping(METRIC, mode="min", **options), model=Stub())
     first.train_begin()
-    assert drive(first, [1.0, 2.0, 3.0]) == 2
-    second = Bus(EarlyStopping(METRIC, mode="min", patience=9), model=Stub())
-    second.load_state_dict(through_json(first.state_dict()))
-    second.train_begin()
-    assert (second.run.stopped, second.run.stop_reason) == (True, first.run.stop_reason)
+    drive(first, values, end=False)
+    bus = Bus(sink, model=Stub())
+    bus.load_state_dict(through_json(first.state_dict()))
+    bus.train_begin()
+    return bus
+
+
+def test_a_stopped_run_that_continues_is_stopped_by_the_same_arguments(warned):
+    """Before its next epoch, for the same reason; one line says which argument to change."""
+    bus = resumed(sink := EarlyStopping(METRIC, mode="min", patience=2), 1.0, 2.0, 3.0, patience=2)
+    reason = "metric has not got better in 2 epochs; its best was 1 in epoch 0 (0-based)"
+    assert (bus.run.stop_reason, sink.stopped_epoch) == (reason, 2)
+    assert warned() == [f"EarlyStopping ends the run before its next epoch: {reason}; change patience=2 to train on"]
+
+
+def test_a_stopped_run_trains_on_with_more_patience():
+    """The epochs that were waited count."""
+    bus = resumed(sink := EarlyStopping(METRIC, mode="min", patience=4), 1.0, 2.0, 3.0, patience=2)
+    assert (bus.run.stopped, sink.wait) == (False, 2)
+    assert drive(bus, [3.0, 3.0, 3.0], 3) == 4
+
+
+def test_a_run_that_is_good_enough_is_stopped_by_its_threshold(warned):
+    """The line names it, and a better threshold lets the run train on."""
+    bus = resumed(EarlyStopping(METRIC, mode="min", stopping_threshold=0.5), 1.0, 0.4, stopping_threshold=0.5)
+    assert bus.run.stop_reason == "metric is 0.4 and has reached 0.5"
+    assert warned()[0].endswith("change stopping_threshold=0.5 to train on")
+    better = EarlyStopping(METRIC, mode="min", stopping_threshold=0.1, patience=9)
+    assert not resumed(better, 1.0, 0.4, stopping_threshold=0.5).run.stopped
+
+
+def test_epochs_that_are_not_looked_at_any_more_do_not_stop_a_run():
+    """A later ``start_from_epoch`` passes the last value over."""
+    sink = EarlyStopping(METRIC, mode="min", patience=2, start_from_epoch=5)
+    assert not resumed(sink, 1.0, 2.0, 3.0, patience=2).run.stopped
+
+
+@pytest.mark.parametrize("option", [{"divergence_threshold": 2.0}, {"check_finite": True}])
+def test_a_run_that_failed_trains_on(option):
+    """What was wrong may be mended; the next value tells."""
+    assert not resumed(EarlyStopping(METRIC, mode="min", patience=9, **option), 1.0, math.inf, **option).run.stopped
 
 
 def test_a_loaded_state_serves_one_run():
@@ -536,7 +569,7 @@ def test_a_loop_stops_by_steps():
         for _ in loop.epochs(4):
             for batch in loop.batches(range(400)):
                 loop.log(loss=1.0 if loop.run.epoch < 1 or batch > 5 else 0.5 - batch / 100)
-    assert loop.run.stop_reason == "loss has not got better in 3 steps; its best was 1 at step 1"
+    assert loop.run.stop_reason == "loss did not improve for 3 steps; its best was 1 at step 1"
     assert (sink.stopped_epoch, sink.stopped_step, loop.run.epoch) == (0, 4, 0)
     assert 256 <= loop.run.step <= 400
 

@@ -5,6 +5,7 @@ import io
 import json
 import tracemalloc
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given
@@ -133,6 +134,22 @@ def test_lengths_always_agree():
         "val_loss": ["nan", (3.0).hex(), "nan", (4.0).hex()],
     }
     assert (len(history), history.epoch) == (4, [0, 1, 2, 3])
+
+
+def test_columns_and_epochs_differ_from_keras_as_documented():
+    """Over two fits Keras's lists go on, each of its own length, while its epochs start again; ours align."""
+    theirs, ours = keras.callbacks.History(), History()
+    theirs.set_model(keras.Sequential())
+    for _ in range(2):
+        theirs.on_train_begin()
+        theirs.on_epoch_end(0, {"loss": 2.0})
+        theirs.on_epoch_end(1, {"loss": 1.0, "val_loss": 3.0})
+        train(Bus(ours), [{"loss": 2.0}], [{"loss": 1.0, "val_loss": 3.0}])
+    assert theirs.history == {"loss": [2.0, 1.0, 2.0, 1.0], "val_loss": [3.0, 3.0]}
+    assert exact({str(i): value for i, value in enumerate(ours["val_loss"])}) == exact(
+        {"0": np.nan, "1": 3.0, "2": np.nan, "3": 3.0}
+    )
+    assert (theirs.epoch, ours.epoch) == ([0, 1], [0, 1, 0, 1])
 
 
 def test_goes_on_over_runs():
@@ -290,27 +307,35 @@ def test_state_is_how_much_is_recorded():
     assert recorded({"loss": 1.0}, {"loss": 2.0}, per_batch=True).state_dict() == {"run": 0, "epochs": 2, "batches": 2}
 
 
+def continued(bus, history):
+    """Record one more epoch in a run that continues from a bus's state; return its bus."""
+    other = Bus(history)
+    other.load_state_dict(bus.state_dict())
+    other.train_begin()
+    other.epoch_begin(other.run.epoch + 1)
+    other.epoch_end(other.run.epoch, {"loss": 3.0})
+    return other
+
+
 def test_state_makes_the_next_run_go_on_as_the_recorded_one():
     """The train begin after loading a state continues the run in which it was taken."""
-    other = recorded({"loss": 1.0}, {"loss": 2.0}, runs=3)
-    history = History()
-    history.load_state_dict(other.state_dict())
-    train(Bus(history), [{"loss": 3.0}])
+    bus = Bus(History())
+    for _ in range(3):
+        train(bus, [{"loss": 1.0}], [{"loss": 2.0}])
+    other = continued(bus, history := History())
     assert history.run.tolist() == [2]
+    train(other, [{"loss": 3.0}])
+    assert history.run.tolist() == [2, 3]
 
 
 def test_state_taken_before_a_run_left_a_record():
     """The run that goes on is the one under way, also where nothing of it was recorded yet."""
-    fresh, history = History(), History()
-    history.load_state_dict(fresh.state_dict())
-    train(Bus(history), [{"loss": 1.0}])
+    bus = Bus(History())
+    continued(bus, history := History())
     assert history.run.tolist() == [0]
-    bus = Bus(fresh)
     train(bus, [{"loss": 1.0}])
     bus.train_begin()
-    other = recorded({"loss": 1.0})
-    other.load_state_dict(fresh.state_dict())
-    train(Bus(other), [{"loss": 2.0}])
+    continued(bus, other := recorded({"loss": 1.0}))
     assert other.run.tolist() == [0, 1]
 
 

@@ -329,7 +329,7 @@ def test_a_new_rate_is_told_in_words(caplog):
         return 0.5 if epoch < 2 else 0.25
 
     rates_of(LearningRateScheduler(halves), Handle(0.5, 0.5), epochs=4)
-    assert caplog.messages == ["epoch 2: halves set the learning rate to 0.25, 0.25"]
+    assert caplog.messages == ["epoch 3: halves set the learning rate to 0.25, 0.25"]
 
 
 def test_the_rate_is_in_the_epochs_logs():

@@ -5,6 +5,7 @@ import json
 import logging
 import operator
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -22,10 +23,11 @@ from hypothesis import strategies as st
 from monitor_core import Bus, History, Loop, SetupError, Sink
 from monitor_core.adapters.keras import KerasAdapter, KerasModel
 from monitor_core.adapters.pytree import PytreeModel
-from monitor_core.files import writing
+from monitor_core.files import replacing
+from monitor_core.files.checkpoint_index import Keep
 from monitor_core.files.state import load_state
 from monitor_core.sinks.early_stopping import EarlyStopping
-from monitor_core.sinks.model_checkpoint import Keep, ModelCheckpoint
+from monitor_core.sinks.model_checkpoint import ModelCheckpoint
 
 BACKEND = keras.backend.backend()
 LONG = 50 if os.environ.get("MONITOR_CORE_LONG") else 1
@@ -56,8 +58,13 @@ def names(folder):
     return sorted(
         each.relative_to(folder).as_posix()
         for each in Path(folder).rglob("*")
-        if each.is_file() and ".latest." not in each.name and "-lock-" not in each.name
+        if each.is_file() and not any(part in each.name for part in (".latest.", ".state-", "-lock-"))
     )
+
+
+def saved_state(checkpoint):
+    """Return the state that a run would be resumed from."""
+    return load_state(checkpoint.index_path.with_name(load_state(checkpoint.index_path)["latest"]["state"]))
 
 
 def drive(bus, epochs, first=0, *, end=True):
@@ -195,7 +202,9 @@ def test_the_index_moves_with_its_folder(tmp_path):
     checkpoint = ModelCheckpoint(tmp_path / "b" / "{epoch}.npy")
     assert checkpoint.load_best(Model()) == tmp_path / "b" / "2.npy"
     data = json.loads((tmp_path / "b" / "epoch.npy.latest.json").read_text())
-    assert data["state"]["latest"] == {"file": "3.npy", "epoch": 2, "step": 3, "value": 3.0}
+    latest = data["state"]["latest"]
+    assert re.fullmatch("crc32:[0-9a-f]{8}", latest.pop("checksum"))
+    assert latest == {"file": "3.npy", "epoch": 2, "step": 3, "value": 3.0, "state": None}
 
 
 def test_the_best_path_is_of_a_file_that_is_there(tmp_path):
@@ -203,7 +212,7 @@ def test_the_best_path_is_of_a_file_that_is_there(tmp_path):
     checkpoint = ModelCheckpoint(tmp_path / "model.npy")
     run(checkpoint, 1.0, 2.0)
     assert (checkpoint.best, checkpoint.best_path) == (1.0, tmp_path / "model.npy")
-    assert checkpoint._files[0].value == 2.0
+    assert checkpoint.state_dict()["files"][0]["value"] == 2.0
 
 
 def test_checkpoints_are_loaded_back(tmp_path):
@@ -237,7 +246,9 @@ def test_an_index_cannot_name_files_elsewhere(tmp_path):
     checkpoint = ModelCheckpoint(tmp_path / "{epoch}.npy")
     run(checkpoint, 1.0)
     text = checkpoint.index_path.read_text()
-    checkpoint.index_path.write_text(text.replace("1.npy", "../1.npy"))
+    data = json.loads(text.replace("1.npy", "../1.npy"))
+    del data["checksum"]
+    checkpoint.index_path.write_text(json.dumps(data))
     with pytest.raises(ValueError, match=r"a checkpoint must lie in the folder of its index \(got '\.\./1\.npy'\)"):
         _ = ModelCheckpoint(tmp_path / "{epoch}.npy").best_path
     state = {**checkpoint.state_dict(), "files": [{"file": "/a.npy", "epoch": 0, "step": 1, "value": None}]}
@@ -328,12 +339,23 @@ def test_an_impossible_folder_is_an_error_at_train_begin(tmp_path):
         run(ModelCheckpoint(tmp_path / "file" / "a" / "{epoch}.npy"), 1.0)
 
 
-def test_a_missing_name_is_an_error_at_the_first_save(tmp_path):
-    """A field that is not among the metrics is an error with the names that are."""
-    checkpoint = ModelCheckpoint(tmp_path / "{epoch}-{val_los:.2f}.npy")
-    with pytest.raises(KeyError, match=r"did you mean 'val_loss'.*has batch, epoch, step, val_loss"):
-        run(checkpoint, 1.0)
-    assert names(tmp_path) == []
+def test_an_epoch_without_a_name_is_skipped(tmp_path, warned):
+    """Where a metric of the name comes in every fifth epoch only, those are saved, with one warning, no failure."""
+    checkpoint = ModelCheckpoint(tmp_path / "{epoch:02d}-{val_loss:.1f}.npy", "loss")
+    epochs = [{"loss": 1.0} | ({} if epoch % 5 else {"val_loss": 2.0}) for epoch in range(1, 16)]
+    bus = drive(Bus(checkpoint, model=Model()), epochs)
+    assert names(tmp_path) == ["05-2.0.npy", "10-2.0.npy", "15-2.0.npy"]
+    assert not bus.failures
+    assert [each for each in warned() if "saves nothing where its file has no name: no metric 'val_loss'" in each] == (
+        warned()
+    )
+    assert len(warned()) == 1
+
+
+def test_a_misspelt_name_is_skipped_with_the_nearest(tmp_path, warned):
+    """Where nothing is known before the first epoch, the warning names the nearest metric."""
+    assert run(ModelCheckpoint(tmp_path / "{epoch}-{val_los:.2f}.npy"), 1.0) == []
+    assert "did you mean 'val_loss'?" in warned()[0]
 
 
 def test_metrics_with_hostile_names_stay_in_the_folder(tmp_path):
@@ -376,7 +398,7 @@ class InFloat64(keras.callbacks.ModelCheckpoint):
 def unflushed():
     """Skip flushing to disk, which no decision depends on, for thousands of tiny files."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writing, "_sync", lambda path: None)
+        patch.setattr(replacing, "_sync", lambda path: None)
         yield
 
 
@@ -396,9 +418,17 @@ class Noting(Model):
 class Names(ModelCheckpoint):
     """Our checkpoint, noting the names of what it saved."""
 
-    def _write_model(self, model, path):
-        super()._write_model(model, path)
-        model.saved[-1] = path.name
+    def __attrs_post_init__(self):
+        super().__attrs_post_init__()
+        write = self._store.write
+
+        def write_and_note(model, path, **numbers):
+            saved = write(model, path, **numbers)
+            if saved is not None:
+                model.saved[-1] = path.name
+            return saved
+
+        self._store.write = write_and_note
 
 
 NUMBERS = st.one_of(
@@ -553,6 +583,40 @@ def test_the_best_value_begins_anew_with_each_run(tmp_path):
     run(checkpoint, 1.0)
     assert run(checkpoint, 5.0) == ["1-1.0.npy", "1-5.0.npy"]
     assert checkpoint.best == 5.0
+
+
+def test_the_best_is_known_without_save_best_only(tmp_path):
+    """`best` is the best value that was saved; in Keras it stays what it was at first."""
+    stub, callback = Stub(), keras.callbacks.ModelCheckpoint("{epoch}.keras", mode="min")
+    callback.set_model(stub)
+    for epoch, logs in enumerate(losses(2.0, 1.0, 3.0)):
+        callback.on_epoch_begin(epoch)
+        callback.on_epoch_end(epoch, logs)
+    assert (stub.saved, callback.best) == (["1.keras", "2.keras", "3.keras"], None)
+    checkpoint = ModelCheckpoint(tmp_path / "{epoch}.npy")
+    assert run(checkpoint, 2.0, 1.0, 3.0) == ["1.npy", "2.npy", "3.npy"]
+    assert (checkpoint.best, checkpoint.best_path) == (1.0, tmp_path / "2.npy")
+
+
+def test_steps_are_counted_from_each_runs_begin(tmp_path):
+    """Two runs of 3 batches, saved every 4: Keras goes on counting and saves in the second, we save in none."""
+    stub, callback = Stub(), keras.callbacks.ModelCheckpoint("{epoch}-{batch}.keras", save_freq=4)
+    callback.set_model(stub)
+    checkpoint = ModelCheckpoint(tmp_path / "{epoch}-{batch}.npy", save_freq=4)
+    for _ in range(2):
+        bus = Bus(checkpoint, model=Model())
+        bus.train_begin()
+        callback.on_train_begin()
+        bus.epoch_begin(0)
+        callback.on_epoch_begin(0)
+        for batch in range(3):
+            bus.batch_end(batch + 1, {})
+            callback.on_train_batch_end(batch, {})
+        bus.epoch_end(0)
+        callback.on_epoch_end(0, {})
+        bus.train_end()
+    assert stub.saved == ["1-1.keras"]
+    assert names(tmp_path) == []
 
 
 def test_only_batches_that_were_trained_are_counted(tmp_path):
@@ -727,9 +791,10 @@ def test_a_checkpoint_includes_this_epochs_decisions(tmp_path):
     """Given first, it is still called last, and saves what the others have decided in this epoch."""
     checkpoint = ModelCheckpoint(tmp_path / "{epoch}.npy", save_state=True)
     drive(Bus(checkpoint, EarlyStopping(patience=9), model=Model(), strict=True), losses(1.0, 2.0, 3.0))
-    state = load_state(checkpoint.index_path)["state"]
-    assert state["sinks"]["EarlyStopping"]["patience"] == {"waited": 2}
-    assert [each["file"] for each in state["sinks"]["ModelCheckpoint"]["files"]] == ["1.npy", "3.npy"]
+    state = saved_state(checkpoint)["state"]
+    states = {each["sink"]: each["state"] for each in state["sinks"]}
+    assert states["EarlyStopping"]["patience"] == {"waited": 2}
+    assert [each["file"] for each in states["ModelCheckpoint"]["files"]] == ["1.npy", "2.npy", "3.npy"]
     assert (state["run"]["epoch"], state["run"]["step"]) == (2, 3)
 
 
@@ -775,7 +840,10 @@ def run_in_parts(folder, epochs, cuts, **options):
             break
     files = {name: np.load(folder / name).tolist() for name in names(folder)}
     best = checkpoint.best_path and checkpoint.best_path.name
-    return files, best, checkpoint.state_dict(), early.state_dict(), bus.run.step, bus.run.stop_reason
+    state = checkpoint.state_dict()
+    for each in state["files"]:
+        each["state"] = each["state"] is not None  # its name is another one each time
+    return files, best, state, early.state_dict(), bus.run.step, bus.run.stop_reason
 
 
 def test_resuming_brings_the_model_and_its_training_state_back(tmp_path):
@@ -820,7 +888,7 @@ def test_an_epoch_that_was_broken_off_begins_again(tmp_path):
     checkpoint, bus = begin()
     assert checkpoint.resume(bus)
     assert (bus.run.epoch, bus.run.step) == (-1, 6)
-    assert load_state(checkpoint.index_path)["state"]["sinks"]["History"]["batches"] == 6
+    assert saved_state(checkpoint)["state"]["sinks"][0]["state"]["batches"] == 6
     bus.train_begin()
     bus.epoch_begin(0)
     for step in range(7, 10):
@@ -876,21 +944,45 @@ def test_resuming_without_a_state_is_an_error(tmp_path):
 
 
 class Stateless(Sink):
-    """A sink whose state cannot be had."""
+    """A sink whose state cannot be read in some of the epochs."""
+
+    def __init__(self, *epochs):
+        self.epochs, self.epoch = epochs, 0
 
     def on_epoch_end(self, run, epoch, logs):
-        pass
+        self.epoch = epoch + 1
 
     def state_dict(self):
-        raise RuntimeError("no state today")
+        if self.epoch in self.epochs:
+            raise RuntimeError("no state today")
+        return {"epoch": self.epoch}
 
 
-def test_a_state_that_cannot_be_had_costs_no_checkpoint(tmp_path, warned):
-    """Where another sink's state raises, the model is saved without a state, with one warning."""
-    checkpoint = ModelCheckpoint(tmp_path / "{epoch}.npy", save_state=True)
-    drive(Bus(checkpoint, Stateless(), model=Model(), strict=True), losses(1.0, 2.0, 3.0, 4.0))
-    assert names(tmp_path) == ["1.npy", "2.npy", "3.npy", "4.npy"]
-    assert warned() == ["ModelCheckpoint saves the model without a state"]
+@pytest.mark.parametrize("keep", [None, Keep(last=1)])
+def test_a_state_that_cannot_be_read_costs_no_checkpoint(tmp_path, warned, keep):
+    """Where a state raises, the model is saved, with one warning, and the last checkpoint with a state stays."""
+    template, sink = tmp_path / "{epoch}.npy", Stateless(3, 4)
+    checkpoint = ModelCheckpoint(template, save_state=True, keep=keep)
+    drive(Bus(checkpoint, sink, model=Model(), strict=True), losses(1.0, 2.0, 3.0, 4.0))
+    assert names(tmp_path) == ([f"{epoch}.npy" for epoch in (1, 2, 3, 4)] if keep is None else ["2.npy", "4.npy"])
+    assert [each for each in warned() if each.startswith("ModelCheckpoint saves the model without")] == [
+        "ModelCheckpoint saves the model without a state; the last checkpoint that can be resumed from stays"
+    ]
+    again = ModelCheckpoint(template, save_state=True, keep=keep)
+    bus = Bus(again, Stateless(), model=(model := Model()))
+    assert again.resume(bus)
+    assert (bus.run.epoch, model.values.tolist()) == (1, [2, 2, 2])
+
+
+@pytest.mark.parametrize(("state", "error"), [(None, "no state today"), ({"a": print}, "must hold JSON values")])
+def test_a_state_that_can_never_be_saved_is_refused(tmp_path, state, error):
+    """What can be known at train begin is an error then, which names the sink that asks and what to do."""
+    sink = Stateless(0)
+    if state is not None:
+        sink.state_dict = lambda: state
+    bus = Bus(ModelCheckpoint(tmp_path / "{epoch}.npy", save_state=True), sink, model=Model())
+    with pytest.raises(SetupError, match=f"ModelCheckpoint cannot save the state.*{error}.*leave save_state=True out"):
+        bus.train_begin()
 
 
 def test_a_state_never_belongs_to_another_runs_file(tmp_path):
@@ -900,7 +992,7 @@ def test_a_state_never_belongs_to_another_runs_file(tmp_path):
     checkpoint = ModelCheckpoint(template, save_state=True)
     bus = Bus(checkpoint, model=Model())
     bus.train_begin()
-    checkpoint._write_model(bus.run.model, tmp_path / "1.npy")  # as far as a kill may let it come
+    checkpoint._store.write(bus.run.model, tmp_path / "1.npy", epoch=0, step=1, value=None)  # and then a kill
     assert not ModelCheckpoint(template, save_state=True).resume(Bus(checkpoint, model=Model()))
 
 
@@ -971,7 +1063,7 @@ KILLS = (
         if paused:
             os.read(ear, 100)
         else:
-            while not sink.index_path.exists() or load_state(sink.index_path)["latest"]["step"] <= number:
+            while number_in(sink.latest_path) <= number if sink.latest_path else True:
                 time.sleep(0.001)
             time.sleep(draw.uniform(0, 0.01))
         os.kill(child, signal.SIGKILL)
@@ -983,7 +1075,8 @@ KILLS = (
         assert now == number + 1 if paused else now > number, (now, number)
         if state:
             index = load_state(sink.index_path)
-            assert index["latest"]["step"] == index["state"]["run"]["step"] == now
+            saved = load_state(folder / index["latest"]["state"])
+            assert index["latest"]["step"] == saved["state"]["run"]["step"] == now
             for each in folder.glob("*.npy"):
                 if each.name[0] != ".":
                     assert number_in(each) == int(each.stem)

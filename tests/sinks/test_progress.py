@@ -8,15 +8,17 @@ import subprocess
 import sys
 import threading
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor_core import Bus, Loop, SetupError
+from monitor_core import Bus, Loop, on
 from monitor_core.sinks import progress_bars as bars
-from monitor_core.sinks.progress import Progress, format_duration, format_value
+from monitor_core.sinks.progress import Progress
 from monitor_core.sinks.progress_bars import fitting
+from monitor_core.sinks.progress_lines import format_duration, format_value
 
 
 class Clock:
@@ -125,9 +127,9 @@ def test_a_file_gets_one_line_for_each_epoch(clock):
     with Loop(Progress(file=file)) as loop:
         train(loop, clock=clock)
     assert file.getvalue() == (
-        "epoch 1/3 · 2 batches · 0.4 s · loss 0.75 · val_loss 2.56 · about 0.8 s left\n"
-        "epoch 2/3 · 2 batches · 0.4 s · loss 0.75 · val_loss 3.56 · about 0.4 s left\n"
-        "epoch 3/3 · 2 batches · 0.4 s · loss 0.75 · val_loss 4.56\n"
+        "epoch 1/3 · 0.8 s left   · 2 batches · 0.4 s · loss 0.75   · val_loss 2.56\n"
+        "epoch 2/3 · 0.4 s left   · 2 batches · 0.4 s · loss 0.75   · val_loss 3.56\n"
+        "epoch 3/3 · 1.2 s in all · 2 batches · 0.4 s · loss 0.75   · val_loss 4.56\n"
     )
 
 
@@ -140,7 +142,7 @@ def test_an_unknown_number_of_epochs_is_left_out(clock):
     bus.batch_end(1, {"loss": 0.5})
     bus.epoch_end(0, {"loss": 0.5})
     bus.train_end()
-    assert file.getvalue() == "epoch 1 · 1 batch · 0 ms · loss 0.5\n"
+    assert file.getvalue() == "epoch 1 · 1 batch · 0 ms  · loss 0.5\n"
 
 
 def test_the_time_left_follows_the_last_epochs(clock):
@@ -151,7 +153,7 @@ def test_the_time_left_follows_the_last_epochs(clock):
             clock.now += 60 if epoch == 0 else 1
             if epoch == 2:
                 break
-    assert re.findall("about .* left", file.getvalue()) == ["about 4 min 00 s left", "about 3.0 s left"]
+    assert re.findall(r"· (\d.*) left", file.getvalue()) == ["4 min 00 s", "3.0 s"]
 
 
 def test_validation_metrics_stand_behind_their_counterparts(clock):
@@ -161,7 +163,7 @@ def test_validation_metrics_stand_behind_their_counterparts(clock):
         for _ in loop.epochs(1):
             loop.log(loss=1, accuracy=0.5, val_loss=2, val_accuracy=0.25, val_extra=7)
     assert file.getvalue() == (
-        "epoch 1/1 · 0 ms · loss 1 · val_loss 2 · accuracy 0.5 · val_accuracy 0.25 · val_extra 7\n"
+        "epoch 1/1 · 0 ms  · loss 1      · val_loss 2      · accuracy 0.5    · val_accuracy 0.25   · val_extra 7\n"
     )
 
 
@@ -171,7 +173,7 @@ def test_only_the_chosen_metrics_are_shown(clock):
     with Loop(Progress(file=file, metrics=["val_acc", "loss", "missing"])) as loop:
         for _ in loop.epochs(1):
             loop.log(loss=1, accuracy=0.5, val_accuracy=0.25)
-    assert file.getvalue() == "epoch 1/1 · 0 ms · val_accuracy 0.25 · loss 1\n"
+    assert file.getvalue() == "epoch 1/1 · 0 ms  · val_accuracy 0.25   · loss 1\n"
 
 
 def test_ascii_streams_get_ascii(clock):
@@ -182,7 +184,7 @@ def test_ascii_streams_get_ascii(clock):
             loop.log({"größe": 1})
         file.flush()
         written = raw.getvalue()
-    assert written == b"epoch 1/1 | 0 ms | gr\\xf6\\xdfe 1\n"
+    assert written == b"epoch 1/1 | 0 ms  | gr\\xf6\\xdfe 1\n"
 
 
 def test_logs_have_no_control_characters(clock):
@@ -192,7 +194,7 @@ def test_logs_have_no_control_characters(clock):
         for _ in loop.epochs(2):
             loop.log({"a\tb\x1b[1m": 1})
             loop.run.stop("two\r\nlines\b")
-    assert file.getvalue() == "epoch 1/2 · 0 ms · a b [1m 1\nstopped: two  lines\n"
+    assert file.getvalue() == "epoch 1/2 · 0 ms in all  · 0 ms  · a b [1m 1\nstopped: two  lines\n"
 
 
 def test_blocks_are_asked_for_only_where_bars_are_shown(terminal):
@@ -223,7 +225,7 @@ def test_standard_error_is_looked_up_at_train_begin(monkeypatch, clock):
     monkeypatch.setattr(sys, "stderr", file)
     with Loop(sink) as loop:
         train(loop, 1, 1)
-    assert file.getvalue() == "epoch 1/1 · 1 batch · 0 ms · loss 1 · val_loss 2.56\n"
+    assert file.getvalue() == "epoch 1/1 · 1 batch · 0 ms  · loss 1      · val_loss 2.56\n"
 
 
 def test_a_process_without_standard_error_is_served(monkeypatch):
@@ -256,7 +258,9 @@ def test_a_stopped_run_says_why(clock):
             if epoch == 1:
                 loop.run.stop("val_loss has not improved for 5 epochs")
     assert file.getvalue() == (
-        "epoch 1/9 · 0 ms · about 0 ms left\nepoch 2/9 · 0 ms\nstopped: val_loss has not improved for 5 epochs\n"
+        "epoch 1/9 · 0 ms left    · 0 ms\n"
+        "epoch 2/9 · 0 ms in all  · 0 ms\n"
+        "stopped: val_loss has not improved for 5 epochs\n"
     )
 
 
@@ -361,9 +365,9 @@ def test_a_short_run_leaves_a_line_for_each_epoch(terminal, clock):
     with Loop(Progress(file=terminal.stream)) as loop:
         train(loop, clock=clock)
     assert screen(terminal.read()) == [
-        "epoch 1/3 · 2 batches · 0.4 s · loss 0.75 · val_loss 2.56 · about 0.8 s left",
-        "epoch 2/3 · 2 batches · 0.4 s · loss 0.75 · val_loss 3.56 · about 0.4 s left",
-        "epoch 3/3 · 2 batches · 0.4 s · loss 0.75 · val_loss 4.56",
+        "epoch 1/3 · 0.8 s left   · 2 batches · 0.4 s · loss 0.75   · val_loss 2.56",
+        "epoch 2/3 · 0.4 s left   · 2 batches · 0.4 s · loss 0.75   · val_loss 3.56",
+        "epoch 3/3 · 1.2 s in all · 2 batches · 0.4 s · loss 0.75   · val_loss 4.56",
     ]
 
 
@@ -374,7 +378,7 @@ def test_a_long_run_leaves_its_last_line(terminal, clock):
             loop.log(loss=1 / (epoch + 1))
             if epoch == 99:
                 loop.run.stop("enough")
-    assert screen(terminal.read()) == ["epoch 100/1000 · 0 ms · loss 0.01", "stopped: enough"]
+    assert screen(terminal.read()) == ["epoch  100/1000 · 0 ms in all  · 0 ms  · loss 0.01", "stopped: enough"]
 
 
 def test_the_run_bar_shows_the_last_results(terminal, clock):
@@ -395,7 +399,7 @@ def test_epoch_lines_can_be_done_without_in_a_short_run(terminal, clock):
     """``epoch_lines=False`` leaves the last line alone in a short run too."""
     with Loop(Progress(file=terminal.stream, epoch_lines=False)) as loop:
         train(loop, 3)
-    assert screen(terminal.read()) == ["epoch 3/3 · 2 batches · 0 ms · loss 0.75 · val_loss 4.56"]
+    assert screen(terminal.read()) == ["epoch 3/3 · 0 ms in all  · 2 batches · 0 ms  · loss 0.75   · val_loss 4.56"]
 
 
 def test_a_long_epoch_shows_its_batches(terminal, clock):
@@ -557,7 +561,8 @@ def test_runs_in_threads_do_not_disturb_each_other(terminal):
         thread.join()
     output = terminal.read()
     ends = [
-        len(re.findall(rf"epoch \d/5 · 300 batches · [^·]+ · loss_{number} {number}", output)) for number in range(4)
+        len(re.findall(rf"epoch \d/5 · [^·]+ · 300 batches · [^·]+ · loss_{number} {number}", output))
+        for number in range(4)
     ]
     assert ([loop.run.status for loop in loops], ends, open_bars()) == (["completed"] * 4, [5] * 4, [])
 
@@ -600,27 +605,90 @@ def test_a_notebook_keeps_its_bar_of_batches(widgets, clock):
     assert (widgets, open_bars()) == ([("Epochs", False), ("Epoch 1/2", False)], [])
 
 
-def test_a_notebook_gets_tqdms_widgets(widgets, capsys, clock):
-    """Where tqdm.auto chose its notebook bars, these are used, and lines go to the cell's standard output."""
-    with Loop(Progress()) as loop:
+class Handle:
+    """Stands in for IPython's handle of an output of the cell, which a test reads from `outputs`."""
+
+    outputs: ClassVar[list[str]] = []
+
+    def display(self, bundle, raw):
+        self._number = len(self.outputs)
+        self.outputs.append(bundle["text/plain"])
+
+    def update(self, bundle, raw):
+        self.outputs[self._number] = bundle["text/plain"]
+
+
+def test_a_notebook_gets_tqdms_widgets_and_its_lines_in_one_output(widgets, capsys, clock, monkeypatch):
+    """Both bars are there before the first line, and what another sink shows does not come between the lines."""
+    import IPython.display
+
+    monkeypatch.setattr(IPython.display, "DisplayHandle", Handle)
+    monkeypatch.setattr(Handle, "outputs", [])
+    plot = on("epoch_end", lambda run, epoch, logs: epoch == 0 and Handle.outputs.append("a plot"))
+    with Loop(Progress(), plot) as loop:
         train(loop, 2)
-    assert widgets == [("Epochs", False)]
-    written = capsys.readouterr()
-    assert written.err == ""
-    assert written.out == (
-        "epoch 1/2 · 2 batches · 0 ms · loss 0.75 · val_loss 2.56 · about 0 ms left\n"
-        "epoch 2/2 · 2 batches · 0 ms · loss 0.75 · val_loss 3.56\n"
-    )
+    assert widgets == [("Epochs", False), ("Epoch 1/2", False)]
+    assert capsys.readouterr() == ("", "")
+    assert Handle.outputs == [
+        (
+            "epoch 1/2 · 0 ms left    · 2 batches · 0 ms  · loss 0.75   · val_loss 2.56\n"
+            "epoch 2/2 · 0 ms in all  · 2 batches · 0 ms  · loss 0.75   · val_loss 3.56"
+        ),
+        "a plot",
+    ]
+
+
+def test_a_notebook_gets_lines_without_bars_in_one_output(capsys, clock, monkeypatch):
+    """Also where there are no bars, the lines share an output of the cell, up to a number of them."""
+    import IPython.display
+
+    monkeypatch.setattr(IPython.display, "DisplayHandle", Handle)
+    monkeypatch.setattr(Handle, "outputs", [])
+    monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
+    monkeypatch.setattr(bars, "LINES_PER_OUTPUT", 3)
+    with Loop(Progress(bars=False)) as loop:
+        train(loop, 5)
+    assert capsys.readouterr() == ("", "")
+    assert [[line[:9] for line in output.splitlines()] for output in Handle.outputs] == [
+        ["epoch 1/5", "epoch 2/5", "epoch 3/5"],
+        ["epoch 4/5", "epoch 5/5"],
+    ]
 
 
 # --- setting up ----------------------------------------------------------------------------------------------------
 
 
-def test_without_tqdm_a_run_does_not_begin(monkeypatch):
-    """Where tqdm is missing, train begin fails and says what to install."""
+def test_without_tqdm_there_are_lines(monkeypatch, terminal):
+    """Where tqdm is missing, a terminal gets a line for each epoch and no bar."""
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
-    with pytest.raises(SetupError, match=re.escape('Progress needs tqdm: pip install "monitor_core[progress]"')):
-        Bus(Progress(file=io.StringIO())).train_begin()
+    with Loop(Progress(file=terminal.stream)) as loop:
+        train(loop, 30)
+    output = terminal.read()
+    assert (len(output.splitlines()), "\x1b" in output) == (30, False)
+
+
+def test_bars_can_be_done_without(terminal):
+    """With ``bars=False`` a terminal gets a line for each epoch, and no values of batches are gathered."""
+    sink = Progress(file=terminal.stream, bars=False)
+    with Loop(sink) as loop:
+        assert not loop.bus.has_listeners("on_block", "on_batch_end")
+        train(loop, 30)
+    output = terminal.read()
+    assert (len(output.splitlines()), "\x1b" in output) == (30, False)
+
+
+def test_columns_align(clock):
+    """Epochs' numbers, times and metrics of any length stay below each other, those that are missing too."""
+    file = io.StringIO()
+    with Loop(Progress(file=file)) as loop:
+        for epoch in loop.epochs(10):
+            clock.now += 0.05 if epoch % 2 else 2.0
+            loop.log(loss=10.0 ** -(2 * epoch), accuracy=epoch)
+            if epoch % 3 == 0:
+                loop.log(val_loss=1.5)
+    lines = file.getvalue().splitlines()
+    places = [[match.start() for match in re.finditer("·", line)] for line in lines[4:]]
+    assert (len(lines), places) == (10, [places[0]] * 6)
 
 
 def test_tqdm_is_imported_when_a_run_begins():

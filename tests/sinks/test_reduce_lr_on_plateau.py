@@ -93,8 +93,13 @@ def float64_comparisons(callback):
     return callback
 
 
-def keras_rates(callback, rate, values, changes):
-    """Return the rate after each epoch as Keras's callback has it."""
+def attributes(decider):
+    """Return what a callback or sink shows of its decision."""
+    return decider.best, decider.wait, decider.cooldown_counter
+
+
+def keras_rates(callback, rate, values, changes, read=None):
+    """Return the rate after each epoch as Keras's callback has it, or what ``read`` returns of the callback."""
     model = Float32Handle(rate)
     callback.set_model(model)
     callback.on_train_begin()
@@ -104,7 +109,7 @@ def keras_rates(callback, rate, values, changes):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             callback.on_epoch_end(epoch, logs_of(value))
-        found.append(float(model.learning_rate))
+        found.append(float(model.learning_rate) if read is None else read(callback))
     return found
 
 
@@ -134,6 +139,21 @@ def test_rates_are_those_of_keras(options, rate, values, changes):
     theirs = keras_rates(keras.callbacks.ReduceLROnPlateau("metric", **options), rate, values, changes)
     ours, _ = our_rates(ReduceLROnPlateau("metric", **options), Float32Handle(rate), values, changes)
     assert [each for (each,) in ours] == theirs
+
+
+@settings(max_examples=EXAMPLES)
+@given(options=keras_options, rate=rates, values=sequences(exact_values))
+def test_attributes_are_those_of_keras(options, rate, values):
+    """After every epoch ``best``, ``wait`` and ``cooldown_counter`` are those of Keras's own callback."""
+    theirs = keras_rates(keras.callbacks.ReduceLROnPlateau("metric", **options), rate, values, {}, attributes)
+    sink, ours = ReduceLROnPlateau("metric", **options), []
+    bus = Bus(sink, model=Float32Handle(rate), strict=True)
+    bus.train_begin()
+    for epoch, value in enumerate(values):
+        bus.epoch_begin(epoch)
+        bus.epoch_end(epoch, logs_of(value))
+        ours.append(attributes(sink))
+    assert ours == theirs
 
 
 @settings(max_examples=EXAMPLES)
@@ -308,15 +328,27 @@ def test_a_run_that_was_cut_decides_as_one_that_was_not(options, rule, relative,
 
 
 def test_a_state_is_kept_until_the_train_begins():
-    """A sink that a state was loaded into returns that state until its run begins, which uses it up."""
+    """A bus that a state was loaded into returns that state until its run begins, and the run after has none of it."""
     sink = ReduceLROnPlateau("metric", patience=5, mode="min")
-    state = {"value": "inf", "waited": 3, "spared": 1}
-    sink.load_state_dict(state)
-    assert sink.state_dict() == state
-    our_rates(sink, Handle(0.1), [])
-    assert sink.state_dict() == state
-    our_rates(sink, Handle(0.1), [])
-    assert sink.state_dict() == {"value": None, "waited": 0, "spared": 0}
+    _, first = our_rates(sink, Handle(0.1), [1.0, 2.0])
+    state = first.state_dict()
+    bus = Bus(again := ReduceLROnPlateau("metric", patience=5, mode="min"), model=Handle(0.1))
+    bus.load_state_dict(state)
+    assert bus.state_dict() == state
+    bus.train_begin()
+    assert again.state_dict() == sink.state_dict()
+    bus.train_end()
+    bus.train_begin()
+    assert again.state_dict() == {"best": {"mode": "min", "value": None}, "waited": 0, "spared": 0}
+
+
+def test_a_state_of_the_other_direction_is_refused():
+    """Its best would be the worst."""
+    _, first = our_rates(ReduceLROnPlateau("metric", mode="min"), Handle(0.1), [1.0])
+    bus = Bus(ReduceLROnPlateau("metric", mode="max"), model=Handle(0.1))
+    bus.load_state_dict(first.state_dict())
+    with pytest.raises(SetupError, match=r"cannot continue the run: .* the state is of mode 'min', and mode is 'max'"):
+        bus.train_begin()
 
 
 def test_each_run_starts_afresh():
@@ -433,7 +465,7 @@ def test_a_reduction_is_told_in_words(caplog):
     our_rates(ReduceLROnPlateau("metric", patience=2, factor=0.5, mode="min"), Handle(1.0, 0.5), [0.25, 0.5, 0.75])
     (text,) = caplog.messages
     assert text == (
-        "epoch 2: the learning rate is lowered from 1.0, 0.5 to 0.5, 0.25: metric has not got better in 2 epochs; "
+        "epoch 3: the learning rate is reduced from 1.0, 0.5 to 0.5, 0.25: metric did not improve for 2 epochs; "
         "it is 0.75, its best was 0.25"
     )
 

@@ -464,7 +464,7 @@ def test_values_of_ones_own_are_written_at_the_step(tmp_path):
     sink.add_histogram("mine/values", [1.0, 2.0])
     sink.add_image("mine/picture", np.zeros((2, 3)), step=7)
     sink.add_text("mine/text", "**bold**")
-    sink.add_scalar("epoch_mine", 1.0)
+    sink.add_scalar("epoch_mine", 1.0, axis="epoch")
     found = tensors(tmp_path / "train")
     assert {tag: events[0][0] for tag, events in found.items()} == {
         "epoch_mine": 0,
@@ -526,6 +526,21 @@ def test_values_of_ones_own_are_dropped_by_a_rewind(tmp_path):
     assert scalars(tmp_path / "train", "mine") == {"mine": [(3, 0.0)]}
 
 
+def test_values_of_ones_own_are_dropped_by_their_axis(tmp_path):
+    """Whatever they are called: an epoch's by its number, all others by the step."""
+    sink = board(tmp_path)
+    bus = Bus(sink, strict=True)
+    bus.train_begin()
+    for epoch in range(3):
+        epochs(bus, epoch + 1)
+        sink.add_scalar("mine", float(epoch), axis="epoch")
+        sink.add_histogram("a/histogram", [1.0])
+        sink.add_text("epoch_text", "a", axis="epoch")
+    bus.rewind(1, 6)
+    found = {tag: steps(tmp_path / "train", tag) for tag in ("mine", "a/histogram", "epoch_text")}
+    assert found == {"mine": [0], "a/histogram": [3, 6], "epoch_text": [0]}
+
+
 def test_any_thread_may_write(tmp_path):
     """Values that several threads add while blocks are written are all there, whole."""
     sink = board(tmp_path, update_freq="batch")
@@ -552,6 +567,7 @@ def test_any_thread_may_write(tmp_path):
         (lambda sink: sink.add_scalar("a", "one"), TypeError, "a metric is a number"),
         (lambda sink: sink.add_scalar("a", 1.0, step=-1), ValueError, r"step must be >= 0 \(got -1\)"),
         (lambda sink: sink.add_image("a", np.zeros((2, 2, 7))), ValueError, "images must have the shape"),
+        (lambda sink: sink.add_scalar("a", 1.0, axis="x"), ValueError, r"axis must be 'step' or 'epoch' \(got 'x'\)"),
         (lambda sink: sink.add_text("a", 5), TypeError, r"text must be a string \(got 5\)"),
         (lambda sink: sink.add_histogram("a", "text"), TypeError, "array must have real numbers"),
     ],

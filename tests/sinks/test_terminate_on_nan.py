@@ -234,3 +234,39 @@ def test_real_fits_end_as_with_keras(compiled, row):
     assert loop.run.step == expected
     if row is not None:
         assert loop.run.stop_reason == f"loss is nan at step {expected}, in epoch 1"
+
+
+@pytest.mark.parametrize("way", ["whole", "list", "fit"])
+def test_an_error_ends_the_fit_at_the_batch_of_keras(compiled, way):
+    """With ``raise_error`` the fit raises a RuntimeError at the batch at which Keras's own raises one."""
+    model, start = compiled
+    targets = Y.copy()
+    targets[9] = math.nan
+    options = {"epochs": 2, "batch_size": 4, "shuffle": False, "verbose": 0}
+    model.set_weights(start)
+    batches = Batches()
+    with pytest.raises(RuntimeError, match="NaN or Inf loss encountered at batch 2"):
+        model.fit(X, targets, callbacks=[batches, keras.callbacks.TerminateOnNaN(raise_error=True)], **options)
+
+    model.set_weights(start)
+    adapter = KerasAdapter(TerminateOnNaN(raise_error=True))
+    with pytest.raises(RuntimeError, match="loss is nan at step 3, in epoch 1"):
+        if way == "fit":
+            adapter.fit(model, X, targets, **options)
+        else:
+            model.fit(X, targets, callbacks=adapter if way == "whole" else [adapter], **options)
+    assert (adapter.run.step, batches.count) == (3, 3)
+    assert adapter.run.status == ("failed" if way == "fit" else "running")  # what ended it only adapter.fit sees
+
+
+@pytest.mark.parametrize("every", ["batch", "block"])
+def test_an_error_ends_a_loop(every):
+    """With ``raise_error`` the error leaves the loop, whose run has failed, also where blocks are looked at."""
+    with (
+        pytest.raises(RuntimeError, match="loss is inf at step 2, in epoch 1"),
+        Loop(TerminateOnNaN(every=every, raise_error=True)) as loop,
+    ):
+        for _ in loop.epochs(1):
+            for loss in loop.batches([1.0, math.inf, 2.0]):
+                loop.log(loss=loss)
+    assert loop.run.status == "failed"

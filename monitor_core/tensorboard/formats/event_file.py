@@ -29,6 +29,7 @@ from monitor_core._log import logger
 from monitor_core.checks import checked_count
 from monitor_core.files.replacing import replacing
 from monitor_core.files.writing import AppendFile
+from monitor_core.tensorboard.formats.axes import Axis, axis_of, mark
 from monitor_core.tensorboard.formats.histograms import histogram, non_finite
 from monitor_core.tensorboard.formats.records import Record, frame, read_records
 from monitor_core.tensorboard.formats.scalar_records import opening_records, scalar_records
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-Keep = Callable[[int, str], bool]
-"""Answers whether to keep the value of a step and a tag."""
+Keep = Callable[[int, str, Axis], bool]
+"""Answers whether to keep the value of a step and a tag, by what its step is."""
 
 PENDING_BYTES = 1 << 24
 """How many bytes an event file keeps, unless told otherwise, while they cannot be written."""
@@ -109,6 +110,7 @@ class EventFile:
         times: NDArray[np.float64],
         columns: Mapping[str, NDArray[np.float64]],
         present: Mapping[str, NDArray[np.bool_] | None],
+        axis: Axis = "step",
     ) -> None:
         """Add metrics' values.
 
@@ -120,6 +122,7 @@ class EventFile:
             times: ``(n,) float64``, seconds since 1970.
             columns: Each metric's values by its name, ``(n,) float64``.
             present: By the same names which of the steps have a value, ``(n,) bool``; None for all.
+            axis: What the steps are: how many batches have ended, or epochs.
         """
         together: dict[bytes, list[str]] = {}  # one by one, thousands of metrics that come late would take seconds
         for name, mask in present.items():
@@ -131,16 +134,17 @@ class EventFile:
             for first in range(0, len(group), _VALUES_PER_EVENT):
                 names = group[first : first + _VALUES_PER_EVENT]
                 chosen = [columns[name] if mask is None else columns[name][mask] for name in names]
-                records += self._records(names, some_steps, some_times, chosen)
+                records += self._records(names, some_steps, some_times, chosen, axis)
         self._append(records)
 
-    def add_value(self, value: Summary.Value, step: int, time: float | None = None) -> None:
+    def add_value(self, value: Summary.Value, step: int, time: float | None = None, *, axis: Axis = "step") -> None:
         """Add any other value, such as the functions of this package return.
 
         Args:
             value: The value, with its tag and metadata.
             step: Its step.
             time: Seconds since 1970; None is now.
+            axis: What the step is, as in `add_columns`.
         """
         from tensorboard.compat.proto.event_pb2 import Event
 
@@ -148,6 +152,7 @@ class EventFile:
         added = event.summary.value.add()
         added.CopyFrom(value)
         added.tag = self._clean(value.tag)
+        mark(event, axis)
         self.add_event(event)
 
     def add_event(self, event: Event) -> None:
@@ -158,8 +163,8 @@ class EventFile:
         """Rewrite the file without the values that are not to be kept, and without damaged records.
 
         Args:
-            keep: Called with each value's step and tag, later and again where the file cannot be written now. What
-                has neither, such as a run graph, is kept.
+            keep: Called with each value's step, tag and axis, later and again where the file cannot be written now.
+                What is not a value, such as a run graph, is kept.
         """
         if self._is_ours():
             with self._lock:
@@ -181,12 +186,13 @@ class EventFile:
         steps: NDArray[np.int64],
         times: NDArray[np.float64],
         columns: Sequence[NDArray[np.float64]],
+        axis: Axis,
     ) -> Iterator[tuple[bytes, int]]:
         """Yield scalars as records, each with how many values it holds."""
         tags = [self._clean(name) for name in names]
         for first in range(0, len(steps), _ROWS):
             rows = slice(first, first + _ROWS)
-            data = scalar_records(tags, steps[rows], times[rows], [each[rows] for each in columns])
+            data = scalar_records(tags, steps[rows], times[rows], [each[rows] for each in columns], axis)
             yield data, len(tags) * len(steps[rows])
 
     def _append(self, records: Sequence[tuple[bytes, int]]) -> None:
@@ -206,23 +212,24 @@ class EventFile:
         return os.getpid() == self._pid
 
 
-def write_row(file: EventFile, step: int, row: Mapping[str, float]) -> None:
+def write_row(file: EventFile, step: int, row: Mapping[str, float], axis: Axis = "step") -> None:
     """Write values of one step, now."""
     file.add_columns(
         np.array([step], dtype=np.int64),
         np.array([clock.time()]),
         {tag: np.array([value], dtype=np.float64) for tag, value in row.items()},
         dict.fromkeys(row),
+        axis,
     )
 
 
-def write_histogram(file: EventFile, tag: str, array: Any, step: int) -> None:
+def write_histogram(file: EventFile, tag: str, array: Any, step: int, axis: Axis = "step") -> None:
     """Write the distribution of an array's finite values, and, as ``<tag>/not_finite``, how many others it has."""
     buckets = histogram(array)
     if buckets is not None:
-        file.add_value(numbers_value(tag, "histograms", buckets), step)
+        file.add_value(numbers_value(tag, "histograms", buckets), step, axis=axis)
     if others := non_finite(array, buckets):
-        write_row(file, step, {f"{tag}/not_finite": others})
+        write_row(file, step, {f"{tag}/not_finite": others}, axis)
 
 
 def rewind_folder(folder: str | PathLike[str], keep: Keep) -> None:
@@ -233,7 +240,7 @@ def rewind_folder(folder: str | PathLike[str], keep: Keep) -> None:
 
     Args:
         folder: The run's folder; those in it are other runs.
-        keep: Called with each value's step and tag.
+        keep: Called with each value's step, tag and axis.
 
     Raises:
         OSError: A file cannot be read or written; it is as it was.
@@ -274,7 +281,8 @@ def _kept_records(old: BinaryIO, path: Path, keep: Keep) -> Iterator[bytes]:
             logger.warning("%s has a damaged record, which is dropped", path)
             continue
         values = event.summary.value
-        kept = [keep(event.step, value.tag) for value in values]
+        axis = axis_of(event)
+        kept = [keep(event.step, value.tag, axis) for value in values]
         if all(kept):
             yield frame(record.message)
         elif any(kept):

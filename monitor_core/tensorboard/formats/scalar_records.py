@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor_core.tensorboard.formats import checksums
+from monitor_core.tensorboard.formats.axes import EPOCH_FIELD, Axis
 from monitor_core.tensorboard.formats.checksums import RowChecksums, Words
 from monitor_core.tensorboard.formats.records import FOOTER_BYTES, HEADER_BYTES, frame
 
@@ -31,6 +32,7 @@ def scalar_records(
     steps: NDArray[np.int64],
     times: NDArray[np.float64],
     columns: Sequence[NDArray[np.floating]],
+    axis: Axis = "step",
 ) -> bytes:
     """Return a record for each step, with a value for each tag.
 
@@ -39,11 +41,12 @@ def scalar_records(
         steps: ``(n,) int64``.
         times: ``(n,) float64``, seconds since 1970.
         columns: Each tag's values, ``(n,)``; they become float32, infinite where they are beyond it.
+        axis: What the steps are.
     """
     if not len(steps):
         return b""
     unsigned = steps.astype(np.uint64)
-    layout = _layout(tuple(tags), _varint_bytes(int(unsigned.max())))
+    layout = _layout(tuple(tags), _varint_bytes(int(unsigned.max())), axis)
     buffer = bytearray(layout.record) * len(steps)
     rows = np.frombuffer(buffer, np.uint8).reshape(len(steps), -1)
     rows[:, layout.fields] = layout.octets(unsigned, times, columns)
@@ -101,7 +104,7 @@ def _row_checksums(layout: _Layout) -> RowChecksums:
 
 # 60 bytes for each tag besides the tag itself; 130,000 tags, grouped as `EventFile` does.
 @functools.lru_cache(maxsize=4096)
-def _layout(tags: tuple[str, ...], step_bytes: int) -> _Layout:
+def _layout(tags: tuple[str, ...], step_bytes: int, axis: Axis) -> _Layout:
     """Return the layout of events with these tags and that many bytes for the step."""
     message = bytearray(_TIME + bytes(8) + _STEP + bytes(step_bytes) + _SUMMARY)
     places = [*range(1, 9), *range(10, 10 + step_bytes)]
@@ -110,6 +113,8 @@ def _layout(tags: tuple[str, ...], step_bytes: int) -> _Layout:
     for value in wrapped:
         message += value
         places += range(len(message) - 4, len(message))
+    if axis == "epoch":
+        message += EPOCH_FIELD
     return _Layout(frame(bytes(message)), step_bytes, HEADER_BYTES + np.array(places))
 
 

@@ -88,7 +88,7 @@ class RunFiles:
             OSError: A file of an earlier process cannot be read or written.
         """
         with self._lock:
-            self._rewind(run, lambda _, tag: not is_stale(tag))
+            self._rewind(run, lambda _step, tag, _axis: not is_stale(tag))
 
     @property
     def dropped(self) -> int:

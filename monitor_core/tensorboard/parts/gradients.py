@@ -33,7 +33,7 @@ class Gradients(Part):
             if y is None:
                 raise ValueError("the validation data have no targets, which a loss needs")
             for name, array in run.model.gradients(x, y):  # type: ignore[union-attr]
-                write_histogram(files[TRAIN], f"{name}/gradient", array, epoch)
+                write_histogram(files[TRAIN], f"{name}/gradient", array, epoch, self.axis)
 
     def end(self, run: Run, files: RunFiles) -> None:
         """Let go of the data."""

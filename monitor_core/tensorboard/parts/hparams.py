@@ -60,7 +60,7 @@ class HParams(Part):
             self._name(list(logs), files)
         row = {f"hparams/{name}": logs[name] for name in self._named or () if name in logs}
         if row:
-            write_row(files[WHOLE], epoch, row)
+            write_row(files[WHOLE], epoch, row, self.axis)
 
     def _name(self, metrics: Sequence[str], files: RunFiles) -> None:
         self._named = list(metrics)

@@ -14,6 +14,7 @@ from monitor_core._log import logger
 from monitor_core.bus.run import Run
 from monitor_core.errors import SetupError
 from monitor_core.model.samples import first_samples
+from monitor_core.tensorboard.formats.axes import Axis
 from monitor_core.tensorboard.parts.files import RunFiles
 
 
@@ -27,9 +28,11 @@ class Part:
 
     Attributes:
         name: What it is called in messages, with its article.
+        axis: What the steps of its values are; what is written once, at step 0, does not count epochs.
     """
 
     name: ClassVar[str]
+    axis: ClassVar[Axis] = "epoch"
 
     def begin(self, run: Run, files: RunFiles) -> None:
         """Prepare for a run, or write what is known from its begin on."""

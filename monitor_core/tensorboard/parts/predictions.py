@@ -58,10 +58,10 @@ class Predictions(Part):
         titles = [f"/{name}" for name in names] if found.scores.shape[1] > 1 else [""]
         for truth, scores, title in zip(found.truth.T, found.scores.T, titles, strict=True):
             if truth.any():  # else there is nothing to recall
-                file.add_value(pr_curve_value(f"pr_curve{output}{title}", truth, scores), epoch)
+                file.add_value(pr_curve_value(f"pr_curve{output}{title}", truth, scores), epoch, axis=self.axis)
         if found.exclusive:
             image = confusion_image(found.confusion(), names)
-            file.add_value(image_value(f"confusion_matrix{output}", image), epoch)
+            file.add_value(image_value(f"confusion_matrix{output}", image), epoch, axis=self.axis)
 
     def _names(self, found: Classified) -> Sequence[str]:
         classes = max(2, found.scores.shape[1])

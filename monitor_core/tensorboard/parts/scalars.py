@@ -11,14 +11,13 @@ from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
 from monitor_core.tensorboard.formats.event_file import write_row
 from monitor_core.tensorboard.parts.files import TRAIN, VALIDATION, RunFiles
-from monitor_core.tensorboard.parts.numbering import Numbering
 from monitor_core.values.blocks import Block
 
 
-def write_block(block: Block, numbers: Numbering, files: RunFiles) -> None:
-    """Write every batch's metrics as ``batch_<name>`` over the steps."""
+def write_block(block: Block, shift: int, files: RunFiles) -> None:
+    """Write every batch's metrics as ``batch_<name>`` over the shifted steps."""
     files[TRAIN].add_columns(
-        block.steps + numbers.step_shift,
+        block.steps + shift,
         block.times,
         {f"batch_{name}": column for name, column in block.columns.items()},
         {f"batch_{name}": mask for name, mask in block.present.items()},
@@ -73,7 +72,7 @@ def write_epoch(logs: Logs, epoch: int, files: RunFiles) -> None:
     validation = {f"epoch_{name[len(prefix) :]}": value for name, value in logs.items() if name.startswith(prefix)}
     for run, row in ((TRAIN, train), (VALIDATION, validation)):
         if row:
-            write_row(files[run], epoch, row)
+            write_row(files[run], epoch, row, "epoch")
 
 
 def rates_of(run: Run) -> dict[str, float]:

@@ -8,6 +8,7 @@ import attrs
 
 from monitor_core.bus.run import Run
 from monitor_core.model.handles import Array
+from monitor_core.tensorboard.formats.axes import Axis
 from monitor_core.tensorboard.formats.event_file import EventFile, write_histogram
 from monitor_core.tensorboard.formats.images import image_value, weight_image
 from monitor_core.tensorboard.parts.files import TRAIN, RunFiles
@@ -34,12 +35,12 @@ class Weights(Part):
         if histograms or images:
             for name, array in run.model.weights():  # type: ignore[union-attr]
                 if histograms:
-                    write_histogram(files[TRAIN], f"{name}/histogram", array, epoch)
+                    write_histogram(files[TRAIN], f"{name}/histogram", array, epoch, self.axis)
                 if images:
-                    _write_image(files[TRAIN], f"{name}/image", array, epoch)
+                    _write_image(files[TRAIN], f"{name}/image", array, epoch, self.axis)
 
 
-def _write_image(file: EventFile, tag: str, array: Array, step: int) -> None:
+def _write_image(file: EventFile, tag: str, array: Array, step: int, axis: Axis) -> None:
     image = weight_image(array)
     if image is not None:
-        file.add_value(image_value(tag, image), step)
+        file.add_value(image_value(tag, image), step, axis=axis)

@@ -12,8 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras.src.trainers.data_adapters import array_slicing
 
-from monitor_core import Bus, History, HookError, Loop, OrderError, SetupError, Sink, on, scalar
+from monitor_core import (
+    Bus,
+    EarlyStopping,
+    History,
+    HookError,
+    Loop,
+    OrderError,
+    Progress,
+    SetupError,
+    Sink,
+    on,
+    scalar,
+)
 from monitor_core.adapters.keras import KerasAdapter, KerasModel, reset_states
+from monitor_core.adapters.keras.output import hint
 
 BACKEND = keras.backend.backend()
 RNG = np.random.default_rng(0)
@@ -531,7 +544,7 @@ def test_a_fit_goes_on_behind_the_epoch_of_a_loaded_state(model):
 def test_a_sink_in_the_place_of_an_adapter_is_told_so(model):
     """Handed to Keras as a callback, a sink says what to do, also one that is empty and might pass for nothing."""
     for callbacks in (History(), [History()]):
-        with pytest.raises(AttributeError, match="History is a sink, no Keras callback: pass Keras a KerasAdapter"):
+        with pytest.raises(AttributeError, match="History is a sink, not a Keras callback: pass Keras a KerasAdapter"):
             fit(model, callbacks)
 
 
@@ -592,27 +605,53 @@ def test_each_fit_lends_its_own_validation_data(model):
     assert [each is VALIDATION for each in lent] == [True, False, True]
 
 
-def test_a_whole_adapter_without_a_model_is_told_so_at_train_begin(model):
-    """Keras tells a list handed over whole no model; the message names the ways to tell it."""
-    with pytest.raises(SetupError, match=r"KerasAdapter\(\.\.\., model=model\)"):
-        fit(model, KerasAdapter(History()))
-
-
-def test_adapter_fit_knows_everything(model):
-    """adapter.fit tells the sinks the epochs and the validation data, and returns Keras's history."""
+@pytest.mark.parametrize("way", ["whole", "list", "fit"])
+def test_every_way_to_fit_knows_everything(model, way):
+    """The sinks get the model, the number of epochs and the validation data of `fit`, which are given once."""
     seen = []
 
     @on("train_begin")
     def note(run):
-        seen.append((run.epochs, run.validation_data is VALIDATION, run.model.model is model))
+        seen.append((run.epochs, run.steps_per_epoch, run.validation_data is VALIDATION, run.model.model is model))
 
-    returned = KerasAdapter(note).fit(model, *TRAIN, epochs=3, verbose=0, validation_data=VALIDATION)
-    assert (seen, returned.epoch) == ([(3, True, True)], [0, 1, 2])
+    adapter = KerasAdapter(note)
+    options = {"epochs": 3, "batch_size": 8, "verbose": 0, "validation_data": VALIDATION}
+    if way == "fit":
+        returned = adapter.fit(model, *TRAIN, **options)
+    else:
+        returned = model.fit(*TRAIN, callbacks=adapter if way == "whole" else [adapter], **options)
+    assert (seen, returned.epoch, adapter.run.validation_data) == ([(3, 4, True, True)], [0, 1, 2], None)
+
+
+def test_a_loop_gets_the_validation_data_of_its_fits(model):
+    """Inside a loop that was given no validation data, the sinks get those of each fit, also at the epoch's end."""
+    seen = []
+    note = on("epoch_end", lambda run, epoch, logs: seen.append(run.validation_data))
+    data = [VALIDATION, (X[:4], Y[:4]), None]
+    with Loop(note, model=KerasModel(model)) as loop:
+        for epoch in loop.epochs(3):
+            fit(model, KerasAdapter(loop), epochs=1, validation_data=data[epoch])
+    assert all(one is two for one, two in zip(seen, data, strict=True))
+
+
+def test_only_a_custom_loop_needs_to_be_given_the_model():
+    """Driven by hand, an adapter that was given no model says at train begin how to give it."""
+    with pytest.raises(SetupError, match=r"in a custom loop, pass KerasAdapter\(\.\.\., model=model\)"):
+        KerasAdapter(History()).on_train_begin()
+
+
+def test_an_adapter_that_is_driven_in_another_fit_keeps_its_own_model(model):
+    """An adapter driven by hand from a callback of some fit takes nothing from that fit, which does not call it."""
+    other = build()
+    inner = KerasAdapter(History(), model=other)
+    begin = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: inner.on_train_begin())
+    fit(model, [begin], epochs=1)
+    assert (inner.run.model.model is other, inner.run.epochs) == (True, None)
 
 
 def test_adapter_fit_takes_no_callbacks(model):
     """Callbacks go to the adapter, and the message says so."""
-    with pytest.raises(TypeError, match="hand them to the KerasAdapter"):
+    with pytest.raises(TypeError, match=r"pass them to KerasAdapter\(\.\.\.\)"):
         KerasAdapter(History()).fit(model, *TRAIN, callbacks=[])
 
 
@@ -751,3 +790,267 @@ def test_loop_knows_its_model_again_in_its_next_run():
     del model
     assert released(models)
     assert loop.run.model is None
+
+
+# --- what `verbose` shows --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("verbose", "lines"), [(0, 0), (1, 2), (2, 2), ("auto", 2)])
+@pytest.mark.parametrize("brings", [True, False])
+def test_adapter_fit_shows_what_verbose_asks_for(model, capsys, verbose, lines, brings):
+    """A line for each epoch where no terminal is, once, whether the user has a Progress among the sinks or not."""
+    adapter = KerasAdapter(History(), *([] if brings else [Progress()]))
+    sinks = adapter.bus.sinks
+    for _ in range(2):
+        adapter.fit(model, *TRAIN, epochs=2, verbose=verbose)
+    expected = lines if brings else 2
+    out, err = capsys.readouterr()
+    assert [line[:9] for line in err.splitlines()] == ["epoch 1/2", "epoch 2/2"][:expected] * 2
+    assert (adapter.bus.sinks, out) == (sinks, "")
+
+
+def test_verbose_2_gets_lines_without_bars(model):
+    """For ``verbose=2`` the Progress that is brought along draws no bar; for 1 it may."""
+    bars = []
+    note = on("train_begin", lambda run: bars.extend(each.bars for each in adapter.bus.sinks[1:]))
+    adapter = KerasAdapter(note)
+    for verbose in (2, 1):
+        adapter.fit(model, *TRAIN, verbose=verbose)
+    assert bars == [False, None]
+
+
+def test_a_whole_adapter_says_once_how_to_see_something(model, warned):
+    """With ``callbacks=adapter`` nothing shows the progress that verbose asks for, and one warning says what does."""
+    hint.cache_clear()
+    fit(model, KerasAdapter(History()), verbose=0)
+    fit(model, [KerasAdapter(History())], verbose=2)
+    assert warned() == []
+    for _ in range(2):
+        fit(model, KerasAdapter(History()), verbose="auto")
+    (text,) = warned()
+    assert "add Progress() to the sinks, call adapter.fit(model, ...) instead, or pass verbose=0" in text
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_list_draws_one_progress(model, capsys, shown):
+    """In a list Keras draws its own bar, unless a Progress among the sinks shows the fit."""
+    adapter = KerasAdapter(History(), *([Progress()] if shown else []))
+    fit(model, [adapter], epochs=1, verbose=2)
+    out, err = capsys.readouterr()
+    assert (err.startswith("epoch 1/1"), "loss" in out) == (shown, not shown)
+
+
+def test_keras_bar_among_the_parts_is_the_one_that_draws(model, capsys):
+    """A ProgbarLogger among the parts draws as verbose says, and no Progress is brought along."""
+    KerasAdapter(keras.callbacks.ProgbarLogger(), History()).fit(model, *TRAIN, verbose=2)
+    out, err = capsys.readouterr()
+    assert ("epoch 1/1" in err, "loss" in out) == (False, True)
+
+
+# --- Keras callbacks among the parts ---------------------------------------------------------------------------------
+
+
+class Scores(keras.callbacks.Callback):
+    """A Keras callback that computes a metric of its own at each epoch's end; it gets worse from the first on."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["val_f1"] = 1.0 / (epoch + 1)
+        logs["note"] = "not a number"
+        logs.pop("accuracy")
+
+
+@pytest.mark.parametrize("way", ["whole", "fit", "parts in a list", "beside"])
+def test_what_a_callback_writes_into_the_logs_reaches_the_sinks(model, way):
+    """A metric that a Keras callback adds to an epoch's logs stops a fit and is on record, as in Keras's own list."""
+    stop, history = EarlyStopping("val_f1", mode="max", patience=2), History()
+    parts = [stop, history] if way == "beside" else [Scores(), stop, history]
+    adapter = KerasAdapter(*parts)
+    if way == "fit":
+        returned = adapter.fit(model, *TRAIN, epochs=9, verbose=0)
+    else:
+        callbacks = {"whole": adapter, "parts in a list": [adapter], "beside": [Scores(), adapter]}[way]
+        returned = fit(model, callbacks, epochs=9)
+    assert sorted(history) == ["loss", "val_f1"]
+    assert history["val_f1"].tolist() == [1.0, 1 / 2, 1 / 3]
+    if way in ("whole", "fit"):
+        assert returned.history["val_f1"] == [1.0, 1 / 2, 1 / 3]
+
+
+def test_the_rate_of_keras_schedulers_reaches_the_sinks(model):
+    """The learning rate that Keras's own scheduler writes into the logs is on record."""
+    history = History()
+    scheduler = keras.callbacks.LearningRateScheduler(lambda epoch: 0.5 ** (epoch + 1))
+    fit(model, KerasAdapter(scheduler, history))
+    model.optimizer.learning_rate = 0.01
+    assert history["learning_rate"].tolist() == [0.5, 0.25]
+
+
+class Models(keras.callbacks.Callback):
+    """A Keras callback that notes when it gets its model and parameters."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def set_model(self, model):
+        super().set_model(model)
+        self.calls.append(("set_model", model.built))
+
+    def set_params(self, params):
+        super().set_params(params)
+        self.calls.append(("set_params", params))
+
+    def on_train_begin(self, logs=None):
+        self.calls.append(("train_begin",))
+
+    def on_test_begin(self, logs=None):
+        self.calls.append(("test_begin",))
+
+    def on_predict_begin(self, logs=None):
+        self.calls.append(("predict_begin",))
+
+
+@pytest.mark.parametrize("way", ["whole", "list", "fit"])
+def test_callbacks_get_their_model_and_parameters_once_a_call(way):
+    """Keras callbacks get the model once a call, after it is built, and then the parameters, all as from Keras."""
+    heard = []
+    for ours in (True, False):
+        model = keras.Sequential([keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        callback = Models()
+        adapter = KerasAdapter(callback, model=model) if ours else None
+        callbacks = [callback] if adapter is None else adapter if way != "list" else [adapter]
+        options = {"epochs": 2, "batch_size": 8, "verbose": 0, "validation_data": VALIDATION}
+        for _ in range(2):
+            if ours and way == "fit":
+                adapter.fit(model, *TRAIN, **options)
+            else:
+                model.fit(*TRAIN, callbacks=callbacks, **options)
+        model.evaluate(*VALIDATION, verbose=0, callbacks=callbacks)
+        model.predict(VALIDATION[0], verbose=0, callbacks=callbacks)
+        heard.append(callback.calls)
+    assert heard[0] == heard[1]
+
+
+@pytest.mark.parametrize("way", ["whole", "list", "fit"])
+def test_keras_projector_keeps_its_labels(tmp_path, way):
+    """Keras's own projector scenario gives the labels' file also where its callback is one of the adapter's parts."""
+    pytest.importorskip("tensorflow")
+    model = keras.Sequential(
+        [keras.layers.Embedding(10, 10, name="test_embedding"), keras.layers.Flatten(), keras.layers.Dense(1)]
+    )
+    model.compile("adam", "mse")
+    x, y = np.ones((10, 10)), np.ones((10, 1))
+    board = keras.callbacks.TensorBoard(
+        tmp_path, embeddings_freq=1, embeddings_metadata={"test_embedding": "metadata.tsv"}
+    )
+    adapter = KerasAdapter(board, History(), model=model)
+    if way == "fit":
+        adapter.fit(model, x, y, verbose=0)
+    else:
+        model.fit(x, y, verbose=0, callbacks=adapter if way == "whole" else [adapter])
+    assert (tmp_path / "projector_config.pbtxt").read_text().splitlines() == [
+        "embeddings {",
+        '  tensor_name: "layer_with_weights-0/embeddings/.ATTRIBUTES/VARIABLE_VALUE"',
+        '  metadata_path: "metadata.tsv"',
+        "}",
+    ]
+
+
+def test_an_evaluation_within_a_callback_does_not_disturb_the_ones_after_it(model):
+    """A callback that evaluates with the same callbacks at an epoch's end leaves the others the epoch's own event."""
+
+    class Evaluates(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.evaluate(*VALIDATION, verbose=0, callbacks=adapter)
+
+    recorder = Recorder()
+    adapter = KerasAdapter(Evaluates(), recorder, History())
+    fit(model, adapter)
+    ends = [event for event in recorder.events if event[0] == "epoch_end"]
+    assert [(number, sorted(logs)) for _, number, logs in ends] == [
+        (0, ["accuracy", "loss"]),
+        (1, ["accuracy", "loss"]),
+    ]
+
+
+# --- driven by hand, and fits within fits ----------------------------------------------------------------------------
+
+
+def test_a_model_that_was_never_compiled_can_be_driven_by_hand():
+    """As Keras documents for custom loops, the hooks are called by hand, and a stop by a sink reaches the model."""
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(1)])
+    history = History(per_batch=True)
+    callbacks = KerasAdapter(history, on("epoch_end", ask_to_stop), model=model)
+    callbacks.on_train_begin()
+    callbacks.on_epoch_begin(0)
+    callbacks.on_train_batch_begin(0)
+    callbacks.on_train_batch_end(0, {"loss": 2.0})
+    callbacks.on_epoch_end(0, {"loss": 1.0})
+    stops = model.stop_training
+    callbacks.on_train_end()
+    assert (history["loss"].tolist(), history.batches["loss"].tolist(), stops) == ([1.0], [2.0], True)
+    assert (callbacks.run.status, callbacks.run.step) == ("stopped", 1)
+
+
+@pytest.mark.parametrize("way", ["whole", "list", "fit"])
+@pytest.mark.parametrize("hook", ["train_begin", "epoch_end", "batch_begin", "batch_end", "evaluation_end"])
+def test_a_fit_within_a_hook_of_its_adapter_is_an_error(model, way, hook):
+    """The inner fit is refused with the way out, and the outer one trains on as if nothing had been tried."""
+    other, history, errors = build(), History(), []
+
+    @on(hook)
+    def nested(*_):
+        with pytest.raises(OrderError, match="give the inner fit a KerasAdapter of its own") as info:
+            if way == "fit":
+                adapter.fit(other, *TRAIN, verbose=0)
+            else:
+                other.fit(*TRAIN, verbose=0, callbacks=adapter if way == "whole" else [adapter])
+        errors.append(info.value)
+
+    adapter = KerasAdapter(nested, history)
+    fit(model, adapter, epochs=2, batch_size=16, validation_data=VALIDATION)
+    calls = {"train_begin": 1, "batch_begin": 4, "batch_end": 4}.get(hook, 2)
+    assert (len(errors), history.epoch, adapter.run.status) == (calls, [0, 1], "completed")
+    assert adapter.bus.failures == []
+
+
+def test_a_fit_within_a_hook_works_with_an_adapter_of_its_own(model):
+    """A hook may train another model, with another adapter, and both runs are complete."""
+    other, outer, inner = build(), History(), History()
+
+    @on("epoch_end")
+    def nested(run, epoch, logs):
+        KerasAdapter(inner).fit(other, *TRAIN, verbose=0)
+
+    KerasAdapter(nested, outer).fit(model, *TRAIN, epochs=2, verbose=0)
+    assert (outer.epoch, inner.epoch, inner.run.tolist()) == ([0, 1], [0, 0], [0, 1])
+
+
+def test_a_sink_that_comes_within_an_epoch_gets_its_batches(model):
+    """A sink that is added in a batch is notified of the batches that follow, though no other listens to them."""
+    steps = []
+
+    @on("batch_end")
+    def come(run, step, logs):
+        if step == 2:
+            adapter.bus.add(on("batch_begin", lambda run, step: steps.append(step)))
+
+    adapter = KerasAdapter(come)
+    fit(model, adapter, epochs=1)
+    assert steps == [3, 4]
+
+
+def test_an_adapter_shows_its_sinks_and_its_run(model):
+    """The repr is one readable line, and `run` is the bus's."""
+    adapter = KerasAdapter(History(), EarlyStopping("loss"), Recorder())
+    assert repr(adapter) == ("KerasAdapter(History, EarlyStopping, Recorder; Run(index=0, pending, epoch=-1, step=0))")
+    loop = Loop(History(), model=KerasModel(model))
+    assert repr(KerasAdapter(loop)).startswith("KerasAdapter(Loop(History); Run(")
+    assert KerasAdapter(loop).run is loop.run
+
+
+def test_adapter_fit_without_a_model_says_what_to_write():
+    """Where the model was forgotten, the message has the call."""
+    with pytest.raises(TypeError, match=r"\(got a ndarray\): write adapter\.fit\(model, x, y, \.\.\.\)"):
+        KerasAdapter(History()).fit(X, Y)

@@ -1,5 +1,7 @@
 """The handle of a Keras model, on the back end of this process (`KERAS_BACKEND`)."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -43,6 +45,74 @@ def test_weights_are_copies_with_unique_names(handle):
     assert [name for name, _ in handle.weights()] == [weight.path for weight in handle.model.weights]
     handle.set_weights(before)
     assert same(handle.get_weights(), kept)
+
+
+class Asking(keras.callbacks.Callback):
+    """Asks a handle for its metrics when training begins, and keeps the names of the first epoch's logs."""
+
+    names = logs = None
+
+    def on_train_begin(self, logs=None):
+        self.names = KerasModel(self.model).metric_names()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.logs = set(logs)
+
+
+def two_outputs():
+    """Return a model of two outputs, with losses and metrics of their own."""
+    x = keras.Input((4,))
+    model = keras.Model(x, [keras.layers.Dense(1, name="a")(x), keras.layers.Dense(1, name="b")(x)])
+    model.compile("sgd", ["mse", "mae"], metrics=[["mae"], ["mse", "mae"]])
+    return model
+
+
+@pytest.mark.parametrize("make", [sequential, two_outputs])
+def test_metrics_are_known_when_a_fit_begins(make):
+    """By the names under which Keras logs them, for validation too, and the learning rate; else not at all."""
+    model = make()
+    y = Y if make is sequential else [Y, Y]
+    for is_first in (True, False):
+        model.fit(X, y, validation_data=(X, y), verbose=0, callbacks=[asking := Asking()])
+        if make is sequential or not is_first or keras.backend.backend() != "tensorflow":
+            assert asking.names == asking.logs | {"learning_rate"}
+        else:
+            assert asking.names is None
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        [],
+        None,
+        ["acc"],
+        "mae",
+        [keras.metrics.mean_absolute_error],
+        [keras.metrics.AUC(name="auc_2"), "MeanSquaredError"],
+        {"only": ["mae", "mse"]},
+    ],
+)
+def test_metrics_of_one_output_are_known_in_any_form(metrics):
+    """Whatever `compile` takes, they are those of the logs."""
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, "sigmoid", name="only")])
+    model.compile("sgd", "mse", metrics=[metrics] if isinstance(metrics, str) else metrics)
+    model.fit(X, Y, validation_data=(X, Y), verbose=0, callbacks=[asking := Asking()])
+    assert asking.names == asking.logs | {"learning_rate"}
+
+
+def test_metrics_are_not_known_where_they_may_be_any():
+    """Without compile, before the model is built, and where it has a training step of its own."""
+
+    class Own(keras.Sequential):
+        def train_step(self, *args, **kwargs):
+            return super().train_step(*args, **kwargs)
+
+    own = Own([keras.Input((4,)), keras.layers.Dense(1)])
+    own.compile("sgd", "mse")
+    unbuilt = keras.Sequential([keras.layers.Dense(1)])
+    unbuilt.compile("sgd", "mse")
+    for model in (unbuilt, keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]), own):
+        assert KerasModel(model).metric_names() is None
 
 
 def test_learning_rates_are_read_and_set(handle):
@@ -190,6 +260,44 @@ def test_directions_are_the_metrics_own(handle):
     handle.model.fit(X, Y, verbose=0)
     names = ("loss", "val_loss", "accuracy", "val_accuracy", "mae", "unknown")
     assert [handle.direction(name) for name in names] == ["min", "min", "max", "max", "min", None]
+
+
+class Named(keras.metrics.MeanAbsoluteError):
+    """A metric with a direction of its choice."""
+
+    def __init__(self, name, direction):
+        super().__init__(name=name)
+        self._direction = direction
+
+
+@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        [],
+        [("loss", "up")],
+        [("loss", "down")],
+        [("score", "up")],
+        [("score", "up"), ("score", "down")],
+        [("score", "down"), ("score", "up")],
+        [("loss", "down"), ("loss", "up")],
+    ],
+)
+def test_directions_are_those_of_keras(metrics, trained):
+    """A metric's own direction wins over that of the name ``loss``, and the last of one name over the others."""
+    model = sequential()
+    model.compile("sgd", "mse", metrics=[Named(*each) for each in metrics])
+    model.fit(X, Y, verbose=0)  # Keras's callback knows the metrics from then on
+    if not trained:
+        ours = sequential()
+        ours.compile("sgd", "mse", metrics=[Named(*each) for each in metrics])
+    for name in ("loss", "val_loss", "score"):
+        callback = keras.callbacks.EarlyStopping(name)
+        callback.set_model(model)
+        with contextlib.suppress(ValueError):
+            callback._set_monitor_op()
+        expected = {None: None, keras.ops.less: "min", keras.ops.greater: "max"}[callback.monitor_op]
+        assert KerasModel(model if trained else ours).direction(name) == expected
 
 
 def test_directions_are_known_before_the_first_batch():

@@ -163,6 +163,14 @@ def test_texts_are_inside_of_their_boxes(labels, group, shape, direction):
         assert bounds(frame, figure).contains(extent.x1, extent.y1)
 
 
+def test_rankdir_is_another_name_for_direction():
+    """Keras's name of the option is accepted, and checked alike."""
+    sizes = [plot_model(chain(2), **{name: "LR"}).get_size_inches().tolist() for name in ("rankdir", "direction")]
+    assert sizes[0] == sizes[1]
+    with pytest.raises(ValueError, match=r"direction must be 'TB' or 'LR' \(got 'BT'\)"):
+        plot_model(chain(2), rankdir="BT")
+
+
 def test_direction_turns_the_flow():
     """From top to bottom the second layer is below, from left to right beside."""
     for direction, axis in (("TB", 1), ("LR", 0)):

@@ -21,10 +21,10 @@ VALUES = np.array([0.5, 0.25, np.nan, np.inf, -1.0])
 SHOWN = [(1, 0.5), (2, 0.25), (3, "NaN"), (4, "Infinity"), (5, -1.0)]
 
 
-def add(file, tag, steps, factor=1.0):
+def add(file, tag, steps, factor=1.0, axis="step"):
     """Add a scalar for each step: the step itself, times a factor."""
     steps = np.asarray(steps)
-    file.add_columns(steps, 1.7e9 + steps, {tag: factor * steps}, {tag: None})
+    file.add_columns(steps, 1.7e9 + steps, {tag: factor * steps}, {tag: None}, axis)
 
 
 def scalars(path):
@@ -292,7 +292,7 @@ def test_a_forked_process_writes_nothing(tmp_path):
         with file._lock:
             if not os.fork():
                 file.add_columns(one, one, {"child": one}, {"child": None})
-                file.rewind(lambda step, tag: False)
+                file.rewind(lambda step, tag, axis: False)
                 file.flush()
                 file.close()
                 os._exit(0)
@@ -308,7 +308,7 @@ def test_a_forked_process_writes_nothing(tmp_path):
 
 def rewound(step):
     """Return what keeps epochs before 2 and batches up to a step: two scales in one file."""
-    return lambda at, tag: at < 2 if tag.startswith("epoch") else at <= step
+    return lambda at, tag, axis: at < 2 if axis == "epoch" else at <= step
 
 
 def two_scales(folder):
@@ -316,7 +316,7 @@ def two_scales(folder):
     file = EventFile(folder)
     for epoch in range(3):
         add(file, "batch_loss", [2 * epoch + 1, 2 * epoch + 2])
-        add(file, "epoch_loss", [epoch])
+        add(file, "epoch_loss", [epoch], axis="epoch")
     return file
 
 
@@ -325,7 +325,7 @@ def test_a_rewind_drops_what_lies_after_on_each_scale(tmp_path, either_board):
     file = two_scales(tmp_path / "train")
     file.rewind(rewound(4))
     add(file, "batch_loss", [5, 6], factor=10.0)
-    add(file, "epoch_loss", [2], factor=10.0)
+    add(file, "epoch_loss", [2], factor=10.0, axis="epoch")
     board = either_board(tmp_path)
     assert board.scalars("train", "epoch_loss", 3) == [(0, 0.0), (1, 1.0), (2, 20.0)]
     assert board.scalars("train", "batch_loss", 6) == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0), (5, 50.0), (6, 60.0)]
@@ -335,7 +335,7 @@ def test_a_rewind_splits_events_with_several_values(tmp_path):
     """Of a step's values those stay that are to be kept."""
     file = EventFile(tmp_path)
     file.add_columns(STEPS, TIMES, {"a": STEPS * 1.0, "b": STEPS * 2.0}, {"a": None, "b": None})
-    file.rewind(lambda step, tag: step <= 2 or (tag == "b" and step == 4))
+    file.rewind(lambda step, tag, axis: step <= 2 or (tag == "b" and step == 4))
     assert scalars(file.path) == [(1, "a", 1.0), (1, "b", 2.0), (2, "a", 2.0), (2, "b", 4.0), (4, "b", 8.0)]
 
 
@@ -347,7 +347,7 @@ def test_a_rewind_keeps_events_that_are_no_values(tmp_path):
     file.add_event(Event(graph_def=b"graph"))
     add(file, "loss", [1])
     before = [event for event in read_events(file.path) if not event.HasField("summary")]
-    file.rewind(lambda step, tag: False)
+    file.rewind(lambda step, tag, axis: False)
     assert list(read_events(file.path)) == before
 
 
@@ -361,7 +361,7 @@ def test_a_rewind_mends_a_file(tmp_path, warned):
     content = bytearray(file.path.read_bytes())
     content[sizes[1] - 1] ^= 1
     file.path.write_bytes(content + content[:20])
-    file.rewind(lambda step, tag: True)
+    file.rewind(lambda step, tag, axis: True)
     assert steps_of(file.path) == [1, 3]
     assert [warning.partition(" has ")[2] for warning in warned()] == ["a damaged record, which is dropped"]
 
@@ -379,7 +379,7 @@ def test_a_folder_is_rewound_with_the_files_of_earlier_processes(tmp_path):
     )
     add(file := EventFile(tmp_path, start=4), "loss", [4, 5])
     add(below := EventFile(tmp_path / "below"), "loss", [9])
-    rewind_folder(tmp_path, lambda step, tag: step <= 2)
+    rewind_folder(tmp_path, lambda step, tag, axis: step <= 2)
     add(file, "loss", [3])
     assert [steps_of(path) for path in event_files(tmp_path)] == [[1, 2], [4, 3]]
     assert steps_of(below.path) == [9]
@@ -389,7 +389,7 @@ def test_files_with_nothing_to_drop_are_left_alone(tmp_path):
     """They are not written anew."""
     add(file := EventFile(tmp_path), "loss", [1])
     before = file.path.stat()
-    rewind_folder(tmp_path, lambda step, tag: True)
+    rewind_folder(tmp_path, lambda step, tag, axis: True)
     assert file.path.stat() == before
 
 
@@ -398,13 +398,13 @@ def test_a_torn_file_of_an_earlier_process_is_mended(tmp_path):
     add(file := EventFile(tmp_path), "loss", [1])
     content = file.path.read_bytes()
     file.path.write_bytes(content + content[:20])
-    rewind_folder(tmp_path, lambda step, tag: True)
+    rewind_folder(tmp_path, lambda step, tag, axis: True)
     assert file.path.read_bytes() == content
 
 
 def test_a_rewind_of_a_folder_that_is_not_there_does_nothing(tmp_path):
     """There is nothing to drop."""
-    rewind_folder(tmp_path / "none", lambda step, tag: False)
+    rewind_folder(tmp_path / "none", lambda step, tag, axis: False)
     assert not (tmp_path / "none").exists()
 
 
@@ -492,7 +492,7 @@ def test_nothing_imports_tensorflow(tmp_path):
         ]:
             file.add_value(value, 0)
         projector.write_embeddings(sys.argv[1] + "/embedding", {"e": (x.reshape(3, 4), list("abc"), None)})
-        rewind_folder(sys.argv[1], lambda step, tag: tag != "text")
+        rewind_folder(sys.argv[1], lambda step, tag, axis: tag != "text")
         print(sum(1 for _ in read_events(file.path)), "tensorflow" in sys.modules)
         """,
         tmp_path,

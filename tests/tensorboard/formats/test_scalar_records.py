@@ -11,6 +11,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 
 from monitor_core.tensorboard.formats import checksums
 from monitor_core.tensorboard.formats import scalar_records as scalar_records_module
+from monitor_core.tensorboard.formats.axes import axis_of
 from monitor_core.tensorboard.formats.records import read_records
 from monitor_core.tensorboard.formats.scalar_records import opening_records, scalar_records
 
@@ -35,7 +36,9 @@ def test_any_block_is_read_as_it_was(data, tags, rows):
     steps = data.draw(hnp.arrays(np.int64, rows))
     times = data.draw(hnp.arrays(np.float64, rows, elements=st.floats(allow_nan=False)))
     columns = [data.draw(hnp.arrays(np.float64, rows)) for _ in tags]
-    found = events(scalar_records(tags, steps, times, columns))
+    axis = data.draw(st.sampled_from(["step", "epoch"]))
+    found = events(scalar_records(tags, steps, times, columns, axis))
+    assert {axis_of(event) for event in found} == {axis}
     assert [event.step for event in found] == steps.tolist()
     assert [event.wall_time for event in found] == times.tolist()
     with np.errstate(over="ignore"):

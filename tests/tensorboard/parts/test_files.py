@@ -82,7 +82,7 @@ def test_rewinding_reaches_files_of_earlier_processes(tmp_path):
     files.start = None
     for each, run, step in ((earlier, TRAIN, 1), (files, TRAIN, 2), (earlier, VALIDATION, 3), (files, VALIDATION, 4)):
         write_row(each[run], step, {"a": float(step)})
-    files.rewind(lambda step, tag: step in (1, 4))
+    files.rewind(lambda step, tag, axis: step in (1, 4))
     write_row(files[TRAIN], 9, {"a": 9.0})
     files.close()
     assert scalars(tmp_path / "train") == {"a": [(1, 1.0), (9, 9.0)]}

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from monitor_core import Block, Run
 from monitor_core.tensorboard.parts import scalars as written
 from monitor_core.tensorboard.parts.files import RunFiles
-from monitor_core.tensorboard.parts.numbering import Numbering
 from recorders import Handle
 
 
@@ -35,8 +34,6 @@ def test_an_epoch_without_validation_makes_no_run_of_it(files, tmp_path):
 
 def test_a_block_is_written_over_the_steps(files, tmp_path):
     """Each batch's metrics stand at its step, shifted by the runs before; missing ones are left out."""
-    numbers = Numbering(last_step=10)
-    numbers.settle(Run(), 0)
     block = Block(
         epoch=0,
         steps=np.array([1, 2, 3]),
@@ -44,7 +41,7 @@ def test_a_block_is_written_over_the_steps(files, tmp_path):
         columns={"loss": np.array([0.5, 0.25, math.nan]), "rare": np.array([0.0, 2.0, 0.0])},
         present={"loss": None, "rare": np.array([False, True, False])},
     )
-    written.write_block(block, numbers, files)
+    written.write_block(block, 10, files)
     found = scalars(tmp_path / "train")
     assert found["batch_rare"] == [(12, 2.0)]
     assert found["batch_loss"][:2] == [(11, 0.5), (12, 0.25)]

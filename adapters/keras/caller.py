@@ -1,0 +1,83 @@
+"""What a callback can learn from the call of ``fit`` that it is used in.
+
+Contract. Keras notifies a callback list that it is given as it is of neither the model nor the arguments. They are read
+from the frame of ``fit``, ``evaluate`` or ``predict``, and only from one whose ``callbacks`` are, or hold, that list.
+Where there is none, as in a custom loop that drives the callbacks by hand, nothing is known.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import attrs
+import keras
+
+_METHODS = frozenset({"fit", "evaluate", "predict"})
+
+
+@attrs.frozen(eq=False)
+class Call:
+    """What ``fit``, ``evaluate`` or ``predict`` was called with; None for what is unknown.
+
+    Attributes:
+        model: The Keras model.
+        epochs: The number of epochs.
+        steps: The number of batches of an epoch.
+        verbose: As given, ``"auto"`` included; 0 if unknown.
+        validation_data: What the epochs are validated on: as given, or as split off.
+        callbacks: The list that Keras calls.
+    """
+
+    model: Any = None
+    epochs: int | None = None
+    steps: int | None = None
+    verbose: Any = 0
+    validation_data: Any = None
+    callbacks: keras.callbacks.CallbackList | None = None
+
+
+def find_call(callback: keras.callbacks.Callback) -> Call:
+    """Return the innermost call on this thread whose callbacks are, or hold, this one."""
+    for frame in _frames(sys._getframe(1)):
+        if frame.f_code.co_name not in _METHODS:
+            continue
+        names = frame.f_locals
+        if isinstance(names.get("self"), keras.Model) and _holds(names.get("callbacks"), callback):
+            return Call(
+                model=names["self"],
+                epochs=names.get("epochs"),
+                steps=getattr(names.get("epoch_iterator"), "num_batches", None),
+                verbose=names.get("verbose", 0),
+                validation_data=_without_weights(names.get("validation_data")),
+                callbacks=names["callbacks"],
+            )
+    return Call()
+
+
+def is_within_hook(callback: keras.callbacks.Callback) -> bool:
+    """Return whether a hook of this callback is under way on this thread, further out than the method that asks."""
+    frame = sys._getframe(1).f_back
+    return any(
+        each.f_code.co_name.startswith("on_") and each.f_locals.get("self") is callback for each in _frames(frame)
+    )
+
+
+def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+    """Yield a frame and all further out."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _holds(callbacks: Any, callback: keras.callbacks.Callback) -> bool:
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks is callback or any(_holds(each, callback) for each in callbacks.callbacks)
+    return callbacks is callback
+
+
+def _without_weights(data: Any) -> Any:
+    """Return ``(x, y)`` for what Keras has split off where no sample has a weight."""
+    return data[:2] if isinstance(data, tuple) and len(data) == 3 and data[2] is None else data

@@ -1,0 +1,123 @@
+"""The hooks of evaluation and prediction, within a fit and outside of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from monitor_core.adapters.keras.callbacks import Events
+from monitor_core.adapters.keras.caller import find_call
+from monitor_core.adapters.keras.hooks import while_listening
+from monitor_core.adapters.keras.model import KerasModel
+from monitor_core.bus.bus import Bus
+from monitor_core.bus.sink import Logs
+
+
+class ModelHooks(keras.callbacks.CallbackList):
+    """A callback list that knows its model, and feeds a bus from `evaluate` and `predict`.
+
+    Attributes:
+        bus: The bus that carries the events.
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        super().__init__()
+        self.bus = bus
+        self._model: Any = None
+        self._events = Events(bus.warn_skipped)
+        self._is_in_fit = self._has_set_model = False
+
+    def set_model(self, model: keras.Model) -> None:
+        """Take the model; Keras calls this, once the model is built, where the adapter is in a list."""
+        if model is not None:
+            self._use(model)
+            self._set_callbacks_model()
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Take ``verbose``, ``epochs`` and ``steps``; Keras calls this where the adapter is in a list."""
+        self.params = params
+        for callback in self.callbacks:
+            callback.set_params(params)
+
+    def _use(self, model: keras.Model | KerasModel) -> None:
+        """Take a model, and give its handle to the run, unless that is a loop's, which has its own."""
+        handle = model if isinstance(model, KerasModel) else KerasModel(model)
+        self._model = handle.model
+        current = self.bus.run.model
+        if current is None or (self._owns_bus and getattr(current, "model", None) is not handle.model):
+            self.bus.run.model = handle
+
+    @property
+    def _owns_bus(self) -> bool:
+        return True
+
+    def _set_callbacks_model(self) -> None:
+        self._has_set_model = True
+        for callback in self.callbacks:
+            callback.set_model(self._model)
+
+    def _begin_outside(self, logs: Logs | None) -> None:
+        """Do what Keras does for its own lists alone, before an evaluation or prediction outside of a fit."""
+        if self._is_in_fit or logs is not None:
+            return
+        call = find_call(self)
+        if call.model is not None:
+            self._use(call.model)
+        if self._model is not None:
+            self._set_callbacks_model()
+            self.set_params({"verbose": call.verbose, "epochs": 1, "steps": call.steps})
+
+    def _end_outside(self) -> None:
+        if not self._is_in_fit:
+            self._model = None
+            if self.run.status != "running":
+                self.run.release_model()
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Begin an evaluation, of its own or within a fit."""
+        self._begin_outside(logs)
+        with self._events.during(0, logs):
+            self.bus.evaluation_begin()
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """End an evaluation."""
+        with self._events.during(0, logs):
+            self.bus.evaluation_end(logs)
+        self._end_outside()
+
+    @while_listening("on_evaluation_batch_begin", "on_evaluation_batch_end", "on_evaluation_block")
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Begin an evaluation batch."""
+        with self._events.during(batch, logs):
+            self.bus.evaluation_batch_begin(batch)
+
+    @while_listening("on_evaluation_batch_begin", "on_evaluation_batch_end", "on_evaluation_block")
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """End an evaluation batch."""
+        with self._events.during(batch, logs):
+            self.bus.evaluation_batch_end(batch, logs)
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        """Begin a prediction."""
+        self._begin_outside(logs)
+        with self._events.during(0, logs):
+            self.bus.prediction_begin()
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        """End a prediction."""
+        with self._events.during(0, logs):
+            self.bus.prediction_end(logs)
+        self._end_outside()
+
+    @while_listening("on_prediction_batch_begin", "on_prediction_batch_end")
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Begin a prediction batch."""
+        with self._events.during(batch, logs):
+            self.bus.prediction_batch_begin(batch)
+
+    @while_listening("on_prediction_batch_begin", "on_prediction_batch_end")
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """End a prediction batch; ``logs["outputs"]`` are its outputs."""
+        with self._events.during(batch, logs):
+            self.bus.prediction_batch_end(batch, logs)

@@ -1,0 +1,89 @@
+"""The state that a run is resumed from: that of the run and its sinks, of the training, and of random generators.
+
+In: what a bus and a model's handle provide. Out: one state for a `CheckpointStore` to save, and the way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from monitor_core.errors import SetupError
+from monitor_core.files.checkpoints import CheckpointStore
+from monitor_core.files.state import check_storable
+from monitor_core.model.generators import generators_state, load_generators_state
+from monitor_core.model.handles import ModelHandle
+
+BusState = Callable[[], dict[str, Any]] | None
+"""Returns the state of a bus, as ``run.bus_state`` does; None where the run is not on a bus."""
+
+
+def whole_state(bus_state: BusState, model: ModelHandle) -> dict[str, Any]:
+    """Return what a run needs to be resumed, apart from the model's file.
+
+    Raises:
+        Exception: A sink or the handle raised it.
+    """
+    state: dict[str, Any] = {"state": _of_bus(bus_state), "generators": generators_state()}
+    if hasattr(model, "training_state"):
+        state["training"] = dict(model.training_state())
+    elif hasattr(model, "learning_rates"):
+        state["learning_rates"] = list(model.learning_rates)
+    return state
+
+
+def check_state(bus_state: BusState, owner: str, argument: str) -> None:
+    """Raise a SetupError where the state of the sinks cannot be read or saved.
+
+    Args:
+        bus_state: Returns the state.
+        owner: The name of the sink that asks, for the message.
+        argument: How the user asked for it, for the message.
+    """
+    try:
+        check_storable(_of_bus(bus_state))
+    except Exception as error:
+        raise SetupError(
+            f"{owner} cannot save the state of the sinks, from which the run could be resumed "
+            f"({type(error).__name__}: {error}): correct the state_dict() that raised, or leave {argument} out"
+        ) from error
+
+
+def _of_bus(bus_state: BusState) -> dict[str, Any]:
+    if bus_state is None:
+        raise RuntimeError("the run is not on a bus")
+    return bus_state()
+
+
+def resume(store: CheckpointStore, load_bus_state: Callable[[Mapping[str, Any]], None], model: ModelHandle) -> bool:
+    """Continue from the newest state that is not damaged; return whether there was one.
+
+    Args:
+        store: The checkpoints.
+        load_bus_state: Takes what ``bus_state`` of `whole_state` returned.
+        model: The model's handle, with ``load``.
+
+    Raises:
+        ValueError: There is no state, or all are damaged or do not fit, or the handle cannot load.
+    """
+    newest = store.newest_state()
+    if newest is None:
+        return False
+    state, path = newest
+    if not hasattr(model, "load"):
+        raise ValueError(
+            f"bus must have a model's handle with 'load' (got {model!r}): give model=... to the KerasAdapter or the "
+            "Loop"
+        )
+    try:
+        load_bus_state(state["state"])
+        if state.get("training") is not None:  # before the file, which may hold what an optimizer must be built for
+            model.load_training_state(state["training"])
+        model.load(path)
+        if state.get("learning_rates") is not None:
+            model.learning_rates = state["learning_rates"]
+        if state.get("generators") is not None:
+            load_generators_state(state["generators"])
+    except (AttributeError, LookupError, TypeError) as error:
+        raise ValueError(f"the state of {path} is damaged, or of another release: {error!r}") from error
+    return True

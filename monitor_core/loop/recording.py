@@ -1,0 +1,61 @@
+"""The folder of a run: what ``record=...`` and ``resume=...`` of a `Loop` or an adapter add to its sinks.
+
+Contract. Either adds a `Journal` for the folder, unless there is one among the sinks; runs that are there stay, and new
+ones are recorded after them. Every batch is recorded if another sink records batches. ``resume`` also keeps
+checkpoints, and continues; see `monitor_core.loop.resume`. Folders that differ are an error that names both.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+from monitor_core.bus.bus import Bus
+from monitor_core.loop.resume import Resume
+from monitor_core.sinks.journal import Journal
+
+
+def attach(bus: Bus, *, record: str | PathLike[str] | None, resume: str | PathLike[str] | None) -> Resume | None:
+    """Add what records the runs of a bus, and what lets one continue.
+
+    Args:
+        bus: The bus, with its sinks.
+        record: The folder to record in, or None.
+        resume: The folder to record and to continue in, or None.
+
+    Returns:
+        What continues the run, None without ``resume``.
+
+    Raises:
+        TypeError: A folder is not a path.
+        ValueError: The folders differ, or a `Journal` among the sinks records elsewhere.
+    """
+    given = {name: value for name, value in (("record", record), ("resume", resume)) if value is not None}
+    folders = {name: _checked(name, value) for name, value in given.items()}
+    if not folders:
+        return None
+    if len({each.resolve() for each in folders.values()}) > 1:
+        raise ValueError(f"record and resume must name one folder (got record={record!r} and resume={resume!r})")
+    option, folder = folders.popitem()
+    bus.resumption.home = folder
+    _add_journal(bus, option, folder)
+    return None if resume is None else Resume(bus, folder)
+
+
+def _checked(name: str, folder: object) -> Path:
+    if not isinstance(folder, (str, PathLike)):
+        raise TypeError(f"{name} must be the path of the run's folder (got {folder!r})")
+    return Path(folder).absolute()  # wherever the process is later
+
+
+def _add_journal(bus: Bus, option: str, folder: Path) -> None:
+    """Add a journal for a folder, unless there is one."""
+    journals = [sink for sink in bus.sinks if isinstance(sink, Journal)]
+    for journal in journals:
+        if journal.folder.resolve() != folder.resolve():
+            raise ValueError(
+                f"{option} and Journal must name one folder (got {option}={str(folder)!r} and "
+                f"Journal({str(journal.folder)!r})): leave one of them out"
+            )
+    if not journals:
+        bus.add(Journal(folder, per_batch=bus.has_listeners("on_block")))

@@ -94,7 +94,7 @@ def play(
     try:
         with loop:
             for epoch in loop.epochs(len(script)):
-                _play_epoch(loop, _as_epoch(script[epoch]))
+                play_epoch(loop, _as_epoch(script[epoch]))
     except BaseException as raised:
         if not any(raised is each for each in _exceptions(script)):
             raise
@@ -115,7 +115,8 @@ def _as_epoch(entry: Any) -> Epoch:
     return Epoch(logs=entry) if isinstance(entry, Mapping) else Epoch(batches=entry)
 
 
-def _play_epoch(loop: Loop, epoch: Epoch) -> None:
+def play_epoch(loop: Loop, epoch: Epoch) -> None:
+    """Play one epoch in an epoch of a loop."""
     for values in loop.batches(epoch.batches):
         if isinstance(values, BaseException):
             raise values

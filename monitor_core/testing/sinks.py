@@ -16,7 +16,7 @@ import numpy as np
 from monitor_core.bus.bus import Bus
 from monitor_core.loop.loop import Loop
 from monitor_core.testing.model import NumpyModel
-from monitor_core.testing.player import Epoch, Played, Script, play
+from monitor_core.testing.player import Epoch, Played, Script, play, play_epoch
 from monitor_core.testing.recorder import Recorder
 from monitor_core.testing.states import differences, through_a_file
 
@@ -144,6 +144,25 @@ class SinkContract:
         assert not bus.failures
         assert not restarted.failures
         assert not (found := differences(saved["sinks"], loaded["sinks"])), "; ".join(found)
+
+    def test_its_identity_is_that_of_its_configuration(self, make_sink: MakeSink) -> None:
+        """Two sinks of the same configuration have the same identity, which finds them their state."""
+        one, other = (getattr(make_sink(), "identity", {}) for _ in range(2))
+        assert one == other
+
+    def test_a_resumed_run_continues_with_it(self, make_sink: MakeSink, tmp_path: Path) -> None:
+        """The same script is started again with ``resume=``: the run continues where it was, and no hook raises."""
+        if self.make_model() is None:
+            return
+        for epochs in (2, 4):
+            loop = Loop(
+                make_sink(), model=self.make_model(), validation_data=SAMPLES, resume=tmp_path / "contract", strict=True
+            )
+            with loop:
+                for epoch in loop.epochs(epochs):
+                    play_epoch(loop, falling(1, first=epoch)[0])
+            assert not loop.run.failures
+            assert loop.run.stopped or loop.run.epoch == epochs - 1
 
     def test_it_keeps_its_promise_not_to_write(self, make_sink: MakeSink) -> None:
         """With ``read_only`` it shares the logs with all sinks: those after it get them unchanged."""

@@ -32,6 +32,7 @@ SINKS = {
     "CSVLogger by batches": lambda folder: CSVLogger(folder / "log.csv", per_batch=True, append=True),
     "TensorBoard": lambda folder: TensorBoard(folder / "logs", update_freq="batch"),
     "ActivationDump": lambda folder: ActivationDump(folder / "{epoch:03d}.npz"),
+    "Journal": lambda folder: Journal(folder / "contract"),
     "TerminateOnNaN": lambda folder: TerminateOnNaN(every="block"),
     "Progress": lambda folder: Progress(),
     "Recorder": lambda folder: Recorder(),
@@ -52,7 +53,7 @@ class TestSinks(SinkContract):
 
 
 class TestHistory(SinkContract):
-    """The sink whose state counts what it has in memory; the record itself comes from a journal."""
+    """The sink whose state counts what it has in memory; the record itself comes from a journal, with ``resume=``."""
 
     test_its_state_survives_a_restart = None
 
@@ -60,17 +61,6 @@ class TestHistory(SinkContract):
     def make_sink(self):
         """Return what makes one."""
         return lambda: History(per_batch=True)
-
-
-class TestJournal(SinkContract):
-    """The sink whose state names its record; a run that continues one which has ended gets a record of its own."""
-
-    test_its_state_survives_a_restart = None
-
-    @pytest.fixture
-    def make_sink(self, tmp_path):
-        """Return what makes one."""
-        return lambda: Journal(tmp_path / "run")
 
 
 class TestWebhook(SinkContract):

@@ -1,5 +1,6 @@
 """The site documents every hook, every public name, and every page that there is."""
 
+import importlib.util
 import inspect
 import re
 import tomllib
@@ -77,3 +78,15 @@ def test_every_sink_has_a_page():
     }
     assert sinks <= pages
     assert pages - sinks <= {"LivePlot", "NetworkSink"}  # a plot, and a base class
+
+
+def test_links_lead_to_pages_of_the_site(tmp_path, monkeypatch):
+    """Once the pages are gathered, each relative link and image is there; Zensical does not look for images."""
+    spec = importlib.util.spec_from_file_location("build", DOCS / "build.py")
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    monkeypatch.setattr(build, "OUT", tmp_path)
+    build.gather()
+    for page in tmp_path.rglob("*.md"):
+        for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert "://" in link or (page.parent / link).exists(), f"{page.name}: {link}"

@@ -48,5 +48,5 @@ def _parameter(cls: griffe.Class, parameter: inspect.Parameter) -> griffe.Parame
 
 
 def _default(value: Any) -> str:
-    """Return a default's source; what attrs makes anew for each object has none."""
+    """Return a default's source; one that attrs computes for each object has none."""
     return "..." if "Factory" in type(value).__name__ or repr(value) == "NOTHING" else repr(value)

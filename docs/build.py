@@ -1,8 +1,8 @@
 """Build the site: gather its pages into ``out/docs``, then let Zensical build ``out/site`` from them, strictly.
 
-Pages stand where they are read in the repository: most in ``docs``, some at its top. Links between them lead from file
-to file, so that they work in both places; this script makes them lead from page to page, and turns links to files that
-are not pages, such as the examples, into plain text.
+Most pages are in ``docs``, some at the top of the repository. Links between them lead from file to file, so that they
+work in the repository; this script makes them lead from page to page, and removes links to files that are not pages,
+such as the examples.
 
     python docs/build.py            # builds; any warning is an error
     python docs/build.py --gather   # only gathers the pages

@@ -17,7 +17,7 @@ DOCS = ROOT / "docs"
 HOOKS_PAGE = (DOCS / "authors" / "hooks.md").read_text(encoding="utf-8")
 API = "\n".join(path.read_text(encoding="utf-8") for path in (DOCS / "api").glob("*.md"))
 SITE = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))["project"]
-GATHERED = {"architecture.md", "benchmarks.md", "changelog.md", "contributing.md"}  # those that stand elsewhere
+GATHERED = {"architecture.md", "benchmarks.md", "changelog.md", "contributing.md"}  # from elsewhere in the repository
 
 
 def pages_in(navigation):
@@ -35,7 +35,7 @@ def test_every_hook_is_documented_with_its_parameters():
 
 
 def test_every_other_member_of_a_sink_is_documented():
-    """What a sink is asked for beside its hooks is in the table below them."""
+    """What a sink may have in addition to its hooks is in the table below them."""
     members = {name for name in vars(Sink) if not name.startswith(("_", "on_"))}
     documented = set(re.findall(r"^\| `(\w+)", HOOKS_PAGE, re.MULTILINE))
     assert members <= documented

@@ -28,11 +28,11 @@ def test_mypy_accepts_what_users_write(tmp_path):
 
 
 def test_pyright_accepts_what_users_write():
-    """As editors check it; skipped where pyright's program cannot be downloaded."""
+    """As editors check it; skipped where pyright finds no Node.js and cannot download it."""
     if importlib.util.find_spec("pyright") is None:
         pytest.skip("pyright is not installed")
     command = [sys.executable, "-m", "pyright", "--project", str(ROOT / "tests" / "typing")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if "error" in done.stderr and not done.stdout:
+    if done.returncode and not done.stdout.strip():
         pytest.skip(f"pyright cannot run: {done.stderr.splitlines()[-1]}")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -145,7 +145,7 @@ class ReduceLROnPlateau(Sink):
     cooldown: int = attrs.field(default=0, kw_only=True, validator=checks.count())
     min_lr: float | Sequence[float] = attrs.field(default=0.0, kw_only=True, validator=_check_bounds)
     rule: Rule = attrs.field(default="keras", kw_only=True, validator=checks.one_of("keras", "pytorch"))
-    # Defaults by `attrs.Factory`, since pyright takes a field whose default is a method for one without.
+    # By `attrs.Factory`: pyright takes a field whose default is a method as required.
     relative: bool = attrs.field(
         default=attrs.Factory(lambda sink: sink.rule == "pytorch", takes_self=True),
         kw_only=True,

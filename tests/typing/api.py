@@ -22,6 +22,7 @@ from monitor_core import (
     History,
     Journal,
     Keep,
+    LayerGraph,
     LearningRateScheduler,
     Loop,
     ModelCheckpoint,
@@ -39,6 +40,7 @@ from monitor_core import (
 )
 from monitor_core.adapters.pytree import PytreeModel
 from monitor_core.bus.hooks import FunctionSink
+from monitor_core.model.layer_graph import LayerNode
 from monitor_core.replay import replay
 from monitor_core.schedules import CosineDecay, LinearWarmup
 from monitor_core.testing import Epoch, NumpyModel, Played, Recorder, play
@@ -109,6 +111,7 @@ CSVLogger(Path("log.csv"), append=True)
 Journal("runs/a", config={"units": 4})
 TensorBoard("logs", histogram_freq=1)
 TerminateOnNaN(None, every="block")
+LayerGraph("model", (LayerNode("dense", "Dense"),), ())
 Webhook("https://example.org", format=lambda event: {"text": event["event"]})
 
 

@@ -4,18 +4,27 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EPOCHS ?= 200
+# What depends on Keras's backend, or on JAX or PyTorch; the rest of the suite runs once, with TensorFlow.
+BACKEND_TESTS := adapters frameworks model benchmarks/test_harness.py faults/test_resume.py faults/test_forks.py \
+	loop/test_resume.py journal/test_provenance.py plotting/models tensorboard/formats/test_jax_graphs.py \
+	tensorboard/formats/test_torch_graphs.py tensorboard/parts sinks/test_activation_dump.py \
+	sinks/test_early_stopping_steps.py sinks/test_csv_logger_keras.py \
+	sinks/test_learning_rate_scheduler.py sinks/test_model_checkpoint_fits.py sinks/test_model_checkpoint_state.py \
+	sinks/test_reduce_lr_on_plateau.py sinks/test_tensorboard_models.py sinks/test_terminate_on_nan.py test_readme.py \
+	test_schedules.py testing/test_handles.py values
 # What trains with a framework, or runs other processes and programs.
 INTEGRATION := adapters benchmarks faults network/test_outbox.py network/test_sink.py sinks test_packaging.py test_readme.py \
 	test_tensorboard_browser.py test_typing.py
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test test-long unit coverage lint format docs bench clean
+.PHONY: help demo test test-backend test-long unit coverage lint format docs bench clean
 
 help:
 	@echo "make demo    train on MNIST digits, monitored; curves, summary and a TensorBoard folder in out/demo (EPOCHS=$(EPOCHS))"
 	@echo "make test    run the tests (KERAS_BACKEND=$(KERAS_BACKEND))"
 	@echo "make test-long  the same with 5,000 random sequences where make test draws 100"
+	@echo "make test-backend KERAS_BACKEND=jax   what depends on the backend"
 	@echo "make unit    those of the core alone, in less than two minutes"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make docs    the documentation's site, in out/site; any warning is an error"
@@ -26,6 +35,9 @@ demo: $(VENV)/demo.stamp
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest
+
+test-backend: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest $(BACKEND_TESTS:%=tests/%)
 
 test-long: $(VENV)/dev.stamp
 	MONITOR_CORE_LONG=1 $(BIN)/python -m pytest --timeout=3600

@@ -25,7 +25,7 @@ from support.processes import ON_THE_CPU, in_fresh_process
 SIZES = {"torch": (192, 2, 128), "jax": (128, 2, 64)}
 """Width, hidden layers and samples a batch; they take about 1 ms and 0.2 ms a step."""
 FLOOR = ".item() of both values, to lists"
-CONTROL = "the same again (A/A)"
+CONTROL = "A/A control"
 
 
 def timed(
@@ -110,6 +110,7 @@ def measure(framework: str, size: tuple[int, int, int], epochs: int, batches: in
         tables[f"{framework}, {name}"] = [
             {
                 "variant": kind,
+                "ns": 1e9 * statistics.median(values),
                 "median_us": 1e6 * statistics.median(values),
                 "quartiles_us": [1e6 * each for each in statistics.quantiles(values, n=4)[::2]],
                 "beyond_us": 1e6 * (statistics.median(values) - statistics.median(seconds[FLOOR])),
@@ -133,7 +134,8 @@ def main() -> None:
             f"from overhead_in_step import measure; measure({framework!r}, *{work})", **ON_THE_CPU
         )
     if options.json:
-        print(json.dumps(tables))
+        about = machine("torch", "jax", "numpy", "attrs")
+        print(json.dumps({"about": about, "tables": tables, "figures": {}}))
         return
     print(machine("torch", "jax", "numpy", "attrs"))
     for title, rows in tables.items():

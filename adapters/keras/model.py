@@ -41,13 +41,13 @@ class KerasModel:
     """
 
     framework: ClassVar[str] = "keras"
+    has_all_metrics: bool = False
     weights_suffix: ClassVar[str] = ".weights.h5"
 
     def __init__(self, model: keras.Model) -> None:
         if not isinstance(model, keras.Model):
             raise TypeError(f"model must be a keras.Model (got {type(model).__name__})")
         self.model = model
-        self.has_all_metrics = False
         self._warned = False
 
     def __repr__(self) -> str:

@@ -22,8 +22,9 @@ from monitor_core.background.interrupts import deferred_interrupts
 from monitor_core.background.watch import watch
 from monitor_core.bus.batch_path import Values, batch_path
 from monitor_core.bus.costs import Cost, CostMeter
-from monitor_core.bus.delivery import BlockHook, Delivery
+from monitor_core.bus.delivery import Delivery
 from monitor_core.bus.dispatch import Dispatch
+from monitor_core.bus.evaluation_blocks import EvaluationBlocks
 from monitor_core.bus.hooks import sink_name
 from monitor_core.bus.members import Call, Member
 from monitor_core.bus.order import Order
@@ -87,6 +88,7 @@ class Bus:
         self._dispatch = Dispatch(self.run, strict=strict)
         self._members = self._dispatch.members
         self._delivery = Delivery(self._dispatch, self.warn_skipped)
+        self._evaluation_blocks = self._new_evaluation_blocks(None)
         self._last_logs: dict[str, float] = {}
         self.resumption = Resumption()
         self._set_batch_path()
@@ -179,7 +181,7 @@ class Bus:
     def _gather(self) -> None:
         self._delivery.refresh()
         buffer = self._delivery.buffer
-        self._path.gather(buffer.rows if buffer is not None and self._delivery.hook == "on_block" else None)
+        self._path.gather(None if buffer is None else buffer.rows)
 
     def gather_means(self, means: Means | None) -> Means | None:
         """Add every block to these means, before the sinks get it; None ends it. For loops.
@@ -476,43 +478,40 @@ class Bus:
 
     # --- evaluation and prediction: legal at any time, also outside of a run ----------------------------------------
 
-    def evaluation_begin(self, prefix: str = "val_", *, name: str | None = None) -> None:
+    def evaluation_begin(self, prefix: str = "val_", *, name: str | None = None, means: Means | None = None) -> None:
         """Begin an evaluation; pending values are delivered first.
 
         Args:
             prefix: What the names of its metrics get in the epoch's logs.
             name: The evaluation's name, if it has one.
+            means: Means that each of its blocks is added to, before the sinks get it. For loops.
         """
-        self.evaluation_abandon()
         self.flush()
         self.run.evaluation = Evaluation(name, prefix, self.run.step)
-        self._gather_for("on_evaluation_block")
+        self._evaluation_blocks = self._new_evaluation_blocks(means)
         self._emit("on_evaluation_begin")
+
+    def _new_evaluation_blocks(self, means: Means | None) -> EvaluationBlocks:
+        return EvaluationBlocks(self._dispatch, self._delivery, self.warn_skipped, means)
+
+    def evaluation_flush(self) -> None:
+        """Deliver the values of the evaluation batches that have ended."""
+        self._evaluation_blocks.flush()
 
     def evaluation_end(self, logs: Logs | None = None) -> None:
         """End an evaluation, after delivering its last block; ``logs`` are converted to floats once."""
+        self.evaluation_flush()
         try:
-            self.flush()
-            self._gather_for("on_block")
             if self.has_listeners("on_evaluation_end"):
                 self._emit("on_evaluation_end", to_floats(logs, self.warn_skipped))
         finally:
-            self._gather_for("on_block")
             self.run.evaluation = None
 
     def evaluation_abandon(self) -> None:
         """End the evaluation under way, if there is one, without results: it was aborted."""
         if self.run.evaluation is not None:
-            try:
-                self.flush()
-            finally:
-                self._gather_for("on_block")
-                self.run.evaluation = None
-
-    def _gather_for(self, hook: BlockHook) -> None:
-        with self._delivery.lock:
-            self._delivery.hook = hook
-            self._gather()
+            self.run.evaluation = None
+            self.evaluation_flush()
 
     def evaluation_batch_begin(self, batch: int) -> None:
         """Begin an evaluation batch, numbered from 0 within this evaluation."""
@@ -520,15 +519,17 @@ class Bus:
 
     def evaluation_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """End an evaluation batch, whose values are as the framework gave them."""
-        if self._delivery.hook == "on_evaluation_block" and self._delivery.buffer is not None:
-            self._delivery.append(batch, {name: keep(value) for name, value in (logs or {}).items()})
-        self._emit("on_evaluation_batch_end", batch, {} if logs is None else logs)
+        logs = {} if logs is None else logs
+        if self._evaluation_blocks.are_wanted:
+            self._evaluation_blocks.append(batch, {name: keep(value) for name, value in logs.items()})
+        self._emit("on_evaluation_batch_end", batch, logs)
 
     def evaluation_batch_end_kept(
         self, batch: int, values: Values, weights: Values | None = None, raw: Values | None = None
     ) -> None:
         """End an evaluation batch as `batch_end_kept` ends one of the training."""
-        self._delivery.append(batch, values, weights)
+        if self._evaluation_blocks.are_wanted:
+            self._evaluation_blocks.append(batch, values, weights)
         self._emit("on_evaluation_batch_end", batch, values if raw is None else values | raw)
 
     def prediction_begin(self) -> None:

@@ -12,7 +12,6 @@ import threading
 from collections import deque
 from contextlib import suppress
 from time import perf_counter
-from typing import Any, Literal
 
 from monitor_core.background.interrupts import deferred_interrupts
 from monitor_core.background.worker import DeliveryThread
@@ -30,8 +29,6 @@ EXIT_SECONDS = 5.0
 NOT_READY_SECONDS = 0.05
 """After how long a device is asked again for values that were not ready."""
 
-BlockHook = Literal["on_block", "on_evaluation_block"]
-
 
 class Delivery:
     """Gathers the values of batches and delivers them as blocks.
@@ -44,7 +41,6 @@ class Delivery:
         buffer: What gathers the values, None while nobody wants them.
         check_at: At how many waiting steps whatever appends one must call `check`.
         lock: Held by whatever calls a hook other than those of a batch.
-        hook: Which hook the values are for: that of training batches or of evaluation batches.
         means: Means that every block is added to before the sinks get it, or None.
         thread: The training's thread; another thread's `flush` does not wait for the hooks that this one calls.
     """
@@ -52,7 +48,6 @@ class Delivery:
     def __init__(self, dispatch: Dispatch, on_skip: OnSkip) -> None:
         self.buffer: BlockBuffer | None = None
         self.check_at = 1
-        self.hook: BlockHook = "on_block"
         self.means: Means | None = None
         self.thread = threading.get_ident()
         self._dispatch = dispatch
@@ -69,17 +64,10 @@ class Delivery:
 
     def refresh(self) -> None:
         """Begin or cease to gather values, as sinks were added or removed."""
-        if self.means is None and not self._dispatch.calls[self.hook]:
+        if self.means is None and not self._dispatch.calls["on_block"]:
             self.buffer = None
         elif self.buffer is None:
             self.buffer, self.check_at = BlockBuffer(self._on_skip), 1
-
-    def append(self, step: int, values: dict[str, Any], weights: dict[str, Any] | None = None) -> None:
-        """Gather a batch's kept values, if they are wanted."""
-        if self.buffer is not None:
-            self.buffer.rows.append((step, perf_counter(), values, weights))
-            if len(self.buffer) >= self.check_at:
-                self.check()
 
     def flush(self) -> None:
         """Deliver all that waits, on this thread.
@@ -96,7 +84,7 @@ class Delivery:
                     self._flush_wanted = False
                     self._deliver_left()
                     while (block := self._take()) is not None:
-                        self._give(block, self._dispatch.calls[self.hook], self.means)
+                        self._give(block, self._dispatch.calls["on_block"], self.means)
         finally:
             self._settle()
             self.lock.release()
@@ -170,7 +158,7 @@ class Delivery:
         try:
             if means is not None:
                 means.add(block)
-            fatal = self._dispatch.call(self.hook, calls, (self._dispatch.run, block))
+            fatal = self._dispatch.call("on_block", calls, (self._dispatch.run, block))
             if fatal is not None:
                 raise fatal
         finally:
@@ -190,7 +178,7 @@ class Delivery:
             raise fatal
 
     def _calls(self, *, in_background: bool) -> tuple[Call, ...]:
-        calls = self._dispatch.calls[self.hook]
+        calls = self._dispatch.calls["on_block"]
         return tuple(each for each in calls if each.member.in_background is in_background)
 
     def _deliver_due(self) -> float | None:

@@ -16,11 +16,11 @@ Logs = Mapping[str, Any]
 """A mapping from metric name to value: floats for epochs and evaluations, raw framework values for batches."""
 
 _ON_THE_RUN = {
-    "model": "run.model, the model's handle (the Keras model or module itself is run.model.model)",
+    "model": "run.model, the model's handle (the model itself is run.model.model or run.model.module)",
     "params": "run.epochs and run.steps_per_epoch",
     "validation_data": "run.validation_data",
 }
-"""What a Keras callback has as its own, and a sink's hook finds on the run."""
+"""What a callback of Keras's has as its own, and a sink's hook finds on the run."""
 
 
 class Sink:

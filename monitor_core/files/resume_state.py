@@ -72,8 +72,7 @@ def resume(store: CheckpointStore, load_bus_state: Callable[[Mapping[str, Any]],
     state, path = newest
     if not hasattr(model, "load"):
         raise ValueError(
-            f"bus must have a model's handle with 'load' (got {model!r}): give model=... to the KerasAdapter or the "
-            "Loop"
+            f"bus must have a model's handle with 'load' (got {model!r}): pass model=... to the adapter or the Loop"
         )
     try:
         load_bus_state(state["state"])

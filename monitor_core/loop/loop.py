@@ -261,7 +261,7 @@ class Loop:
         self._require_no_scope("evaluation", Evaluation, Prediction)
         results: dict[str, float] = {}
         scope = Evaluation(self.bus)
-        self.bus.evaluation_begin(prefix)
+        self.bus.evaluation_begin(prefix, means=scope.means)
         try:
             with self._within(scope):
                 yield results

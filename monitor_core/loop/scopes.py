@@ -146,22 +146,19 @@ class Scope:
 
 
 class Averaged(Scope):
-    """A scope whose results are the means of its batches, and over them what was logged outside of batches."""
+    """A scope whose results are the means of its batches, and over them what was logged outside of batches.
 
-    def __init__(self, bus: Bus, begin: Callable[[int], None], end: Callable[..., None], number: int = -1) -> None:
-        super().__init__(bus, begin, end, number)
-        self._means = Means()
-        self._outer: Means | None = None
+    Attributes:
+        means: The means of its batches, as far as they were delivered.
+    """
 
-    def _begin_batches(self, data: Iterable[Any]) -> None:
-        self._outer = self.bus.gather_means(self._means)
-
-    def _end_batches(self) -> None:
-        self.bus.gather_means(self._outer)
+    def __init__(self, bus: Bus, begin: Callable[[int], None], end: Callable[..., None]) -> None:
+        super().__init__(bus, begin, end)
+        self.means = Means()
 
     def results(self) -> dict[str, Any]:
         """Return the means of what was logged in batches, and over them what was logged outside."""
-        return {**self._means.take(), **self.logs}
+        return {**self.means.take(), **self.logs}
 
 
 class Epoch(Averaged):
@@ -187,7 +184,10 @@ class Epoch(Averaged):
         self.number = self.bus.run.step
         with suppress(Exception):  # it is wanted for a plan alone
             self.bus.run.steps_per_epoch = len(data)  # type: ignore[arg-type]
-        super()._begin_batches(data)
+        self.bus.gather_means(self.means)
+
+    def _end_batches(self) -> None:
+        self.bus.gather_means(None)
 
 
 class Evaluation(Averaged):
@@ -195,6 +195,11 @@ class Evaluation(Averaged):
 
     def __init__(self, bus: Bus) -> None:
         super().__init__(bus, bus.evaluation_batch_begin, bus.evaluation_batch_end_kept)
+
+    def results(self) -> dict[str, Any]:
+        """Return the means of all batches, and over them what was logged outside."""
+        self.bus.evaluation_flush()
+        return super().results()
 
 
 class Prediction(Scope):

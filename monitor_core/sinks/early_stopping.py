@@ -329,6 +329,8 @@ class EarlyStopping(Sink):
         self._best.restore(state["best"])
         restore(self._patience, state["patience"])
         restore(self, {name: state[name] for name in ("best_epoch", "best_step")})
+        if self.best is not None:
+            self._watched.best_epoch = self.best_epoch
         weights, last = state["best_weights"], state["last"]
         self.best_weights = None if weights is None else list(weights)
         if last is not None:

@@ -6,10 +6,10 @@ import logging
 import weakref
 
 import pytest
-from bus_support import names
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bus_support import names
 from monitor_core import Bus, SetupError, on
 from recorders import BlockRecorder, Raiser, Recorder, train
 

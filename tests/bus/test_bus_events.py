@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from bus_support import names
 
+from bus_support import names
 from monitor_core import Bus, Sink, on
 from recorders import BlockRecorder, Handle, Recorder, train
 

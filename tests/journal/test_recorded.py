@@ -287,7 +287,7 @@ def test_what_decided_is_on_record(tmp_path):
     train(Bus(Journal(tmp_path), stopping), [{"loss": 1.0}], [{"loss": 2.0}])
     assert open_run(tmp_path).outcome == Outcome(
         [Watched("EarlyStopping", "loss", "min", restores=False, best_epoch=0)],
-        "loss has not got better in 1 epoch; its best was 1 in epoch 1",
+        "loss did not improve for 1 epoch; its best was 1 in epoch 1",
         1,
         "stopped",
     )

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loop_support import epoch_logs
 
+from loop_support import epoch_logs
 from monitor_core import Loop
 from monitor_core.values import blocks
 from recorders import Raiser, Recorder, close_to

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from loop_support import epoch_logs, names
 
+from loop_support import epoch_logs, names
 from monitor_core import History, Loop, on
 from recorders import BlockRecorder, Handle, Raiser, Recorder
 

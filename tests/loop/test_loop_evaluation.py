@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from loop_support import epoch_logs
 
+from loop_support import epoch_logs
 from monitor_core import Loop
 from recorders import Recorder
 

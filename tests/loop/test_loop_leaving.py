@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from loop_support import epoch_logs, names
 
+from loop_support import epoch_logs, names
 from monitor_core import History, Loop, OrderError, SetupError, on
 from monitor_core.bus.run import Evaluation
 from recorders import BlockRecorder, Raiser, Recorder

@@ -148,7 +148,7 @@ def test_the_last_plot_marks_what_decided(shell):
     """The history within is told how the run ended, before that plot is drawn."""
     live = LivePlot(every=0)
     train(Bus(live, EarlyStopping("loss", patience=2)), *[[{"loss": 1.0}]] * 3)
-    assert live.figure._supxlabel.get_text().startswith("■ stopped after epoch 3: loss has not got better")
+    assert live.figure._supxlabel.get_text().startswith("■ stopped after epoch 3: loss did not improve")
 
 
 def test_a_rewind_drops_the_epochs_that_are_repeated(shell):

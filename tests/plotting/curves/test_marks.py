@@ -90,7 +90,7 @@ def test_a_stop_is_marked_at_its_epoch_with_its_reason():
     """A line through all panels, and the reason below."""
     history = run(EarlyStopping("accuracy", patience=2))
     assert vertical_lines(history, "_stop") == [5]
-    assert note(history).startswith("■ stopped after epoch 5: accuracy has not got better in 2 epochs")
+    assert note(history).startswith("■ stopped after epoch 5: accuracy did not improve for 2 epochs")
     assert "in epoch 3" in note(history)
 
 

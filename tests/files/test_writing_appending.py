@@ -1,15 +1,10 @@
-"""Writing files: whole or not at all, and going on after a full disk; faults are made for real, in other processes."""
+"""Writing: opening, appending, a full disk."""
 
 import errno
 import gc
 import os
-import resource
-import signal
-import stat
 import subprocess
-import sys
 import tempfile
-import textwrap
 from io import FileIO
 from pathlib import Path
 
@@ -20,31 +15,13 @@ from hypothesis import strategies as st
 from disks import small_disk
 from monitor_core import SetupError
 from monitor_core.files import writing
-from monitor_core.files.replacing import remove_strays, replacing
 from monitor_core.files.writing import AppendFile
+from writing_support import (
+    at_once,  # noqa: F401 (fixtures)
+    run,
+)
 
 EXAMPLES = settings(max_examples=5000 if os.environ.get("MONITOR_CORE_LONG") else 100)
-
-
-def run(script, *args, expect=0):
-    """Run a script in a process of its own, within a minute, and return what it wrote to both streams."""
-    command = [sys.executable, "-c", textwrap.dedent(script), *map(str, args)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
-    assert done.returncode == expect, done.stderr
-    return done.stdout + done.stderr
-
-
-def dead_pid():
-    """Return the number of a process that has ended."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
-
-
-@pytest.fixture
-def at_once(monkeypatch):
-    """Let every call try again, however soon the last attempt failed."""
-    monkeypatch.setattr(writing, "FIRST_DELAY", 0.0)
 
 
 class Disk(FileIO):
@@ -70,103 +47,6 @@ def disk(monkeypatch, at_once):
     monkeypatch.setattr(Disk, "room", 1 << 30)
     monkeypatch.setattr(Disk, "errors", [])
     return Disk
-
-
-# --- replacing -------------------------------------------------------------------------------------------------------
-
-
-def test_a_file_is_replaced_by_what_was_written(tmp_path):
-    """The target has the new content, and nothing else is left in the folder."""
-    target = tmp_path / "a.txt"
-    target.write_text("old")
-    with replacing(target) as temporary:
-        temporary.write_text("new")
-        assert target.read_text() == "old"
-    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("a.txt", "new")]
-
-
-def test_a_body_that_raises_leaves_the_old_file(tmp_path):
-    """The old file stays and the temporary one goes."""
-    target = tmp_path / "a.txt"
-    target.write_text("old")
-    with pytest.raises(RuntimeError, match="half way"), replacing(target) as temporary:
-        temporary.write_text("new")
-        raise RuntimeError("half way")
-    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("a.txt", "old")]
-
-
-@pytest.mark.parametrize("name", ["model.weights.h5", "é" * 120 + ".keras"])
-def test_the_temporary_name_is_beside_the_target_and_ends_like_it(tmp_path, name):
-    """Writers that choose a format by the name choose the right one, for names of any length."""
-    with replacing(tmp_path / name) as temporary:
-        temporary.write_text("new")
-        assert temporary.parent == tmp_path
-        assert temporary.name.endswith("".join(Path(name).suffixes))
-    assert (tmp_path / name).read_text() == "new"
-
-
-def test_a_replaced_file_keeps_its_permissions(tmp_path):
-    """Whoever could not read the old file cannot read the new one."""
-    target = tmp_path / "a.txt"
-    target.write_text("old")
-    target.chmod(0o600)
-    with replacing(target) as temporary:
-        temporary.write_text("new")
-    assert stat.S_IMODE(target.stat().st_mode) == 0o600
-
-
-def test_a_kill_while_a_file_is_replaced_leaves_the_old_one_and_a_stray(tmp_path):
-    """The name stands for the old file, whole; the stray is removed at the next start."""
-    target = tmp_path / "a.txt"
-    target.write_text("old")
-    run(
-        """
-        import os, signal, sys
-        from monitor_core.files.replacing import replacing
-        with replacing(sys.argv[1]) as temporary:
-            temporary.write_text("ne")
-            os.kill(os.getpid(), signal.SIGKILL)
-        """,
-        target,
-        expect=-signal.SIGKILL,
-    )
-    assert target.read_text() == "old"
-    assert len(remove_strays(tmp_path)) == 1
-    assert [each.name for each in tmp_path.iterdir()] == ["a.txt"]
-
-
-# --- strays ----------------------------------------------------------------------------------------------------------
-
-
-def test_only_strays_of_processes_that_are_gone_are_removed(tmp_path):
-    """Files of living processes and files of other names stay."""
-    stray = tmp_path / f".monitor_core-{dead_pid()}-0-a.txt"
-    kept = [tmp_path / name for name in (f".monitor_core-{os.getppid()}-0-a", ".monitor_core-x-0-a", "a.txt")]
-    for path in (stray, *kept):
-        path.write_text("")
-    assert remove_strays(tmp_path) == [stray]
-    assert sorted(tmp_path.iterdir()) == sorted(kept)
-
-
-def test_a_stray_of_a_process_with_our_own_number_is_removed(tmp_path):
-    """In a container every start may have the same number; what is under way in this process stays."""
-    stray = tmp_path / f".monitor_core-{os.getpid()}-999999-a.txt"
-    stray.write_text("")
-    with replacing(tmp_path / "b.txt") as temporary:
-        temporary.write_text("b")
-        assert remove_strays(tmp_path) == [stray]
-    assert (tmp_path / "b.txt").read_text() == "b"
-
-
-def test_opening_removes_strays(tmp_path):
-    """A file that is opened for appending cleans up after a process before it."""
-    stray = tmp_path / f".monitor_core-{dead_pid()}-0-a.txt"
-    stray.write_text("")
-    AppendFile(tmp_path / "a.txt").close()
-    assert not stray.exists()
-
-
-# --- opening ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_folder_is_made(tmp_path):
@@ -230,9 +110,6 @@ def test_a_folder_without_permission_fails_on_opening(tmp_path):
     tmp_path.chmod(0o700)
 
 
-# --- appending -------------------------------------------------------------------------------------------------------
-
-
 def test_a_record_can_be_read_as_soon_as_it_was_appended(tmp_path):
     """Nothing waits in a buffer of this process."""
     file = AppendFile(tmp_path / "a.txt")
@@ -291,9 +168,6 @@ def test_a_file_that_was_removed_is_made_anew(tmp_path):
     file.path.parent.rmdir()
     file.append(b"two\n")
     assert file.path.read_bytes() == b"head\ntwo\n"
-
-
-# --- a full disk -----------------------------------------------------------------------------------------------------
 
 
 def test_a_record_that_fits_only_in_part_is_taken_back_and_written_later(tmp_path, disk, warned):
@@ -481,139 +355,3 @@ def test_a_change_is_not_begun_where_the_disk_has_no_room_for_it(tmp_path, at_on
         file.change(calls.append)
         del file
     assert calls == []
-
-
-# --- processes -------------------------------------------------------------------------------------------------------
-
-
-def test_a_forked_process_writes_nothing(tmp_path):
-    """Neither by appending, nor by changing, closing or dropping what the parent has open or waiting."""
-    run(
-        """
-        import os, sys
-        from monitor_core.files.writing import AppendFile
-        file = AppendFile(sys.argv[1])
-        file.append(b"parent\\n")
-        if not os.fork():
-            file.append(b"child\\n")
-            file.change(lambda old: [b"child"])
-            file.close()
-            del file
-            sys.exit()
-        os.wait()
-        file.append(b"parent\\n")
-        """,
-        tmp_path / "a.txt",
-    )
-    assert (tmp_path / "a.txt").read_bytes() == b"parent\nparent\n"
-
-
-@pytest.mark.parametrize(
-    ("limit_at_end", "content", "warnings"), [("resource.RLIM_INFINITY", "one\ntwo\n", 1), ("4", "one\n", 2)]
-)
-def test_the_end_of_the_interpreter_is_the_last_attempt(tmp_path, limit_at_end, content, warnings):
-    """Without a close, what waits is written if it can be, and else told as lost; nothing raises."""
-    output = run(
-        f"""
-        import resource, signal, sys
-        from monitor_core.files.writing import AppendFile
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        file = AppendFile(sys.argv[1])
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4, resource.RLIM_INFINITY))
-        file.append(b"one\\n", b"two\\n")
-        resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_at_end}, resource.RLIM_INFINITY))
-        """,
-        tmp_path / "a.txt",
-    )
-    assert (tmp_path / "a.txt").read_text() == content
-    assert len(output.splitlines()) == warnings
-    assert ("lacks 1 values, in 1 records" in output) == (warnings == 2)
-
-
-def test_a_file_that_outlives_its_modules_is_silent(tmp_path):
-    """At the interpreter's exit whatever the destructor needs may be gone: it prints no traceback."""
-    script = """
-        import sys
-        from monitor_core.files import writing
-        file = writing.AppendFile(sys.argv[1], exclusive=True)
-        file._ownership.free()
-        file._ownership = None
-        for name in [name for name in vars(writing) if not name.startswith("__")]:
-            setattr(writing, name, None)
-        del file
-    """
-    assert run(script, tmp_path / "a.txt") == ""
-
-
-def test_a_limit_on_open_files_is_waited_out(tmp_path, at_once):
-    """Where no file can be opened, records wait."""
-    file = AppendFile(tmp_path / "a.txt")
-    file.close()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
-    try:
-        file.append(b"one\n")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    file.append(b"two\n")
-    assert file.path.read_bytes() == b"one\ntwo\n"
-
-
-# --- a file of one process alone -------------------------------------------------------------------------------------
-
-OTHER = """
-    import sys
-    from monitor_core import SetupError
-    from monitor_core.files.writing import AppendFile
-    try:
-        file = AppendFile(sys.argv[1], append=False, exclusive=True)
-        file.append(b"other\\n")
-    except SetupError as error:
-        print(error)
-"""
-
-
-def test_a_file_that_another_process_has_for_itself_is_refused_as_it_is(tmp_path):
-    """The error names the file and the process; the file is not emptied, also where it was replaced meanwhile."""
-    file = AppendFile(tmp_path / "a.txt", exclusive=True)
-    file.append(b"one\n")
-    expected = f"a.txt cannot be written: process {os.getpid()} on "
-    assert expected in run(OTHER, file.path)
-    file.change(lambda old: [b"new\n"])
-    assert expected in run(OTHER, file.path)
-    file.append(b"two\n")
-    assert file.path.read_bytes() == b"new\ntwo\n"
-
-
-def test_a_file_is_free_once_it_is_closed(tmp_path):
-    """Whoever comes next may empty it; nothing else is left in the folder."""
-    file = AppendFile(tmp_path / "a.txt", exclusive=True)
-    file.append(b"one\n")
-    file.close()
-    assert run(OTHER, file.path) == ""
-    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("a.txt", b"other\n")]
-
-
-def test_a_file_that_could_not_be_opened_is_nobodys(tmp_path):
-    """An error at opening leaves nothing behind."""
-    (tmp_path / "a.txt").mkdir()
-    with pytest.raises(SetupError, match="no regular file"):
-        AppendFile(tmp_path / "a.txt", exclusive=True)
-    assert [each.name for each in tmp_path.iterdir()] == ["a.txt"]
-
-
-def test_records_wait_while_another_process_has_taken_the_file(tmp_path, at_once, warned):
-    """Taken between two runs, it is written to again when the other process is done; the warning names that one."""
-    file = AppendFile(tmp_path / "a.txt", exclusive=True)
-    file.append(b"one\n")
-    file.close()
-    taker = OTHER.replace("except", "    print(flush=True); sys.stdin.read()\n    except")
-    command = [sys.executable, "-c", textwrap.dedent(taker), str(file.path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        other.stdout.readline()
-        file.append(b"two\n")
-        assert (file.path.read_bytes(), file.waiting) == (b"other\n", 1)
-        other.communicate(timeout=60)
-    file.append(b"three\n")
-    assert file.path.read_bytes() == b"other\ntwo\nthree\n"
-    assert [f"(process {other.pid} on " in message for message in warned()] == [True]

@@ -11,14 +11,14 @@ BACKEND_TESTS := adapters frameworks model benchmarks/test_harness.py faults/tes
 	sinks/test_early_stopping_steps.py sinks/test_csv_logger_keras.py \
 	sinks/test_learning_rate_scheduler.py sinks/test_model_checkpoint_fits.py sinks/test_model_checkpoint_state.py \
 	sinks/test_reduce_lr_on_plateau.py sinks/test_tensorboard_models.py sinks/test_terminate_on_nan.py test_readme.py \
-	test_schedules.py values
+	test_schedules.py testing/test_handles.py values
 # What trains with a framework, or runs other processes and programs.
 INTEGRATION := adapters benchmarks faults network/test_outbox.py network/test_sink.py sinks test_packaging.py test_readme.py \
-	test_tensorboard_browser.py
+	test_tensorboard_browser.py test_typing.py
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test test-backend test-long unit coverage lint format bench clean
+.PHONY: help demo test test-backend test-long unit coverage lint format docs bench clean
 
 help:
 	@echo "make demo    train on MNIST digits, monitored; curves, summary and a TensorBoard folder in out/demo (EPOCHS=$(EPOCHS))"
@@ -27,6 +27,7 @@ help:
 	@echo "make test-backend KERAS_BACKEND=jax   what depends on the backend"
 	@echo "make unit    those of the core alone, in less than two minutes"
 	@echo "make lint    ruff and mypy --strict"
+	@echo "make docs    the documentation's site, in out/site; any warning is an error"
 	@echo "make bench   the benchmarks, quickly; see benchmarks/README.md"
 
 demo: $(VENV)/demo.stamp
@@ -55,6 +56,9 @@ lint: $(VENV)/dev.stamp
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/dev.stamp
+	$(BIN)/python docs/build.py
 
 bench: $(VENV)/dev.stamp
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

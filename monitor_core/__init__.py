@@ -60,12 +60,14 @@ _LAZY = {
 }
 
 
-def __getattr__(name: str) -> typing.Any:
-    """Import what is asked for the first time."""
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(importlib.import_module(_LAZY[name]), name)
-    return found
+if not typing.TYPE_CHECKING:  # else a misspelt name would be of any type
+
+    def __getattr__(name: str) -> typing.Any:
+        """Import what is asked for the first time."""
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(importlib.import_module(_LAZY[name]), name)
+        return found
 
 
 __all__ = [

@@ -1,57 +1,17 @@
 """Sinks that record what they hear, or misbehave as told; the tests use these in place of mocks."""
 
 import math
-from collections.abc import Callable
 
-from monitor_core import Block, Sink
-from monitor_core.bus.hooks import HOOKS
+from monitor_core import Sink
+from monitor_core.testing import Recorder
+from monitor_core.testing.recorder import plain
 
-
-def plain(value):
-    """Return a block as its epoch and rows, and anything else as it is, for comparison by value."""
-    return (value.epoch, list(value.rows())) if isinstance(value, Block) else value
+__all__ = ["BlockRecorder", "Handle", "Raiser", "Recorder", "close_to", "exact", "plain", "train"]
 
 
 def exact(logs):
     """Return logs with their floats as texts, so that NaN equals NaN and -0.0 differs from 0.0."""
     return {name: float(value).hex() for name, value in logs.items()}
-
-
-class Recorder(Sink):
-    """Record events as tuples of the hook's name, without its ``on_``, and its arguments after ``run``.
-
-    Args:
-        *hooks: The hooks to listen to, all if none is given.
-        name: The name in messages.
-        events: A list to share with other recorders; each event then begins with the recorder's name.
-    """
-
-    def __init__(self, *hooks, name="Recorder", events=None):
-        self.hooks = hooks
-        self.name = name
-        self.events = [] if events is None else events
-        self.shared = events is not None
-
-    def wants_hook(self, hook):
-        """Listen to the hooks that were given."""
-        return not self.hooks or hook in self.hooks
-
-    def hear(self, run, hook, *args):
-        """Record an event."""
-        event = (hook.removeprefix("on_"), *map(plain, args))
-        self.events.append((self.name, *event) if self.shared else event)
-
-
-def _recording(hook) -> Callable:
-    def record(self, run, *args):
-        self.hear(run, hook, *args)
-
-    record.__name__ = hook
-    return record
-
-
-for _hook in HOOKS:
-    setattr(Recorder, _hook, _recording(_hook))
 
 
 class Raiser(Recorder):
@@ -71,9 +31,9 @@ class Raiser(Recorder):
         self.forever = forever
         self.critical = critical
 
-    def hear(self, run, hook, *args):
+    def record(self, run, hook, *args):
         """Record an event and raise what is due."""
-        super().hear(run, hook, *args)
+        super().record(run, hook, *args)
         error = self.errors.pop(0) if self.errors else self.forever
         if error is not None:
             raise error

@@ -1,40 +1,70 @@
-"""The examples of the README and of the docs run as printed, one after another."""
+"""The examples of the README and of the site run as printed, and their links lead somewhere."""
 
 import importlib.util
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PAGES_WITH_CODE = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
+PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
+FRAMEWORKS = ("keras", "torch", "jax")
+
+
+def name_of(page):
+    """Return a page's path in the repository."""
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks_of(page):
+    """Return a page's Python blocks."""
+    text = page.read_text(encoding="utf-8")
+    blocks = [textwrap.dedent(block) for _, block in BLOCK.findall(text)]
+    assert len(blocks) == text.count("```python")
+    return blocks
+
+
+CODE = {page: blocks_of(page) for page in PAGES if blocks_of(page)}
+GUIDES = [page for page in CODE if page.parent.name == "authors"]
+OTHERS = [page for page in CODE if page not in GUIDES]
 DEMO = ROOT / "examples" / "mnist_overfitting.py"
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py") if path != DEMO)
 
 
-@pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", OTHERS, ids=name_of)
 def test_examples_of_a_page_run(page, tmp_path, monkeypatch):
-    """Every Python block of a page runs, in order, in one namespace."""
-    pytest.importorskip("keras")
+    """Every Python block of a page runs, in order, in one namespace; a page whose framework is missing is skipped."""
     monkeypatch.chdir(tmp_path)
-    text = page.read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == text.count("```python")
-    if importlib.util.find_spec("torch") is None:
-        blocks = [block for block in blocks if "import torch" not in block]
+    blocks = CODE[page]
+    missing = [name for name in FRAMEWORKS if importlib.util.find_spec(name) is None]
+    if page.name in ("README.md", "sinks.md"):  # of several frameworks
+        pytest.importorskip("keras")
+        blocks = [block for block in blocks if "import torch" not in block or "torch" not in missing]
+    elif missing and any(f"import {name}" in block for block in blocks for name in missing):
+        pytest.skip(f"there is not {', '.join(missing)}")
     namespace = {}
     for block in blocks:
         exec(compile(block, page.name, "exec"), namespace)  # noqa: S102 - the page is ours
-    assert not blocks or len(namespace["history"]) >= 4
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", GUIDES, ids=name_of)
+def test_guides_for_authors_pass_their_own_tests(page, tmp_path):
+    """The blocks of a guide are a test module, and all its tests pass."""
+    module = tmp_path / f"test_{page.stem}.py"
+    module.write_text("\n".join(CODE[page]), encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", str(module)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_of_a_page_lead_somewhere(page):
-    """Every relative link and picture is in the repository."""
-    for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+    """Every relative link and image is in the repository."""
+    for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert "://" in link or (page.parent / link).exists(), link
 
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 
 import h5py
 import keras
+import numpy as np
 
 from monitor_core._log import logger
 from monitor_core.adapters.keras import insides
@@ -122,9 +123,12 @@ class KerasModel:
         """Set all weights.
 
         Raises:
-            ValueError: Their number or shapes are not the model's.
+            ValueError: Their number or shapes are not the model's; nothing is set then.
         """
         self._sync()
+        shapes, given = [tuple(each.shape) for each in self.model.weights], [np.shape(each) for each in weights]
+        if given != shapes:  # Keras would set those before the first that does not fit
+            raise ValueError(f"weights must have the shapes {shapes} (got {given})")
         self.model.set_weights(weights)
 
     def weights(self) -> Iterator[tuple[str, Array]]:

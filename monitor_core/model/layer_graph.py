@@ -120,11 +120,11 @@ class LayerGraph:
     name: str
     nodes: tuple[LayerNode, ...] = attrs.field(converter=_nodes)
     edges: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=_pairs)
-    parameters: int = attrs.field(kw_only=True, validator=count())
-
-    @parameters.default
-    def _sum(self) -> int:
-        return sum(node.parameters for node in self.nodes)
+    parameters: int = attrs.field(  # by `attrs.Factory`: pyright takes a field whose default is a method as required
+        default=attrs.Factory(lambda graph: sum(node.parameters for node in graph.nodes), takes_self=True),
+        kw_only=True,
+        validator=count(),
+    )
 
     @nodes.validator
     def _check_nodes(self, _: attrs.Attribute[Any], nodes: tuple[LayerNode, ...]) -> None:

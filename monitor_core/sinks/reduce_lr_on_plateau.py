@@ -145,18 +145,19 @@ class ReduceLROnPlateau(Sink):
     cooldown: int = attrs.field(default=0, kw_only=True, validator=checks.count())
     min_lr: float | Sequence[float] = attrs.field(default=0.0, kw_only=True, validator=_check_bounds)
     rule: Rule = attrs.field(default="keras", kw_only=True, validator=checks.one_of("keras", "pytorch"))
-    relative: bool = attrs.field(kw_only=True, validator=attrs.validators.instance_of(bool))
-    eps: float = attrs.field(kw_only=True, validator=checks.number(least=0, finite=True))
+    # By `attrs.Factory`: pyright takes a field whose default is a method as required.
+    relative: bool = attrs.field(
+        default=attrs.Factory(lambda sink: sink.rule == "pytorch", takes_self=True),
+        kw_only=True,
+        validator=attrs.validators.instance_of(bool),
+    )
+    eps: float = attrs.field(
+        default=attrs.Factory(lambda sink: 1e-8 if sink.rule == "pytorch" else 0.0, takes_self=True),
+        kw_only=True,
+        validator=checks.number(least=0, finite=True),
+    )
     _monitor: Monitor = attrs.field(init=False, repr=False)
     _plateau: Plateau = attrs.field(init=False, repr=False)
-
-    @relative.default
-    def _relative_by_rule(self) -> bool:
-        return self.rule == "pytorch"
-
-    @eps.default
-    def _eps_by_rule(self) -> float:
-        return 1e-8 if self.rule == "pytorch" else 0.0
 
     @_monitor.default
     def _watch(self) -> Monitor:

@@ -43,7 +43,7 @@ def test_failure_is_warned_about_once_with_its_traceback(caplog):
     first = caplog.records[0]
     assert first.getMessage() == "Raiser.on_batch_end raised at step 1; training continues"
     shown = logging.Formatter().format(first)
-    assert "in hear" in shown
+    assert "in record" in shown
     assert "ValueError: boom" in shown
     assert [record.getMessage() for record in caplog.records[1:]] == ["Raiser failed 2 times; see failures"]
 

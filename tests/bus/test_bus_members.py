@@ -106,8 +106,8 @@ def test_sink_that_removes_itself_in_a_hook(hook):
     bus = Bus()
 
     class Once(Recorder):
-        def hear(self, run, name, *args):
-            super().hear(run, name, *args)
+        def record(self, run, name, *args):
+            super().record(run, name, *args)
             bus.remove(self)
 
     bus.add(once := Once(hook))

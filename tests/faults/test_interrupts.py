@@ -42,9 +42,9 @@ class Interrupting(Recorder):
         self.error = error
         self.is_rare = hook in {"on_train_begin", "on_train_end", "on_exception", "on_rewind"}
 
-    def hear(self, run, hook, *args):
+    def record(self, run, hook, *args):
         """Raise what is to be raised."""
-        super().hear(run, hook, *args)
+        super().record(run, hook, *args)
         if self.error is not None and (self.is_rare or run.epoch == 2):
             error, self.error = self.error, None
             raise error
@@ -259,7 +259,7 @@ class KeepWeights(Recorder):
         super().__init__("on_epoch_end")
         self.weights = None
 
-    def hear(self, run, hook, *args):
+    def record(self, run, hook, *args):
         """Keep them."""
         self.weights = self.weights or [each.tolist() for each in run.model.get_weights()]
 

@@ -119,7 +119,7 @@ class TensorBoard(Additions, Sink):
         SetupError: The package ``tensorboard`` is missing. At train begin: the folder cannot be written, or
             ``embeddings_metadata`` does not fit the model's embedding layers.
 
-    Source: the tags are those of Keras 3.15's callback of this name; ``docs/sinks.md`` lists where it differs.
+    Source: the tags are those of Keras 3.15's callback of this name; ``docs/differences.md`` lists where it differs.
 
     Example:
         >>> board = TensorBoard("logs", update_freq="batch", histogram_freq=1)

@@ -531,7 +531,7 @@ def test_a_fit_goes_on_behind_the_epoch_of_a_loaded_state(model):
 def test_a_sink_in_the_place_of_an_adapter_is_told_so(model):
     """Handed to Keras as a callback, a sink says what to do, also one that is empty and might pass for nothing."""
     for callbacks in (History(), [History()]):
-        with pytest.raises(AttributeError, match="History is a sink, no Keras callback: pass Keras a KerasAdapter"):
+        with pytest.raises(AttributeError, match="History is a sink, not a Keras callback: pass Keras a KerasAdapter"):
             fit(model, callbacks)
 
 
@@ -626,7 +626,7 @@ def test_a_loop_comes_alone(model):
 
 def test_what_is_no_sink_is_refused():
     """An object without hooks is refused when the adapter is made."""
-    with pytest.raises(HookError, match=r"sinks are given one by one \(got a list of them\): write \*sinks"):
+    with pytest.raises(HookError, match=r"sinks must be passed one by one \(got a list\): write \*sinks"):
         KerasAdapter([History()])
 
 

@@ -1,7 +1,7 @@
-"""Scalars as records, by the block: a template for each set of tags, filled in for all steps at once by NumPy.
+"""Scalars as records, a block at a time: a template for each set of tags, filled in for all steps at once by NumPy.
 
-The messages are ``Event(wall_time, step, summary)`` with a ``simple_value`` for each tag, which every reader of event
-files knows, TensorBoard's `EventAccumulator.Scalars` among them, and which needs no metadata. 256 steps of 2 metrics
+The messages are ``Event(wall_time, step, summary)`` with a ``simple_value`` for each tag. Every reader of event files
+understands these, TensorBoard's `EventAccumulator.Scalars` included, and they need no metadata. 256 steps of 2 metrics
 take 0.3 us of CPU a scalar, written to the file, and of 8 metrics 0.1 us (benchmarks/writers.py).
 """
 
@@ -35,7 +35,7 @@ def scalar_records(
         tags: The values' tags, encodable as UTF-8.
         steps: ``(n,) int64``.
         times: ``(n,) float64``, seconds since 1970.
-        columns: Each tag's values, ``(n,)``; they become float32, infinite where they are beyond it.
+        columns: Each tag's values, ``(n,)``; they become float32, infinite if beyond its range.
     """
     if not len(steps):
         return b""
@@ -48,12 +48,12 @@ class _Layout:
     """Records of one length.
 
     Attributes:
-        record: One with zeros for what differs.
-        fields: What differs, by name, at its place; with the checksum.
-        differing: Where the bytes are that differ.
-        checksums: Computes the checksums from these.
+        record: A record with zeros in the bytes that differ.
+        fields: The fields that differ, by name, with their offsets; the checksum is one of them.
+        differing: The positions of the bytes that differ.
+        checksums: Computes the checksums from these bytes.
         shifts: Each varint byte's place in a step, in bits.
-        continued: Each varint byte's highest bit, which tells that there are more.
+        continued: Each varint byte's highest bit, which marks that more bytes follow.
     """
 
     record: bytes
@@ -69,7 +69,7 @@ class _Layout:
         buffer = bytearray(self.record) * len(steps)
         rows = np.frombuffer(buffer, self.fields)
         rows["time"] = times
-        # Steps with fewer digits than the largest get leading zeros, which is right in a varint.
+        # Steps with fewer digits than the largest get leading zeros, which are valid in a varint.
         rows["step"] = (steps[:, np.newaxis] >> self.shifts).astype(np.uint8) & 0x7F | self.continued
         with np.errstate(over="ignore"):
             for number, column in enumerate(columns):
@@ -81,7 +81,7 @@ class _Layout:
 
 @functools.lru_cache(maxsize=512)
 def _layout(tags: tuple[str, ...], step_bytes: int) -> _Layout:
-    """Return the layout of events with these tags and that many bytes for the step."""
+    """Return the layout of events with these tags and this many bytes for the step."""
     message, places = _template(tags, step_bytes)
     differing = np.concatenate([place + np.arange(np.dtype(kind).itemsize) for kind, place in places.values()])
     fields = places | {"checksum": ("<u4", len(message))}
@@ -103,7 +103,7 @@ def _layout(tags: tuple[str, ...], step_bytes: int) -> _Layout:
 
 
 def _template(tags: Sequence[str], step_bytes: int) -> tuple[bytes, dict[str, tuple[str, int]]]:
-    """Return a message with zeros for what differs, and the kind and place in it of each of these, by name."""
+    """Return a message with zeros in the fields that differ, and the kind and offset of each of these, by name."""
     message = _TIME + bytes(8) + _STEP + bytes(step_bytes) + _SUMMARY
     places = {"time": ("<f8", len(_TIME)), "step": (f"({step_bytes},)u1", len(_TIME) + 8 + len(_STEP))}
     values = [_with_length(_TAG, tag.encode()) + _SIMPLE_VALUE + bytes(4) for tag in tags]
@@ -116,11 +116,11 @@ def _template(tags: Sequence[str], step_bytes: int) -> tuple[bytes, dict[str, tu
 
 
 def opening_records(time: float, start: int | None) -> bytes:
-    """Return the records that a file begins with: the format's version, and from which step on it has the run.
+    """Return the records that a file begins with: the format's version, and the step from which it has the run.
 
     Args:
         time: Seconds since 1970.
-        start: The step; None leaves that record out.
+        start: The step; None omits that record.
     """
     began = _TIME + struct.pack("<d", time)
     version = frame(began + _with_length(b"\x1a", b"brain.Event:2"))  # field 3 of Event: string

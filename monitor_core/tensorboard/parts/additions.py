@@ -1,7 +1,7 @@
-"""Values that users add by themselves: numbers, distributions, pictures, figures, texts and graphs.
+"""Values that users add: scalars, histograms, images, figures, texts and graphs.
 
-Contract. All may be added at any time from any thread: before, in and after a run. They go to the train run. What
-cannot be shown raises, since whoever adds it is there to hear of it.
+Contract. Values may be added at any time from any thread: before, during and after a run. They go to the train run. A
+value that cannot be shown raises, because its caller can handle that.
 """
 
 from __future__ import annotations
@@ -24,42 +24,42 @@ if TYPE_CHECKING:
 
 
 class Additions(ABC):
-    """The methods by which users add values of their own."""
+    """The methods with which users add their own values."""
 
     __slots__ = ()
 
     @abstractmethod
     def _place(self, tag: str, step: int | None) -> tuple[EventFile, int]:
-        """Return where a value goes: the file, and the step, by default the present one."""
+        """Return a value's file and step; the step is by default the current one."""
 
     def add_scalar(self, tag: str, value: Any, step: int | None = None) -> None:
         """Write a number, now.
 
         Args:
             tag: Its name; the part before the first slash is its group.
-            value: A number, or an array or tensor of one element, which is waited for.
-            step: The step; by default how many batches have ended, or the epoch's number where the tag begins with
+            value: A number, or an array or tensor of one element; this call waits for it.
+            step: The step; by default how many batches have ended, or the epoch's number if the tag begins with
                 ``epoch_`` or ends in ``/histogram`` or ``/image``.
 
         Raises:
-            TypeError: ``value`` is no number.
-            OSError: There is no file yet, and none can be made.
+            TypeError: ``value`` is not a number.
+            OSError: There is no file yet, and none can be created.
         """
         write_row(*self._place(tag, step), {tag: scalar(value)})
 
     def add_histogram(self, tag: str, values: Any, step: int | None = None) -> None:
-        """Write the distribution of values now; the arguments are as in `add_scalar`.
+        """Write a histogram of values now; the other arguments are as in `add_scalar`.
 
         Args:
             tag: Its name.
-            values: An array or tensor of any shape; what is not finite is left out.
+            values: An array or tensor of any shape; values that are not finite are skipped.
             step: The step.
         """
         file, number = self._place(tag, step)
         write_histogram(file, tag, _on_host(values), number)
 
     def add_image(self, tag: str, image: Any, step: int | None = None) -> None:
-        """Write one picture, or several, now; the arguments are as in `add_scalar`.
+        """Write one or several images now; the other arguments are as in `add_scalar`.
 
         Args:
             tag: Its name.
@@ -70,7 +70,7 @@ class Additions(ABC):
         self._add(image_value(tag, _on_host(image)), step)
 
     def add_figure(self, tag: str, figure: Figure, step: int | None = None) -> None:
-        """Write a matplotlib figure as a picture now; the arguments are as in `add_scalar`.
+        """Write a matplotlib figure as an image now; the other arguments are as in `add_scalar`.
 
         Args:
             tag: Its name.
@@ -80,7 +80,7 @@ class Additions(ABC):
         self._add(image_value(tag, figure), step)
 
     def add_text(self, tag: str, text: str, step: int | None = None) -> None:
-        """Write a text now; the arguments are as in `add_scalar`.
+        """Write a text now; the other arguments are as in `add_scalar`.
 
         Args:
             tag: Its name.
@@ -90,10 +90,10 @@ class Additions(ABC):
         self._add(text_value(tag, text), step)
 
     def add_graph(self, graph: GraphDef) -> None:
-        """Write the operations of a computation, now: the run graph, beside that of the layers.
+        """Write the operations of a computation now: the run graph, in addition to that of the layers.
 
         Args:
-            graph: As of `monitor_core.tensorboard.formats.torch_graphs.torch_graph` or
+            graph: The result of `monitor_core.tensorboard.formats.torch_graphs.torch_graph` or
                 `monitor_core.tensorboard.formats.jax_graphs.jax_graph`.
         """
         file, _ = self._place("", 0)
@@ -105,5 +105,5 @@ class Additions(ABC):
 
 
 def _on_host(values: Any) -> Any:
-    """Return a PyTorch tensor's values, which may be on a device or bear gradients; anything else as it is."""
+    """Return a PyTorch tensor's values, which may be on a device or require gradients; other objects unchanged."""
     return to_host(values) if hasattr(values, "detach") else values

@@ -11,7 +11,7 @@ from monitor_core.tensorboard.parts.numbering import Numbering, counts_epochs
 
 
 def trained(numbers, epochs, batches=2, first=0, step=0):
-    """Record a run of so many epochs; return its epochs' and its last steps' numbers."""
+    """Record a run of several epochs; return the numbers of its epochs and of their last steps."""
     run, found = Run(), []
     run.step = step
     numbers.begin()
@@ -43,12 +43,12 @@ def trained(numbers, epochs, batches=2, first=0, step=0):
         ("a/image/b", False),
     ],
 )
-def test_a_tag_tells_what_it_counts(tag, is_over_epochs):
-    """Whether a value's step is an epoch is known by its tag alone, also of files of earlier processes."""
+def test_a_tag_says_what_it_counts(tag, is_over_epochs):
+    """A tag alone says whether its steps are epochs, for files of earlier processes too."""
     assert counts_epochs(tag) is is_over_epochs
 
 
-def test_runs_go_on_behind_each_other():
+def test_runs_are_numbered_one_after_another():
     """Two runs that begin with epoch 0 and step 1 get numbers that ascend."""
     numbers = Numbering()
     assert trained(numbers, 2) == [(0, 2), (1, 4)]
@@ -56,7 +56,7 @@ def test_runs_go_on_behind_each_other():
 
 
 def test_a_run_that_begins_late_keeps_its_epochs():
-    """A first epoch above 0 is a number that somebody chose; steps counted from 1 again go on all the same."""
+    """A first epoch above 0 is kept as chosen by the user; steps counted from 1 again are still shifted."""
     numbers = Numbering()
     trained(numbers, 2)
     assert trained(numbers, 1, first=5) == [(5, 6)]
@@ -67,8 +67,8 @@ def test_a_run_that_counts_on_keeps_its_steps():
     assert trained(Numbering(), 1, first=3, step=10) == [(3, 12)]
 
 
-def test_what_is_written_now_stands_at_the_epoch_or_the_step():
-    """By default a value stands at how many batches have ended, or, where its tag says so, at the epoch."""
+def test_default_step_is_the_epoch_or_the_step():
+    """A value's default step is how many batches have ended or, if its tag says so, the epoch."""
     numbers, run = Numbering(), Run()
     assert (numbers.present(None, "mine"), numbers.present(None, "epoch_mine")) == (0, 0)
     trained(numbers, 2)
@@ -80,7 +80,7 @@ def test_what_is_written_now_stands_at_the_epoch_or_the_step():
 
 
 def test_rewinding_drops_each_value_by_its_own_number():
-    """What is kept lies before the epoch, or up to the step, each shifted as in this run."""
+    """A rewind keeps values before the epoch, or up to the step, each shifted as in this run."""
     numbers = Numbering()
     trained(numbers, 2)
     trained(numbers, 3)
@@ -91,7 +91,7 @@ def test_rewinding_drops_each_value_by_its_own_number():
 
 
 def test_rewinding_to_the_begin_of_a_run_without_an_epoch_drops_nothing():
-    """A run that has begun no epoch has written nothing that could be dropped."""
+    """In a run without an epoch, a rewind drops nothing."""
     numbers = Numbering()
     trained(numbers, 2)
     numbers.begin()
@@ -103,7 +103,7 @@ def test_rewinding_to_the_begin_of_a_run_without_an_epoch_drops_nothing():
 
 
 def test_a_run_of_an_earlier_process_has_its_own_numbers():
-    """A new object that is told to go back to a later epoch takes the run's numbers as they are."""
+    """A new object that is rewound to a later epoch takes the run's numbers unshifted."""
     numbers = Numbering()
     numbers.begin()
     keep = numbers.rewind(3, 30)

@@ -142,7 +142,7 @@ def _from_file(name: FileName, folder: Path) -> Labels:
         return read_labels(path)
     except OSError as error:
         raise SetupError(
-            f"embeddings_metadata must name a readable file; a relative name starts at log_dir, as in Keras "
+            f"embeddings_metadata must name a readable file; a relative name starts at log_dir "
             f"(got {os.fspath(name)!r}: {error})"
         ) from error
 

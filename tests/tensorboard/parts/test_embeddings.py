@@ -149,7 +149,7 @@ def test_labels_come_from_a_file(files, tmp_path, text, expected, is_for_all):
 def test_a_file_of_labels_that_is_missing_is_a_setup_error(files, tmp_path):
     """A missing file is an error at train begin that says where relative names start; once it exists it is read."""
     part = Embeddings(1, "labels.tsv")
-    with pytest.raises(SetupError, match=r"a relative name starts at log_dir, as in Keras \(got 'labels.tsv': "):
+    with pytest.raises(SetupError, match=r"a relative name starts at log_dir \(got 'labels.tsv': "):
         part.begin(Run(model=Model("a")), files)
     (tmp_path / "labels.tsv").write_text("\n".join(WORDS))
     over([0], part, files, "a")

@@ -211,7 +211,7 @@ def test_a_missing_metric_warns_once_and_is_not_counted(warned):
     bus.train_begin()
     assert drive(bus, [1.0, MISSING, 1.0, None, MISSING, 1.0, 0.0]) == 5
     assert warned() == [
-        "EarlyStopping decides nothing where its metric is missing: no metric 'metric'; this epoch has loss"
+        "EarlyStopping decides nothing while its metric is missing: no metric 'metric'; this epoch has loss"
     ]
 
 
@@ -240,7 +240,7 @@ def test_an_unknown_mode_is_refused_at_once():
 
 def test_an_undecidable_mode_is_refused_at_train_begin():
     """Keras raises at the end of the first epoch."""
-    with pytest.raises(SetupError, match="EarlyStopping cannot tell whether 'reward' gets better by falling or by "):
+    with pytest.raises(SetupError, match="EarlyStopping does not know whether 'reward' improves by falling or by "):
         Bus(EarlyStopping("reward")).train_begin()
 
 
@@ -550,7 +550,7 @@ def test_a_metric_that_no_batch_has_is_told_at_the_epochs_end(warned):
             loop.log(val_loss=1.0)
     assert warned() == [
         (
-            "EarlyStopping decides nothing where its metric is missing: no metric 'val_loss' (did you mean 'loss'?); "
+            "EarlyStopping decides nothing while its metric is missing: no metric 'val_loss' (did you mean 'loss'?); "
             "a batch of this epoch has loss"
         )
     ]

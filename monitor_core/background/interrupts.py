@@ -1,6 +1,6 @@
-"""Interrupts that wait while records are handed over, so that none is lost, doubled or torn by Ctrl-C.
+"""Defer interrupts while records are delivered, so that Ctrl-C loses, duplicates or truncates none.
 
-Contract. A run that begins on the main thread, where Python handles signals, installs a handler of its own before those
+Contract. A run that begins on the main thread, where Python handles signals, installs its own handler in front of those
 that are Python functions. It forwards a signal immediately or, inside a `deferred_interrupts` block, when the outermost
 block exits. A second signal is always forwarded immediately. A handler installed later is left in place.
 """
@@ -23,9 +23,9 @@ def _on_main_thread() -> bool:
 
 
 class _Held:
-    """A context manager that may be nested; there is one.
+    """A context manager that may be nested; there is one instance.
 
-    An interrupt between a line of `__enter__` and the next leaves it as it was: from the moment the depth counts, the
+    An interrupt between two lines of `__enter__` leaves it unchanged: from the moment the depth counts, the
     handler raises nothing.
     """
 
@@ -33,7 +33,7 @@ class _Held:
         self._depth = 0
         self._before: dict[int, Callable[[int, FrameType | None], Any]] = {}
         self._waiting: dict[int, FrameType | None] = {}
-        self._owners: WeakSet[object] = WeakSet()  # a run that nobody ends is no reason to stay
+        self._owners: WeakSet[object] = WeakSet()  # a run that was never ended must not keep the handlers installed
 
     def __enter__(self) -> None:
         if _on_main_thread():
@@ -52,7 +52,7 @@ class _Held:
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """Let signals through within a block that holds them: for a wait that may be long, and is safe to break off."""
+        """Let signals through inside a block that defers them: for a wait that may be long and is safe to interrupt."""
         if not _on_main_thread():
             yield
             return
@@ -64,9 +64,9 @@ class _Held:
             self._depth = depth
 
     def install(self, owner: object) -> None:
-        """Stand before the handlers there are, until the last owner uninstalls it, or is gone.
+        """Install the handlers in front of the existing ones, until the last owner uninstalls them or is freed.
 
-        Off the main thread nothing happens.
+        Does nothing outside the main thread.
         """
         if not _on_main_thread():
             return
@@ -78,13 +78,13 @@ class _Held:
                 signal.signal(each, self._handle)
 
     def uninstall(self, owner: object) -> None:
-        """Let the handlers be that were there before, unless others have been set since."""
+        """Restore the earlier handlers, unless others have been set since."""
         self._owners.discard(owner)
         if self._owners:
             return
         for each, handler in self._before.items():
             if signal.getsignal(each) == self._handle:
-                with suppress(ValueError):  # another thread than the main one ends the run
+                with suppress(ValueError):  # the run ends on another thread than the main one
                     signal.signal(each, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -96,4 +96,4 @@ class _Held:
 
 
 deferred_interrupts = _Held()
-"""Hold signals back for the length of a ``with`` block."""
+"""Defer signals for the length of a ``with`` block."""

@@ -223,7 +223,7 @@ def test_a_type_error_inside_of_a_schedule_is_not_taken_for_its_signature(warned
     scheduler = LearningRateScheduler(schedule)
     assert rates_of(scheduler, Handle(1.0), epochs=2) == [[1.0], [1.0]]
     assert calls == [(0, 1.0), (1, 1.0)]
-    assert warned()[0] == "LearningRateScheduler.on_epoch_begin raised at step 0; training goes on"
+    assert warned()[0] == "LearningRateScheduler.on_epoch_begin raised at step 0; training continues"
 
 
 @pytest.mark.parametrize("result", [math.nan, math.inf, -0.1, None, "0.1", True, [0.1], np.array([0.1, 0.2])])

@@ -83,7 +83,7 @@ class Rows(Nothing):
         self.file.close()
 
 
-def handed_over_whole(model: keras.Model, epochs: int, folder: Path) -> dict[str, Any]:
+def passed_directly(model: keras.Model, epochs: int, folder: Path) -> dict[str, Any]:
     """Return the variants that get the raw values of batches."""
     variants = {FLOOR: Nothing(), CONTROL: Nothing()}
     for name, stack in alone(folder).items():
@@ -205,7 +205,7 @@ def take_turns(
     """Let all variants take turns in one fit, ``rounds`` times for a number of batches; return their times."""
     model = new_model(size)
     epochs = 100 * rounds  # roughly the final number, for callbacks that show it
-    whole = handed_over_whole(model, epochs, folder / "whole")
+    whole = passed_directly(model, epochs, folder / "whole")
     listed = in_a_list(model, batches, epochs, folder / "list", board=board)
     switch = Switch({**whole, **listed}, rounds, waits)
     x, y = size.data(batches)

@@ -102,7 +102,7 @@ def _is_array(data: Any) -> bool:
 
 @contextmanager
 def _generators_kept(data: Any) -> Iterator[None]:
-    """Restore the random generators that a data set may draw from."""
+    """Restore the random generators that a dataset may draw from."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - datasets draw from it
     with frameworks.generators_kept(data):
         try:

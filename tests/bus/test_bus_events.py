@@ -213,7 +213,7 @@ class Reader(Recorder):
     read_only = True
 
 
-def test_writing_into_logs_is_seen_by_nobody_else():
+def test_writing_into_logs_is_not_seen_by_others():
     """A user's sink gets a copy, so that neither the next sink nor the caller sees its changes."""
     bus = Bus(before := Recorder(), Writer(), after := Reader())
     logs = {"loss": 1.0}

@@ -99,7 +99,7 @@ class RunFiles:
     def _opened(self, run: str) -> EventFile:
         with self._lock:
             if run not in self._files:
-                self._tell_of_earlier(self.folder / run)
+                self._warn_of_earlier(self.folder / run)
                 self._files[run] = EventFile(self.folder / run, start=self.start)
             return self._files[run]
 
@@ -108,7 +108,7 @@ class RunFiles:
             self._files[run].rewind(keep)
         rewind_folder(self.folder / run, keep)
 
-    def _tell_of_earlier(self, folder: Path) -> None:
+    def _warn_of_earlier(self, folder: Path) -> None:
         if self.start == 0 and folder.name == TRAIN and event_files(folder):
             logger.warning(
                 "%s has event files of an earlier run: from the same step on, TensorBoard shows the new run's values "

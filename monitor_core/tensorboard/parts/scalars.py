@@ -106,7 +106,7 @@ class Stopwatch:
             self._seconds += time.perf_counter() - self._since
             self._since = None
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Restart the clock when an evaluation ends."""
         self._since = time.perf_counter()
 

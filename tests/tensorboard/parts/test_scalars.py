@@ -104,7 +104,7 @@ def test_the_clock_counts_training_alone(monkeypatch):
     run.step, now[0] = 6, 2.0
     watch.pause()
     now[0] = 100.0
-    watch.go_on()
+    watch.resume()
     now[0] = 101.0
     assert watch.rate(run) == {"steps_per_second": 2.0}
 

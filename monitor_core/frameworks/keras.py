@@ -21,11 +21,7 @@ class Keras(Framework):
     title = "Keras"
     packages = frozenset({"keras"})
     handle = "monitor_core.adapters.keras.model:KerasModel"
-    callback_members = (
-        "set_model",
-        "set_params",
-        "on_train_batch_end",
-    )  # what it reads first, depending on the backend
+    callback_members = ("set_model", "set_params", "on_train_batch_end")  # the backend decides which it reads first
     adapter = "KerasAdapter"
     endings = (".keras", ".h5")
     weights_endings = (".weights.h5",)

@@ -26,7 +26,7 @@ help:
 	@echo "make test-long  the same with 5,000 random sequences where make test draws 100"
 	@echo "make test-backend KERAS_BACKEND=jax   what depends on the backend"
 	@echo "make unit    those of the core alone, in less than two minutes"
-	@echo "make lint    ruff and mypy --strict"
+	@echo "make lint    ruff, codespell and mypy --strict"
 	@echo "make docs    the documentation's site, in out/site; any warning is an error"
 	@echo "make bench   the benchmarks, quickly; see benchmarks/README.md"
 
@@ -51,6 +51,7 @@ coverage: $(VENV)/dev.stamp
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell adapters benchmarks docs examples monitor_core plotting tests *.md Makefile pyproject.toml
 	$(BIN)/mypy
 
 format: $(VENV)/dev.stamp

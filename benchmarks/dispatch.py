@@ -1,8 +1,8 @@
-"""What it costs to hand one batch's begin and end to 0, 1, 5 and 10 listeners, in ns per pair.
+"""The cost of delivering one batch's begin and end to 0, 1, 5 and 10 listeners, in ns per pair.
 
-Floor: an inline loop over the same bound methods. Compared: the bus with sinks that promise not to write into their
-logs, as all of ours do; with users' own sinks, which get a copy each; with ``strict=True``; Keras's `CallbackList`; and
-Ignite, Lightning and transformers where they are installed.
+Floor: an inline loop over the same bound methods. Compared: the bus with sinks that promise not to modify their
+logs, as all of ours do; with custom sinks, which get a copy each; with ``strict=True``; Keras's `CallbackList`; and
+Ignite, Lightning and transformers if installed.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def keras_list(listeners: int) -> Callable[[int], None]:
             pass
 
     callbacks = keras.callbacks.CallbackList([Callback() for _ in range(listeners)])
-    callbacks.on_train_begin()  # on some back ends it starts the pool for callbacks that hear no batches
+    callbacks.on_train_begin()  # on some backends it starts the pool for callbacks without batch hooks
 
     def work(calls: int) -> None:
         logs = LOGS
@@ -157,7 +157,7 @@ def main() -> None:
         variants = {
             "inline loop over bound methods": inline(listeners),
             "bus": through_bus(listeners, ReadOnlyListener),
-            "bus, users' own sinks (a copy of logs each)": through_bus(listeners, Listener),
+            "bus, custom sinks (a copy of logs each)": through_bus(listeners, Listener),
             "bus, strict": through_bus(listeners, ReadOnlyListener, strict=True),
         }
         for name, peer in PEERS.items():

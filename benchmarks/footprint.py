@@ -1,7 +1,7 @@
-"""What the package weighs: the time to import it, and what a history of a million scalars takes.
+"""The package's footprint: the time to import it, and the memory of a history of a million scalars.
 
 Floor of the import: ``import numpy, attrs`` in a fresh process. Floor of the column: a copy of an array of that length.
-Memory is counted by tracemalloc; compared with what a Keras history does, a list of Python floats for each metric.
+Memory is counted by tracemalloc; compared with a Keras history, a list of Python floats for each metric.
 """
 
 from __future__ import annotations

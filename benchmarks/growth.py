@@ -32,12 +32,12 @@ BATCHES_OF_MANY = 10
 METRICS = 2
 EPOCH = 10_000
 NOISE_MB = 4.0
-"""What the resident set scatters by: growth that stays below is none."""
+"""The scatter of the resident set; smaller growth does not count."""
 TO_DISK = "everything but History, to disk"
 
 
 def stacks(folder: Path) -> dict[str, list[object]]:
-    """Return what is measured, by name."""
+    """Return the sinks to measure, by name."""
     from support.stack import sinks
 
     made = sinks(folder)
@@ -47,13 +47,13 @@ def stacks(folder: Path) -> dict[str, list[object]]:
 
 
 def names() -> list[str]:
-    """Return the names of what is measured."""
+    """Return the names of the sinks to measure."""
     with tempfile.TemporaryDirectory() as folder:
         return list(stacks(Path(folder)))
 
 
 def one(name: str, scalars: int) -> None:
-    """Record so many scalars; print seconds, the peak of memory and the bytes on disk as a line of JSON."""
+    """Record a number of scalars; print seconds, peak memory and bytes on disk as a line of JSON."""
     with tempfile.TemporaryDirectory() as folder:
         record(stacks(Path(folder) / "warm")[name], 1000)
         sinks = stacks(Path(folder) / "run")[name]
@@ -61,14 +61,14 @@ def one(name: str, scalars: int) -> None:
         begin = time.perf_counter()
         record(sinks, scalars)
         seconds = time.perf_counter() - begin
-        memory = max(peak() - before, 4096)  # a page at least, which has a logarithm
+        memory = max(peak() - before, 4096)  # at least a page, so that there is a logarithm
         files = [path for path in (Path(folder) / "run").rglob("*") if path.is_file()]
         disk = sum(path.stat().st_size for path in files)
     print(json.dumps({"seconds": seconds, "memory": memory, "disk": disk}))
 
 
 def record(sinks: list[object], scalars: int) -> None:
-    """Run a loop that records so many scalars."""
+    """Run a loop that records a number of scalars."""
     from monitor_core import Loop
     from support.stack import check
     from support.steps import Rates
@@ -82,12 +82,12 @@ def record(sinks: list[object], scalars: int) -> None:
 
 
 def resident() -> int:
-    """Return how many bytes of memory this process has."""
+    """Return the current memory of this process, in bytes."""
     return _status("VmRSS")
 
 
 def peak() -> int:
-    """Return the most that it ever had."""
+    """Return the peak memory of this process, in bytes."""
     return _status("VmHWM")
 
 
@@ -96,13 +96,13 @@ def _status(field: str) -> int:
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith(field))
         return int(line.split()[1]) * 1024
-    import resource  # elsewhere on Unix the peak alone is known, and begins with that of the warm-up
+    import resource  # on other Unix systems only the peak is known, and it includes the warm-up
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def grow(name: str, sizes: Sequence[int], rounds: int) -> dict[str, list[dict]]:
-    """Run each size in each round; return what was measured, by a label for each size and for the control."""
+    """Run each size in each round; return the results by a label for each size and for the control."""
     middle = sizes[len(sizes) // 2]
     labels = {**{f"{size:,} scalars": size for size in sizes}, CONTROL: middle}
     found: dict[str, list[dict]] = {label: [] for label in labels}
@@ -132,7 +132,7 @@ def power(sizes: Sequence[int], values: Sequence[float]) -> float:
 
 
 def growth(name: str, rows: list[dict], sizes: Sequence[int]) -> dict[str, float]:
-    """Return with which power of their number time, memory and disk grow, and the bytes for each further scalar.
+    """Return the powers with which time, memory and disk grow, and the bytes for each further scalar.
 
     The bytes are those between the two largest runs.
     """

@@ -1,8 +1,8 @@
 """How every benchmark measures: variants interleaved with their floor in one process, reported as ratios.
 
-In each round every variant runs once, in an order that rotates, and is compared with the floor of the same round, so
-that whatever else the machine does hits both. A second copy of the floor, the A/A control, shows what is noise. The
-first round warms up and does not count.
+In each round every variant runs once, in a rotating order, and is compared with the floor of the same round, so
+that other load on the machine affects both. A second copy of the floor, the A/A control, shows the noise. The
+first round is a warm-up and does not count.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ def interleave(
     """Time each variant's ``calls`` calls in each round; return a row each, as `rows` does.
 
     Args:
-        variants: What to time: functions that take a number of calls and make them. One that returns a float says with
-            it how many seconds they took, without what it needed to get ready.
+        variants: Functions to time, which take a number of calls and make them. A float that one returns is the
+            seconds that they took, without setup.
         floor: The name of the variant to compare with; a copy of it runs as the A/A control.
         calls: Calls in one round.
         rounds: Rounds that count, at least 2.
         prepare: Called with the number of calls before each turn; its time does not count.
-        settle: Waits for what a variant has left to do elsewhere, such as on a device; its time counts.
-        training: Whether this is a training: the garbage collector then runs meanwhile, as ever, and the processor's
-            time is given too.
+        settle: Waits for a variant's unfinished work elsewhere, such as on a device; its time counts.
+        training: Whether this is a training: the garbage collector then runs as usual, and the processor's
+            time is reported too.
     """
     variants = {**variants, CONTROL: variants[floor]}
     times = {name: Times() for name in variants}
@@ -68,10 +68,10 @@ def interleave(
 
 
 def rows(times: Mapping[str, Times], floor: str, calls: int, *, warm_up: int = 1) -> list[dict]:
-    """Return a row for each variant: ns per call, what it adds to the floor in us, the ratio to it, its quartiles.
+    """Return a row for each variant: ns per call, its difference to the floor in us, the ratio to it, its quartiles.
 
     Args:
-        times: What each variant took in each round.
+        times: The time of each variant in each round.
         floor: The variant to compare each round with.
         calls: Calls in one round.
         warm_up: How many of the first rounds do not count.
@@ -119,11 +119,11 @@ COLUMNS = {
     "disk_mb": ("disk MB", "{:.1f}"),
     "ratio": ("ratio", "{:.3f}"),
 }
-"""What rows may hold beside their name and their quartiles: the column's head, and how a figure is written."""
+"""The possible columns of rows besides name and quartiles: the column's head, and how a figure is formatted."""
 
 
 def print_table(title: str, rows: list[dict]) -> None:
-    """Print rows with the columns that they have."""
+    """Print rows with all columns that they have."""
     columns = {key: column for key, column in COLUMNS.items() if any(key in row for row in rows)}
     width = max(44, *(len(row["variant"]) + 2 for row in rows))
     print(f"\n{title}")
@@ -135,7 +135,7 @@ def print_table(title: str, rows: list[dict]) -> None:
 
 
 def machine(*packages: str, device: str = "CPU") -> dict:
-    """Return what a figure must be read with: day, processor, device, Python and versions of packages, if installed."""
+    """Return the context of the figures: day, processor, device, Python and versions of installed packages."""
     versions = {}
     for package in packages:
         try:
@@ -157,19 +157,21 @@ def arguments(
 
     Args:
         description: What the benchmark measures.
-        rounds: How many rounds it takes unless told otherwise or quick, where it can be told; ``options.rounds``.
-        plot: Whether it can draw its tables; ``options.plot``.
-        parts: Parts that can be measured alone; ``options.part`` lists those asked for, and is empty for all.
+        rounds: The default number of rounds, if it can be chosen; ``options.rounds``.
+        plot: Whether it can plot its tables; ``options.plot``.
+        parts: Parts that can be measured separately; ``options.part`` lists the requested ones, and is empty for all.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="run through once, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="run once, to check that it works")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     if rounds is not None:
-        parser.add_argument("--rounds", type=int, default=rounds, help=f"rounds that count, by default {rounds}")
+        parser.add_argument(
+            "--rounds", type=int, default=rounds, help=f"number of measured rounds, by default {rounds}"
+        )
     if plot:
-        parser.add_argument("--plot", metavar="PATH", help="draw the ratios to a .png or .svg file")
+        parser.add_argument("--plot", metavar="PATH", help="plot the ratios to a .png or .svg file")
     if parts:
-        parser.add_argument("--part", action="append", default=[], choices=list(parts), help="measure this part alone")
+        parser.add_argument("--part", action="append", default=[], choices=list(parts), help="measure only this part")
     options = parser.parse_args()
     if rounds is not None and options.rounds < 2:
         parser.error(f"--rounds must be >= 2 (got {options.rounds})")
@@ -186,7 +188,7 @@ def report(
     figures: dict[str, float] | None = None,
     plot: str | None = None,
 ) -> None:
-    """Print every table, and figures that are no times, for people or as JSON; draw the ratios if a path is given."""
+    """Print every table and the other figures, human-readable or as JSON; plot the ratios if a path is given."""
     if plot is not None:
         from support.ratios import plot_ratios
 

@@ -1,8 +1,8 @@
-"""What a journal costs: the time to record a block of scalars, and to open a run of ten million.
+"""The cost of a journal: the time to record a block of scalars, and to open a run of ten million.
 
-Floors. Of writing: the bytes of the same values, with steps and times, handed to the operating system as they are. Of
+Floors. Of writing: the bytes of the same values, with steps and times, passed to the operating system unchanged. Of
 opening: reading the file's bytes into memory. Goals: 2 us for each scalar in blocks of 256 steps and 2 metrics, and 3
-seconds for 10,000,000 scalars. The file is in the folder for temporary files, and stays in the system's cache.
+seconds for 10,000,000 scalars. The file is in the folder for temporary files, and remains in the system's cache.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from monitor_core.sinks.journal import Journal
 
 SCALARS = 10_000_000
 SHAPES = [(256, 2), (256, 20), (5, 1)]
-"""Steps and metrics of a block: fast trainings with few and with many metrics, and one with five steps a second."""
+"""Steps and metrics of a block: fast trainings with few and with many metrics, and one with five steps per second."""
 
 
 def make_block(steps: int, metrics: int) -> Block:
@@ -58,7 +58,7 @@ def journal(folder: Path, block: Block) -> Callable[[int], None]:
 
 
 def written(folder: Path, scalars: int) -> None:
-    """Write a finished run of that many scalars, in epochs of 100 blocks."""
+    """Write a finished run with a number of scalars, in epochs of 100 blocks."""
     block = make_block(*SHAPES[0])
     bus = Bus(Journal(folder))
     bus.train_begin()

@@ -1,13 +1,13 @@
 """What monitoring adds to a batch on a GPU, and how often it waits for the device: Keras on JAX and PyTorch, raw loops.
 
 The same variants as in `overhead_keras.py` and `overhead_loop.py`, with networks for a GPU, which take about 0.2 ms and
-1 ms a step in a raw loop. Devices run behind the program: one that never waits trains at full speed whatever its hooks
-do meanwhile, and one that waits at every batch leaves the device idle in between. So there are three more columns,
-counted in a run of its own: how often a batch waits for the device, on the training's thread and elsewhere, and how
-often an epoch's end does, whose results are read. Ours must be 0 in the first.
+1 ms a step in a raw loop. Devices run asynchronously: a program that never waits trains at full speed whatever its
+hooks do, and one that waits at every batch leaves the device idle in between. So there are three more columns, counted
+in a separate run: how often a batch waits for the device, on the training's thread and elsewhere, and how often an
+epoch's end does, where the results are read. Ours must be 0 in the first.
 
-Without a GPU it says so and runs on the CPU with small networks; the columns then say how often values are read, for
-which nothing is waited there. Keras is left out where it is not installed; nothing here imports TensorFlow.
+Without a GPU it says so and runs on the CPU with small networks; the columns then count reads of values, which do not
+wait there. Keras is skipped if it is not installed; nothing here imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from support.processes import ONE_THREAD, in_fresh_process
 from support.steps import Size
 
 COUNTS = {True: (3, 3), False: (300, 300)}
-"""Batches of an epoch that is timed, and of one whose waits are counted, by whether it is to be quick."""
+"""Batches of an epoch that is timed, and of one whose waits are counted, by whether to be quick."""
 FOR_A_GPU = {"small": (256, 1, 256), "large": (2048, 2, 1024)}
 FOR_THE_CPU = {"small": (32, 1, 32), "large": (192, 2, 128)}
-"""Width, hidden layers and samples a batch."""
+"""Width, hidden layers and samples per batch."""
 TINY = {"tiny": (8, 1, 8)}
 PARTS = {
     "raw torch loop": ("torch",),
@@ -37,23 +37,23 @@ PARTS = {
     "Keras on torch": ("keras", "torch"),
     "Keras on jax": ("keras", "jax"),
 }
-"""What is measured, each in a process of its own, and the packages that it needs."""
+"""The parts, each measured in a separate process, and the packages that they need."""
 QUICK = "raw torch loop", "raw jax loop", "Keras on jax"
 ENVIRONMENT = {**ONE_THREAD, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "JAX_DEFAULT_MATMUL_PRECISION": "float32"}
-"""JAX leaves memory to others, and multiplies as exactly as PyTorch does."""
+"""JAX leaves memory to other processes, and multiplies as precisely as PyTorch does."""
 
 
 @attrs.frozen
 class Run:
-    """What is to be measured.
+    """A measurement.
 
     Attributes:
         part: Its name among the parts.
-        title: What its table says.
+        title: Its table's title.
         size: The network.
-        rounds: How many rounds count.
-        batches: How many batches an epoch has that is timed.
-        counted: How many batches an epoch has whose waits are counted.
+        rounds: How many rounds are measured.
+        batches: How many batches a timed epoch has.
+        counted: How many batches an epoch with counted waits has.
         peers: Whether other packages are measured too.
     """
 
@@ -67,7 +67,7 @@ class Run:
 
 
 def gpu(framework: str) -> str | None:
-    """Return the name of the GPU on which a framework computes, None if there is none."""
+    """Return the name of the GPU on which a framework computes; None without a GPU."""
     if framework == "torch":
         import torch
 
@@ -89,7 +89,7 @@ def measure(part: str, rounds: int, *, quick: bool) -> None:
 
 
 def in_keras(run: Run, kind: str) -> dict[str, list[dict]]:
-    """Return the tables of a fit; those of variants in lists too."""
+    """Return the tables of a fit, including those of variants in lists."""
     from support.fits import tables, take_turns
     from support.waits import Waits
 
@@ -129,14 +129,14 @@ def main() -> None:
     for part in options.part or (QUICK if options.quick else PARTS):
         packages = PARTS[part]
         if not all(map(importlib.util.find_spec, packages)):
-            print(f"{part}: left out, {' and '.join(packages)} must be installed", file=sys.stderr)
+            print(f"{part}: skipped, {' and '.join(packages)} must be installed", file=sys.stderr)
             continue
         code = f"from overhead_gpu import measure; measure({part!r}, {options.rounds}, quick={options.quick})"
         found = in_fresh_process(code, KERAS_BACKEND=packages[-1], **ENVIRONMENT)
         devices.add(found["device"])
         tables |= found["tables"]
     if None in devices:
-        print("no GPU for some or all of this: it ran on the CPU", file=sys.stderr)
+        print("some or all of this found no GPU and ran on the CPU", file=sys.stderr)
     device = ", ".join(sorted(each or "CPU" for each in devices))
     about = machine("keras", "torch", "jax", "pytorch-ignite", "lightning", "tensorboard", "numpy", device=device)
     report(tables, about, as_json=options.json, plot=options.plot)

@@ -1,9 +1,9 @@
-"""What a `Loop` adds within real steps, where the processor's caches are cold: timed in the loop, not around it.
+"""What a `Loop` adds within real steps, with cold processor caches: timed in the loop, not around it.
 
-At each step of a raw PyTorch or JAX loop two things are timed with `perf_counter`: what `next()` on the batches takes,
-and what logging two values takes. Floor: a plain generator, and a function that reads both values with ``.item()`` into
-two lists. Variants take turns, epoch by epoch; a row gives the median over all steps, and its difference to the
-floor's. A last table has no step at all, but values that are ready.
+At each step of a raw PyTorch or JAX loop two things are timed with `perf_counter`: `next()` on the batches,
+and logging two values. Floor: a plain generator, and a function that reads both values with ``.item()`` into
+two lists. Variants take turns, epoch by epoch; a row has the median over all steps, and its difference to the
+floor's. The last table has no steps, only values that are ready.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from harness import arguments, machine
 from support.processes import ON_THE_CPU, in_fresh_process
 
 SIZES = {"torch": (192, 2, 128), "jax": (128, 2, 64)}
-"""Width, hidden layers and samples a batch; they take about 1 ms and 0.2 ms a step."""
+"""Width, hidden layers and samples per batch; they take about 1 ms and 0.2 ms a step."""
 FLOOR = ".item() of both values, to lists"
 CONTROL = "A/A control"
 
@@ -31,7 +31,7 @@ CONTROL = "A/A control"
 def timed(
     batches: Iterator[Any], step: Callable[[], tuple[Any, Any]], log: Callable[[Any, Any], object]
 ) -> list[float]:
-    """Return what monitoring took at each step, in seconds."""
+    """Return the time of monitoring at each step, in seconds."""
     taken = []
     clock = time.perf_counter
     while True:
@@ -46,7 +46,7 @@ def timed(
 
 
 def plain(step: Callable[[], tuple[Any, Any]]) -> Callable[[int], list[float]]:
-    """Return the floor: an epoch of so many steps."""
+    """Return the floor: an epoch with a number of steps."""
     losses: list[float] = []
     accuracies: list[float] = []
 
@@ -127,7 +127,7 @@ def main() -> None:
     tables: dict[str, list[dict[str, Any]]] = {}
     for framework, size in SIZES.items():
         if importlib.util.find_spec(framework) is None:
-            print(f"{framework} is left out: it is not installed", file=sys.stderr)
+            print(f"{framework} is skipped: it is not installed", file=sys.stderr)
             continue
         work = ((8, 1, 8), 2, 5) if options.quick else (size, options.rounds, 500)
         tables |= in_fresh_process(

@@ -1,12 +1,12 @@
 """What monitoring adds to a batch of a Keras `fit` with two metrics, against hooks that do nothing in the same `fit`.
 
-Variants take turns, an epoch each: our full stack and each of its sinks, handed over whole (``callbacks=adapter``) and
+Variants take turns, an epoch each: our full stack and each of its sinks, passed directly (``callbacks=adapter``) and
 in a list (``callbacks=[adapter]``), and Keras's own callbacks. For the list there is a second table, against a list
 with a callback of the same hooks. "In hooks" is the time that the training's thread spends in the variant's hooks,
-which scatters less than the whole; values that are read there are waited for, and that counts. "Typical" is that of a
-batch in the middle, without what comes with some batches only, or at the epoch's end.
+which scatters less than the whole, and includes waits for values that are read there. "Typical" is that of a
+batch in the middle, without work that occurs only at some batches, or at the epoch's end.
 
-It measures the back end of KERAS_BACKEND; where that is not set, all that are installed (``--quick``: the first).
+It measures the backend of KERAS_BACKEND; if that is not set, all that are installed (``--quick``: the first).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from support.processes import ON_THE_CPU, in_fresh_process
 BACKENDS = ("jax", "torch", "tensorflow")
 BATCHES = 500
 SIZES = {"small": (128, 2, 64), "large": (320, 2, 128)}
-"""Width, hidden layers and samples a batch; on jax they take about 0.3 ms and 1.2 ms a step."""
+"""Width, hidden layers and samples per batch; on jax they take about 0.3 ms and 1.2 ms a step."""
 TINY = {"tiny": (8, 1, 8)}
 
 
 def measure(rounds: int, *, quick: bool) -> None:
-    """Print the tables of the back end in force as a line of JSON."""
+    """Print the tables of the current backend as a line of JSON."""
     from support.fits import tables, take_turns
     from support.steps import Size
 
@@ -42,7 +42,7 @@ def measure(rounds: int, *, quick: bool) -> None:
 
 
 def backends(*, quick: bool) -> list[str]:
-    """Return the back ends to measure."""
+    """Return the backends to measure."""
     if "KERAS_BACKEND" in os.environ:
         return [os.environ["KERAS_BACKEND"]]
     installed = [name for name in BACKENDS if importlib.util.find_spec(name)]

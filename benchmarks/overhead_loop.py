@@ -1,8 +1,8 @@
 """What monitoring adds to a batch of a raw PyTorch or JAX loop with two values, against the bare loop.
 
 Variants take turns in one process: our full stack and each of its sinks in a `Loop`, reading each value by hand, and
-for PyTorch the peers that are installed: Ignite with its metrics, Lightning, ``SummaryWriter`` and tensorboardX. A last
-table has no step at all, but values that are ready: what is added there is the monitoring alone, and all of its work.
+for PyTorch the installed peers: Ignite with its metrics, Lightning, ``SummaryWriter`` and tensorboardX. The last
+table has no steps, only values that are ready: it measures the monitoring alone, and all of its work.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SIZES = {
     "torch": {"small": (32, 1, 32), "large": (192, 2, 128)},
     "jax": {"small": (128, 2, 64), "large": (320, 2, 128)},
 }
-"""Width, hidden layers and samples a batch; they take about 0.3 ms and 1.3 ms a step."""
+"""Width, hidden layers and samples per batch; they take about 0.3 ms and 1.3 ms a step."""
 TINY = {"tiny": (8, 1, 8)}
 
 
@@ -57,7 +57,7 @@ def main() -> None:
     tables = {}
     for framework, sizes in SIZES.items():
         if importlib.util.find_spec(framework) is None:
-            print(f"{framework} is left out: it is not installed", file=sys.stderr)
+            print(f"{framework} is skipped: it is not installed", file=sys.stderr)
             continue
         size = (options.rounds, 3, TINY) if options.quick else (options.rounds, BATCHES, sizes)
         tables |= in_fresh_process(f"from overhead_loop import measure; measure({framework!r}, *{size})", **ON_THE_CPU)

@@ -1,9 +1,9 @@
-"""What faults cost: kills, full disks, hooks that raise, forks, two processes on one folder, and values that are none.
+"""What faults cost: kills, full disks, hooks that raise, forks, two processes on one folder, and unusable values.
 
-Ours and those of the peers that are installed, each in a training of its own kind; see `support.subjects`. Each attempt
-is a process, forked off one that has imported what is needed, in a folder of its own, with a time limit; what was lost
-is counted in the files afterwards. A limit on the size of files stands for the full disk. At the end stands what a call
-of ours costs on a full disk, beside one with room.
+Our sinks and those of the installed peers, each in its own kind of training; see `support.subjects`. Each attempt is a
+process, forked from one that has imported what is needed, in its own folder, with a time limit; losses are counted in
+the files afterwards. A limit on the size of files simulates the full disk. The last table is the cost of a call of our
+sinks on a full disk, compared with one that has space.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ from support.subjects import OurBoard, OurCSV, OurJournal, Subject
 from support.torch_subjects import Ignite, LightningCSV, TorchWriter, TorchWriterOnTensorFlow, XWriter
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ["KERAS_BACKEND"] = "tensorflow"  # its TensorBoard writes with TensorFlow on every back end
+os.environ["KERAS_BACKEND"] = "tensorflow"  # its TensorBoard writes with TensorFlow on every backend
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 SIDE_BY_SIDE = 6
-"""How many attempts run at the same time; most of them sleep."""
+"""How many attempts run at the same time; most of the time they sleep."""
 LIMIT = 60.0
-"""Seconds after which an attempt is ended."""
+"""Seconds after which an attempt is killed."""
 
 SUBJECTS: dict[str, Subject] = {
     each.name: each()
@@ -73,7 +73,7 @@ RECORDERS = [*OURS, *WRITERS, KerasCSV.name, KerasBoard.name]
 
 @attrs.frozen
 class Fault:
-    """A fault: what to do, to whom, with which arguments, quickly too, and how to tell what came of it."""
+    """A fault: the function that causes it, its subjects and arguments, also for a quick run, and how to judge it."""
 
     do: Callable[..., dict | None]
     tell: Callable[..., Outcome]
@@ -102,11 +102,11 @@ FAULTS = {
     "a value is 2**70": _fault(odd_value, of_value, RECORDERS, [2**70]),
 }
 TRIALS = 3
-"""How often a fault is done that has nothing random; one that has, so often as there are rounds."""
+"""How often to repeat a fault without randomness; one with randomness is repeated once per round."""
 
 
 def is_quick(fault: str, subject: Subject) -> bool:
-    """Answer whether an attempt is made quickly too: a fit takes seconds, so that of them only some are."""
+    """Return whether to make an attempt in a quick run: a fit takes seconds, so only some of them run."""
     if subject.family != "keras":
         return True
     return subject.name == KerasCSV.name and FAULTS[fault].do in {hook_raises, disk_full, shared}
@@ -116,7 +116,7 @@ def is_quick(fault: str, subject: Subject) -> bool:
 
 
 def stage(jobs: list[tuple[str, str]], *, quick: bool) -> None:
-    """Make attempts, some at a time, in processes forked off this one; print what came of each as JSON."""
+    """Make attempts, several at a time, in processes forked from this one; print each outcome as JSON."""
     for name in dict.fromkeys(name for _, name in jobs):
         SUBJECTS[name].load()
     waiting, running, found = list(enumerate(jobs)), {}, {}
@@ -135,7 +135,7 @@ def stage(jobs: list[tuple[str, str]], *, quick: bool) -> None:
 
 
 class Attempt:
-    """A fault that is done to a subject once."""
+    """One attempt: a fault applied to a subject."""
 
     def __init__(self, fault: str, subject: str, home: Path, *, quick: bool) -> None:
         self.fault, self.subject = FAULTS[fault], SUBJECTS[subject]
@@ -147,7 +147,7 @@ class Attempt:
         self.folder.mkdir(parents=True)
 
     def begin(self) -> int:
-        """Fork, and return the process's number."""
+        """Fork, and return the process id."""
         self.deadline = time.monotonic() + LIMIT
         pid = os.fork()
         if not pid:
@@ -155,7 +155,7 @@ class Attempt:
         return pid
 
     def _do(self) -> None:
-        """Do it, in the process that was forked off, and end that whatever happens."""
+        """Run the attempt in the forked process, and end the process in any case."""
         try:
             os.setsid()
             log = os.open(self.said.with_name("log"), os.O_WRONLY | os.O_CREAT)
@@ -169,7 +169,7 @@ class Attempt:
             os._exit(0)
 
     def has_ended(self, pid: int) -> bool:
-        """Answer whether it is over; end it where it hangs."""
+        """Return whether it has ended; kill it if it hangs."""
         if os.waitpid(pid, os.WNOHANG)[0]:
             return True
         if time.monotonic() > self.deadline:
@@ -180,7 +180,7 @@ class Attempt:
         return self.hung
 
     def outcome(self) -> Outcome:
-        """Tell what came of it."""
+        """Return its outcome."""
         if self.hung:
             return Outcome(f"has not ended after {LIMIT:.0f} s")
         if not self.said.exists():
@@ -190,7 +190,7 @@ class Attempt:
 
 
 def attempts(faults: Iterable[str], rounds: int, *, quick: bool) -> list[dict]:
-    """Make all attempts, the families of subjects beside each other; return a row for each fault and subject."""
+    """Make all attempts, the families of subjects in parallel; return a row for each fault and subject."""
     jobs = [(fault, name) for fault in faults for name in FAULTS[fault].subjects]
     found: dict[tuple[str, str], list[Outcome]] = {job: [] for job in jobs}
     families: dict[str, list[tuple[str, str]]] = {}
@@ -202,23 +202,23 @@ def attempts(faults: Iterable[str], rounds: int, *, quick: bool) -> list[dict]:
     code = "from reliability import stage; stage({!r}, quick={!r})".format
     with ThreadPoolExecutor(len(families)) as pool:
         outcomes = pool.map(lambda own: in_fresh_process(code(own, quick)), families.values())
-        for own, told in zip(families.values(), outcomes, strict=True):
-            for job, outcome in zip(own, told, strict=True):
+        for own, results in zip(families.values(), outcomes, strict=True):
+            for job, outcome in zip(own, results, strict=True):
                 found[job].append(Outcome(*outcome))
-    return [row(*job, told) for job, told in found.items()]
+    return [row(*job, results) for job, results in found.items()]
 
 
 def row(fault: str, subject: str, outcomes: list[Outcome]) -> dict:
-    """Return what came of a fault for a subject: what differs in words, each with how often it came."""
-    told = [together([each for each in outcomes if each.text == text]) for text in sorted({e.text for e in outcomes})]
+    """Return the outcomes of a fault for a subject: each kinds description with its count."""
+    kinds = [together([each for each in outcomes if each.text == text]) for text in sorted({e.text for e in outcomes})]
     counts = [sum(each.text == text for each in outcomes) for text in sorted({e.text for e in outcomes})]
-    parts = told if len(told) == 1 else [f"{count} x {each}" for count, each in zip(counts, told, strict=True)]
-    why = "left out where it must be quick" if SUBJECTS[subject].is_installed() else "not installed"
+    parts = kinds if len(kinds) == 1 else [f"{count} x {each}" for count, each in zip(counts, kinds, strict=True)]
+    why = "skipped in a quick run" if SUBJECTS[subject].is_installed() else "not installed"
     return {"fault": fault, "subject": subject, "trials": len(outcomes), "outcome": "; ".join(parts) or why}
 
 
 def together(outcomes: list[Outcome]) -> str:
-    """Return outcomes that have the same words, with the ranges of their figures."""
+    """Return outcomes with the same description, with the ranges of their figures."""
     parts = [outcomes[0].text] if outcomes[0].text else []
     if lost := [each.lost for each in outcomes if each.lost is not None]:
         parts.append("{} of {} lost".format(*map(span, zip(*lost, strict=True))))
@@ -236,7 +236,7 @@ def span(values: tuple[int, ...]) -> str:
 
 
 def calls_on_a_full_disk(folder: Path, calls: int, rounds: int) -> tuple[list[dict], float]:
-    """Time an epoch's end with all our recorders, with room and without; return rows, and the longest without in ms."""
+    """Time an epoch's end of all our recorders, with and without space; return rows, and the longest without in ms."""
     from monitor_core import CSVLogger, Journal, Loop, TensorBoard
 
     logging.getLogger("monitor_core").setLevel(logging.CRITICAL)
@@ -272,7 +272,7 @@ def calls_on_a_full_disk(folder: Path, calls: int, rounds: int) -> tuple[list[di
 
 
 def print_faults(rows: list[dict]) -> None:
-    """Print what came of each fault, a table for each."""
+    """Print the outcomes, a table for each fault."""
     for fault in dict.fromkeys(row["fault"] for row in rows):
         print(f"\n{fault}")
         for row in rows:

@@ -1,8 +1,8 @@
-"""What recording costs: ns for each scalar in blocks of 256 steps of 2 metrics, and for each element of a histogram.
+"""The cost of recording: ns for each scalar in blocks of 256 steps of 2 metrics, and for each element of a histogram.
 
 Floor of the scalars: the block's columns appended to a file as raw bytes. Floor of the histogram: one pass over the
-array, for its largest value. Everything is on disk when the time is taken, in the operating system's hands. Compared:
-tensorboard's own writer, PyTorch's, tensorboardX and `tf.summary`, where they are installed, one call for each scalar.
+array, for its largest value. The time includes passing everything to the operating system. Compared:
+tensorboard's own writer, PyTorch's, tensorboardX and `tf.summary`, if installed, one call for each scalar.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Work = Callable[[int], object]
 
 
 def blocks(calls: int, first: list[int]):
-    """Yield the blocks of that many scalars, with steps that go on from the first."""
+    """Yield the blocks of a number of scalars, with consecutive steps."""
     values = np.random.default_rng(0).normal(size=STEPS)
     times = time.time() + np.arange(STEPS) / 1000
     block = Block(0, np.arange(STEPS), times, dict.fromkeys(METRICS, values), dict.fromkeys(METRICS))
@@ -73,7 +73,7 @@ def through_sink(sink) -> Work:
 
 
 def one_by_one(add: Callable[[str, float, int], object], flush: Callable[[], object]) -> Work:
-    """Return work that hands over each scalar by itself, and then waits until all are written."""
+    """Return work that writes each scalar separately, and then waits until all are written."""
     step = 0
 
     def work(calls: int) -> None:

@@ -1,9 +1,9 @@
-"""Look inside of a network: what its layers make of an image, how that changes over the epochs, and which units die.
+"""Look inside a network: the outputs of its layers for an image, how they change over the epochs, and which units die.
 
 A small convolutional network learns 640 real MNIST digits, at a learning rate that is too high for some of its units:
-a ReLU whose input is never positive any more gets no gradient, and comes back only where the layers below it change.
-After each epoch the activations on 64 validation digits go into a file, and in the end three pictures are drawn from
-these files.
+a ReLU whose input is never positive gets no gradient, and recovers only if the layers below it change.
+After each epoch the activations on 64 validation digits are written to a file, and at the end three plots are drawn
+from these files.
 
     python examples/activations.py --out out/activations
 
@@ -64,14 +64,14 @@ def main() -> None:
     adapter = KerasAdapter(history, dump)
     adapter.fit(build_model(), x, y, epochs=arguments.epochs, batch_size=32, validation_data=validation, verbose=0)
 
-    last = load_activations(dump.files[-1])  # any of them is also an ordinary npz: numpy.load(path)["conv_1"]
+    last = load_activations(dump.files[-1])  # each is also an ordinary npz file: numpy.load(path)["conv_1"]
     title = f"conv_1 after {len(history)} epochs"
     plot_feature_maps(last["conv_1"], title=title, to_file=arguments.out / "feature-maps.png")
     plot_activation_distributions(dump.files, to_file=arguments.out / "distributions.png")
     plot_dead_units(dump.files, layers=watched[:-1], to_file=arguments.out / "dead-units.png")
 
     print(f"validation accuracy by epoch: {history['val_accuracy'].round(2).tolist()}")
-    print(f"{len(dump.files)} files of {', '.join(last)} and three pictures are in {arguments.out}/")
+    print(f"{len(dump.files)} files of {', '.join(last)} and three plots are in {arguments.out}/")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write a sink of your own: a class with some hooks. It works in Keras and in any loop, and cannot hurt the training.
+"""Write a custom sink: a class with some hooks. It works in Keras and in any loop, and cannot break the training.
 
 python examples/custom_sink.py
 """
@@ -10,7 +10,7 @@ from monitor_core import Block, Loop, Run, Sink, scalar
 
 
 class StopOnNaN(Sink):
-    """Decides: hears each batch at once, and asks for the end of the training."""
+    """Decides: receives each batch immediately, and stops the training."""
 
     def on_batch_end(self, run: Run, step: int, logs: dict) -> None:
         if not math.isfinite(scalar(logs["loss"])):
@@ -18,7 +18,7 @@ class StopOnNaN(Sink):
 
 
 class StepsPerSecond(Sink):
-    """Records: gets many steps together, late, and costs nothing per batch."""
+    """Records: receives many steps together, later, and costs nothing per batch."""
 
     def on_train_begin(self, run: Run) -> None:
         self.began = time.time()
@@ -32,7 +32,7 @@ class StepsPerSecond(Sink):
 
 
 class Broken(Sink):
-    """Fails: it is reported once, with its traceback, and the training goes on."""
+    """Fails: the error is logged once, with its traceback, and the training continues."""
 
     def on_epoch_end(self, run: Run, epoch: int, logs: dict) -> None:
         raise ConnectionError("the dashboard is down")
@@ -43,7 +43,7 @@ def main() -> None:
         for _ in loop.epochs(3):
             for step in loop.batches(range(10_000)):
                 loop.log(loss=1 / (step + 1) if loop.run.step < 25_000 else math.nan)
-    print(f"{len(loop.bus.failures)} failures of {loop.bus.failures[0].sink}, and {loop.run.step} steps all the same")
+    print(f"{len(loop.bus.failures)} failures of {loop.bus.failures[0].sink}, and still {loop.run.step} steps")
 
 
 if __name__ == "__main__":

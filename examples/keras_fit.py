@@ -1,4 +1,4 @@
-"""Attach to `model.fit`: one object in place of a list of callbacks, and a history that outlives the fit.
+"""Attach to `model.fit`: one object instead of a list of callbacks, and a history that outlives the fit.
 
 python examples/keras_fit.py
 """
@@ -20,8 +20,8 @@ def main() -> None:
 
     history = History(per_batch=True)
     adapter = KerasAdapter(history, Progress(), model=model, epochs=5)
-    model.fit(x, y, epochs=5, validation_split=0.25, callbacks=adapter)  # in a list beside others it works too
-    model.fit(x, y, epochs=5, validation_split=0.25, callbacks=adapter)  # goes on, where Keras forgets the first fit
+    model.fit(x, y, epochs=5, validation_split=0.25, callbacks=adapter)  # a list with other callbacks works too
+    model.fit(x, y, epochs=5, validation_split=0.25, callbacks=adapter)  # continues the history; Keras would reset it
 
     print(history)
     print("validation accuracy by epoch:", history["val_acc"].round(3))  # `acc` finds `accuracy`

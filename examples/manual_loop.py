@@ -1,4 +1,4 @@
-"""Drive sinks from a loop of your own: logistic regression in plain NumPy, no framework at all.
+"""Drive sinks from a custom loop: logistic regression in plain NumPy, without a framework.
 
 python examples/manual_loop.py
 """
@@ -40,7 +40,7 @@ def main() -> None:
                 weights -= 0.1 * (inputs.T @ (predict(inputs) - targets)) / len(inputs)
             with loop.evaluation():
                 for inputs, targets in loop.batches(validation):
-                    loop.log(loss=loss_of(inputs, targets), weight=len(inputs))  # arrives as val_loss
+                    loop.log(loss=loss_of(inputs, targets), weight=len(inputs))  # logged as val_loss
 
     print(f"{loop.run.status}: {loop.run.stop_reason}")
     print(f"{len(history)} epochs; the last val_loss is {history['val_loss'][-1]:.3f}")

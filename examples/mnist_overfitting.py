@@ -1,7 +1,7 @@
 """The first experiment, monitored: a network too small for its task, trained for too long, on too few digits.
 
 700 real MNIST digits to train on, 300 to validate, 784 inputs, 2 hidden units, 10 classes, SGD in batches of 10. The
-training loss falls to the end; the validation loss falls, turns and rises: the network learns its 700 digits by heart.
+training loss falls to the end; the validation loss falls, turns and rises: the network memorises its 700 digits.
 
     python examples/mnist_overfitting.py --epochs 1000 --out out/demo
 
@@ -44,7 +44,7 @@ def build_model() -> keras.Model:
 
 
 def summarize(history: History) -> str:
-    """Say in words how the training went, and when the network began to overfit."""
+    """Summarise how the training went, and when the network began to overfit."""
     lines = [f"After {len(history)} epochs:"]
     lines += [f"  {name:<13}{history[name][-1]:.4f}" for name in ("loss", "accuracy", "val_loss", "val_accuracy")]
     val_loss = history["val_loss"]

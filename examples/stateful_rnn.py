@@ -1,10 +1,10 @@
-"""The stateful RNN: one epoch a `fit`, a reset of the states after each, and still one training.
+"""The stateful RNN: one epoch per `fit`, a reset of the states after each, and still one training.
 
 A stateful network must see each sequence from its start, so it is trained by `fit(epochs=1)` again and again, and every
-callback of Keras begins anew each time. Two ways to keep one record of it all:
+Keras callback starts from scratch each time. Two ways to keep one record of everything:
 
-1. a `Loop` around the fits, which makes them one run: epochs go on counting, and sinks decide over all of them;
-2. the same `History` over repeated fits, each of them a run of its own.
+1. a `Loop` around the fits, which makes them one run: epochs keep counting, and sinks decide over all of them;
+2. the same `History` over repeated fits, each of which is a separate run.
 
     python examples/stateful_rnn.py --epochs 1000
 """
@@ -22,7 +22,7 @@ def build_model() -> keras.Model:
     model = keras.Sequential(
         [
             keras.Input(batch_shape=(1, 4, 1)),
-            keras.layers.SimpleRNN(8, stateful=True),  # on the tensorflow and jax back ends LSTM and GRU work as well
+            keras.layers.SimpleRNN(8, stateful=True),  # on the tensorflow and jax backends LSTM and GRU work too
             keras.layers.Dense(1),
         ]
     )
@@ -31,7 +31,7 @@ def build_model() -> keras.Model:
 
 
 def load_wave(samples: int = 24):
-    """Return a sine wave cut in pieces of four, and the value that follows each."""
+    """Return a sine wave cut into pieces of four, and the value that follows each."""
     wave = np.sin(np.arange(samples + 4) / 3).astype("float32")
     return np.stack([wave[start : start + 4] for start in range(samples)])[..., None], wave[4:]
 

@@ -1,15 +1,15 @@
-"""The second experiment, looked into: a small network that learns which words are praise, and every tab of TensorBoard.
+"""The second experiment, in detail: a small network that learns which words are praise, and every tab of TensorBoard.
 
-Reviews as sequences of words, an embedding, two 1D convolutions, global max pooling, a sigmoid. The reviews are those
-of IMDB where Keras has them or can download them, else made ones over a small vocabulary of real words, whose label
+Reviews as sequences of words, an embedding, two 1D convolutions, global max pooling, a sigmoid. The reviews are
+IMDB's if Keras has them or can download them, else generated ones over a small vocabulary of real words, whose label
 follows from their words. Either way the embedding learns what the task needs: words of praise end up on one side, words
-of blame on the other, which the projector shows in three dimensions.
+of blame on the other, which the Projector shows in three dimensions.
 
     python examples/text_embeddings.py --epochs 6 --out out/text
     tensorboard --logdir out/text/tensorboard
 
-writes ``tensorboard/``, ``activations/`` with what each layer gives for the same two reviews after every epoch, and two
-pictures of the model, ``model.png`` and ``model_shapes.png``.
+writes ``tensorboard/``, ``activations/`` with each layer's output for the same two reviews after every epoch, and two
+diagrams of the model, ``model.png`` and ``model_shapes.png``.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ CLAUSES = (
     "the {topic} comes between the first and the second hour",
     "the {topic} was made by the same studio as the {topic}",
 )
-SPECIAL = ("(padding)", "(start)", "(unknown)", "(unused)")  # what Keras's numbers 0 to 3 stand for
+SPECIAL = ("(padding)", "(start)", "(unknown)", "(unused)")  # the meaning of Keras's indices 0 to 3
 CLASSES = ("negative", "positive")
 DIMENSIONS = 32
 OPTIMIZER = "rmsprop"
@@ -67,7 +67,7 @@ BATCH_SIZE = 64
 
 
 class Reviews(NamedTuple):
-    """Reviews as numbers of words: ``x (n, length) int32``, ``y (n,) float32``, 1 for praise; ``words`` by number."""
+    """Reviews as word indices: ``x (n, length) int32``, ``y (n,) float32``, 1 for praise; ``words`` by index."""
 
     source: str
     x: np.ndarray
@@ -75,22 +75,22 @@ class Reviews(NamedTuple):
     words: list[str]
 
     def text(self, review: int) -> str:
-        """Return a review in words."""
+        """Return a review as text."""
         return " ".join(self.words[number] for number in self.x[review] if number >= len(SPECIAL))
 
 
 def load_reviews(count: int, *, made: bool = False) -> Reviews:
-    """Return IMDB's reviews where they can be had, and made ones otherwise, or where they are asked for."""
+    """Return IMDB's reviews if available, else, or on request, generated ones."""
     if not made:
         try:
             return imdb_reviews(count)
-        except Exception as error:  # Keras raises a bare Exception where a download fails
-            print(f"IMDB's reviews cannot be had ({error}); the reviews are made.")
+        except Exception as error:  # Keras raises a bare Exception if a download fails
+            print(f"IMDB's reviews are not available ({error}); using generated ones.")
     return made_reviews(count)
 
 
 def imdb_reviews(count: int, words: int = 2000, length: int = 500, patience: float = 5.0) -> Reviews:
-    """Return the first of IMDB's reviews, of its most frequent words; ``patience`` is in seconds."""
+    """Return IMDB's first reviews, with its most frequent words; ``patience`` is in seconds."""
     waits = socket.getdefaulttimeout()
     socket.setdefaulttimeout(patience)
     try:
@@ -104,7 +104,7 @@ def imdb_reviews(count: int, words: int = 2000, length: int = 500, patience: flo
 
 
 def made_reviews(count: int, length: int = 60, seed: int = 0) -> Reviews:
-    """Return reviews made of `CLAUSES`: most opinions in one are of one kind, and its label says of which."""
+    """Return reviews made of `CLAUSES`: most opinions in a review agree, and its label says which they are."""
     random = np.random.default_rng(seed)
     fixed = {word for clause in CLAUSES for word in clause.split() if not word.startswith("{")}
     vocabulary = [*SPECIAL, *sorted({*fixed, *TOPICS}), *PRAISE, *BLAME]
@@ -114,7 +114,7 @@ def made_reviews(count: int, length: int = 60, seed: int = 0) -> Reviews:
     while len(labels) < count:
         words = _made_review(random)
         praise = sum(values.get(word, 0) for word in words)
-        if praise:  # else nobody could tell
+        if praise:  # else the label would be ambiguous
             sequences.append([1, *(numbers[word] for word in words)])
             labels.append(praise > 0)
     return _as_arrays("made", sequences, labels, vocabulary, length)
@@ -164,7 +164,7 @@ def sentiment(word: str) -> str:
 
 
 def separation(matrix: np.ndarray, words: list[str]) -> float:
-    """Return which share of the words of praise and blame the first principal component has on the side of their kind.
+    """Return the share of words of praise and blame that the first principal component puts on the right side.
 
     Args:
         matrix: The embedding, ``(words, dimensions)``.
@@ -175,11 +175,11 @@ def separation(matrix: np.ndarray, words: list[str]) -> float:
     is_praise, is_blame = np.isin(words, PRAISE), np.isin(words, BLAME)
     middle = (component[is_praise].mean() + component[is_blame].mean()) / 2
     share = np.mean((component > middle)[is_praise | is_blame] == is_praise[is_praise | is_blame])
-    return float(max(share, 1 - share))  # which of the sides is the positive one means nothing
+    return float(max(share, 1 - share))  # the sign of a component is arbitrary
 
 
 def board(folder: Path, reviews: Reviews, hparams: dict[str, object]) -> TensorBoard:
-    """Return the sink with each of its outputs on."""
+    """Return the sink with all of its outputs enabled."""
     return TensorBoard(
         folder,
         update_freq="batch",
@@ -202,8 +202,8 @@ def board(folder: Path, reviews: Reviews, hparams: dict[str, object]) -> TensorB
 def main(options: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--reviews", type=int, default=2000, help="how many to train on and to validate with")
-    parser.add_argument("--made", action="store_true", help="do not look for IMDB's reviews")
+    parser.add_argument("--reviews", type=int, default=2000, help="how many to train on, and how many to validate with")
+    parser.add_argument("--made", action="store_true", help="use generated reviews instead of IMDB's")
     parser.add_argument("--out", type=Path, default=Path("out/text"))
     arguments = parser.parse_args(options)
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -229,9 +229,9 @@ def main(options: Sequence[str] | None = None) -> None:
     )
 
     share = separation(dict(KerasModel(model).embeddings())["embed"], reviews.words)
-    print(f"The embedding's first principal component tells {share:.0%} of the words of praise from those of blame.")
+    print(f"The embedding's first principal component separates {share:.0%} of the words of praise and blame.")
     print(f"Open it all with:  tensorboard --logdir {logs}")
-    print("In the projector choose the last of the runs, and colour by sentiment.")
+    print("In the Projector choose the last run, and colour by sentiment.")
 
 
 if __name__ == "__main__":

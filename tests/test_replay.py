@@ -301,7 +301,7 @@ def test_directions_that_the_model_knew_are_known(tmp_path):
         (EarlyStopping("loss", restore_best_weights=True), "EarlyStopping needs 'get_weights' .* replay has no model"),
         (ModelCheckpoint("{epoch}"), "ModelCheckpoint needs 'save' of the model.* a replay has no model; pass model="),
         (ReduceLROnPlateau("loss"), "ReduceLROnPlateau needs 'learning_rates' .* no learning rate is on record"),
-        (EarlyStopping("own"), "cannot tell whether 'own'"),
+        (EarlyStopping("own"), "does not know whether 'own'"),
     ],
 )  # fmt: skip
 def test_what_needs_the_model_is_an_error_at_once(tmp_path, sink, message):

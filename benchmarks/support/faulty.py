@@ -1,7 +1,7 @@
-"""What is done to a subject, and how it is told what came of that.
+"""The faults, and how their outcomes are judged.
 
-Contract. What is done is done in a process of its own, in the folder given, and returns what JSON can hold. Whoever
-tells what came of it looks at the folder afterwards, in another process.
+Contract. A fault runs in a separate process, in the given folder, and returns JSON values. The judge of the outcome
+reads the folder afterwards, in another process.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ import attrs
 from support.subjects import Subject
 
 CHILD_HANGS = 5.0
-"""Seconds after its parent has ended at which a process that was forked off is taken to hang."""
+"""Seconds after its parent's end at which a forked process is considered to hang."""
 
 
 # --- in the process of an attempt ------------------------------------------------------------------------------------
 
 
 def killed(subject: Subject, folder: Path, count: int, rate: float) -> None:
-    """Record at a rate, at most so many scalars, and die at a random moment of the second half."""
-    begin, end = time.monotonic(), random.randint(count // 2, count)  # noqa: S311 (no secret)
+    """Record at a rate, up to a number of scalars, and die at a random moment of the second half."""
+    begin, end = time.monotonic(), random.randint(count // 2, count)  # noqa: S311 (not for security)
 
     def on_scalar(step: int) -> None:
         time.sleep(max(0.0, begin + step / rate - time.monotonic()))
@@ -48,7 +48,7 @@ def hook_raises(subject: Subject, folder: Path, count: int) -> dict:
 
 
 def training_raises(subject: Subject, folder: Path) -> dict:
-    """Train with a step that raises; tell which end hooks were called, and how many files stay open."""
+    """Train with a step that raises; return which end hooks were called, and how many files stay open."""
     called: list[str] = []
     said = ended(lambda: subject.ending(folder, called))
     return {**said, "called": called, "open": len(open_files(folder))}
@@ -73,7 +73,7 @@ def disk_full(subject: Subject, folder: Path, count: int) -> dict:
 
 
 def forked(subject: Subject, folder: Path, count: int) -> dict:
-    """Fork in the middle of a training, and let both processes go on with it."""
+    """Fork in the middle of a training, and let both processes continue it."""
     me, child = os.getpid(), [0]
 
     def on_scalar(step: int) -> None:
@@ -105,7 +105,7 @@ def shared(subject: Subject, folder: Path, count: int) -> dict:
 
 
 def odd_value(subject: Subject, folder: Path, value: Any) -> dict:
-    """Record a value that is none among six."""
+    """Record six values, one of them unusable."""
     return ended(lambda: subject.train(folder, 6, bool, lambda step: value if step == 1 else float(step)))
 
 
@@ -119,7 +119,7 @@ def ended(train: Callable[[], object]) -> dict:
 
 
 def open_files(folder: Path) -> list[str]:
-    """Return the files of a folder that this process has open, where the system tells."""
+    """Return the files of a folder that this process has open, if the system reports them."""
     descriptors = Path("/proc/self/fd")
     if not descriptors.exists():
         return []
@@ -132,19 +132,19 @@ def open_files(folder: Path) -> list[str]:
 
 @contextlib.contextmanager
 def full_disk() -> Iterator[None]:
-    """Let no file of this process grow, as if the disk was full."""
+    """Prevent all files of this process from growing, as if the disk was full."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-# --- what came of it -------------------------------------------------------------------------------------------------
+# --- the outcome -----------------------------------------------------------------------------------------------------
 
 
 @attrs.frozen
 class Outcome:
-    """What came of a fault: in words, how many scalars of how many were lost, and ms that the longest step took."""
+    """The outcome of a fault: a description, how many scalars of how many were lost, and the longest step in ms."""
 
     text: str = ""
     lost: tuple[int, int] | None = None
@@ -160,7 +160,7 @@ def of_kill(subject: Subject, folder: Path, said: dict, count: int, rate: float)
 
 
 def of_hook(subject: Subject, folder: Path, said: dict, count: int) -> Outcome:
-    served = f", the other hook is served {said['served']} of {count} times"
+    served = f", the other hook is called {said['served']} of {count} times"
     return Outcome(how(said) if said["raised"] else how(said) + served)
 
 
@@ -182,12 +182,12 @@ def of_fork(subject: Subject, folder: Path, said: dict, count: int) -> Outcome:
 
 def of_two(subject: Subject, folder: Path, said: dict, count: int) -> Outcome:
     refused = [each for each in said["both"] if each["raised"]]
-    told = "; ".join(f"the second is refused by {each['raised']}, {owner(each['message'])}" for each in refused)
-    return Outcome(told or "both record", missing(subject, folder, count * (2 - len(refused))))
+    refusals = "; ".join(f"the second is refused by {each['raised']}, {owner(each['message'])}" for each in refused)
+    return Outcome(refusals or "both record", missing(subject, folder, count * (2 - len(refused))))
 
 
 def owner(message: str) -> str:
-    return "which names the first" if "process " in message else "which names nobody"
+    return "which names the first" if "process " in message else "which does not name the first"
 
 
 def of_value(subject: Subject, folder: Path, said: dict, value: Any) -> Outcome:
@@ -195,4 +195,4 @@ def of_value(subject: Subject, folder: Path, said: dict, value: Any) -> Outcome:
 
 
 def how(said: dict) -> str:
-    return f"training ends by {said['raised']}" if said["raised"] else "training goes on"
+    return f"training ends by {said['raised']}" if said["raised"] else "training continues"

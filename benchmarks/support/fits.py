@@ -1,10 +1,10 @@
-"""Variants that take turns inside of one Keras `fit`, each an epoch at a time.
+"""Variants that take turns inside one Keras `fit`, an epoch at a time.
 
-Contract. `Switch` is a ``CallbackList`` handed over whole, so nothing else listens. Each variant hears of the
-training's begin and end, and of the epochs that are its own; their batches pass through the same two calls whoever
-hears them. An epoch's time is that of the variant's hook for its begin, and from the first batch until the device has
-nothing left to do and the variant's hook for the epoch's end has returned: what a variant hands over late, it pays for
-itself.
+Contract. `Switch` is passed as a whole ``CallbackList``, so nothing else listens. Each variant gets the
+training's begin and end, and its own epochs; their batches pass through the same two calls for every
+variant. An epoch's time is that of the variant's hook for its begin, and from the first batch until the device has
+nothing left to do and the variant's hook for the epoch's end has returned: deferred work counts for the variant
+that deferred it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from support.waits import Counted, Waits
 
 FLOOR = "hooks that do nothing"
 LIST_FLOOR = "a callback with the same hooks"
-LIST_CONTROL = "the same once more"
+LIST_CONTROL = "the same again"
 IN_LIST = "list: "
 
 
@@ -46,7 +46,7 @@ def new_model(size: Size) -> keras.Model:
 
 
 class Nothing(keras.callbacks.Callback):
-    """Hears batches, and does nothing."""
+    """Has batch hooks that do nothing."""
 
     def on_train_batch_begin(self, batch, logs=None):
         pass
@@ -56,7 +56,7 @@ class Nothing(keras.callbacks.Callback):
 
 
 class Floats(Nothing):
-    """Converts every value of every batch at once, which waits for it, and keeps it."""
+    """Converts every value of every batch immediately, which waits for it, and keeps it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,8 +83,8 @@ class Rows(Nothing):
         self.file.close()
 
 
-def handed_over_whole(model: keras.Model, epochs: int, folder: Path) -> dict[str, Any]:
-    """Return the variants that get the values of batches as they are."""
+def passed_directly(model: keras.Model, epochs: int, folder: Path) -> dict[str, Any]:
+    """Return the variants that get the raw values of batches."""
     variants = {FLOOR: Nothing(), CONTROL: Nothing()}
     for name, stack in alone(folder).items():
         variants[name] = KerasAdapter(*stack, model=model, epochs=epochs)
@@ -92,9 +92,9 @@ def handed_over_whole(model: keras.Model, epochs: int, folder: Path) -> dict[str
 
 
 def in_a_list(model: keras.Model, batches: int, epochs: int, folder: Path, *, board: bool) -> dict[str, Any]:
-    """Return the variants in lists as Keras makes them of ``callbacks=[...]``, its own History among them.
+    """Return the variants in lists as Keras makes them from ``callbacks=[...]``, including its own History.
 
-    Keras's TensorBoard, if it is wanted, needs TensorFlow whatever the back end.
+    Keras's TensorBoard, if requested, needs TensorFlow on any backend.
     """
     folder.mkdir()
     stacks = {
@@ -116,7 +116,7 @@ def in_a_list(model: keras.Model, batches: int, epochs: int, folder: Path, *, bo
 
 
 class Switch(keras.callbacks.CallbackList):
-    """Let variants take turns in a `fit`, an epoch each, and take their times.
+    """Let variants take turns in a `fit`, an epoch each, and measure their times.
 
     Args:
         variants: Callbacks or lists of them by name.
@@ -125,7 +125,7 @@ class Switch(keras.callbacks.CallbackList):
 
     Attributes:
         epochs: How many epochs the fit must have.
-        times: What each epoch took, by variant.
+        times: The time of each epoch, by variant.
         counted: How often the last epoch waited, by variant.
     """
 
@@ -153,7 +153,7 @@ class Switch(keras.callbacks.CallbackList):
         self._batch_begin, self._batch_end = active.on_train_batch_begin, active.on_train_batch_end
 
     def on_train_batch_begin(self, batch, logs=None):
-        if batch == 0:  # tensorflow takes 30 ms and more for the epoch's iterator, before
+        if batch == 0:  # before it, tensorflow takes 30 ms and more for the epoch's iterator
             self._watch = Stopwatch()
         begin = time.perf_counter()
         self._batch_begin(batch, logs)
@@ -187,7 +187,7 @@ class Switch(keras.callbacks.CallbackList):
 
 
 def settle(logs: Mapping[str, Any]) -> None:
-    """Wait until the device has nothing left to do; the other back ends wait for each step on the CPU."""
+    """Wait until the device has nothing left to do; the other backends wait for each step on the CPU."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -202,10 +202,10 @@ def settle(logs: Mapping[str, Any]) -> None:
 def take_turns(
     size: Size, batches: int, rounds: int, folder: Path, waits: Waits | None = None, *, board: bool = True
 ) -> Switch:
-    """Let all variants take turns in one fit, ``rounds`` times for so many batches; return what that took."""
+    """Let all variants take turns in one fit, ``rounds`` times for a number of batches; return their times."""
     model = new_model(size)
-    epochs = 100 * rounds  # about as many as there will be, for who shows it
-    whole = handed_over_whole(model, epochs, folder / "whole")
+    epochs = 100 * rounds  # roughly the final number, for callbacks that show it
+    whole = passed_directly(model, epochs, folder / "whole")
     listed = in_a_list(model, batches, epochs, folder / "list", board=board)
     switch = Switch({**whole, **listed}, rounds, waits)
     x, y = size.data(batches)
@@ -219,7 +219,7 @@ def take_turns(
 
 
 def tables(title: str, times: Mapping[str, Times], batches: int) -> dict[str, list[dict]]:
-    """Return the table of all variants, and that of those in lists against the list that does nothing."""
+    """Return the table of all variants, and that of variants in lists against the list that does nothing."""
     control = times[IN_LIST + LIST_CONTROL]
     shown = {name: own for name, own in times.items() if own is not control}
     listed = {name.removeprefix(IN_LIST): own for name, own in shown.items() if name.startswith(IN_LIST)}

@@ -12,7 +12,7 @@ from support.subjects import OnScalar, Subject, Value, csv_rows, fail, scalars_i
 
 
 class Keras(Subject):
-    """A fit with one callback: a scalar is a batch's or, where the callback hears no batches, an epoch's loss."""
+    """A fit with one callback: a scalar is a batch's or, if the callback has no batch hooks, an epoch's loss."""
 
     family, needs = "keras", "keras"
     per_batch, slowness = False, 5
@@ -36,7 +36,7 @@ class Keras(Subject):
         per_batch = self.per_batch
 
         class Odd(keras.callbacks.Callback):
-            """Puts a value into the logs, as callbacks do that add a metric; a plain number is there already."""
+            """Puts a value into the logs, like a callback that adds a metric; a plain number is already there."""
 
             def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
                 if not isinstance(odd := value(epoch + 1), float):
@@ -83,7 +83,7 @@ class Keras(Subject):
 
         class End(keras.callbacks.Callback):
             def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-                fail(5)  # as whatever raises in the training does
+                fail(5)  # like any exception in the training
 
             def on_train_end(self, logs: Any = None) -> None:
                 called.append("on_train_end")
@@ -116,7 +116,7 @@ class KerasBoard(Keras):
 
 
 class KerasCheckpoint(Keras):
-    """What is counted are the files of models that can be opened."""
+    """Counts the model files that can be opened."""
 
     name = "Keras ModelCheckpoint"
 
@@ -130,7 +130,7 @@ class KerasCheckpoint(Keras):
 
 
 class KerasHistory(Keras):
-    """What is counted is in a file that is written after the fit, since nothing is before."""
+    """Counts values in a file that is written after the fit, since nothing is written before."""
 
     name = "Keras History"
 

@@ -1,7 +1,7 @@
-"""Variants of a training loop around a step: bare, ours, by hand, and those of the peers that are installed.
+"""Variants of a training loop around a step: bare, ours, by hand, and those of the installed peers.
 
-Each takes a number of batches and trains them. What it needs to get ready for a run (Lightning's trainer, Ignite's
-engine) is not part of what it reports. Peers that are not installed are left out.
+Each takes a number of batches and trains on them. The setup of a run (Lightning's trainer, Ignite's
+engine) is not part of the reported time. Peers that are not installed are skipped.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Variant = Callable[[int], object]
 
 
 def bare(step: Any) -> Variant:
-    """Return the loop that monitors nothing."""
+    """Return the loop without monitoring."""
 
     def work(batches: int) -> None:
         for _ in range(batches):
@@ -40,7 +40,7 @@ def bare(step: Any) -> Variant:
 
 
 def floats(step: Any) -> Variant:
-    """Return the loop that reads both values at once, into lists."""
+    """Return the loop that reads both values immediately, into lists."""
     losses: list[float] = []
     accuracies: list[float] = []
 
@@ -54,7 +54,7 @@ def floats(step: Any) -> Variant:
 
 
 def ours(step: Any, sinks: list[object], stack: ExitStack) -> Variant:
-    """Return our loop; a call is an epoch, so that it ends with everything handed over."""
+    """Return our loop; a call is an epoch, so that everything is delivered at its end."""
     loop = Loop(*sinks, model=step.handle)
     stack.callback(check, loop.bus)
     stack.enter_context(loop)
@@ -69,7 +69,7 @@ def ours(step: Any, sinks: list[object], stack: ExitStack) -> Variant:
 
 
 def variants(step: Any, folder: Path, stack: ExitStack) -> dict[str, Variant]:
-    """Return what any framework has: the bare loop, ours, and reading by hand."""
+    """Return the variants of any framework: the bare loop, ours, and reading by hand."""
     made = {FLOOR: bare(step)}
     for name, sinks in alone(folder / "ours").items():
         made[f"Loop, {name}"] = ours(step, sinks, stack)
@@ -80,12 +80,12 @@ def variants(step: Any, folder: Path, stack: ExitStack) -> dict[str, Variant]:
 
 
 def without_tensorflow() -> None:
-    """Let tensorboard's writers do without TensorFlow, as where it is not installed; it takes seconds to import."""
+    """Make tensorboard's writers work without TensorFlow, as if it was not installed; its import takes seconds."""
     sys.modules.setdefault("tensorboard.compat.notf", types.ModuleType("tensorboard.compat.notf"))
 
 
 def writer(step: Any, kind: type, folder: Path, stack: ExitStack) -> Variant:
-    """Return the loop with a ``SummaryWriter``, two scalars a batch."""
+    """Return the loop with a ``SummaryWriter``, two scalars per batch."""
     board = kind(str(folder))
     stack.callback(board.close)
     numbers = itertools.count()
@@ -114,7 +114,7 @@ def writers(step: Any, folder: Path, stack: ExitStack) -> Iterator[tuple[str, Va
 
 
 def ignite(step: Any, folder: Path | None, stack: ExitStack) -> Variant:
-    """Return Ignite's engine with running averages of both values, with a folder its TensorBoard logger too."""
+    """Return Ignite's engine with running averages of both values; with a folder, its TensorBoard logger too."""
     from ignite.engine import Engine, Events
     from ignite.handlers.tensorboard_logger import TensorboardLogger
     from ignite.metrics import Average
@@ -142,7 +142,7 @@ def ignite(step: Any, folder: Path | None, stack: ExitStack) -> Variant:
 
 @attrs.frozen
 class Repeated:
-    """A data set that is the same batch over and over; a list would be taken for as many data sets."""
+    """A dataset that repeats one batch; a list would be taken for several datasets."""
 
     batch: Any
     count: int
@@ -155,7 +155,7 @@ class Repeated:
 
 
 def lightning(step: TorchStep, folder: Path | None) -> Variant:
-    """Return Lightning's trainer with both values logged, with a folder to TensorBoard at every batch."""
+    """Return Lightning's trainer with both values logged, at every batch to TensorBoard if there is a folder."""
     from lightning.pytorch import Callback, LightningModule, Trainer
     from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -204,7 +204,7 @@ def lightning(step: TorchStep, folder: Path | None) -> Variant:
 
 
 def peers(step: Any, folder: Path, stack: ExitStack) -> dict[str, Variant]:
-    """Return the peers of PyTorch that are installed; Lightning takes part only where there is work to be done."""
+    """Return the installed peers of PyTorch; Lightning is only included if the step does work."""
     made = dict(writers(step, folder, stack))
     if importlib.util.find_spec("ignite"):
         made["Ignite, metrics"] = ignite(step, None, stack)

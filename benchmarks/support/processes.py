@@ -1,4 +1,4 @@
-"""Processes of their own for what must not share one: a back end of Keras, a framework, a peak of memory."""
+"""Separate processes for what must not share one: a Keras backend, a framework, peak memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ONE_THREAD = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
-"""Lets frameworks compute on one thread: with several, a small step waits for whatever else the machine does."""
+"""Lets frameworks compute on one thread: with several, a small step waits for other load on the machine."""
 ON_THE_CPU = {**ONE_THREAD, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
 
 
@@ -24,7 +24,7 @@ def in_fresh_process(code: str, **environment: str) -> dict:
     """Run code that can import the benchmarks in a fresh interpreter; return the JSON of the last line it prints."""
     path = os.pathsep.join(filter(None, [str(FOLDER), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
-        [sys.executable, "-P", "-c", code],  # -P: nothing of the folder in which this runs
+        [sys.executable, "-P", "-c", code],  # -P: import nothing from the current folder
         env={**os.environ, "PYTHONPATH": path, **environment},
         stdout=subprocess.PIPE,
         text=True,

@@ -1,4 +1,4 @@
-"""Drawing the ratios of a benchmark: a panel for each table, a dot with its quartiles for each row."""
+"""Draw the ratios of a benchmark: a panel for each table, a dot with its quartiles for each row."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ Row = Mapping[str, Any]
 Tables = Mapping[str, Sequence[Row]]
 
 CONTROL = "A/A control"
-"""The variant that is the floor once more: what it scatters by is noise."""
+"""The variant that is a copy of the floor: its scatter is noise."""
 _BLUE, _GREY = PALETTE[0], "0.55"
 _ROW_INCHES, _PANEL_INCHES = 0.24, 0.95
 _LABEL_INCHES, _AXIS_INCHES = 0.075, 4.2
 _LEAST = 1.05
-"""How far an axis reaches beyond the floor at least, so that noise does not fill a panel."""
+"""How far an axis extends at least beyond the floor, so that noise does not fill a panel."""
 _TICKS = (0.1, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 1, 1.02, 1.05, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 _MOST_TICKS = 7
 
 
 def draw(tables: Tables, *, title: str | None = None, figsize: tuple[float, float] | None = None) -> Figure:
-    """Draw tables of at least one row each, in two columns where there are more than two.
+    """Draw tables of at least one row each, in two columns if there are more than two.
 
     Args:
         tables: What to draw, in order, as in `plot_ratios`.
-        title: A title above the picture.
+        title: A title above the plot.
         figsize: Width and height in inches.
     """
     panels = list(tables.items())
@@ -85,7 +85,7 @@ def _draw_panel(axes: Any, title: str, rows: Sequence[Row]) -> None:
 
 
 def _scale(axes: Any, ratios: Sequence[float]) -> None:
-    """Give an axis its logarithmic scale, and ticks at round ratios, of which none run into each other."""
+    """Give an axis a logarithmic scale, and ticks at round ratios that do not overlap."""
     low, high = min(1 / 1.01, *ratios), max(_LEAST, *ratios)
     margin = (high / low) ** 0.03
     axes.set_xscale("log")
@@ -98,7 +98,7 @@ def _scale(axes: Any, ratios: Sequence[float]) -> None:
 
 
 def _spread(ticks: Sequence[float], apart: float) -> list[float]:
-    """Return those of the ticks that are far enough apart, from 1 on in both directions."""
+    """Return the ticks that are far enough apart, from 1 on in both directions."""
     kept = [1.0]
     for tick in ticks:
         if tick > 1 and math.log(tick / max(kept)) >= apart:
@@ -110,7 +110,7 @@ def _spread(ticks: Sequence[float], apart: float) -> list[float]:
 
 
 def _write_figures(axes: Any, ratios: Floats) -> None:
-    """Write each ratio at the panel's right side, where they stand below each other."""
+    """Write each ratio at the panel's right side, in one column."""
     for place, ratio in enumerate(ratios.tolist()):
         text = f"{ratio:.2f}" if ratio < 9.995 else f"{ratio:.3g}" if ratio < 999.5 else f"{ratio:.0f}"
         axes.annotate(

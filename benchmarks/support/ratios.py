@@ -1,4 +1,4 @@
-"""The picture of a benchmark's ratios: `plot_ratios`."""
+"""The plot of a benchmark's ratios: `plot_ratios`."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ def plot_ratios(
     to_file: str | PathLike[str] | None = None,
     figsize: tuple[float, float] | None = None,
 ) -> Figure:
-    """Draw what variants take in relation to a floor: a panel for each table, a dot with its quartiles for each row.
+    """Plot the times of variants relative to a floor: a panel for each table, a dot with its quartiles for each row.
 
-    The axis is logarithmic, with a line at the floor. The grey band is what the A/A control scatters by, between its
-    quartiles and their mirror images: what lies within cannot be told from noise.
+    The axis is logarithmic, with a line at the floor. The grey band is the scatter of the A/A control, between its
+    quartiles and their mirror images: ratios within it cannot be distinguished from noise.
 
     Args:
-        tables: Rows by their table's title. A row has ``variant``, a name, ``ratio``, and ``quartiles``, two ratios.
-            The row whose figures are all 1 is the floor itself; it is named at the axis and has no dot.
-        title: A title above the picture.
-        to_file: A path with the suffix ``.png`` or ``.svg`` to write the picture to; what was there is replaced in
-            one go, once the new picture is complete.
+        tables: Rows by table title. A row has ``variant``, a name, ``ratio``, and ``quartiles``, two ratios.
+            The row whose figures are all 1 is the floor; it is named at the axis and has no dot.
+        title: A title above the plot.
+        to_file: A path with the suffix ``.png`` or ``.svg`` to write the plot to; an existing file is replaced
+            atomically, once the new one is complete.
         figsize: Width and height in inches; chosen by the number of rows if None.
 
     Returns:
-        The figure; its axes are the panels in their order.
+        The figure; its axes are the panels in order.
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: There is no table, a table has no row, a ratio is not finite and above 0, or the suffix is another.
+        ValueError: There is no table, a table has no row, a ratio is not finite and above 0, or the suffix is neither.
 
     Example:
         >>> rows = [{"variant": "bus", "ratio": 1.02, "quartiles": [1.01, 1.04]}]
@@ -60,7 +60,7 @@ def plot_ratios(
 
 def _check(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     if not tables:
-        raise ValueError("tables must hold at least one table (got none)")
+        raise ValueError("tables must have at least one table (got none)")
     for title, rows in tables.items():
         if not rows:
             raise ValueError(f"table {title!r} must have at least one row (got none)")

@@ -1,4 +1,4 @@
-"""The sinks that are measured: each alone, and all of them together, the full stack."""
+"""The measured sinks: each alone, and all of them together, the full stack."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import monitor_core
 from monitor_core import Bus, CSVLogger, EarlyStopping, History, Progress, ReduceLROnPlateau
 
 NEVER = 10**9
-"""A patience that no benchmark outlasts."""
+"""A patience longer than any benchmark."""
 FULL = "full stack"
 
 
 class NullTerminal(io.TextIOBase):
-    """A terminal that shows nothing, so that bars are drawn as for somebody who looks at them."""
+    """A terminal that shows nothing, so that bars are drawn as for a user."""
 
     def isatty(self) -> bool:
         return True
@@ -25,7 +25,7 @@ class NullTerminal(io.TextIOBase):
 
 
 def sinks(folder: Path) -> dict[str, object]:
-    """Return new sinks by name, all of which together are the full stack; they write to a new folder in this one."""
+    """Return new sinks by name, together the full stack; they write to a new folder inside the given one."""
     folder = next(path for number in itertools.count() if not (path := folder / str(number)).exists())
     folder.mkdir(parents=True)
     made: dict[str, object] = {
@@ -41,7 +41,7 @@ def sinks(folder: Path) -> dict[str, object]:
 
 
 def tensorboard(folder: Path) -> object | None:
-    """Return a TensorBoard sink that records every batch, None where the package has none yet."""
+    """Return a TensorBoard sink that records every batch; None if the package has none yet."""
     kind = getattr(monitor_core, "TensorBoard", None)
     return None if kind is None else kind(folder, update_freq="batch")
 
@@ -53,13 +53,13 @@ def alone(folder: Path) -> dict[str, list[object]]:
 
 
 def check(bus: Bus) -> None:
-    """Check, once the run has ended, that what was measured has worked.
+    """Check, after the run's end, that the measured sinks have worked.
 
     Raises:
         RuntimeError: A sink failed, or a history lacks batches.
     """
     if bus.failures:
-        raise RuntimeError(f"what was measured failed: {bus.failures[0]}")
+        raise RuntimeError(f"a measured sink failed: {bus.failures[0]}")
     for sink in bus.sinks:
         if isinstance(sink, History) and (recorded := len(sink.batches)) != bus.run.step:
             raise RuntimeError(f"a history has {recorded} batches of {bus.run.step}")

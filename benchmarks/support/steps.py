@@ -1,7 +1,7 @@
 """Training steps without a framework's own loop: raw PyTorch and raw JAX, each with a loss and an accuracy.
 
-A step trains a network of dense layers on one batch that stays on the device, and returns both values as they are
-there. `Ready` does no work at all and returns values that have been computed before: what is measured around it is
+A step trains a network of dense layers on one batch that stays on the device, and returns both values
+from the device. `Ready` does no work and returns values that were computed before: it measures
 the monitoring alone.
 """
 
@@ -20,10 +20,10 @@ class Size:
     """A network of dense layers, and its batches.
 
     Attributes:
-        width: How many units each hidden layer has.
-        layers: How many hidden layers.
-        samples: How many samples a batch has.
-        inputs: How many inputs.
+        width: The number of units of each hidden layer.
+        layers: The number of hidden layers.
+        samples: The number of samples per batch.
+        inputs: The number of inputs.
     """
 
     width: int
@@ -32,7 +32,7 @@ class Size:
     inputs: int = 32
 
     def data(self, batches: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Return inputs and targets of so many batches."""
+        """Return inputs and targets of a number of batches."""
         x = np.random.default_rng(0).normal(size=(batches * self.samples, self.inputs)).astype("float32")
         return x, (x.sum(axis=1) > 0).astype("float32")
 
@@ -48,7 +48,7 @@ def nothing() -> None:
 
 
 class TorchStep:
-    """A step of PyTorch: SGD, on the GPU where there is one.
+    """A step of PyTorch: SGD, on the GPU if there is one.
 
     Attributes:
         device: Where it trains.
@@ -74,7 +74,7 @@ class TorchStep:
         self.on_step = nothing
 
     def measure(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """Begin a step: return loss and accuracy of a batch."""
+        """Call ``on_step`` and train: return loss and accuracy of a batch."""
         self.on_step()
         outputs = self.module(x)[:, 0]
         return self.loss(outputs, y), ((outputs.detach() > 0) == (y > 0.5)).float().mean()
@@ -95,7 +95,7 @@ class TorchStep:
             torch.cuda.synchronize()
 
     def ready(self, count: int) -> list[tuple[Any, Any]]:
-        """Return as many pairs of values."""
+        """Return a number of pairs of values."""
         import torch
 
         values = torch.rand(count, 2, device=self.device)
@@ -106,7 +106,7 @@ class TorchStep:
 
 @attrs.define
 class Rates:
-    """A handle that lends nothing but a learning rate."""
+    """A handle that provides only a learning rate."""
 
     learning_rates: list[float] = attrs.Factory(lambda: [1e-3])
 
@@ -116,7 +116,7 @@ class JaxStep:
 
     Attributes:
         device: Where it trains.
-        handle: A handle for sinks, with a learning rate that nobody uses.
+        handle: A handle for sinks, with a learning rate that is not used.
         on_step: Called when a step begins.
     """
 
@@ -150,7 +150,7 @@ class JaxStep:
         self._jax.block_until_ready(self._last)
 
     def ready(self, count: int) -> list[tuple[Any, Any]]:
-        """Return as many pairs of values."""
+        """Return a number of pairs of values."""
         return self._jax.block_until_ready([self._ready(float(number)) for number in range(count)])
 
 
@@ -173,7 +173,7 @@ def _sgd(parameters: Any, x: Any, y: Any) -> tuple[Any, Any, Any]:
 
 
 class Ready:
-    """Does no work: returns values that another step has made ready.
+    """Does no work: returns values that another step has computed.
 
     Args:
         step: The other step.
@@ -187,7 +187,7 @@ class Ready:
         self.settle = step.settle
 
     def prepare(self, batches: int) -> None:
-        """Make values ready for as many batches."""
+        """Prepare values for a number of batches."""
         self._pairs = self._step.ready(batches)
 
     def __call__(self) -> tuple[Any, Any]:

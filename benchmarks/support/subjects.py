@@ -1,8 +1,8 @@
-"""What faults are tried on: our sinks and those of peers, each driven through a training of its own kind.
+"""The subjects of faults: our sinks and those of peers, each driven through its own kind of training.
 
 Contract. A subject records ``count`` scalars into a folder and calls ``on_scalar`` with the number of each once it was
-handed over, in the midst of the training: what that raises, the training raises. `Subject.recorded` counts what can be
-read of them afterwards, in any process. Frameworks are imported by `Subject.load` alone.
+delivered, in the middle of the training: what that raises, the training raises. `Subject.recorded` counts what can be
+read afterwards, in any process. Only `Subject.load` imports frameworks.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ Value = Callable[[int], Any]
 
 
 class Subject:
-    """Something that records.
+    """A recorder to test.
 
     Attributes:
-        name: What it is called in the table.
-        family: The process that it runs in, beside others that need the same imports.
+        name: Its name in the table.
+        family: The process that it runs in, with others that need the same imports.
         needs: The package that must be installed.
-        slowness: By which number those of scalars are divided, where each takes long.
-        kept: What a user still has in hand when a training has raised.
+        slowness: The divisor of the numbers of scalars, for slow recorders.
+        kept: The object that a user still has after a training has raised.
     """
 
     name = ""
@@ -43,7 +43,7 @@ class Subject:
         raise NotImplementedError
 
     def train(self, folder: Path, count: int, on_scalar: OnScalar, value: Value) -> None:
-        """Record so many values, one a step."""
+        """Record a number of values, one per step."""
         raise NotImplementedError
 
     def raising(self, folder: Path, count: int, served: list[int]) -> None:
@@ -60,7 +60,7 @@ class Subject:
 
 
 def csv_rows(path: Path) -> int:
-    """Count a file's rows that have a field for each column, without the head."""
+    """Count a file's rows that have a field for each column, without the header."""
     if not path.exists():
         return 0
     with path.open(newline="") as file:
@@ -86,7 +86,7 @@ def fail(step: int) -> None:
 
 
 class Ours(Subject):
-    """A loop of ours with one sink."""
+    """Our loop with one sink."""
 
     family, needs = "monitor_core", "monitor_core"
 
@@ -107,7 +107,7 @@ class Ours(Subject):
 
         self.kept = sinks
         with Loop(*sinks) as loop:
-            loop.bus.slow_share = float("inf")  # beside steps that take no time, everything is slow
+            loop.bus.slow_share = float("inf")  # compared with steps that take no time, every sink is slow
             for _ in loop.epochs(1):
                 for _ in loop.batches(range(count)):
                     if loop.run.step:

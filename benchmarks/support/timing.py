@@ -1,4 +1,4 @@
-"""Turns and times: whose turn it is, and what it takes."""
+"""Turns and times: the order of variants, and how long each takes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import attrs
 
 
 def turns(names: Sequence[str], rounds: int) -> Iterator[str]:
-    """Yield whose turn it is: in each round every name once, beginning with another one and in the other direction."""
+    """Yield the order of turns: each round has every name once, from a different start and in the other direction."""
     for number in range(rounds):
         first = number % len(names)
         order = [*names[first:], *names[:first]]
@@ -20,9 +20,9 @@ def turns(names: Sequence[str], rounds: int) -> Iterator[str]:
 
 @contextmanager
 def collector(*, on: bool) -> Iterator[None]:
-    """Let the garbage collector look at what comes from now on, or at nothing at all."""
+    """Let the garbage collector see only new objects, or disable it."""
     gc.collect()
-    gc.freeze()  # what is there already would make each of its rounds long, at the cost of whose turn it is
+    gc.freeze()  # existing objects would make each collection long, at the cost of the current variant
     if not on:
         gc.disable()
     try:
@@ -34,15 +34,15 @@ def collector(*, on: bool) -> Iterator[None]:
 
 @attrs.define
 class Times:
-    """What a variant took, in seconds, with an item for each of its turns.
+    """The times of a variant, in seconds, with an item for each of its turns.
 
     Attributes:
         wall: From begin to end.
-        processor: The processor's time of all threads. It scatters less on a machine that does other work too, and is
-            blind for waits.
-        hooks: What of ``wall`` the training's thread spent in the variant's hooks, where that is known.
-        typical: What of it a batch in the middle took, by the time in its hooks: all that comes with every batch, and
-            neither what comes with some, such as the handing over of blocks, nor what the machine did meanwhile.
+        processor: The processor's time of all threads. It scatters less on a machine with other load, and
+            does not include waits.
+        hooks: The part of ``wall`` that the training's thread spent in the variant's hooks, if known.
+        typical: The part of a batch with median time in hooks: the work of every batch, without
+            occasional work, such as the delivery of blocks, and without other load on the machine.
     """
 
     wall: list[float] = attrs.Factory(list)
@@ -51,16 +51,16 @@ class Times:
     typical: list[float] = attrs.Factory(list)
 
     def after(self, rounds: int) -> Times:
-        """Return what comes after the first rounds."""
+        """Return the times without the first rounds."""
         return Times(*(recorded[rounds:] for recorded in attrs.astuple(self, recurse=False)))
 
 
 class Stopwatch:
-    """Runs from when it is made until it is read."""
+    """Runs from its creation until it is read."""
 
     def __init__(self) -> None:
         self._processor, self._wall = time.process_time(), time.perf_counter()
 
     def read(self) -> tuple[float, float]:
-        """Return the seconds that went by, and those of the processor."""
+        """Return the elapsed seconds, and those of the processor."""
         return time.perf_counter() - self._wall, time.process_time() - self._processor

@@ -50,7 +50,7 @@ class TorchWriter(Writer):
 
 
 class TorchWriterOnTensorFlow(TorchWriter):
-    """The same where TensorFlow is installed, through whose files it then writes."""
+    """The same with TensorFlow installed, through which it then writes."""
 
     name, family = "torch SummaryWriter on TensorFlow", "keras"
 
@@ -75,7 +75,7 @@ class XWriter(Writer):
 
 
 class LightningCSV(Writer):
-    """Lightning's logger; its trainer drives a loop where hooks are asked for."""
+    """Lightning's logger; for faults of hooks, its trainer drives a loop."""
 
     name, needs = "lightning CSVLogger", "lightning"
 
@@ -152,7 +152,7 @@ class LightningCSV(Writer):
 
 
 class Ignite(Subject):
-    """Ignite's engine, which records nothing by itself: what becomes of handlers."""
+    """Ignite's engine, which records nothing by itself: tests its handlers."""
 
     name, family, needs = "pytorch-ignite Engine", "torch", "ignite"
 

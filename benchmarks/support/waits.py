@@ -1,10 +1,10 @@
-"""Counts the calls that make a thread wait for a device, on the thread that trains and on all others.
+"""Counts the calls that make a thread wait for a device, on the training's thread and on all others.
 
 Contract. While `Waits` counts, the calls by which PyTorch and JAX bring a value to the host, or wait for it, are
-replaced by ones that count where they are made and then do the same; calls within calls count once. Work that is asked
-for without waiting (``non_blocking``, ``copy_to_host_async``, ``is_ready``, ``query``) does not count. On a machine
-without a GPU the same calls count, though they only read there, and wait for nothing. On CUDA, PyTorch itself warns of
-each operation that synchronizes; these are counted too, so that none is missed that is called in another way.
+replaced by wrappers that count and then do the same; nested calls count once. Work that is requested
+without waiting (``non_blocking``, ``copy_to_host_async``, ``is_ready``, ``query``) does not count. On a machine
+without a GPU the same calls count, though they only read there and do not wait. On CUDA, PyTorch itself warns about
+each operation that synchronizes; these are counted too, so that calls by other ways are not missed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ JAX_READS = ("item", "tolist", "__float__", "__int__", "__bool__", "__index__", 
 
 
 class Waits:
-    """Counts waits from when it is entered until it is left, by the thread that makes it and by all others."""
+    """Counts waits while entered, of the thread that creates it and of all others."""
 
     def __init__(self) -> None:
         self._paused = False
@@ -36,12 +36,12 @@ class Waits:
         self._patches = ExitStack()
 
     def read(self) -> np.ndarray:
-        """Return how many there have been on the training's thread, and on all others."""
+        """Return the numbers of waits on the training's thread, and on all others."""
         return np.max(list(self._counts.values()), axis=0)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Count nothing meanwhile."""
+        """Pause counting."""
         self._paused = True
         try:
             yield
@@ -75,7 +75,7 @@ class Waits:
         self._patches.close()
 
     def _replace(self, owner: Any, name: str, waits: Callable[..., bool]) -> None:
-        """Let a function or method count where it waits, until this is left."""
+        """Make a function or method count as a wait, until this is exited."""
         original, is_own = getattr(owner, name), name in vars(owner)
 
         def counted(*args: Any, **kwargs: Any) -> Any:
@@ -121,7 +121,7 @@ class Waits:
 
     @contextmanager
     def _warnings(self) -> Iterator[None]:
-        """Count PyTorch's warnings instead of showing them; they come on the thread that waits."""
+        """Count PyTorch's warnings instead of showing them; they are raised on the thread that waits."""
         with warnings.catch_warnings():
             warnings.simplefilter("always")
             shown = warnings.showwarning
@@ -148,7 +148,7 @@ class Waits:
 
         for name in JAX_READS:
             self._replace(kind, name, is_array)
-        for name in ("asarray", "array"):  # on the CPU they read an array's memory without asking it
+        for name in ("asarray", "array"):  # on the CPU they read an array's memory without calling it
             self._replace(np, name, is_array)
         for name in ("device_get", "block_until_ready"):
             self._replace(jax, name, lambda *_, **__: True)
@@ -160,8 +160,8 @@ class Counted:
     """How often a variant waits.
 
     Attributes:
-        batch: Waits for each batch on the training's thread, the epoch's end left out.
-        elsewhere: Waits for each batch on all other threads.
+        batch: Waits per batch on the training's thread, without the epoch's end.
+        elsewhere: Waits per batch on all other threads.
         end: Waits at an epoch's end on the training's thread.
     """
 
@@ -175,12 +175,12 @@ class Counted:
 
 
 def of_loop(work: Callable[[int], object], step: Any, batches: int) -> Counted:
-    """Count the waits of a loop in an epoch of so many batches.
+    """Count the waits of a loop in an epoch with a number of batches.
 
     Args:
         work: Trains a number of batches.
-        step: The step in it, which tells when it begins.
-        batches: How many batches, at least 2.
+        step: The step in it, which calls ``on_step`` when it begins.
+        batches: The number of batches, at least 2.
     """
     begun: list[list[int]] = []
     with Waits() as waits:

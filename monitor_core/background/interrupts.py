@@ -1,6 +1,6 @@
-"""Interrupts that wait while records are handed over, so that none is lost, doubled or torn by Ctrl-C.
+"""Defer interrupts while records are delivered, so that Ctrl-C loses, duplicates or truncates none.
 
-Contract. A run that begins on the main thread, where Python handles signals, installs a handler of its own before those
+Contract. A run that begins on the main thread, where Python handles signals, installs its own handler in front of those
 that are Python functions. It forwards a signal immediately or, inside a `deferred_interrupts` block, when the outermost
 block exits. A second signal is always forwarded immediately. A handler installed later is left in place.
 """
@@ -23,9 +23,9 @@ def _on_main_thread() -> bool:
 
 
 class _Held:
-    """A context manager that may be nested; there is one.
+    """A context manager that may be nested; there is one instance.
 
-    An interrupt between a line of `__enter__` and the next leaves it as it was: from the moment the depth counts, the
+    An interrupt between two lines of `__enter__` leaves it unchanged: from the moment the depth counts, the
     handler raises nothing.
     """
 
@@ -53,7 +53,7 @@ class _Held:
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """Let signals through within a block that holds them: for a wait that may be long, and is safe to break off."""
+        """Let signals through inside a block that defers them: for a wait that may be long and is safe to interrupt."""
         if not _on_main_thread():
             yield
             return
@@ -67,7 +67,7 @@ class _Held:
     def install(self, owner: object) -> None:
         """Stand before the handlers there are, until the last owner uninstalls it, or is garbage collected.
 
-        Off the main thread nothing happens.
+        Does nothing outside the main thread.
         """
         if not _on_main_thread():
             return
@@ -105,4 +105,4 @@ class _Held:
 
 
 deferred_interrupts = _Held()
-"""Hold signals back for the length of a ``with`` block."""
+"""Defer signals for the length of a ``with`` block."""

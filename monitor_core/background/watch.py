@@ -1,4 +1,4 @@
-"""Notifying owners of forks and of the interpreter's exit, for as long as they live."""
+"""Notify owners of forks and of interpreter exit, as long as they live."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Protocol
 
 
 class Watched(Protocol):
-    """What must know of forks and of the interpreter's exit."""
+    """An object to notify of forks and of interpreter exit."""
 
     def after_fork(self) -> None:
-        """Begin anew in a child process."""
+        """Called in a child process after a fork: start empty."""
         ...
 
     def at_exit(self) -> None:
-        """Hand over what waits."""
+        """Called at interpreter exit: deliver what is pending."""
         ...
 
 
 def watch(owner: Watched, *, exits_last: bool = False) -> None:
-    """Tell an owner of forks and of the interpreter's exit, as long as it lives.
+    """Notify an owner of forks and of interpreter exit, as long as it lives.
 
     Args:
-        owner: Who is told.
-        exits_last: Whether to tell it of the exit after those that may still hand something over to it.
+        owner: The object to notify.
+        exits_last: Whether to notify it of the exit after owners that may still deliver something to it.
     """
     _watched()[exits_last].add(owner)
 

@@ -1,9 +1,9 @@
-"""The thread beside the training, on which blocks are handed over and messages delivered: it wakes when one is due.
+"""The background thread that delivers blocks and messages: it wakes when one is due.
 
-Contract. The thread sleeps while nothing waits, and holds its owner by a weak reference alone. It is a daemon and is
-never joined: whoever needs what waits takes it himself, under the owner's lock, or waits with a limit. At the
-interpreter's exit each owner is asked once for what still waits; in a process that was forked off it begins anew,
-without what waited.
+Contract. The thread sleeps while nothing is pending, and holds its owner only by a weak reference. It is a daemon and
+is never joined: a caller that needs pending items takes them itself, under the owner's lock, or waits with a limit. At
+interpreter exit each owner is called once to deliver what is still pending; a forked process starts without pending
+items.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _STOP = object()
 
 
 class DeliveryThread:
-    """Calls a method for as long as it asks to be called again, then sleeps until there is a signal.
+    """Calls a method as long as it requests another call, then sleeps until there is a signal.
 
     Args:
-        deliver: A bound method. It returns in how many seconds it wants to be called again, None if nothing waits, and
-            must not raise. Its object is not kept alive; the thread ends with it.
+        deliver: A bound method. It returns in how many seconds to call it again, None if nothing is pending, and must
+            not raise. Its object is not kept alive; the thread ends with it.
         name: The thread's name.
     """
 
@@ -33,24 +33,24 @@ class DeliveryThread:
         self._thread: threading.Thread | None = None
 
     def notice(self) -> None:
-        """Tell that something waits where nothing did: free where the thread is going to look anyway."""
+        """Signal that something is pending where nothing was; free if the thread is about to check anyway."""
         if self._asleep:
             self.wake()
 
     def wake(self) -> bool:
-        """Have the method called now; answer whether there is a thread to call it."""
+        """Have the method called now; return whether there is a thread to call it."""
         if self._thread is None:
             thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # no more threads are to be had, or the interpreter is about to end
+            except RuntimeError:  # no thread can be started, or the interpreter is shutting down
                 return False
             self._thread = thread
         self._signals.put(None)
         return True
 
     def stop(self) -> None:
-        """End the thread after the call under way, if there is one; the next signal starts another."""
+        """Stop the thread after its current call, if any; the next signal starts another."""
         if self._thread is not None:
             self._thread = None
             self._signals.put(_STOP)
@@ -74,6 +74,6 @@ class DeliveryThread:
         seconds = deliver()
         if seconds is None:
             self._asleep = True
-            if self._thread is not None:  # else it was stopped meanwhile
-                seconds = deliver()  # what came before the mark gave no signal
+            if self._thread is not None:  # else it was stopped in the meantime
+                seconds = deliver()  # items before the mark sent no signal
         return None if seconds is None else max(seconds, 0.0)

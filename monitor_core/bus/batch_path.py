@@ -1,9 +1,9 @@
-"""The batch path: what a batch's begin and end do, as closures, because each of them is paid for a million times.
+"""The batch path: what a batch's begin and end do, as closures, because each runs a million times.
 
-A closure reads its cells faster than a method reads the attributes of its object. What changes is put into the cells by
-`BatchPath.follow`, `BatchPath.gather` and `BatchPath.listen`; a call under way keeps what it began with. Entering a
+A closure reads its cells faster than a method reads the attributes of its object. `BatchPath.follow`,
+`BatchPath.gather` and `BatchPath.listen` update the cells; a call in progress keeps what it began with. Entering a
 closure costs 2 ns for each cell that it uses, so the usual cases come first, in closures of few cells, and the others
-have closures of their own (``benchmarks/dispatch.py``).
+have separate closures (``benchmarks/dispatch.py``).
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ Values = dict[str, Any]
 
 @attrs.frozen
 class BatchPath:
-    """The two ends of a batch, and what puts the present state into them.
+    """The begin and end of a batch, and what updates their state.
 
     Attributes:
         begin: Called with the step that begins.
         end: Called with the step that has ended, and its logs or None.
         end_kept: As `monitor_core.bus.bus.Bus.batch_end_kept`.
-        follow: Takes the run, a new one or one that went back.
-        gather: Takes the list that the batches' rows go to, None if they go nowhere.
-        listen: Takes what to call at each end of a batch.
+        follow: Sets the run: a new one, or one that went back.
+        gather: Sets the list to which the batches' rows are appended; None if they are not gathered.
+        listen: Sets the hooks to call at a batch's begin and end.
     """
 
     begin: Callable[[int], None]
@@ -47,7 +47,7 @@ class BatchPath:
 
 
 class _Hooks(tuple[Callable[..., Any], ...]):  # noqa: SLOT001 (a tuple has no room for slots)
-    """The hooks of some calls, to be called in a plain loop."""
+    """Hooks to call in a plain loop."""
 
     calls: tuple[Call, ...]
     copies: bool
@@ -69,7 +69,7 @@ def batch_path(  # noqa: C901, PLR0915 (one scope: its functions share their cel
     rows: list[Row] | None = None
     none = _Hooks.of(())
     begin_hooks = end_hooks = none
-    readers: _Hooks | None = None  # the end's hooks where nothing else is to be done, None where nothing at all
+    readers: _Hooks | None = None  # the end's hooks if calling them is all there is to do; None if nothing is
     every, next_timed, time_begin = SAMPLED, SAMPLED, False  # comparing takes 5 ns, a remainder 20
 
     def begin(step: int) -> None:
@@ -146,7 +146,7 @@ def batch_path(  # noqa: C901, PLR0915 (one scope: its functions share their cel
         failed: Callable[..., Any] | None = None,
         error: BaseException | None = None,
     ) -> None:
-        """Call hooks one by one, timed, or those after one that failed; those of a begin where there are no logs."""
+        """Call hooks one by one, timed, or those after one that failed; without logs, a begin's hooks."""
         nonlocal time_begin
         if logs is None:
             time_begin = every == 1

@@ -1,7 +1,7 @@
 """The bus: takes a training's events from an adapter or a loop and calls the sinks' hooks, in order.
 
 Contract. Hooks are called on the calling thread, in the order the sinks were given, sinks that save the others' state
-last. Only blocks are fetched and delivered on a thread of the bus's own, so that a training waits for neither device
+last. Only blocks are fetched and delivered on the bus's own thread, so that a training waits for neither device
 nor file. Sinks with ``background = True`` receive blocks on that thread, never concurrently with any event except a
 batch. All others receive them on the calling thread, before the next batch ends. Train and epoch order is always
 checked, batch order with ``strict=True``. What happens if a hook raises is in `monitor_core.bus.dispatch`; what is
@@ -37,14 +37,14 @@ from monitor_core.values.means import Means
 from monitor_core.values.scalars import keep, to_floats
 
 _LAST_HOOKS = frozenset({"on_exception", "on_train_end"})
-"""Hooks after which nothing waits to be delivered."""
+"""Hooks after which no values are pending."""
 
 _open: WeakSet[Bus] = WeakSet()
 """The buses whose run is open."""
 
 
 class _Skips:
-    """Logs each skipped metric once; a method of the bus in its place would have the buffer keep the bus alive."""
+    """Logs each skipped metric once; with a method of the bus instead, the buffer would keep the bus alive."""
 
     def __init__(self) -> None:
         self._logged: set[str] = set()
@@ -59,13 +59,13 @@ class Bus:
     """Deliver the events of a training to sinks.
 
     Args:
-        *sinks: Sinks, or any objects with hooks, in the order in which they are to be called.
+        *sinks: Sinks, or any objects with hooks, in the order in which to call them.
         model: The model, for sinks that need it: a Keras model, a PyTorch module, or a handle.
         validation_data: Data for sinks that look at the model, usually ``(x, y)``.
         strict: Whether to check the order of batches too, and to let every exception of a sink propagate.
 
     Attributes:
-        run: The current run, or the last, or the one to come.
+        run: The current run; between runs the last one, before the first the next one.
         strict: As given.
         warn_skipped: Logs, once for each metric, that a value of it is skipped; takes its name and the reason.
         resumption: What the sinks get at the next train begin, if the run continues from a state.
@@ -73,7 +73,7 @@ class Bus:
 
     Raises:
         HookError: An object is not a sink: a misspelt hook, a wrong signature, or no hook.
-        TypeError: ``model`` is several models, which need a handle.
+        TypeError: ``model`` is several models, for which a handle must be given.
         ValueError: A sink is given twice, or is on another bus whose run is open.
     """
 
@@ -97,7 +97,7 @@ class Bus:
             self.add(sink)
 
     def _set_batch_path(self) -> None:
-        """Put closures in the place of the methods for batches."""
+        """Replace the methods for batches by closures."""
         self._path = path = batch_path(self.run, self._dispatch, self._delivery)
         self._dispatch.on_change = path.listen
         begin, end, end_kept = path.begin, path.end, path.end_kept
@@ -122,11 +122,11 @@ class Bus:
         return tuple(member.sink for member in self._members)
 
     def add(self, sink: object) -> None:
-        """Add a sink; in a run its ``on_train_begin`` is called, and it receives what comes after.
+        """Add a sink; in a run its ``on_train_begin`` is called, and it receives the events from then on.
 
         Raises:
             HookError: The object is not a sink.
-            ValueError: It is on this bus already, or on another one whose run is open.
+            ValueError: It is already on this bus, or on another one whose run is open.
             SetupError: In a run: the sink cannot begin.
         """
         member = self._members.make(sink)
@@ -145,7 +145,7 @@ class Bus:
         self._refresh()
 
     def remove(self, sink: object) -> None:
-        """Remove a sink; in a run it first gets what is pending and the train's end.
+        """Remove a sink; in a run it first gets pending values and its ``on_train_end``.
 
         Raises:
             ValueError: It is not on this bus.
@@ -161,7 +161,7 @@ class Bus:
         self._refresh()
 
     def _require_alone(self, sink: object) -> None:
-        """Refuse a sink of another bus whose run is open: the rows of both would be mixed."""
+        """Refuse a sink of another bus whose run is open: it would mix the rows of both runs."""
         for other in tuple(_open):
             if other is not self and other._members.of(sink) is not None:
                 raise ValueError(
@@ -174,7 +174,7 @@ class Bus:
         return any(self._dispatch.calls[hook] for hook in hooks)
 
     def _refresh(self) -> None:
-        """Take over which sinks there are, and what is to be gathered for them."""
+        """Update what is called, and which values are gathered, after sinks were added or removed."""
         self._dispatch.compile()
         self._gather()
 
@@ -184,7 +184,7 @@ class Bus:
         self._path.gather(None if buffer is None else buffer.rows)
 
     def gather_means(self, means: Means | None) -> Means | None:
-        """Add every block to these means, before the sinks get it; None ends it. For loops.
+        """Add every block to these means before the sinks get it; None stops that. For loops.
 
         Returns:
             The means that blocks were added to before, or None.
@@ -216,7 +216,7 @@ class Bus:
         self._delivery.flush_if_wanted()
 
     def cost(self) -> Cost:
-        """Return what the sinks have cost in this run, or cost in the last one: how long each hook took."""
+        """Return what the sinks cost in this run, or in the last one: how long each hook took."""
         return self._dispatch.meter.cost(self.run.step)
 
     def _warn_slow(self) -> None:
@@ -228,31 +228,31 @@ class Bus:
     def flush(self) -> None:
         """Deliver the values of the batches that have ended, as blocks, on this thread.
 
-        Called from another thread while a hook runs, it returns at once, and the values are delivered after the hook.
+        Called from another thread while a hook runs, it returns immediately; the values are delivered after the hook.
         """
         self._delivery.flush()
 
     def after_fork(self) -> None:
-        """Start again in a forked process: what waited is the parent's to deliver."""
+        """Start empty in a forked process: the parent delivers the pending values."""
         self._delivery.after_fork()
         self._gather()
 
     def at_exit(self) -> None:
-        """Deliver what waits, at the interpreter's exit."""
+        """Deliver pending values at interpreter exit."""
         if self.run.status == "running":
             self._delivery.at_exit()
 
     # --- train and epochs ----------------------------------------------------------------------------------------
 
     def train_begin(self, *, epochs: int | None = None, steps_per_epoch: int | None = None) -> None:
-        """Begin a run. One that is still open is closed as interrupted first.
+        """Begin a run. A run that is still open is first ended as interrupted.
 
         Args:
-            epochs: How many epochs are planned, if known.
-            steps_per_epoch: How many batches an epoch has, if known.
+            epochs: How many epochs are planned; None if unknown.
+            steps_per_epoch: How many batches an epoch has; None if unknown.
 
         Raises:
-            SetupError: The model's handle lacks what a sink needs, or a sink says that it cannot begin.
+            SetupError: The model's handle lacks a member that a sink needs, or a sink cannot begin.
             ValueError: A sink is on another bus whose run is open.
         """
         self.interrupt()
@@ -294,7 +294,7 @@ class Bus:
         self._call_one(member, "on_train_begin")
 
     def _undo_begin(self, begun: list[Member], error: BaseException) -> None:
-        """Close what the sinks that have begun opened, because another one cannot begin."""
+        """Let the sinks that have begun close what they opened, because another one cannot begin."""
         self.run.status, self.run.bus_state = _status_after(error), None
         _open.discard(self)
         for member in self._members:
@@ -304,10 +304,10 @@ class Bus:
             self._call_one(member, "on_train_end", {})
 
     def train_end(self, logs: Logs | None = None) -> None:
-        """End the run: as stopped or failed if a sink asked for it, else as completed.
+        """End the run: as stopped or failed if a sink requested that, else as completed.
 
         Args:
-            logs: The results of the whole run; left out, those of the last epoch.
+            logs: The results of the whole run; by default, those of the last epoch.
 
         Raises:
             OrderError: No run is open, or an epoch is.
@@ -319,7 +319,7 @@ class Bus:
         self._close(status, None if logs is None else to_floats(logs, self.warn_skipped))
 
     def exception(self, error: BaseException) -> None:
-        """End the run because the training raised: as interrupted by Ctrl-C or an exit, else as failed.
+        """End the run because the training raised: as interrupted after Ctrl-C or an exit, else as failed.
 
         Raises:
             OrderError: No run is open.
@@ -336,7 +336,7 @@ class Bus:
                 self._close(_status_after(error))
 
     def interrupt(self) -> None:
-        """End the run as interrupted, if one is open: what began it will not end it."""
+        """End the run as interrupted, if one is open, for a caller that will not end it normally."""
         if self.run.status == "running":
             self._close("interrupted")
 
@@ -370,14 +370,14 @@ class Bus:
         """Begin an epoch.
 
         Args:
-            epoch: Its number, 0-based, above that of the epoch before.
+            epoch: Its number, 0-based, higher than the previous epoch's.
 
         Raises:
-            OrderError: No run is open, another epoch is, or the number does not ascend.
+            OrderError: No run is open, another epoch is open, or the number is not higher than the last.
         """
         self._order.require_next_epoch(epoch, self.run)
-        self.flush()  # batches that ended between epochs are not of this one
-        self._gather()  # nothing more for sinks that were disabled
+        self.flush()  # batches that ended between epochs do not belong to this one
+        self._gather()  # stop gathering for sinks that were disabled
         self.run.epoch = self._order.epoch = epoch
         self._emit("on_epoch_begin", epoch)
 
@@ -386,8 +386,8 @@ class Bus:
 
         Args:
             epoch: Its number.
-            logs: Its results; converted to floats once, what is not a number is left out with a warning.
-            partial: Whether it was left before its end; ``run.partial`` says so to the sinks.
+            logs: Its results; converted to floats once; a value that is not a number is skipped with a warning.
+            partial: Whether it was left early; sinks see this as ``run.partial``.
 
         Raises:
             OrderError: This epoch is not open.
@@ -405,7 +405,7 @@ class Bus:
         self._warn_slow()
 
     def epoch_abandon(self) -> None:
-        """End the open epoch, if there is one, without a record: it was aborted."""
+        """Close the open epoch, if any, without a record: it was aborted."""
         try:
             self.evaluation_abandon()
             self.flush()
@@ -413,11 +413,11 @@ class Bus:
             self._order.close()
 
     def batch_abandon(self) -> None:
-        """End the open batch, if there is one, without a record: it was aborted."""
+        """Close the open batch, if any, without a record: it was aborted."""
         self._order.batch = None
 
     def _reported_rate(self) -> float | None:
-        """Return the rate in force during the epoch that ends, if any sink may set it."""
+        """Return the learning rate of the epoch that ends, if any sink may set it."""
         if not self.run.learning_rate_was_set and not any(
             getattr(member.sink, "sets_learning_rate", False) for member in self._members
         ):
@@ -437,7 +437,7 @@ class Bus:
         self._path.follow(self.run)
         self._emit("on_rewind", epoch, step)
 
-    # --- batches: every bus has faster closures in the place of these methods ----------------------------------------
+    # --- batches: every bus replaces these methods by faster closures ------------------------------------------------
 
     def batch_begin(self, step: int) -> None:
         """Begin a batch.
@@ -446,7 +446,7 @@ class Bus:
             step: The number it will have when it ends, counted from 1 over the run.
 
         Raises:
-            OrderError: With ``strict=True``: this is not the next step, another batch is open, or no epoch is.
+            OrderError: With ``strict=True``: this is not the next step, another batch is open, or no epoch is open.
         """
         self._path.begin(step)
 
@@ -466,23 +466,23 @@ class Bus:
     def batch_end_kept(
         self, step: int, values: Values, weights: Values | None = None, raw: Values | None = None
     ) -> None:
-        """End a batch whose values were kept when they were logged; for loops.
+        """End a batch whose values were kept when they were logged. For loops.
 
         Args:
             step: Its number.
-            values: What `monitor_core.values.scalars.keep` returned for each; not to be changed any more.
-            weights: What the values of these metrics count in a mean; those of all others count 1.
-            raw: Those that are not metrics, as they were logged, for hooks that read them.
+            values: What `monitor_core.values.scalars.keep` returned for each; the caller must not modify them.
+            weights: The weights of these metrics' values in a mean; all others have weight 1.
+            raw: Logged values that are not metrics, as they were logged, for hooks that read them.
         """
         self._path.end_kept(step, values, weights, raw)
 
-    # --- evaluation and prediction: legal at any time, also outside of a run ----------------------------------------
+    # --- evaluation and prediction: legal at any time, even outside a run --------------------------------------------
 
     def evaluation_begin(self, prefix: str = "val_", *, name: str | None = None, means: Means | None = None) -> None:
         """Begin an evaluation; pending values are delivered first.
 
         Args:
-            prefix: What the names of its metrics get in the epoch's logs.
+            prefix: What is prepended to the names of its metrics in the epoch's logs.
             name: The evaluation's name, if it has one.
             means: Means that each of its blocks is added to, before the sinks get it. For loops.
         """
@@ -508,7 +508,7 @@ class Bus:
             self.run.evaluation = None
 
     def evaluation_abandon(self) -> None:
-        """End the evaluation under way, if there is one, without results: it was aborted."""
+        """Close the open evaluation, if any, without results: it was aborted."""
         if self.run.evaluation is not None:
             self.run.evaluation = None
             self.evaluation_flush()
@@ -582,13 +582,13 @@ class Bus:
 
 
 def _weak_state(bus: Bus) -> Callable[[], dict[str, Any]]:
-    """Return a function that returns a bus's state; it does not keep the bus alive, whose run has it."""
+    """Return a function that returns a bus's state without keeping the bus alive: the bus's run holds it."""
     reference = weakref.ref(bus)
 
     def state() -> dict[str, Any]:
         present = reference()
         if present is None:
-            raise RuntimeError("the bus of this run is gone")
+            raise RuntimeError("the bus of this run no longer exists: keep a reference to the bus, loop or adapter")
         return present.state_dict()
 
     return state

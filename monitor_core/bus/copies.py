@@ -11,12 +11,12 @@ T = TypeVar("T")
 
 
 def independent_copy(sink: T) -> T:
-    """Return a sink of the same options with a state of its own, for the ``__copy__`` of sinks that are attrs classes.
+    """Return a sink with the same options and fresh state, for the ``__copy__`` of sinks that are attrs classes.
 
-    Options are shared, as `copy.copy` does, so that a stream or a function may be one; what the sink has seen is not.
+    Options are shared, as with `copy.copy`, so an option may be a stream or a function; recorded state is not shared.
 
     Args:
-        sink: The sink; one that a run uses may have what cannot be copied.
+        sink: The sink; it need not be picklable or deep-copyable.
     """
     new = type(sink).__new__(type(sink))
     new.__dict__.update(sink.__dict__)

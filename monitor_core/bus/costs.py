@@ -1,4 +1,4 @@
-"""What sinks cost: how long each of their hooks takes, on the thread that trains and beside it.
+"""What sinks cost: how long each of their hooks takes, on the training's thread and in the background.
 
 Hooks for train, epochs, blocks and evaluations are timed at each call; those for batches at one batch in `SAMPLED`, so
 that the meter costs nothing itself, and the rest is estimated from these.
@@ -12,11 +12,11 @@ from collections.abc import Iterator
 import attrs
 
 SAMPLED = 251
-"""One batch in so many is timed: a prime, so that no other rhythm of a training coincides with it."""
+"""One batch in this many is timed: a prime, so that it does not coincide with another period of the training."""
 PER_BATCH = ("on_batch_begin", "on_batch_end")
 KEPT, FETCHED = "values kept", "values fetched"
 BUS = "the bus itself"
-"""Stands among the sinks for what the bus does: it keeps the values of batches, and fetches them."""
+"""The entry among the sinks for the bus's own work: keeping the values of batches, and fetching them."""
 
 _WARM_UP_SECONDS, _WARM_UP_SAMPLES = 1.0, 3
 
@@ -28,9 +28,9 @@ class HookCost:
     Attributes:
         sink: The sink's name.
         hook: The hook's name.
-        calls: How many times it was called; for hooks of batches the number of batches.
-        seconds: How long that took together, wall time; for hooks of batches an estimate.
-        longest: The longest call that was timed, in seconds.
+        calls: How many times it was called; for batch hooks, the number of batches.
+        seconds: The total wall time of these calls; for batch hooks, an estimate.
+        longest: The longest timed call, in seconds.
     """
 
     sink: str
@@ -42,12 +42,12 @@ class HookCost:
 
 @attrs.frozen
 class Cost:
-    """What the sinks of a bus cost in a run so far.
+    """What the sinks of a bus have cost in a run so far.
 
     Attributes:
-        hooks: Each hook that was called, the most expensive one first.
+        hooks: Each hook that was called, the most expensive first.
         seconds: How long the run has taken, wall time.
-        steps: How many batches have ended in it.
+        steps: How many batches of it have ended.
     """
 
     hooks: tuple[HookCost, ...]
@@ -63,7 +63,7 @@ class Cost:
 
     @property
     def slowest(self) -> str | None:
-        """The sink that took longest, None if none was called."""
+        """The sink that took longest; None if none was called."""
         return next((name for name in self.by_sink() if name != BUS), None)
 
     def share_of_step(self, sink: str) -> float:
@@ -72,9 +72,9 @@ class Cost:
         return sum(each.seconds for each in self.hooks if each.sink == sink and each.hook in hooks) / self.seconds
 
     def __str__(self) -> str:
-        """Return a table of the sinks and of what each hook took."""
+        """Return a table of the sinks and the time of each hook."""
         if not self.hooks:
-            return "nothing was called"
+            return "no hook was called"
         step = f"{1e3 * self.seconds / self.steps:.3g} ms each" if self.steps else "none ended"
         lines = [f"{self.steps} steps in {self.seconds:.1f} s, {step}; slowest sink: {self.slowest or 'none'}"]
         for each in self.hooks:
@@ -101,7 +101,7 @@ class _Meter:
 
 
 class CostMeter:
-    """Adds up what hooks take in a run.
+    """Adds up the time that hooks take in a run.
 
     Args:
         first_step: How many batches had ended when the run began.
@@ -115,7 +115,7 @@ class CostMeter:
         self._told: set[str] = set()
 
     def add(self, sink: str, hook: str, seconds: float) -> None:
-        """Add a call that was timed."""
+        """Add a timed call."""
         try:
             meter = self._meters[sink, hook]
         except KeyError:
@@ -130,7 +130,7 @@ class CostMeter:
         self._ended = time.perf_counter()
 
     def cost(self, step: int) -> Cost:
-        """Return what was added up until a step."""
+        """Return the cost up to a step."""
         steps = step - self._first_step
         hooks = [
             HookCost(sink, hook, steps, meter.seconds / meter.calls * steps, meter.longest)
@@ -142,7 +142,7 @@ class CostMeter:
         return Cost(tuple(sorted(hooks, key=lambda each: -each.seconds)), max(seconds, 1e-9), steps)
 
     def newly_slow(self, step: int, share: float) -> Iterator[tuple[str, float]]:
-        """Yield each sink that takes more than a share of the step, once, with what it takes."""
+        """Yield each sink that takes more than this share of the step, once, with its share."""
         if time.perf_counter() - self._began < _WARM_UP_SECONDS or step - self._first_step < _WARM_UP_SAMPLES * SAMPLED:
             return
         cost = self.cost(step)

@@ -1,9 +1,9 @@
 """Deliver blocks to sinks: in the background once one is full or a second old, or synchronously on `flush`.
 
 Contract. Values are fetched, and blocks delivered, under one lock, by one thread at a time, in order. The delivery's
-own thread serves the sinks that take blocks in the background, and leaves the block for the others, who get it on the
-training's thread with the next batch. So is what must be raised there. A training that is `BACKLOG` blocks ahead of
-its sinks waits for them: what waits is bounded, and nothing is lost.
+own thread calls the sinks that take blocks in the background. It leaves the block for the others, which get it on the
+training's thread with the next batch; exceptions to raise are left for that thread too. A training that is `BACKLOG`
+blocks ahead of its sinks waits for them: the queue is bounded, and nothing is lost.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from monitor_core.values.means import Means
 from monitor_core.values.scalars import OnSkip
 
 BACKLOG = 16
-"""How many blocks may wait for a sink that is slow."""
+"""How many blocks may wait for a slow sink."""
 EXIT_SECONDS = 5.0
-"""How long at most the interpreter's exit waits for a sink that is at work."""
+"""How long the interpreter's exit waits at most for a busy sink."""
 NOT_READY_SECONDS = 0.05
-"""After how long a device is asked again for values that were not ready."""
+"""After how long to check again for values that were not ready on the device."""
 
 
 class Delivery:
@@ -42,7 +42,7 @@ class Delivery:
         check_at: At how many waiting steps whatever appends one must call `check`.
         lock: Held by whatever calls a hook other than those of a batch.
         means: Means that every block is added to before the sinks get it, or None.
-        thread: The training's thread; another thread's `flush` does not wait for the hooks that this one calls.
+        thread: The training's thread; a `flush` on another thread does not wait for hooks that this one calls.
     """
 
     def __init__(self, dispatch: Dispatch, on_skip: OnSkip) -> None:
@@ -70,17 +70,17 @@ class Delivery:
             self.buffer, self.check_at = BlockBuffer(self._on_skip), 1
 
     def flush(self) -> None:
-        """Deliver all that waits, on this thread.
+        """Deliver all pending values, on this thread.
 
-        Called from another thread than the training's while a hook runs, it returns at once, and all is delivered
-        when that hook has returned: the hook may be waiting for that very thread.
+        Called from another thread than the training's while a hook runs, it returns immediately, and all is delivered
+        once that hook has returned: the hook may be waiting for the calling thread.
         """
         if not self.lock.acquire(blocking=threading.get_ident() == self.thread):
             self._flush_wanted = True
             return
         try:
             with deferred_interrupts:
-                if not self._delivering:  # else a sink asks for what it is being given
+                if not self._delivering:  # else a sink flushes from its own block hook
                     self._flush_wanted = False
                     self._deliver_left()
                     while (block := self._take()) is not None:
@@ -90,12 +90,12 @@ class Delivery:
             self.lock.release()
 
     def flush_if_wanted(self) -> None:
-        """Deliver what another thread asked for while a hook ran."""
+        """Deliver what another thread wanted flushed while a hook ran."""
         if self._flush_wanted:
             self.flush()
 
     def check(self) -> None:
-        """Look after the steps that wait: the first ones, those of a full block, or what the thread has left."""
+        """Handle pending steps: the first ones, those of a full block, or blocks that the thread has left."""
         buffer = self.buffer
         if self._has_left and self.lock.acquire(blocking=False):
             try:
@@ -117,25 +117,25 @@ class Delivery:
             self.flush()
 
     def stop(self) -> None:
-        """End the thread; it comes back when it is needed."""
+        """Stop the thread; it starts again when needed."""
         self._worker.stop()
 
     def after_fork(self) -> None:
-        """Start again in a forked process: what waited is the parent's to deliver."""
+        """Start empty in a forked process: the parent delivers the pending values."""
         self._renew()
         self._left.clear()
         self._delivering, self.buffer = False, None
         self.refresh()
 
     def at_exit(self) -> None:
-        """Deliver what waits, at the interpreter's exit."""
+        """Deliver pending values at interpreter exit."""
         if self.lock.acquire(timeout=EXIT_SECONDS):
             with suppress(Exception):
                 self.flush()
             self.lock.release()
 
     def raise_late(self, fatal: BaseException | None) -> None:
-        """Raise what must be raised, once all that waits is delivered; do nothing for None."""
+        """Raise an exception once all pending values are delivered; do nothing for None."""
         if fatal is not None:
             with suppress(Exception):
                 self.flush()
@@ -165,12 +165,12 @@ class Delivery:
             self._delivering = False
 
     def _settle(self) -> None:
-        """Set when to look next: at the next step while nothing waits or something was left, else at a full block."""
+        """Set when to check next: at the next step if nothing is pending or a block was left, else at a full block."""
         if self.buffer is not None:
             self.check_at = 1 if self._has_left or not self.buffer else self.buffer.limit
 
     def _deliver_left(self) -> None:
-        """Give the sinks of this thread the blocks that were left for them, and raise what the other one met."""
+        """Deliver the blocks left for this thread's sinks, and raise what the other thread's hooks raised."""
         while self._left:
             self._give(self._left.popleft(), self._calls(in_background=False))
         fatal, self._fatal = self._fatal, None
@@ -182,7 +182,7 @@ class Delivery:
         return tuple(each for each in calls if each.member.in_background is in_background)
 
     def _deliver_due(self) -> float | None:
-        """Deliver the blocks that are due, on the delivery's own thread; return when there may be more."""
+        """Deliver the blocks that are due, on the delivery's own thread; return when to check again."""
         with self.lock:
             try:
                 return self._deliver_ready()

@@ -29,7 +29,7 @@ _TAKES_LOGS = frozenset(name for name, parameters in HOOKS.items() if parameters
 
 
 class Dispatch:
-    """Calls hooks and deals with what they raise.
+    """Calls hooks and handles what they raise.
 
     Args:
         run: The run.
@@ -37,10 +37,10 @@ class Dispatch:
 
     Attributes:
         members: The sinks.
-        calls: For each hook what is called, in order. A call under way keeps the tuple it began with.
+        calls: What is called for each hook, in order. A call in progress keeps the tuple it began with.
         failures: What the sinks raised, in order.
-        meter: Where the time of each call is noted.
-        on_change: Called with what to call at a batch's begin and at its end, whenever ``calls`` has changed.
+        meter: Where the time of each call is recorded.
+        on_change: Called with the hooks of a batch's begin and of its end whenever ``calls`` has changed.
     """
 
     def __init__(self, run: Run, *, strict: bool) -> None:
@@ -53,12 +53,12 @@ class Dispatch:
         self.on_change: Callable[[tuple[Call, ...], tuple[Call, ...]], None] = lambda *_: None
 
     def compile(self) -> None:
-        """Take over which sinks there are, and which of them are disabled."""
+        """Update `calls` after a sink was added, removed or disabled."""
         self.calls = self.members.calls()
         self.on_change(self.calls["on_batch_begin"], self.calls["on_batch_end"])
 
     def call(self, name: str, calls: Iterable[Call], args: tuple[Any, ...]) -> BaseException | None:
-        """Call hooks one after another; return what must be raised once that is done.
+        """Call hooks one after another; return the exception to raise once that is done.
 
         Args:
             name: The hooks' name.
@@ -88,7 +88,7 @@ class Dispatch:
     def call_rest(
         self, name: str, calls: tuple[Call, ...], failed: Hook | None, error: BaseException, args: tuple[Any, ...]
     ) -> BaseException | None:
-        """Deal with a hook that raised in a plain loop over the hooks, and call those after it, as `call` does.
+        """Handle a hook that raised in a plain loop over the hooks, and call those after it, as `call` does.
 
         Args:
             name: The hooks' name.
@@ -104,7 +104,7 @@ class Dispatch:
         return _stronger(fatal, self.call(name, calls[position + 1 :], args))
 
     def _judge(self, name: str, member: Member, error: BaseException) -> BaseException | None:
-        """Return what a hook raised if it must be raised, and isolate it if not."""
+        """Return a hook's exception if it must be raised; isolate it if not."""
         if not isinstance(error, Exception) or (isinstance(error, SetupError) and name == "on_train_begin"):
             return error
         self._keep_failure(name, member, error)
@@ -121,7 +121,7 @@ class Dispatch:
             self.run.failures.append(failure)
 
     def _isolate(self, name: str, member: Member, error: Exception) -> None:
-        """Log a failure once, free what its traceback holds, and disable its sink if it keeps failing."""
+        """Log a failure once, free what its traceback keeps alive, and disable its sink if it keeps failing."""
         step = self.run.step
         member.failures += 1
         if name not in member.warned:

@@ -1,6 +1,6 @@
 """What an object must look like to be a sink: the names and signatures of its hooks, checked when it is added.
 
-A wrong name or signature is a mistake of whoever wrote the sink, found before training begins, never during it.
+A wrong name or signature is a mistake in the sink; it is found before training begins, never during it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HOOKS: dict[str, tuple[str, ...]] = {
 }
 """Every hook's name with the names of its parameters, in the order of their definition in `Sink`."""
 
-# What the hooks are called elsewhere (Keras, Lightning, transformers), where the nearest spelling would mislead.
+# The hooks' names in other libraries (Keras, Lightning, transformers), where the nearest spelling would mislead.
 _ELSEWHERE = {
     "on_train_batch_begin": "on_batch_begin",
     "on_train_batch_start": "on_batch_begin",
@@ -54,7 +54,7 @@ _NEVER_RUN = {
 
 
 def sink_name(sink: object) -> str:
-    """Return the name by which messages call a sink: its ``name`` if it has one, else its class's."""
+    """Return a sink's name for messages: its ``name`` if it has one, else its class's."""
     name = getattr(sink, "name", None)
     return name if isinstance(name, str) else type(sink).__name__
 
@@ -66,8 +66,8 @@ def find_hooks(sink: object) -> dict[str, Hook]:
         sink: A `Sink`, or any object with some of its hooks.
 
     Raises:
-        HookError: The object is a class, has no hook, has a method ``on_...`` that is no hook, or a hook that cannot
-            be called with the parameters that the bus passes.
+        HookError: The object is a class, has no hook, has a method ``on_...`` that is not a hook, or has a hook that
+            cannot be called with the parameters that the bus passes.
     """
     name = sink_name(sink)
     _refuse_other_kinds(sink, name)
@@ -77,7 +77,7 @@ def find_hooks(sink: object) -> dict[str, Hook]:
         if not attribute.startswith("on_") or not callable(hook := getattr(sink, attribute)):
             continue
         if attribute not in HOOKS:
-            raise HookError(f"{name}.{attribute} is no hook: {_nearest(attribute)}")
+            raise HookError(f"{name}.{attribute} is not a hook: {_nearest(attribute)}")
         if getattr(hook, "__func__", None) is not getattr(Sink, attribute):
             _check_signature(name, attribute, hook)
             if wants_hook(attribute):
@@ -90,22 +90,22 @@ def find_hooks(sink: object) -> dict[str, Hook]:
 
 
 def _refuse_other_kinds(sink: object, name: str) -> None:
-    """Say what to write where something else was meant to be a sink."""
+    """Explain what to write where the object is something other than a sink."""
     if isinstance(sink, type):
         raise HookError(f"a sink must be an instance (got the class {sink.__name__}): write {sink.__name__}(...)")
     if isinstance(sink, (list, tuple, set)):
-        raise HookError(f"sinks are given one by one (got a {name} of them): write *sinks")
+        raise HookError(f"sinks must be passed one by one (got a {name}): write *sinks")
     if inspect.isroutine(sink):
-        raise HookError(f"a function must say which hook it is (got {sink!r}): write on('epoch_end', function)")
+        raise HookError(f"a function needs the name of its hook (got {sink!r}): write on('epoch_end', function)")
     if (framework := frameworks.whose_callback(sink)) is not None:
         raise HookError(
-            f"{name} is a {framework.title} callback, not a sink: pass it to a {framework.adapter}, or to fit beside it"
+            f"{name} is a {framework.title} callback, not a sink: pass it to a {framework.adapter}, or to fit"
         )
 
 
 def _nearest(attribute: str) -> str:
     if attribute in _ELSEWHERE:
-        return f"it is called {_ELSEWHERE[attribute]} here"
+        return f"here it is called {_ELSEWHERE[attribute]}"
     close = difflib.get_close_matches(attribute, HOOKS, n=1)
     return f"did you mean {close[0]}?" if close else f"the hooks are {', '.join(HOOKS)}"
 
@@ -121,18 +121,18 @@ def _check_signature(name: str, attribute: str, hook: Hook) -> None:
             raise HookError(f"{wanted} and be a plain function (got {kind})")
     try:
         signature = inspect.signature(hook)
-    except (TypeError, ValueError):  # some built-ins tell nothing about themselves
+    except (TypeError, ValueError):  # some built-ins have no signature
         return
     try:
         signature.bind(*parameters)
     except TypeError as error:
         raise HookError(f"{wanted} (got {signature}): {error}") from None
-    if next(iter(signature.parameters)) in _NOT_RUN:  # as in Keras, where it would get the run in its place
+    if next(iter(signature.parameters)) in _NOT_RUN:  # written as for Keras: it would get the run instead
         raise HookError(f"{wanted}, run first (got {signature})")
 
 
 class FunctionSink:
-    """A function as a sink with one hook, made by `on`; calling it calls the function."""
+    """A sink with one function as its only hook, made by `on`; calling it calls the function."""
 
     def __init__(self, hook: str, function: Hook) -> None:
         self.name = getattr(function, "__name__", type(function).__name__)
@@ -153,14 +153,14 @@ def on(hook: str) -> Callable[[Hook], FunctionSink]: ...
 @overload
 def on(hook: str, function: Hook) -> FunctionSink: ...
 def on(hook: str, function: Hook | None = None) -> FunctionSink | Callable[[Hook], FunctionSink]:
-    """Make a sink of one function, as a call or as a decorator.
+    """Make a sink from one function, as a call or as a decorator.
 
     Args:
         hook: The hook's name, with or without its ``on_``: ``"epoch_end"``.
-        function: What to call with that hook's parameters, ``run`` first. Left out, a decorator is returned.
+        function: What to call with that hook's parameters, ``run`` first. Without it, a decorator is returned.
 
     Raises:
-        HookError: There is no such hook, or the function cannot take its parameters.
+        HookError: There is no such hook, or the function cannot be called with its parameters.
 
     Example:
         >>> @on("epoch_end")

@@ -1,4 +1,4 @@
-"""The sinks on a bus: which hooks of theirs are called, in which order, and how they have fared so far."""
+"""The sinks on a bus: which of their hooks are called, in which order, and how often they have failed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Member:
     Attributes:
         sink: The sink.
         name: Its name, unique on its bus.
-        hooks: Its hooks, by their names.
-        copies_logs: Whether its hooks get a copy of the logs, because they may write into them.
+        hooks: Its hooks, by name.
+        copies_logs: Whether its hooks get a copy of the logs, because they may modify them.
         in_a_row: How many times in a row a hook has failed, for those that failed when last called.
         warned: The hooks whose failure was logged.
-        begun: Whether its ``on_train_begin`` was called in the run under way.
-        failures: How many there were in this run.
+        begun: Whether its ``on_train_begin`` was called in the current run.
+        failures: How many times its hooks have failed in this run.
         disabled_at: The step at which it was disabled, or None.
     """
 
@@ -42,7 +42,7 @@ class Member:
 
     @property
     def in_background(self) -> bool:
-        """Whether its blocks may come in the background: it says so, and receives no batch at the same time."""
+        """Whether it may get blocks in the background: it is ``background`` and has no batch hooks."""
         receives_batches = "on_batch_begin" in self.hooks or "on_batch_end" in self.hooks
         return bool(getattr(self.sink, "background", False)) and not receives_batches
 
@@ -51,17 +51,17 @@ class Member:
         return hook in self.hooks and (self.disabled_at is None or hook == "on_train_end")
 
     def check_needs(self, model: ModelHandle | None) -> None:
-        """Raise a SetupError where the model's handle lacks what the sink needs."""
+        """Raise a SetupError if the model's handle lacks a member that the sink needs."""
         for need in getattr(self.sink, "needs", ()):
             if model is None:
                 raise SetupError(f"{self.name} needs {need!r} of the model, and no model was given: pass model=...")
             try:
                 getattr(model, need)
             except AttributeError as error:
-                raise SetupError(f"{self.name} needs {need!r} of the model, and there is none: {error}") from error
+                raise SetupError(f"{self.name} needs {need!r} of the model, which its handle lacks: {error}") from error
 
     def log_failures(self) -> None:
-        """Log at a run's end how the sink failed in it, or that it was disabled before."""
+        """Log, at a run's end, how often the sink failed in it, or that it was disabled before."""
         if self.failures:
             disabled = "" if self.disabled_at is None else f" and was disabled at step {self.disabled_at}"
             logger.warning("%s failed %d times%s; see failures", self.name, self.failures, disabled)
@@ -76,7 +76,7 @@ class Member:
 
 @attrs.frozen(eq=False)
 class Call:
-    """A hook to call, with the member that it belongs to."""
+    """A hook to call, with the member it belongs to."""
 
     member: Member
     hook: Hook
@@ -89,22 +89,22 @@ class Members:
         self._members: list[Member] = []
 
     def __iter__(self) -> Iterator[Member]:
-        """Iterate over the members as they are now, whatever is added or removed meanwhile."""
+        """Iterate over the members as they are now; adding or removing one does not affect the iteration."""
         return iter(tuple(self._members))
 
     def __contains__(self, member: object) -> bool:
-        """Return whether it is still a member."""
+        """Return whether this is still a member."""
         return member in self._members
 
     def make(self, sink: object) -> Member:
-        """Return a member for a sink, which is not added yet.
+        """Return a member for a sink, without adding it.
 
         Raises:
             HookError: The object is not a sink.
-            ValueError: It is a member already.
+            ValueError: It is already a member.
         """
         if self.of(sink) is not None:
-            raise ValueError(f"{sink_name(sink)} is on this bus already")
+            raise ValueError(f"{sink_name(sink)} is already on this bus: add each sink once")
         hooks = {name: _own(sink, hook) for name, hook in find_hooks(sink).items()}
         taken = {member.name for member in self._members}
         name = unique = sink_name(sink)
@@ -114,11 +114,11 @@ class Members:
         return Member(sink, unique, hooks, copies_logs=not getattr(sink, "read_only", False))
 
     def of(self, sink: object) -> Member | None:
-        """Return a sink's member, None if it has none."""
+        """Return a sink's member, or None."""
         return next((member for member in self._members if member.sink is sink), None)
 
     def insert(self, member: Member) -> None:
-        """Add a member, after all others but those that save the others' state."""
+        """Add a member: last, but before those that save the state of others."""
         self._members.append(member)
         self._members.sort(key=lambda each: bool(getattr(each.sink, "saves", False)))
 
@@ -127,7 +127,7 @@ class Members:
         self._members.remove(member)
 
     def calls(self) -> dict[str, tuple[Call, ...]]:
-        """Return what is to be called for each hook, in order."""
+        """Return what to call for each hook, in order."""
         return {
             name: tuple(Call(each, each.hooks[name]) for each in self._members if each.is_called(name))
             for name in HOOKS
@@ -135,5 +135,5 @@ class Members:
 
 
 def _own(sink: object, hook: Hook) -> Hook:
-    """Return a hook that is this sink's alone: a plain function may be the hook of others too."""
+    """Return a hook that only this sink has: a plain function may be a hook of other sinks too."""
     return hook if getattr(hook, "__self__", None) is sink else functools.partial(hook)

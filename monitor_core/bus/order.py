@@ -1,7 +1,7 @@
-"""What may follow what: the order of a run's train, epochs and batches.
+"""Check the order of a run's train, epoch and batch events.
 
-Train and epoch order is always checked; batch order with ``strict=True`` only, because checking it costs as much as
-calling a listener.
+Train and epoch order is always checked; batch order only with ``strict=True``, because the check costs as much as
+calling a hook.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from monitor_core.errors import OrderError
 
 
 class Order:
-    """Knows which epoch and which batch are open.
+    """Tracks which epoch and which batch are open.
 
     Attributes:
         epoch: The open epoch, 0-based, or None.
-        batch: The open batch, from 1, or None; known with checked ends of batches only.
+        batch: The open batch, from 1, or None; known only where batch order is checked.
     """
 
     def __init__(self) -> None:
@@ -28,13 +28,13 @@ class Order:
     def require_run(self, event: str, run: Run) -> None:
         """Raise an OrderError unless the run is open."""
         if run.status != "running":
-            raise OrderError(f"{event} without train_begin(): the run is {run.status}")
+            raise OrderError(f"{event} without train_begin(): the run is {run.status}; call train_begin() first")
 
     def require_next_epoch(self, epoch: int, run: Run) -> None:
         """Check that an epoch may begin.
 
         Raises:
-            OrderError: No run is open, another epoch is, or the number does not ascend.
+            OrderError: No run is open, another epoch is open, or the number is not higher than the last.
         """
         event = f"epoch_begin({epoch})"
         self.require_run(event, run)
@@ -42,7 +42,7 @@ class Order:
             raise OrderError(f"{event} while epoch {self.epoch} is open: end it first")
         if epoch <= run.epoch:
             raise OrderError(
-                f"{event} after epoch {run.epoch}: epochs ascend within a run, and the next is {run.epoch + 1} or later"
+                f"{event} after epoch {run.epoch}: epochs must ascend within a run; the next is {run.epoch + 1} or more"
             )
 
     def require_epoch(self, epoch: int) -> None:
@@ -64,7 +64,7 @@ class Order:
 
         def checked(step: int) -> None:
             if self.epoch is None:
-                raise OrderError(f"batch_begin({step}) outside of an epoch")
+                raise OrderError(f"batch_begin({step}) outside of an epoch: call epoch_begin() first")
             if self.batch is not None:
                 raise OrderError(f"batch_begin({step}) while batch {self.batch} is open: end it first")
             if step != step_of() + 1:

@@ -1,4 +1,4 @@
-"""The run: what is known of a training from its begin to its end, and how a sink acts on it."""
+"""The run: the state of a training from begin to end, and how a sink acts on it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Failure:
     Attributes:
         sink: The sink's name.
         hook: The hook's name.
-        error: The exception; of one that was isolated without its traceback, so that nothing is kept alive by it.
-        traceback: The traceback as text.
+        error: The exception; if it was isolated, without its traceback, so that it keeps nothing alive.
+        traceback: The traceback as a string.
         step: The step at which it was raised.
     """
 
@@ -36,11 +36,11 @@ class Failure:
 
 @attrs.frozen
 class Evaluation:
-    """The evaluation under way.
+    """The current evaluation.
 
     Attributes:
-        name: Its name, None if it has none.
-        prefix: What the names of its metrics get in the epoch's logs.
+        name: Its name, or None.
+        prefix: What is prepended to the names of its metrics in the epoch's logs.
         step: The training step at which it began.
     """
 
@@ -64,10 +64,10 @@ class Run:
         step: Batches finished in this run, from 1; 0 before the first. Never reset within a run.
         epochs: How many epochs are planned, None if unknown.
         steps_per_epoch: How many batches an epoch has, None if unknown.
-        model: The model's handle, or None. After the run, the run keeps no model alive: it is there as long as the
-            model is.
-        validation_data: What was lent for sinks that look at the model, usually ``(x, y)``, or None.
-        stop_reason: Why the run was asked to stop, in words, or None.
+        model: The model's handle, or None. After its end the run no longer keeps the model alive; the handle is
+            available as long as the model exists.
+        validation_data: The data given for sinks that look at the model, usually ``(x, y)``, or None.
+        stop_reason: Why a stop was requested, human-readable, or None.
         failed: Whether that request reported a failure.
         failures: What sinks raised in this run, in order.
         evaluation: The evaluation under way, None outside of one.
@@ -134,7 +134,7 @@ class Run:
         self._recall: Callable[[], ModelHandle | None] | None = None
 
     def release_model(self) -> None:
-        """Keep the model's handle, and the model, no longer alive, if the handle says how to find them again."""
+        """Stop keeping the handle and its model alive, if the handle provides a weak reference."""
         recall = getattr(self._model, "recall", None)
         if recall is not None:
             handle, again = weakref.ref(self._model), recall()
@@ -155,25 +155,25 @@ class Run:
         return self.stop_reason is not None
 
     def stop(self, reason: str, *, failed: bool = False) -> None:
-        """Request the end of the training; the loop or adapter obeys at its next opportunity.
+        """Request the end of the training; the loop or adapter stops at its next opportunity.
 
         Args:
-            reason: Why, in words, for people to read. The first request's reason stays.
-            failed: Whether this is the end of a training gone wrong, such as a loss that is not finite.
+            reason: Why, human-readable. The first request's reason is kept.
+            failed: Whether the training has failed, for example because the loss is not finite.
 
         Raises:
             ValueError: The reason is empty.
         """
-        reason = str(reason)  # an exception may be handed in
+        reason = str(reason)  # an exception may be passed
         if not reason:
-            raise ValueError("reason must not be empty")
+            raise ValueError("reason must not be empty: say why the training should stop")
         if self.stop_reason is None:
             self.stop_reason, self.failed = reason, failed
-            logger.info("training is asked to stop: %s", reason)
+            logger.info("stop requested: %s", reason)
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate of the first parameter group, read from the model's handle; setting it sets all.
+        """The learning rate of the first parameter group, read from the model's handle; setting it sets all groups.
 
         Raises:
             AttributeError: There is no handle, or it has no learning rates.
@@ -190,8 +190,10 @@ class Run:
     def _rates(self) -> list[float]:
         rates: list[float] | None = getattr(self.model, "learning_rates", None)
         if not rates:
-            lender = "no model was given" if self.model is None else f"{type(self.model).__name__} has none"
-            raise AttributeError(f"there is no learning rate to read or set: {lender}")
+            why = (
+                "no model was given: pass model=..." if self.model is None else f"{type(self.model).__name__} has none"
+            )
+            raise AttributeError(f"there is no learning rate to read or set: {why}")
         return rates
 
     def state_dict(self) -> dict[str, Any]:

@@ -24,24 +24,24 @@ _ON_THE_RUN = {
 
 
 class Sink:
-    """Listen to a run: override any of the hooks below and hand an instance to a bus, a loop or an adapter.
+    """Listen to a run: override any of the hooks below and pass an instance to a bus, a loop or an adapter.
 
-    The bus calls only the hooks that a sink overrides, in the order in which the sinks were given, on the thread that
-    trains, except for the blocks of those that are ``background``. A hook that raises is reported once and isolated;
-    training goes on. A sink needs not call ``super().__init__()``, and any object with some of these hooks will do in
+    The bus calls only the hooks that a sink overrides, in the order in which the sinks were given, on the training's
+    thread; only ``background`` sinks may get blocks on another. A hook that raises is logged once and isolated;
+    training continues. A sink need not call ``super().__init__()``, and any object with some of these hooks can take
     its place.
 
     Attributes:
-        needs: Names of the members that the model handle must have, such as ``"get_weights"``. One that is missing
-            fails at train begin.
+        needs: Names of the members that the model handle must have, such as ``"get_weights"``. A missing one raises
+            `SetupError` at train begin.
         critical: Whether an exception of this sink ends the training (after every other sink was served).
-        saves: Whether this sink saves the others' state. Such sinks are called after all others.
-        sets_learning_rate: Whether this sink may set the learning rate. If any does, ``learning_rate`` is among the
-            logs of every epoch.
-        read_only: Whether the hooks promise not to write into ``logs``. Sinks that do not promise it get a copy.
-        background: Whether ``on_block`` may come on the bus's own thread, while a batch is under way, so that no step
-            waits for it. Of a sink's hooks no two run at a time. One that touches the model must not say so; one that
-            hears batches too gets its blocks between them in any case.
+        saves: Whether this sink saves the state of other sinks. Such sinks are called after all others.
+        sets_learning_rate: Whether this sink may set the learning rate. If any sink may, the logs of every epoch
+            include ``learning_rate``.
+        read_only: Whether the hooks promise not to modify ``logs``. Other sinks get a copy.
+        background: Whether ``on_block`` may be called on the bus's own thread, during a batch, so that no step waits
+            for it. No two hooks of a sink run at the same time. A sink that uses the model must not set this; one
+            with batch hooks gets its blocks between batches in any case.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -75,61 +75,61 @@ class Sink:
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
 
     def on_train_begin(self, run: Run) -> None:
-        """Prepare for a run. What can be known to fail should raise `SetupError` here."""
+        """Called when a run begins. A sink that cannot work in this run should raise `SetupError` here."""
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
-        """Finish a run; ``logs`` are those of its last epoch and ``run.status`` tells how it ended."""
+        """Called when a run ends, however it ends; ``logs`` are its last epoch's, ``run.status`` says how it ended."""
 
     def on_epoch_begin(self, run: Run, epoch: int) -> None:
-        """Learn that an epoch begins; ``epoch`` is 0-based."""
+        """Called when an epoch begins; ``epoch`` is 0-based."""
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
-        """Learn an epoch's results; ``logs`` are floats, validation metrics bear the prefix ``val_``."""
+        """Called when an epoch ends; ``logs`` are floats, and validation metrics have the prefix ``val_``."""
 
     def on_batch_begin(self, run: Run, step: int) -> None:
-        """Learn that a batch begins; ``step`` is the number it will have when it ends, from 1, never reset."""
+        """Called when a batch begins; ``step`` is the number it will have when it ends, from 1, never reset."""
 
     def on_batch_end(self, run: Run, step: int, logs: Logs) -> None:
-        """Learn a batch's values at once, raw as the framework gave them. Reading one may wait for the device."""
+        """Called when a batch ends, with its raw values from the framework; reading one may wait for the device."""
 
     def on_block(self, run: Run, block: Block) -> None:
-        """Learn the values of some steps of one epoch together, as columns, late and without a wait per batch."""
+        """Called with the values of several steps of one epoch, as columns; late, so that no batch waits for them."""
 
     def on_evaluation_begin(self, run: Run) -> None:
-        """Learn that an evaluation begins, inside of an epoch or on its own."""
+        """Called when an evaluation begins, inside an epoch or on its own."""
 
     def on_evaluation_end(self, run: Run, logs: Logs) -> None:
-        """Learn an evaluation's results, as floats, without a prefix."""
+        """Called when an evaluation ends; ``logs`` are floats, without a prefix."""
 
     def on_evaluation_batch_begin(self, run: Run, batch: int) -> None:
-        """Learn that an evaluation batch begins; ``batch`` counts from 0 within this evaluation."""
+        """Called when an evaluation batch begins; ``batch`` counts from 0 within this evaluation."""
 
     def on_evaluation_batch_end(self, run: Run, batch: int, logs: Logs) -> None:
-        """Learn an evaluation batch's raw values; ``batch`` counts from 0 within this evaluation."""
+        """Called when an evaluation batch ends, with its raw values; ``batch`` counts from 0 within this evaluation."""
 
     def on_evaluation_block(self, run: Run, block: Block) -> None:
-        """Called with the values of some batches of one evaluation, as columns; ``block.steps`` count them from 0."""
+        """Called with the values of several batches of one evaluation, as columns; ``block.steps`` count from 0."""
 
     def on_prediction_begin(self, run: Run) -> None:
-        """Learn that a prediction begins."""
+        """Called when a prediction begins."""
 
     def on_prediction_end(self, run: Run, logs: Logs) -> None:
-        """Learn that a prediction has ended."""
+        """Called when a prediction ends."""
 
     def on_prediction_batch_begin(self, run: Run, batch: int) -> None:
-        """Learn that a prediction batch begins; ``batch`` counts from 0 within this prediction."""
+        """Called when a prediction batch begins; ``batch`` counts from 0 within this prediction."""
 
     def on_prediction_batch_end(self, run: Run, batch: int, logs: Logs) -> None:
-        """Learn a prediction batch's raw outputs; ``batch`` counts from 0 within this prediction."""
+        """Called when a prediction batch ends, with its raw outputs; ``batch`` counts from 0 within this prediction."""
 
     def on_exception(self, run: Run, error: BaseException) -> None:
-        """Learn that the training raised; only a `Loop` and ``adapter.fit`` can tell."""
+        """Called when the training raised an exception; only a `Loop` and ``adapter.fit`` can notice one."""
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
         """Drop what was recorded from ``epoch`` (0-based) on and after ``step``: the run goes back, or is resumed."""
 
     def wants_hook(self, hook: str) -> bool:
-        """Answer whether to call a hook that this sink overrides; asked once for each, when the sink is added."""
+        """Return whether to call a hook that this sink overrides; called once per hook, when the sink is added."""
         return True
 
     @property

@@ -1,9 +1,9 @@
-"""Frameworks: one module for each, with all that the package knows of it; found by type, never imported first.
+"""Frameworks: one module for each, with all that the package knows of it; found by type, never imported here.
 
-In: a value, a model, a data set or a handle of some framework. Out: the `Framework` that knows how to keep and fetch
-such values, make a handle of such a model, read such data, profile. A framework is recognized by the modules of a
-value's type alone: whoever made the value has imported it. To add one, write a module with a subclass of `Framework`
-beside these, name it in `ALL`, and write its adapter. Private.
+Input: a value, a model, a dataset or a handle of a framework. Output: the `Framework` that knows how to keep and fetch
+such values, make a handle of such a model, read such data, profile. A framework is recognized only by the modules of a
+value's type: the code that made the value has imported it. To add one, write a module with a subclass of `Framework`
+next to these, add it to `ALL`, and write its adapter. Private.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from monitor_core.frameworks.tensorflow import TENSORFLOW
 from monitor_core.frameworks.torch import TORCH
 
 ALL: tuple[Framework, ...] = (KERAS, JAX, TENSORFLOW, TORCH)
-"""In the order in which they are asked: on some back ends Keras's classes are also those of the back end."""
+"""In the order in which they are checked: on some backends Keras's classes are also those of the backend."""
 
 T = TypeVar("T")
 
 
 def _cached(find: Callable[[type], T]) -> Callable[[type], T]:
-    """Ask once for each type, on the path of every value: `functools.cache`, for which mypy takes no type."""
+    """Call a function once per type, since every value passes through it: `functools.cache`, which mypy cannot type."""
     found: Any = cache(find)
     return found  # type: ignore[no-any-return]
 
@@ -36,31 +36,31 @@ def _cached(find: Callable[[type], T]) -> Callable[[type], T]:
 
 @_cached
 def of(kind: type) -> Framework | None:
-    """Return the framework that a type comes from, or that one of its bases does; None for all other types."""
+    """Return the framework of a type or of one of its bases; None for all other types."""
     packages = {module.partition(".")[0] for module, _ in bases(kind)}
     return next((each for each in ALL if packages & each.packages), None)
 
 
 @_cached
 def of_arrays(kind: type) -> Framework | None:
-    """Return the framework that keeps and fetches values of this type, None for all that are not its arrays."""
+    """Return the framework that keeps and fetches values of this type; None if they are not its arrays."""
     framework = of(kind)
     return framework if framework is not None and framework.is_array(kind) else None
 
 
 @_cached
 def is_symbolic(kind: type) -> bool:
-    """Return whether values of this type only stand for values, as under tracing."""
+    """Return whether values of this type are symbolic, such as traced ones."""
     framework = of(kind)
     return framework is not None and framework.is_symbolic(kind)
 
 
 def why_no_metric(value: Any) -> str | None:
-    """Return why a value that could not be converted is no metric, None where its framework has nothing to say."""
+    """Return why a value that could not be converted is not a metric; None if its framework does not know."""
     framework = of(type(value))
     try:
         return None if framework is None else framework.why_no_metric(value)
-    except Exception:  # what cannot be converted may raise anything when it is looked at
+    except Exception:  # a value that cannot be converted may raise anything when inspected
         return None
 
 
@@ -68,25 +68,25 @@ def why_no_metric(value: Any) -> str | None:
 
 
 def of_handle(handle: Any) -> Framework | None:
-    """Return the framework whose model a handle provides; None where its attribute ``framework`` does not name one."""
+    """Return the framework of a handle's model; None if its attribute ``framework`` does not name one."""
     name = getattr(handle, "framework", None)
     return next((each for each in ALL if each.name == name), None)
 
 
 def of_model(model: Any) -> Framework | None:
-    """Return the framework that an object is a model of, None for anything else."""
+    """Return the framework of which an object is a model; None for anything else."""
     return next((each for each in ALL if each.is_model(type(model))), None)
 
 
 def handle_of(model: Any, optimizer: Any = None) -> Any:
-    """Return a handle for a framework's model, and anything else as it is.
+    """Return a handle for a framework's model, and anything else unchanged.
 
     Args:
         model: The model, or a handle.
-        optimizer: The optimizer of a model that does not have one of its own.
+        optimizer: The optimizer of a model that does not have its own.
 
     Raises:
-        TypeError: An optimizer is given with a handle, or with a model that has its own; or these are several models.
+        TypeError: An optimizer is given with a handle, or with a model that has its own; or there are several models.
     """
     framework = of_model(model)
     if framework is None and (several := next(filter(None, map(of_model, _items(model))), None)) is not None:
@@ -94,24 +94,24 @@ def handle_of(model: Any, optimizer: Any = None) -> Any:
         raise TypeError(f"model must be one model or a handle (got a {type(model).__name__} of them): pass {name}(...)")
     if optimizer is not None and (framework is None or not framework.takes_optimizer):
         takers = " or ".join(each.title for each in ALL if each.takes_optimizer)
-        raise TypeError(f"optimizer goes with a model of {takers} alone (got the model {model!r})")
+        raise TypeError(f"optimizer is only for a model of {takers} (got the model {model!r}): leave it out")
     return model if framework is None else framework.make_handle(model, optimizer)
 
 
 def _items(container: Any) -> Iterable[Any]:
-    """Return what a plain container holds, nothing for anything else."""
+    """Return the elements of a plain container; nothing for anything else."""
     if isinstance(container, Mapping):
         return container.values()
     return container if isinstance(container, (list, tuple)) else ()
 
 
 def computing() -> Framework | None:
-    """Return what a loop without a model's handle computes with, as far as that is known from what is imported."""
+    """Return the framework of a loop without a model's handle, as far as the imported modules reveal it."""
     return next((each for each in (JAX, TORCH) if each.module is not None), None)
 
 
 def container_of(tree: Any) -> tuple[Framework, list[Any]] | None:
-    """Return whose container an object is, and what it holds; None for what is no framework's container."""
+    """Return the framework of a container, and its children; None for any other object."""
     for each in ALL:
         if each.module is not None and (children := each.children(tree)) is not None:
             return each, children
@@ -119,7 +119,7 @@ def container_of(tree: Any) -> tuple[Framework, list[Any]] | None:
 
 
 def weights_endings_for(name: str) -> tuple[str, ...]:
-    """Return how a file of weights must end, where this name is that of a file of whole models; else nothing."""
+    """Return the required ending of a weights file if this name is that of a whole model's file; else nothing."""
     for each in ALL:
         if each.endings and name.endswith(each.endings) and not name.endswith(each.weights_endings):
             return each.weights_endings
@@ -130,21 +130,21 @@ def weights_endings_for(name: str) -> tuple[str, ...]:
 
 
 def batches_of(data: Any, count: int) -> Iterable[Any] | None:
-    """Return the batches of a framework's data set, each at least as far as ``count`` samples; None for other data.
+    """Return the batches of a framework's dataset, each with at least its first ``count`` samples; None for other data.
 
     Args:
         data: Anything.
         count: How many samples will be used at most.
 
     Raises:
-        TypeError: The data set can be read only once.
+        TypeError: The dataset can be read only once.
     """
     framework = of(type(data))
     return None if framework is None else framework.batches(data, count)
 
 
 def generators_kept(data: Any) -> AbstractContextManager[Any]:
-    """Restore, at the end, those random generators of all frameworks that reading the data draws from."""
+    """Restore, on exit, the random generators of all frameworks that reading the data draws from."""
     with ExitStack() as stack:
         for each in ALL:
             if each.module is not None:
@@ -156,7 +156,7 @@ def generators_kept(data: Any) -> AbstractContextManager[Any]:
 
 
 def whose_callback(value: Any) -> Framework | None:
-    """Return the framework that an object is a callback of, None for anything else; its class tells."""
+    """Return the framework of which an object is a callback, judging by its class; None for anything else."""
     return next(
         (
             each
@@ -168,10 +168,10 @@ def whose_callback(value: Any) -> Framework | None:
 
 
 def asked_by(name: str) -> Framework | None:
-    """Return the framework that asks its callbacks for a member of this name, None where no framework does."""
+    """Return the framework that requires a member of this name of its callbacks; None if no framework does."""
     return next((each for each in ALL if name in each.callback_members), None)
 
 
 def versions() -> dict[str, str]:
-    """Return the version of each framework that has been imported, by its name."""
+    """Return the version of each framework that has been imported, by name."""
     return {each.name: version for each in ALL if (version := each.version) is not None}

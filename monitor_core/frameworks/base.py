@@ -1,8 +1,8 @@
-"""What the package asks of a framework, and what holds where a framework's module says nothing.
+"""What the package needs from a framework, with defaults for what a framework's module does not define.
 
-Contract. A framework is one subclass of `Framework`, in a module of its own, and one adapter. No module imports its
-framework: a value of it exists only once its user has imported it, so ``sys.modules`` has it. ``keep`` is called on the
-training thread and never waits for a device. ``fetch`` may wait, and may raise anything where the values are not alike:
+Contract. A framework is one subclass of `Framework`, in its own module, and one adapter. No module imports its
+framework: its values exist only once the user has imported it, so ``sys.modules`` has it. ``keep`` is called on the
+training thread and never waits for a device. ``fetch`` may wait, and may raise anything if the values differ in kind:
 the caller then converts them one by one.
 """
 
@@ -25,18 +25,18 @@ UNDER_TRACING = "it is a value under tracing: log what the compiled function ret
 
 
 class Framework:
-    """A framework, as far as the package knows it.
+    """What the package knows of a framework.
 
     Attributes:
         name: The package that its users import.
         title: Its name in sentences.
-        packages: The top-level packages that its types come from.
-        handle: What makes a handle of one of its models, as ``module:name``; empty where it has no models of its own.
-        takes_optimizer: Whether the handle takes an optimizer beside the model.
-        callback_members: What the framework asks of its callbacks, and no sink has.
+        packages: The top-level packages of its types.
+        handle: The class of its models' handles, as ``module:name``; empty if it has no models of its own.
+        takes_optimizer: Whether the handle takes an optimizer in addition to the model.
+        callback_members: Members that the framework requires of its callbacks and that no sink has.
         adapter: The class that attaches sinks to it, if it has callbacks.
-        endings: How a file of a whole model must end; empty where any name will do.
-        weights_endings: The same for a file of the weights alone.
+        endings: The possible endings of a whole model's file name; empty if any name is allowed.
+        weights_endings: The same for a file of weights only.
     """
 
     name: ClassVar[str]
@@ -54,32 +54,32 @@ class Framework:
 
     @property
     def module(self) -> Any:
-        """The framework itself, None where it has not been imported."""
+        """The framework itself; None if it has not been imported."""
         return sys.modules.get(self.name)
 
     @property
     def version(self) -> str | None:
-        """Its version, None where it has not been imported."""
-        version = getattr(self.module, "__dict__", {}).get("__version__")  # asked for by name it might import something
-        return str(version) if isinstance(version, str) else None  # PyTorch's is a string of a class of its own
+        """Its version; None if it has not been imported."""
+        version = getattr(self.module, "__dict__", {}).get("__version__")  # a plain getattr might import a module
+        return str(version) if isinstance(version, str) else None  # PyTorch's is a subclass of str
 
     # --- values ----------------------------------------------------------------------------------------------------
 
     def is_array(self, kind: type) -> bool:
-        """Return whether `keep`, `is_ready` and `fetch` are for values of this type."""
+        """Return whether `keep`, `is_ready` and `fetch` accept values of this type."""
         return False
 
     @staticmethod
     def keep(value: Any) -> Any:
-        """Return what will still hold the value of an array later; static, because it is on the path of every value.
+        """Return an object that still has the array's value later; static, because every value passes through it.
 
         Raises:
-            Exception: It has more or fewer than one element, or no number.
+            Exception: It has more or fewer than one element, or is not a number.
         """
         return value
 
     def is_ready(self, value: Any) -> bool:
-        """Return whether a kept array can be fetched without waiting; True where that is not known."""
+        """Return whether a kept array can be fetched without waiting; True if unknown."""
         return True
 
     def fetch(self, values: Sequence[Any]) -> NDArray[Any]:
@@ -87,11 +87,11 @@ class Framework:
         return np.array([np.asarray(each).item() for each in values])
 
     def is_symbolic(self, kind: type) -> bool:
-        """Return whether values of this type only stand for values, as under tracing."""
+        """Return whether values of this type are symbolic, such as traced ones."""
         return False
 
     def why_no_metric(self, value: Any) -> str | None:
-        """Return why a value of one of its types, symbolic or not to be converted, is no metric; None if not known."""
+        """Return why a value of one of its types, symbolic or not convertible, is not a metric; None if unknown."""
         return None
 
     def to_host(self, array: Any) -> NDArray[Any]:
@@ -103,46 +103,46 @@ class Framework:
         return np.array(array, dtype=getattr(leaf, "dtype", None))
 
     def children(self, tree: Any) -> list[Any] | None:
-        """Return what a container of the framework's own holds, None for anything else."""
+        """Return the children of one of the framework's own containers, None for anything else."""
         return None
 
     def rebuilt(self, tree: Any, children: Sequence[Any]) -> Any:
-        """Return a container like the one given, with other children."""
+        """Return a container like the given one, with other children."""
         raise NotImplementedError
 
     # --- models ----------------------------------------------------------------------------------------------------
 
     def is_model(self, kind: type) -> bool:
-        """Return whether objects of this type are models that `handle` takes."""
+        """Return whether objects of this type are models that `handle` accepts."""
         return False
 
     def make_handle(self, model: Any, optimizer: Any = None) -> Any:
-        """Return a handle of a model; the adapter is imported with the first one."""
+        """Return a handle of a model; the first call imports the adapter."""
         make = pkgutil.resolve_name(self.handle)
         return make(model, optimizer) if self.takes_optimizer else make(model)
 
     # --- data ------------------------------------------------------------------------------------------------------
 
     def batches(self, data: Any, count: int) -> Iterable[Any] | None:
-        """Return the batches of one of its data sets, each at least as far as ``count`` samples; None for other data.
+        """Return the batches of one of its datasets, each with at least ``count`` samples if it has them, or None.
 
-        Reading them leaves the data set, its workers and iterators under way as they are.
+        Reading does not change the dataset, its workers or iterators in progress.
         """
         return None
 
     def generators_kept(self, data: Any) -> AbstractContextManager[Any]:
-        """Restore, at the end, the framework's random generators that reading the data draws from."""
+        """Restore, on exit, the framework's random generators that reading the data draws from."""
         return nullcontext()
 
     # --- profiles --------------------------------------------------------------------------------------------------
 
     @property
     def backend(self) -> Framework | None:
-        """What computes its models: the framework itself, or one of several; None where that one is not known."""
+        """The framework that computes its models: itself, or one of several; None if unknown."""
         return self
 
     def start_profile(self, folder: Path) -> Stop:
-        """Start a profile of this process into a folder, and return what ends it.
+        """Start a profile of this process, written into a folder, and return a function that ends it.
 
         Raises:
             ValueError: It has no profiler.
@@ -151,14 +151,14 @@ class Framework:
 
 
 def bases(kind: type) -> Iterator[tuple[str, str]]:
-    """Yield module and name of a type and of each of its bases, in their order."""
+    """Yield module and name of a type and of each of its bases, in order."""
     for base in kind.__mro__:
         module = base.__dict__.get("__module__")
         yield (module if isinstance(module, str) else ""), base.__name__
 
 
 def is_a(value: Any, package: str, name: str) -> bool:
-    """Return whether an object is of a class of this name from this package, or from one within it."""
+    """Return whether an object's class has this name and is from this package or one within it."""
     return any(own == name and (module + ".").startswith(package + ".") for module, own in bases(type(value)))
 
 
@@ -170,7 +170,7 @@ def iterated(data: Any) -> Iterator[Any]:
     """
     if hasattr(data, "__next__"):
         raise TypeError(
-            f"data must be readable more than once (got a {type(data).__name__}): what is read of it would be missing "
-            "afterwards; give some samples as arrays"
+            f"data must be readable more than once (got a {type(data).__name__}): reading it would remove samples from "
+            "it; give some samples as arrays"
         )
     return iter(data)

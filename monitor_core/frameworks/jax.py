@@ -1,4 +1,4 @@
-"""JAX: arrays never change, so they are kept as they are; many are stacked on the device and fetched as one."""
+"""JAX: arrays are immutable, so they are kept themselves; many are stacked on the device and fetched as one."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from numpy.typing import NDArray
 from monitor_core.frameworks.base import UNDER_TRACING, Framework, Stop, bases
 
 _STACKED = 64
-"""Arrays a stack: it is compiled once, for this many, in 0.05 s. For 256 of them that takes 0.2 s and saves nothing."""
+"""Arrays per stack. A stack of this size compiles once, in 0.05 s; one of 256 takes 0.2 s and saves nothing."""
 
 
 class Jax(Framework):
-    """JAX. It has no models of its own: trees of arrays are lent by a handle that its user makes."""
+    """JAX. It has no models of its own: the user makes a handle that provides trees of arrays."""
 
     name = "jax"
     title = "JAX"
     packages = frozenset({"jax", "jaxlib"})
 
     def is_array(self, kind: type) -> bool:
-        """Return whether values of this type are arrays; those under tracing are not."""
+        """Return whether values of this type are arrays; traced values are not."""
         return kind.__name__ == "ArrayImpl"
 
     @staticmethod
     def keep(value: Any) -> Any:
-        """Return the array itself. Where a step donates its memory, the message at the fetch says so.
+        """Return the array itself. If a step donates its memory, the message at the fetch says so.
 
         Raises:
             ValueError: It has more or fewer than one element.
@@ -40,7 +40,7 @@ class Jax(Framework):
         return value
 
     def is_ready(self, value: Any) -> bool:
-        """Return whether the array has been computed; one that was donated never will be."""
+        """Return whether the array has been computed; a donated one never will be."""
         try:
             return bool(value.is_ready())
         except RuntimeError:
@@ -50,7 +50,7 @@ class Jax(Framework):
         """Fetch arrays of one element and one type, ``(n,)``.
 
         From a device, a stack of 64 is one small program and one transfer. On the CPU their memory is copied: 1 us
-        each, where ``np.asarray`` takes 2, and a stack 1.4 beside its compilation.
+        each, where ``np.asarray`` takes 2, and a stack 1.4 plus its compilation.
         """
         first = values[0]
         if len({each.aval for each in values}) > 1 and len({each.dtype for each in values}) > 1:
@@ -71,11 +71,11 @@ class Jax(Framework):
         return stack
 
     def is_symbolic(self, kind: type) -> bool:
-        """Return whether values of this type are under tracing."""
+        """Return whether values of this type are traced."""
         return any(name == "Tracer" for _, name in bases(kind))
 
     def why_no_metric(self, value: Any) -> str | None:
-        """Return why a value under tracing, or a random key, is no metric."""
+        """Return why a traced value, or a random key, is not a metric."""
         if self.is_symbolic(type(value)):
             return UNDER_TRACING
         if any(name == "PRNGKeyArray" for _, name in bases(type(value))):
@@ -83,20 +83,20 @@ class Jax(Framework):
         return None
 
     def like(self, leaf: Any, array: NDArray[Any]) -> Any:
-        """Return a host array as an array of JAX."""
+        """Return a host array as a JAX array."""
         return self.module.numpy.asarray(array, dtype=leaf.dtype)
 
     def children(self, tree: Any) -> list[Any] | None:
-        """Return what a container holds that is registered with JAX, such as a state of Flax or Optax."""
+        """Return the children of a container that is registered with JAX, such as a state of Flax or Optax."""
         nodes, _ = self._one_level(tree)
         return None if len(nodes) == 1 and nodes[0] is tree else nodes
 
     def rebuilt(self, tree: Any, children: Sequence[Any]) -> Any:
-        """Return a container like the one given, with other children."""
+        """Return a container like the given one, with other children."""
         return self.module.tree_util.tree_unflatten(self._one_level(tree)[1], children)
 
     def _one_level(self, tree: Any) -> tuple[list[Any], Any]:
-        """Return what a container holds, and its structure."""
+        """Return a container's children and its structure."""
         flatten: Callable[..., tuple[list[Any], Any]] = self.module.tree_util.tree_flatten
         return flatten(tree, is_leaf=lambda each: each is not tree)
 
@@ -115,5 +115,5 @@ def _copied(values: Sequence[Any]) -> NDArray[Any]:
     """Copy the memory of arrays on the CPU."""
     try:
         return np.frombuffer(b"".join(values), values[0].dtype)
-    except BufferError:  # bfloat16 and others that Python has no name for
+    except BufferError:  # bfloat16 and other types that Python's buffers do not know
         return np.array([np.asarray(each).item() for each in values])

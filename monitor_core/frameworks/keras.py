@@ -1,4 +1,4 @@
-"""Keras: its models, data sets and callbacks; the arrays are those of the back end, which computes its models."""
+"""Keras: its models, datasets and callbacks; the arrays are those of the backend, which computes its models."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _BACKENDS: dict[str, Framework] = {backend.name: backend for backend in (JAX, TE
 
 
 class Keras(Framework):
-    """Keras, on any of its back ends."""
+    """Keras, on any of its backends."""
 
     name = "keras"
     title = "Keras"
     packages = frozenset({"keras"})
     handle = "monitor_core.adapters.keras.model:KerasModel"
-    callback_members = ("set_model", "set_params", "on_train_batch_end")  # what it asks for first, by back end
+    callback_members = ("set_model", "set_params", "on_train_batch_end")  # the backend decides which it reads first
     adapter = "KerasAdapter"
     endings = (".keras", ".h5")
     weights_endings = (".weights.h5",)
 
     def is_symbolic(self, kind: type) -> bool:
-        """Return whether values of this type are the tensors that models are built of."""
+        """Return whether values of this type are the symbolic tensors that models are built of."""
         return kind.__name__ == "KerasTensor"
 
     def why_no_metric(self, value: Any) -> str | None:
-        """Return why a tensor that a model is built of is no metric."""
+        """Return why a tensor that a model is built of is not a metric."""
         if self.is_symbolic(type(value)):
             return "it is a symbolic tensor of Keras, which has no value: log what the model returns"
         return None
@@ -41,12 +41,12 @@ class Keras(Framework):
         return ("keras.src.models.model", "Model") in bases(kind)
 
     def batches(self, data: Any, count: int) -> Iterable[Any] | None:
-        """Return the batches of a ``PyDataset``, by number: its workers are those of `fit`."""
+        """Return the batches of a ``PyDataset``, by index: its workers belong to `fit`."""
         return _numbered_batches(data) if is_a(data, "keras", "PyDataset") else None
 
     @property
     def backend(self) -> Framework | None:
-        """The back end, None for one that is not known here."""
+        """The backend; None if it is unknown here."""
         return _BACKENDS.get(self.module.backend.backend())
 
 

@@ -1,6 +1,6 @@
-"""TensorFlow: eager tensors never change, so they are kept as they are; many are stacked and fetched as one.
+"""TensorFlow: eager tensors are immutable, so they are kept themselves; many are stacked and fetched as one.
 
-A ``tf.data.Dataset`` gives its batches whenever it is iterated over, and so needs nothing here.
+A ``tf.data.Dataset`` yields its batches each time it is iterated over, and so needs nothing here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from monitor_core.frameworks.base import UNDER_TRACING, Framework, Stop
 
 
 class TensorFlow(Framework):
-    """TensorFlow. Its models are those of Keras."""
+    """TensorFlow. Its models are Keras's."""
 
     name = "tensorflow"
     title = "TensorFlow"
@@ -38,16 +38,16 @@ class TensorFlow(Framework):
         return value
 
     def fetch(self, values: Sequence[Any]) -> NDArray[Any]:
-        """Fetch tensors of one element and one type, ``(n,)``: 2.2 us each, and no more waits than one."""
+        """Fetch tensors of one element and one type, ``(n,)``: 2.2 us each, with a single wait."""
         stacked: NDArray[Any] = self.module.stack(values).numpy()
         return stacked.reshape(len(values))
 
     def is_symbolic(self, kind: type) -> bool:
-        """Return whether values of this type are under tracing."""
+        """Return whether values of this type are traced."""
         return kind.__name__ == "SymbolicTensor"
 
     def why_no_metric(self, value: Any) -> str | None:
-        """Return why a value under tracing, or one that holds no numbers, is no metric."""
+        """Return why a traced value, or one without numbers, is not a metric."""
         kind = type(value)
         if self.is_symbolic(kind) or (not self.is_array(kind) and not self.module.executing_eagerly()):
             return UNDER_TRACING

@@ -1,8 +1,8 @@
 """PyTorch: tensors may change in place, so each is read or copied when it is logged.
 
-A parameter, a view, a running sum or a metric's own state is changed by the next step, and a loss that requires a
-gradient would keep its whole graph alive. On the CPU reading the number takes 0.5 us and nothing is waited for. On
-a device it is copied there, after the work that is queued, and many copies are fetched as one.
+The next step changes a parameter, a view, a running sum or a metric's own state, and a loss that requires a gradient
+would keep its whole graph alive. On the CPU, reading the number takes 0.5 us and waits for nothing. On a device, the
+value is copied there, after the queued work, and many copies are fetched as one.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Torch(Framework):
     takes_optimizer = True
 
     def is_array(self, kind: type) -> bool:
-        """Return whether values of this type are tensors, parameters and other kinds of them included."""
+        """Return whether values of this type are tensors, including parameters and other subclasses."""
         return ("torch", "Tensor") in bases(kind)
 
     @staticmethod
     def keep(value: Any) -> Any:
-        """Return the number of a tensor on the CPU, and a copy on its device of any other.
+        """Return the number in a tensor on the CPU, and a copy, on its device, of any other tensor.
 
         Raises:
             Exception: The tensor has no number, or more than one.
@@ -48,13 +48,13 @@ class Torch(Framework):
             _order(value.device)
         return copy
 
-    # `is_ready` is True: which copies are done is not known without an event for each.
+    # `is_ready` is True: without an event for each copy it is not known which are done.
 
     def fetch(self, values: Sequence[Any]) -> NDArray[Any]:
         """Fetch tensors of one type on one device, ``(n,)``, with one transfer.
 
-        On CUDA only this thread waits for it: the copy goes to pinned memory, after the work queued so far, and a
-        blocking event says when it is there. `Tensor.cpu` would wait for the whole stream.
+        On CUDA only this thread waits: the copy goes to pinned memory, after the work queued so far, and a blocking
+        event signals its arrival. `Tensor.cpu` would wait for the whole stream.
         """
         torch = self.module
         first = values[0]
@@ -73,16 +73,16 @@ class Torch(Framework):
         return array
 
     def why_no_metric(self, value: Any) -> str | None:
-        """Return why a tensor without numbers, or one inside of ``vmap``, is no metric."""
+        """Return why a tensor without numbers, or one inside ``vmap``, is not a metric."""
         if value.is_meta or is_a(value, "torch", "FakeTensor"):
             return "it is a tensor without numbers, as under tracing: log what the compiled function returns"
         if self.module._C._functorch.is_batchedtensor(value):
-            return "it is a tensor inside of vmap: log what the mapped function returns"
+            return "it is a tensor inside vmap: log what the mapped function returns"
         return None
 
     def to_host(self, array: Any) -> NDArray[Any]:
-        """Return a copy of a tensor in host memory; as float32 where NumPy has no such type."""
-        tensor = array.detach().cpu()  # one with gradients refuses to be converted
+        """Return a copy of a tensor in host memory; as float32 if NumPy has no such type."""
+        tensor = array.detach().cpu()  # a tensor that requires gradients cannot be converted
         try:
             return np.array(tensor)
         except TypeError:  # bfloat16 and float8
@@ -97,7 +97,7 @@ class Torch(Framework):
         return ("torch.nn.modules.module", "Module") in bases(kind)
 
     def batches(self, data: Any, count: int) -> Iterable[Any] | None:
-        """Return the first samples of each batch of a loader, or of a data set of samples."""
+        """Return the first samples of each batch of a loader, or of a dataset of samples."""
         if is_a(data, "torch.utils.data", "DataLoader"):
             return _loader_batches(data, count)
         if is_a(data, "torch.utils.data", "Dataset"):
@@ -131,7 +131,7 @@ TORCH = Torch()
 
 
 def _order(device: Any) -> None:
-    """Let the default stream, on which values are fetched, wait for the stream in use, if that is another one."""
+    """Let the default stream, on which values are fetched, wait for the stream in use, if they differ."""
     cuda = TORCH.module.cuda
     current, default = cuda.current_stream(device), cuda.default_stream(device)
     if current != default:
@@ -139,9 +139,9 @@ def _order(device: Any) -> None:
 
 
 def _loader_batches(loader: Any, count: int) -> Iterator[Any]:
-    """Yield the first samples of each batch that a loader would give.
+    """Yield the first samples of each batch that a loader would yield.
 
-    Its own iterator would start its workers and, where these persist, end an iteration that is under way.
+    Its own iterator would start its workers and, if these persist, end an iteration in progress.
     """
     dataset, collate = loader.dataset, loader.collate_fn
     if is_a(dataset, "torch.utils.data", "IterableDataset"):

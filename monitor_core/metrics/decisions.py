@@ -1,6 +1,7 @@
-"""What sinks decide by, as plain objects: whether a value is the best so far, and whether patience has run out.
+"""The decisions of sinks, as plain objects: whether a value is the best so far, and whether patience has run out.
 
-They know no hooks, no models and no frameworks; a sink tells them values and asks. All comparisons are in float64.
+They know no hooks, models or frameworks; a sink passes values to them and reads the result. All comparisons are in
+float64.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ class Best:
         mode: Whether smaller or larger values are better.
         min_delta: By how much a value must beat the best, strictly; at least 0.
         relative: Whether ``min_delta`` is a fraction of the best instead of a difference.
-        by_magnitude: Whether that fraction is one of the best's absolute value. PyTorch's rule, which this differs from
-            below zero only, takes a worse value for a better one there: with a best of -1 and ``min_delta=0.1``,
-            -0.95 beats it in ``"min"``.
-        value: The best so far, None before the first.
+        by_magnitude: Whether that fraction is of the best's absolute value. This differs from PyTorch's rule only below
+            zero, where PyTorch's takes a worse value as better: with a best of -1 and ``min_delta=0.1``, -0.95 beats it
+            in ``"min"``.
+        value: The best so far; None before the first.
 
     Source: the difference as in Keras's ``MonitorCallback``, ``value + min_delta < best``; the fraction as in PyTorch's
     ``ReduceLROnPlateau``, ``value < best * (1 - min_delta)``; for ``"max"`` the other way round.
@@ -41,7 +42,7 @@ class Best:
     by_magnitude: bool = attrs.field(default=False, kw_only=True)
 
     def beats(self, value: float, reference: float | None) -> bool:
-        """Answer whether a value is better than a reference; anything but NaN beats None."""
+        """Return whether a value is better than a reference; anything but NaN beats None."""
         if math.isnan(value):
             return False
         if reference is None:
@@ -53,11 +54,11 @@ class Best:
         return sign * (value + sign * self.min_delta) < sign * reference
 
     def reaches(self, value: float, threshold: float) -> bool:
-        """Answer whether a value is as good as a threshold or better, ``min_delta`` aside; NaN is not."""
+        """Return whether a value is as good as a threshold or better, regardless of ``min_delta``; NaN is not."""
         return value <= threshold if self.mode == "min" else value >= threshold
 
     def update(self, value: float) -> bool:
-        """Take over a value if it is better; answer whether it was."""
+        """Store a value if it is better; return whether it was."""
         if not self.beats(value, self.value):
             return False
         self.value = value
@@ -76,18 +77,18 @@ class Best:
 
 @attrs.define
 class Patience:
-    """A count of the times in a row that nothing got better.
+    """A count of the times in a row without an improvement.
 
     Attributes:
-        limit: How many are too many; 0 acts as 1.
-        waited: How many there were.
+        limit: The count at which patience has run out; 0 acts as 1.
+        waited: The count so far.
     """
 
     limit: int
     waited: int = 0
 
     def wait(self) -> bool:
-        """Count one more; answer whether patience has run out."""
+        """Count one more; return whether patience has run out."""
         self.waited += 1
         return self.has_run_out
 
@@ -97,14 +98,14 @@ class Patience:
         return self.waited >= self.limit
 
     def reset(self) -> None:
-        """Begin to count anew."""
+        """Start counting again."""
         self.waited = 0
 
 
 def state_of(decision: Any, *names: str) -> dict[str, Any]:
     """Return fields of a decision, which are numbers, booleans or None, as JSON values; see `restore`.
 
-    Numbers that are not finite come as strings, which JSON has no other way to write.
+    Numbers that are not finite become strings, because JSON cannot represent them.
     """
     state = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""Which metric a sink watches, and which way it gets better."""
+"""Which metric a sink watches, and in which direction it improves."""
 
 from __future__ import annotations
 
@@ -94,22 +94,22 @@ DIRECTIONS: Mapping[str, Mode] = {
         "max",
     ),
 }
-"""The direction in which metrics of these exact names get better; ``val_`` before a name and its case are ignored.
+"""The direction in which metrics of these exact names improve; the prefix ``val_`` and case are ignored.
 
-They are the names that Keras's metrics bear and a few that are usual elsewhere. Names that may go either way, such as
-counts, are not there.
+These are the names of Keras's metrics and a few that are usual elsewhere. Names without a clear direction, such as
+counts, are not listed.
 """
 
 
 @attrs.define(eq=False)
 class Monitor:
-    """A metric by name, with the direction in which it gets better.
+    """A metric by name, with the direction in which it improves.
 
     Args:
-        name: The metric's name; ``acc`` and ``accuracy`` find each other.
-        mode: ``"min"``, ``"max"``, or ``"auto"``: the metric's own direction where the model knows one, else that of
+        name: The metric's name; ``acc`` and ``accuracy`` are interchangeable.
+        mode: ``"min"``, ``"max"``, or ``"auto"``: the metric's own direction if the model knows one, else that in
             `DIRECTIONS`. Nothing is guessed from parts of a name.
-        owner: The name of the sink that watches, for messages.
+        owner: The name of the sink that watches the metric, for messages.
 
     Raises:
         ValueError: ``mode`` is none of these, or ``name`` is empty.
@@ -131,7 +131,7 @@ class Monitor:
             raise ValueError(f"mode must be 'auto', 'min' or 'max' (got {value!r})")
 
     def direction(self, model: Any) -> Mode:
-        """Return the direction, asking the model's handle first; call it at train begin.
+        """Return the direction, from the model's handle if it knows one; call it at train begin.
 
         Raises:
             SetupError: The mode is ``"auto"`` and the direction is not known, or the model knows its metrics, and the
@@ -151,11 +151,11 @@ class Monitor:
         return known
 
     def find(self, names: Collection[str]) -> str | None:
-        """Return the name under which the metric is among these, or None."""
+        """Return the metric's name among these, or None."""
         return self.name if self.name in names else find_metric(self.name, names)
 
     def read(self, logs: Mapping[str, Any]) -> float | None:
-        """Return the metric's value, None where it is missing or no number, with one warning that lists the names."""
+        """Return the metric's value; None, with one warning that lists the names, if it is missing or not a number."""
         found = self.find(logs)
         if found is None or logs[found] is None:
             self.tell_missing([name for name, value in logs.items() if value is not None], "this epoch")
@@ -163,18 +163,18 @@ class Monitor:
         return self.convert(found, logs[found])
 
     def convert(self, name: str, value: Any) -> float | None:
-        """Return a value of the metric as a float, None if it is no number, with the one warning."""
+        """Return a value of the metric as a float; None, with the one warning, if it is not a number."""
         try:
             return scalar(value)
         except (TypeError, ValueError) as error:
-            self._warn(f"the value of {name!r} is no number: {error}")
+            self._warn(f"the value of {name!r} is not a number: {error}")
             return None
 
     def tell_missing(self, names: Iterable[str], where: str) -> None:
-        """Warn, once, that the metric is missing, with the names that are there."""
+        """Warn, once, that the metric is missing, with the names that exist."""
         self._warn(unknown_metric(self.name, names, where))
 
     def _warn(self, problem: str) -> None:
         if not self._warned:
             self._warned = True
-            logger.warning("%s decides nothing where its metric is missing: %s", self.owner, problem)
+            logger.warning("%s decides nothing while its metric is missing: %s", self.owner, problem)

@@ -1,4 +1,4 @@
-"""How a metric's name is looked up: the same in every sink and plot."""
+"""Look up a metric's name, the same way in every sink and plot."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SPELLINGS = {"acc": "accuracy", "accuracy": "acc"}
 
 
 def find_metric(name: str, available: Collection[str]) -> str | None:
-    """Return the name under which a metric is there, or None.
+    """Return the name of a metric among the given ones, or None.
 
-    ``acc`` and ``accuracy`` are one metric, behind any prefix (``val_acc``, ``train/acc``), unless both are there:
-    Keras names the metric as the user spelt it in ``compile``.
+    ``acc`` and ``accuracy`` are one metric, after any prefix (``val_acc``, ``train/acc``), unless both exist: Keras
+    names the metric as the user spelt it in ``compile``.
     """
     if name in available:
         return name
@@ -58,7 +58,7 @@ def check_metric(name: str, model: Any, owner: str, argument: str) -> None:
 
 
 def unknown_metric(name: str, available: Iterable[str], where: str) -> str:
-    """Return the message for a metric that is not there, with the nearest name, or all of them."""
+    """Return the message for a missing metric, with the nearest name and all names."""
     names = sorted(available)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""

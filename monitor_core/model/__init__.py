@@ -1,5 +1,5 @@
-"""The model's side: what a handle provides, the graph of layers, samples of data and random generators.
+"""The model side: what a handle provides, the graph of layers, samples of data and random generators.
 
-In: a framework's model through its handle. Out: weights, graphs and samples as NumPy arrays and plain objects. Public
-through ``monitor_core`` (`LayerGraph`); the modules themselves are private.
+Input: a framework's model through its handle. Output: weights, graphs and samples as NumPy arrays and plain objects.
+Public through ``monitor_core`` (`LayerGraph`); the modules themselves are private.
 """

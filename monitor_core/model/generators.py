@@ -1,7 +1,7 @@
-"""The states of the random generators that belong to no framework: Python's own and NumPy's global one.
+"""The states of the random generators outside the frameworks: Python's own and NumPy's global one.
 
-Loops draw their order of samples from them, `keras.utils.set_random_seed` seeds them, and on some of Keras's back ends
-`fit` shuffles by NumPy's.
+Loops draw their order of samples from them, `keras.utils.set_random_seed` seeds them, and on some of Keras's backends
+`fit` shuffles with NumPy's.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ def generators_state() -> dict[str, Any]:
 
 
 def load_generators_state(state: Mapping[str, Any]) -> None:
-    """Go on from what `generators_state` returned.
+    """Restore what `generators_state` returned.
 
     Raises:
-        TypeError: It is no such state.
-        ValueError: It is that of another generator.
+        TypeError: It is not such a state.
+        ValueError: It is the state of another generator.
         KeyError: It lacks a part.
     """
     python = state["python"]

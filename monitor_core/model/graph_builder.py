@@ -1,7 +1,7 @@
-"""Building a layer graph from a model's calls, as an adapter meets them while it follows the tensors.
+"""Build a layer graph from a model's calls, as an adapter finds them while it follows the tensors.
 
-Contract. A layer that is called several times becomes one node: it takes the sources of all of its calls, and the
-shapes of those calls that differ. Layers are told apart by identity, and names that are there twice get a number.
+Contract. A layer that is called several times becomes one node, with the sources of all of its calls and their distinct
+shapes. Layers are distinguished by identity, and duplicate names get a number.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Sources = tuple[str, ...]
 
 @attrs.define
 class GraphBuilder:
-    """Collect calls of layers, and build the graph of them."""
+    """Collects calls of layers, and builds their graph."""
 
     _labels: dict[tuple[Hashable, tuple[str, ...]], str] = attrs.field(factory=dict, init=False)
     _taken: set[str] = attrs.field(factory=set, init=False)
@@ -30,8 +30,8 @@ class GraphBuilder:
         """Return the name of a layer or nested model, unique among its neighbours.
 
         Args:
-            layer: What stands for the layer itself: equal to nothing else, and as long-lived as the builder.
-            name: What it is called.
+            layer: A key for the layer itself: equal to nothing else, and as long-lived as the builder.
+            name: Its own name.
             inside: The names of the nested models around it, as this method returned them.
         """
         key = (layer, inside)
@@ -51,7 +51,7 @@ class GraphBuilder:
 
         Args:
             layer: As in `label`.
-            node: The layer under its own name, with the shapes of this call.
+            node: The layer with its own name and the shapes of this call.
             sources: The unique names of the nodes that feed this call.
             inside: As in `label`.
 
@@ -71,7 +71,7 @@ class GraphBuilder:
 
         Args:
             name: The model's name.
-            parameters: How many numbers the model's weights hold; weights that several layers use count once.
+            parameters: The number of the model's parameters; weights that several layers share count once.
         """
         nodes = (self._with_shapes(node) for node in self._nodes.values())
         return LayerGraph(name, nodes, self._edges, parameters=parameters)

@@ -1,7 +1,7 @@
-"""Handles: what sinks may ask of a model. A sink names in ``needs`` the members that it cannot do without.
+"""Model handles: what adapters provide of a model. A sink lists the members it requires in ``needs``.
 
-A handle has those members that its framework can provide; they are looked up by name at train begin. The list of all
-members, with their signatures and who asks for them, is ``docs/handles.md``, and a test compares it with the handles in
+A handle has the members that its framework can provide; they are looked up by name at train begin. ``docs/handles.md``
+lists all members, with their signatures and their users, and a test compares it with the handles in
 ``monitor_core.adapters``. Any object with some of the members is a handle.
 """
 
@@ -23,16 +23,16 @@ ModelHandle = Any
 
 
 def check_rate_can_be_set(model: Any, owner: str) -> None:
-    """Raise a SetupError, in the name of a sink, where the optimizer's learning rate is a schedule object."""
+    """Raise a SetupError that names a sink, if the optimizer's learning rate is a schedule object."""
     if getattr(model, "has_rate_schedule", False):
         raise SetupError(
-            f"{owner} cannot set the learning rate, because the optimizer's is a schedule object, which decides the "
-            f"rate by itself: compile the model with a number, learning_rate=0.001, or leave {owner} away"
+            f"{owner} cannot set the learning rate, because the optimizer's is a schedule object, which determines the "
+            f"rate itself: compile the model with a number, learning_rate=0.001, or remove {owner}"
         )
 
 
 def check_layers(layers: Collection[str] | None, available: Collection[str]) -> None:
-    """Raise a ValueError, with the nearest names, where a layer is asked for that a model has not."""
+    """Raise a ValueError, with the nearest names, if a requested layer does not exist."""
     for name in layers or ():
         if name not in available:
             close = difflib.get_close_matches(name, available, n=3)
@@ -41,6 +41,6 @@ def check_layers(layers: Collection[str] | None, available: Collection[str]) -> 
 
 
 def to_host(array: Any) -> Array:
-    """Return a copy of any framework's array in host memory; as float32 where NumPy has no such type."""
+    """Return a copy of any framework's array in host memory; as float32 if NumPy has no such type."""
     framework = frameworks.of(type(array))
     return np.array(array) if framework is None else framework.to_host(array)

@@ -1,9 +1,9 @@
-"""A model's layers as a graph, without any framework: what the adapters read, and pictures and tables are made of.
+"""A model's layers as a graph, without any framework: adapters build it, plots and tables show it.
 
-Contract. Every layer is one node, however often the model calls it, and an edge says that an output of the one is an
-input of the other; so layers that are shared may make cycles, and a layer that is fed its own output an edge to itself.
-Names are unique: a layer inside of a nested model is ``model/layer``, and no layer bears the name of a nested model
-that is shown with its layers. Nodes and edges stand in the order in which the model uses them, as far as that is known.
+Contract. Every layer is one node, however often the model calls it. An edge says that an output of one layer is an
+input of the other, so shared layers may form cycles, and a layer that gets its own output has an edge to itself. Names
+are unique: a layer inside a nested model is ``model/layer``, and no layer has the name of a nested model that is shown
+with its layers. Nodes and edges are in the order in which the model uses them, as far as that is known.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import attrs
 from monitor_core.checks import count
 
 Shape = tuple[int | None, ...]
-"""The axes of a tensor; None for one of any length, such as the batch's."""
+"""The axes of a tensor; None for an axis of any length, such as the batch's."""
 
 
 def _shapes(shapes: Iterable[Iterable[int | None]]) -> tuple[Shape, ...]:
@@ -42,7 +42,7 @@ def _check_shapes(_: Any, field: attrs.Attribute[Any], shapes: tuple[Shape, ...]
 def _check_texts(_: Any, field: attrs.Attribute[Any], texts: tuple[str, ...]) -> None:
     for text in texts:
         if not isinstance(text, str) or not text:
-            raise ValueError(f"{field.name} must be texts that are not empty (got {text!r})")
+            raise ValueError(f"{field.name} must be strings that are not empty (got {text!r})")
 
 
 @attrs.frozen
@@ -50,18 +50,18 @@ class LayerNode:
     """One layer, or one operation on tensors.
 
     Attributes:
-        name: Its name, unique in the graph; inside of nested models theirs come first, ``model/layer``.
-        kind: The name of its class, such as ``Dense``; of a wrapper with what it wraps, ``Bidirectional(LSTM)``.
-        dtype: The data type of its output, such as ``float32``; of several outputs, those that differ, joined by a
-            comma; empty where it is not known.
-        input_shapes: The shape of each input; empty where they are not known, and for inputs of the model.
-        output_shapes: The shape of each output; empty where they are not known.
-        parameters: How many numbers its weights hold, those that are not trained included.
+        name: Its name, unique in the graph; inside nested models, theirs come first: ``model/layer``.
+        kind: The name of its class, such as ``Dense``; for a wrapper with the wrapped layer's, ``Bidirectional(LSTM)``.
+        dtype: The data type of its output, such as ``float32``; for several outputs, the distinct types, joined by
+            commas; empty if unknown.
+        input_shapes: The shape of each input; empty if unknown, and for inputs of the model.
+        output_shapes: The shape of each output; empty if unknown.
+        parameters: The number of its parameters, including those that are not trained.
         inside: The names of the nested models around it, outermost first; empty for a layer of the model itself.
 
     Raises:
-        TypeError: ``parameters`` is no integer.
-        ValueError: A text is empty, an axis negative, or ``name`` does not begin with the names in ``inside``.
+        TypeError: ``parameters`` is not an integer.
+        ValueError: A string is empty, an axis negative, or ``name`` does not begin with the names in ``inside``.
     """
 
     name: str = attrs.field()
@@ -103,18 +103,18 @@ def _nodes(nodes: Iterable[LayerNode]) -> tuple[LayerNode, ...]:
 
 @attrs.frozen
 class LayerGraph:
-    """The layers of a model and how they feed each other.
+    """The layers of a model and their connections.
 
     Attributes:
         name: The model's name.
-        nodes: The layers; none for a model without any.
-        edges: The names of the layer that gives and of the layer that takes, each pair once.
-        parameters: How many numbers the model's weights hold; weights that several layers use count once. By default
-            the sum over the nodes, which is right where no weights are shared.
+        nodes: The layers; empty for a model without layers.
+        edges: Pairs of a source layer's name and a target layer's name, each pair once.
+        parameters: The number of the model's parameters; weights that several layers share count once. By default
+            the sum over the nodes, which is right if no weights are shared.
 
     Raises:
-        TypeError: ``nodes`` holds something else, or ``parameters`` is no integer.
-        ValueError: A name is there twice, is also that of a nested model, or an edge's is no node's.
+        TypeError: ``nodes`` has an element of another type, or ``parameters`` is not an integer.
+        ValueError: A name is used twice, is also that of a nested model, or an edge names a node that does not exist.
     """
 
     name: str
@@ -133,7 +133,7 @@ class LayerGraph:
         names = {node.name for node in nodes}
         for group in self.groups():
             if group in names:
-                raise ValueError(f"nodes must not bear the name of a nested model around others (got {group!r})")
+                raise ValueError(f"nodes must not have the name of a nested model around others (got {group!r})")
 
     @edges.validator
     def _check_edges(self, _: attrs.Attribute[Any], edges: tuple[tuple[str, str], ...]) -> None:
@@ -145,13 +145,13 @@ class LayerGraph:
                 if name not in names:
                     raise ValueError(f"edges must be between nodes of the graph (got {name!r} in {edge!r})")
         if twice := _first_repeated(edges):
-            raise ValueError(f"edges must be there once (got {twice!r} twice)")
+            raise ValueError(f"edges must be unique (got {twice!r} twice)")
 
     def node(self, name: str) -> LayerNode:
-        """Return the node of a name.
+        """Return the node with this name.
 
         Raises:
-            KeyError: There is none.
+            KeyError: There is no such node.
         """
         for node in self.nodes:
             if node.name == name:
@@ -159,21 +159,21 @@ class LayerGraph:
         raise KeyError(f"no layer {name!r}; this graph has {', '.join(node.name for node in self.nodes) or 'none'}")
 
     def sources(self) -> dict[str, tuple[str, ...]]:
-        """Return for each node the names of those that feed it, in the order of the edges."""
+        """Return for each node the names of its sources, in the order of the edges."""
         found: dict[str, list[str]] = {node.name: [] for node in self.nodes}
         for source, target in self.edges:
             found[target].append(source)
         return {name: tuple(sources) for name, sources in found.items()}
 
     def groups(self) -> tuple[str, ...]:
-        """Return the unique names of the nested models that are shown with their layers, each before those in it."""
+        """Return the unique names of the nested models that are shown with their layers, outer ones first."""
         found = ("/".join(node.inside[:depth]) for node in self.nodes for depth in range(1, len(node.inside) + 1))
         return tuple(dict.fromkeys(found))
 
     def ordered(self) -> tuple[LayerNode, ...]:
-        """Return the nodes so that each comes after those that feed it, else in their given order.
+        """Return the nodes with each after its sources, otherwise in their given order.
 
-        Where shared layers make a cycle there is no such order: it is entered at its first given node.
+        If shared layers form a cycle there is no such order: it is entered at its first given node.
         """
         by_name = {node.name: node for node in self.nodes}
         return tuple(by_name[name] for name in _ordered(list(by_name), self.edges))
@@ -189,7 +189,7 @@ def _first_repeated(values: Iterable[Any]) -> Any:
 
 
 def _ordered(names: list[str], edges: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Yield names in topological order, the given order between those that are free."""
+    """Yield names in topological order, otherwise in the given order."""
     places = {name: place for place, name in enumerate(names)}
     targets: dict[str, list[str]] = {name: [] for name in names}
     missing = dict.fromkeys(names, 0)
@@ -210,14 +210,14 @@ def _ordered(names: list[str], edges: Iterable[tuple[str, str]]) -> Iterator[str
 
 
 def shape_text(shapes: Iterable[Shape]) -> str:
-    """Return shapes as a reader knows them: ``(None, 28, 28)``, several joined by commas, empty for none."""
+    """Return shapes in their usual form: ``(None, 28, 28)``, several joined by commas, empty for none."""
     return ", ".join(str(shape) for shape in shapes)
 
 
 def summary_table(graph: LayerGraph) -> str:
-    """Return the layers as a table: name, kind, output shape, parameters and what feeds it, and the sum below.
+    """Return the layers as a table: name, kind, output shape, parameters and sources, and the sum below.
 
-    The table is Markdown, and its columns stand under each other in plain text too.
+    The table is Markdown, and its columns are aligned in plain text too.
     """
     sources = graph.sources()
     rows = [["layer", "kind", "output shape", "parameters", "fed by"]] + [

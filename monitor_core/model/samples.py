@@ -1,8 +1,8 @@
-"""The first samples of validation data, of whatever kind a framework takes them.
+"""The first samples of validation data, of any kind that a framework accepts.
 
-Contract. Reading leaves the data as they were: an iterator, which would be used up, is refused; a PyTorch loader's
-workers are not started, nor is an iterator of its own made; and the random generators of Python, NumPy and PyTorch
-stand where they stood. Only a shuffled ``tf.data.Dataset`` cannot be read unnoticed: its next order is another one.
+Contract. Reading does not change the data: an iterator, which would be consumed, is refused; a PyTorch loader's workers
+are not started, and its own iterator is not created; and the random generators of Python, NumPy and PyTorch keep their
+states. The one exception is a shuffled ``tf.data.Dataset``: reading it changes its next order.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ def first_samples(data: Any, count: int) -> tuple[Any, Any]:
     Args:
         data: One of these.
 
-            - An array or tensor of any framework, a data frame, or a mapping of these: the inputs alone.
+            - An array or tensor of any framework, a data frame, or a mapping of these: inputs without targets.
             - A tuple or list ``(x,)``, ``(x, y)`` or ``(x, y, sample_weight)``, as Keras reads it, in which ``x`` and
-              ``y`` may be nested: inputs alone that are a list are ``([one, two],)``.
+              ``y`` may be nested. A list of inputs without targets is ``([one, two],)``.
             - A list of batches, each such a tuple.
-            - Anything that gives batches whenever it is iterated over: a ``tf.data.Dataset``, a PyTorch
-              ``DataLoader``, an object of one's own. A Keras ``PyDataset``.
+            - Anything that yields batches each time it is iterated over: a ``tf.data.Dataset``, a PyTorch
+              ``DataLoader``, a custom object. A Keras ``PyDataset``.
             - A PyTorch ``Dataset``, of samples.
-        count: How many samples, at least 1; where there are fewer, all of them.
+        count: How many samples, at least 1; if there are fewer, all of them.
 
     Returns:
-        ``x`` and ``y`` in their own structure, cut to the same number of samples; ``y`` is None where there is none.
+        ``x`` and ``y`` in their own structure, with the same number of samples; ``y`` is None if there are no targets.
 
     Raises:
         TypeError: The data are of another kind, or an iterator, which can be read only once.
@@ -58,7 +58,7 @@ def first_samples(data: Any, count: int) -> tuple[Any, Any]:
 
 
 def _taken(batches: Iterable[Any], count: int) -> Iterator[tuple[Any, Any]]:
-    """Yield the inputs and targets of the batches, cut to so many samples in all, until there are enough."""
+    """Yield the inputs and targets of the batches, up to a total number of samples."""
     for batch in batches:
         piece = _map(functools.partial(_head, count=count), _inputs_and_targets(batch))
         lengths = {len(leaf) for leaf in _leaves(piece)}
@@ -84,7 +84,7 @@ def _inputs_and_targets(batch: Any) -> tuple[Any, Any]:
 
 
 def _batches(data: Any, count: int) -> Iterable[Any]:
-    """Return the data as batches; one of them for arrays."""
+    """Return the data as batches; arrays are one batch."""
     if isinstance(data, list) and data and all(isinstance(each, tuple) for each in data):
         return data
     if isinstance(data, (Mapping, tuple, list)) or _is_array(data):
@@ -93,7 +93,7 @@ def _batches(data: Any, count: int) -> Iterable[Any]:
         return batches
     if hasattr(data, "__iter__"):
         return iterated(data)
-    raise TypeError(f"data must be arrays, or something that gives batches of them (got {_shown(data)})")
+    raise TypeError(f"data must be arrays, or an iterable of batches of them (got {_shown(data)})")
 
 
 def _is_array(data: Any) -> bool:
@@ -102,8 +102,8 @@ def _is_array(data: Any) -> bool:
 
 @contextmanager
 def _generators_kept(data: Any) -> Iterator[None]:
-    """Restore the random generators that a data set may draw from."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - datasets draw from this one
+    """Restore the random generators that a dataset may draw from."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - datasets draw from it
     with frameworks.generators_kept(data):
         try:
             yield
@@ -116,7 +116,7 @@ def _generators_kept(data: Any) -> Iterator[None]:
 
 
 def _map(function: Callable[[Any], Any], data: Any) -> Any:
-    """Apply a function to all leaves of nested containers; None stays."""
+    """Apply a function to all leaves of nested containers; None is kept."""
     if isinstance(data, Mapping):
         return {name: _map(function, value) for name, value in data.items()}
     if isinstance(data, (tuple, list)):
@@ -133,11 +133,11 @@ def _leaves(data: Any) -> list[Any]:
 
 def _head(leaf: Any, count: int) -> Array:
     """Return the first rows of an array of any framework, on the host."""
-    leaf = getattr(leaf, "iloc", leaf)  # of pandas, whose own brackets look for names
+    leaf = getattr(leaf, "iloc", leaf)  # pandas: its own brackets look up names
     if not hasattr(leaf, "__getitem__") or getattr(leaf, "shape", None) == () or isinstance(leaf, (str, bytes)):
         raise TypeError(f"data must be arrays of samples along the first axis (got {_shown(leaf)})")
     head = leaf[:count]
-    return to_host(head.toarray() if hasattr(head, "toarray") else head)  # of SciPy's sparse ones
+    return to_host(head.toarray() if hasattr(head, "toarray") else head)  # SciPy: a sparse array
 
 
 def _joined(pieces: list[Any]) -> Any:
@@ -153,7 +153,7 @@ def _joined(pieces: list[Any]) -> Any:
     shapes = {piece.shape[1:] for piece in pieces}
     if len(shapes) > 1:
         raise ValueError(
-            f"data must have samples of one shape in all batches that are read (got {sorted(shapes)}): ask for no more "
+            f"data must have samples of one shape in all batches that are read (got {sorted(shapes)}): request no more "
             "samples than the first batch has"
         )
     return np.concatenate(pieces)

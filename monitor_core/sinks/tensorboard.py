@@ -309,7 +309,7 @@ class TensorBoard(Additions, Sink):
 
         Where no batch was heard, it is known at the epoch's end alone how many there were.
         """
-        self._stopwatch.go_on()
+        self._stopwatch.resume()
         if run.step == self._epoch_began_at:
             self._evaluated_early.append(dict(logs))
         else:

@@ -1,7 +1,7 @@
-"""Blocks: the values of some steps of one epoch as columns, and the buffer that gathers them.
+"""Blocks: the values of several steps of one epoch as columns, and the buffer that gathers them.
 
-The buffer keeps raw values as handed in and converts them together when a block is taken: of `BLOCK_STEPS` steps, or
-of those that wait after `BLOCK_SECONDS`, at the epoch's end, and before a stop, an error or a signal goes on. Every
+The buffer keeps raw values as logged and converts them together when a block is taken: of `BLOCK_STEPS` steps, or of
+the pending ones after `BLOCK_SECONDS`, at the epoch's end, and before a stop, an error or a signal takes effect. Every
 value arrives once, in order.
 """
 
@@ -33,13 +33,13 @@ class Block:
     """The values of ``n`` steps of one epoch, in order. All arrays are read-only and shared by every sink.
 
     Attributes:
-        epoch: The epoch they belong to, 0-based.
+        epoch: Their epoch, 0-based.
         steps: ``(n,) int64``, ascending: each batch's step, counted from 1 over the whole run.
         times: ``(n,) float64``, seconds since 1970 when each batch ended, on a clock that never goes back.
         columns: Each metric's values, ``(n,) float64``, with NaN where it is missing.
-        present: For each metric a mask ``(n,) bool`` of the steps that have it, or None where all have.
-        weights: For each metric that was logged with a weight its weights, ``(n,) float64``: what each value counts
-            in a mean. Without one, each counts 1.
+        present: For each metric a mask ``(n,) bool`` of the steps that have it, or None if all have it.
+        weights: For each metric that was logged with weights, ``(n,) float64``: the weight of each value in a mean.
+            Without weights, each value has weight 1.
     """
 
     epoch: int
@@ -58,7 +58,7 @@ class Block:
         return f"Block(epoch={self.epoch}, steps {steps}, {', '.join(self.columns)})"
 
     def rows(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Yield each step with its metrics, missing ones left out."""
+        """Yield each step with its metrics, without missing ones."""
         for index, step in enumerate(self.steps.tolist()):
             yield (
                 step,
@@ -85,19 +85,19 @@ def count_values(block: Block) -> int:
 
 
 Row = tuple[int, float, dict[str, Any], dict[str, Any] | None]
-"""A step, when it ended by `time.perf_counter`, its values as `keep` returned them, and their weights if it has any."""
+"""A step, its end by `time.perf_counter`, its values as `keep` returned them, and their weights if there are any."""
 
 
 class BlockBuffer:
     """Gathers the kept values of steps until they are taken as a `Block`.
 
-    One thread appends to `rows`, and one at a time takes.
+    One thread appends to `rows`, and one thread at a time takes blocks.
 
     Args:
         on_skip: Called with each value that is not a number.
 
     Attributes:
-        rows: The steps that are waiting, in order.
+        rows: The pending steps, in order.
     """
 
     __slots__ = ("_clock_origin", "_on_skip", "rows")
@@ -108,7 +108,7 @@ class BlockBuffer:
         self.rows: list[Row] = []
 
     def __len__(self) -> int:
-        """Return the number of steps that are waiting."""
+        """Return the number of pending steps."""
         return len(self.rows)
 
     def append(self, step: int, logs: Mapping[str, Any] | None, weights: Mapping[str, Any] | None = None) -> None:
@@ -118,20 +118,20 @@ class BlockBuffer:
 
     @property
     def limit(self) -> int:
-        """At how many waiting steps a block is full: `BLOCK_STEPS`, fewer where each has very many values."""
+        """At how many pending steps a block is full: `BLOCK_STEPS`, fewer if each has very many values."""
         return min(BLOCK_STEPS, BLOCK_VALUES // (len(self.rows[0][2]) or 1) + 1) if self.rows else BLOCK_STEPS
 
     def seconds_left(self) -> float | None:
-        """Return in how many seconds a block is due, 0 or less if it is; None if nothing waits."""
+        """Return in how many seconds a block is due, 0 or less if it is; None if nothing is pending."""
         rows = self.rows
         if not rows:
             return None
         return 0.0 if len(rows) >= self.limit else rows[0][1] + BLOCK_SECONDS - time.perf_counter()
 
     def take(self, epoch: int, *, ready_only: bool = False) -> Block | None:
-        """Return the first steps that wait, as a block of that epoch; None if there are none.
+        """Return the first pending steps, as a block of that epoch; None if there are none.
 
-        Interrupted while it waits for a device, it keeps what was gathered for the next call.
+        If interrupted while waiting for a device, it keeps the gathered values for the next call.
 
         Args:
             epoch: The epoch's number.
@@ -152,8 +152,8 @@ class BlockBuffer:
 
     def _block(self, epoch: int, rows: list[Row]) -> Block:
         steps, times, values, weights = zip(*rows, strict=True)
-        # The wall clock at the monotonic clock's zero. It follows a clock set forward, or a machine that slept,
-        # and ignores one set back, so that times never go back.
+        # The wall clock at the monotonic clock's zero. It follows a clock that is set forward, or a machine that
+        # slept, and ignores one that is set back, so that times never go back.
         self._clock_origin = max(self._clock_origin, time.time() - time.perf_counter())
         columns, present = self._columns(values)
         return Block(
@@ -185,7 +185,7 @@ class BlockBuffer:
     def _weights(
         self, rows: Sequence[dict[str, Any] | None], columns: Mapping[str, Any]
     ) -> dict[str, NDArray[np.float64]]:
-        """Return a column of weights for each metric that has one at some step, with 1 at the others."""
+        """Return a column of weights for each metric that has any, with 1 at steps without one."""
         if not any(rows):
             return {}
         found: dict[str, NDArray[np.float64]] = {}
@@ -214,7 +214,7 @@ def _matrix(rows: Sequence[dict[str, Any]]) -> NDArray[np.float64] | None:
 
 
 def _ready(rows: list[Row]) -> list[Row]:
-    """Return the steps before the first one that is not ready: devices compute in order."""
+    """Return the steps before the first one that is not ready, since devices compute in order."""
     count = len(rows)
     while count and not all(map(is_ready, rows[count - 1][2].values())):
         count -= 1
@@ -222,7 +222,7 @@ def _ready(rows: list[Row]) -> list[Row]:
 
 
 def _transpose(rows: Sequence[dict[str, Any]], on_skip: OnSkip) -> dict[str, list[Any]]:
-    """Turn rows of values into a list for each metric, with None where a row lacks it."""
+    """Convert rows of values to a list for each metric, with None where a row lacks it."""
     names = [tuple(row) for row in rows]
     columns: dict[str, list[Any]] = {}
     if names.count(names[0]) == len(names):

@@ -10,7 +10,7 @@ from monitor_core.values.blocks import Block
 
 
 class Means:
-    """Means of batch values over an epoch or an evaluation, weighted where weights were given.
+    """Means of batch values over an epoch or an evaluation, weighted if weights were given.
 
     Both sums are taken in float64 from whole blocks.
     """
@@ -34,7 +34,7 @@ class Means:
             weights = block.weights.get(name)
             if weights is None:
                 weights = np.ones(len(block))
-            used = weights > 0  # a batch of no weight contributes nothing, not even its NaN
+            used = weights > 0  # a batch of weight 0 contributes nothing, not even its NaN
             if (mask := block.present[name]) is not None:
                 used &= mask
             self._add_one(name, float(column[used] @ weights[used]), float(weights[used].sum()))
@@ -44,7 +44,7 @@ class Means:
         self._sums[name] = before + total, weight_before + weight
 
     def take(self) -> dict[str, float]:
-        """Return the mean of each metric, NaN where all weights were zero, and start again."""
+        """Return the mean of each metric, NaN if all weights were zero, and start again."""
         means = {name: value / weight if weight else math.nan for name, (value, weight) in self._sums.items()}
         self._sums = {}
         return means

@@ -1,6 +1,6 @@
-"""Log values: what a metric's value may be, how one becomes a float, and how a raw one is kept safe until then.
+"""Log values: what a metric's value may be, how it becomes a float, and how a raw value is kept until then.
 
-What each framework's values need beyond that is in ``monitor_core.frameworks``; none is imported.
+What each framework's values need beyond that is in ``monitor_core.frameworks``; no framework is imported.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from monitor_core import frameworks
 
 OnSkip = Callable[[str, str], None]
-"""Told of a value that was skipped: the metric's name and the reason."""
+"""Called for each skipped value with the metric's name and the reason."""
 
 
 class Unusable:
-    """Stands for a value that cannot be a metric, with the reason; keeps nothing of the value itself alive."""
+    """A placeholder for a value that cannot be a metric, with the reason; it does not keep the value alive."""
 
     __slots__ = ("reason",)
 
@@ -29,18 +29,18 @@ class Unusable:
 
 
 DEEPEST = 32
-"""How deep mappings of metrics may be nested within each other."""
-_TOO_DEEP = Unusable(f"its mappings are nested more than {DEEPEST} deep, or hold themselves")
+"""How deep mappings of metrics may be nested."""
+_TOO_DEEP = Unusable(f"its mappings are nested more than {DEEPEST} deep, or contain themselves")
 
 
 def scalar(value: Any) -> float:
-    """Convert one log value to a float; a value on a device is waited for.
+    """Convert one log value to a float; for a value on a device, this waits.
 
     Args:
         value: A Python or NumPy number or boolean, or an array or tensor of any framework with exactly one element.
 
     Returns:
-        The value as a Python float (float64); NaN and infinities as they are.
+        The value as a Python float (float64); NaN and infinities are kept.
 
     Raises:
         TypeError: The value is None, a string, complex, traced, symbolic, or has more or fewer than one element.
@@ -50,7 +50,7 @@ def scalar(value: Any) -> float:
         return value
     if isinstance(value, Unusable):
         raise TypeError(value.reason)
-    if frameworks.is_symbolic(type(value)):  # some of them could be read, but hold a number of the trace
+    if frameworks.is_symbolic(type(value)):  # some of them could be read, but have a number of the trace
         raise TypeError(frameworks.why_no_metric(value))
     try:
         return _number(value)
@@ -74,19 +74,19 @@ def _number(value: Any) -> float:
         raise ValueError(f"it is {kind}, too large for a float64") from None
     except (TypeError, ValueError):
         raise
-    except Exception as error:  # a number of somebody's own
+    except Exception as error:  # a user's own number class
         raise ValueError(f"it cannot be read ({error!r})") from None
 
 
 def _shape(value: Any) -> Any:
     try:
         return getattr(value, "shape", None)
-    except Exception:  # what is no array may raise anything there
+    except Exception:  # an object that is not an array may raise anything here
         return None
 
 
 def _item(value: Any) -> Any:
-    """Return the one element of an array or tensor as a Python object; anything else as it is."""
+    """Return the only element of an array or tensor as a Python object; anything else unchanged."""
     if isinstance(value, (int, float)):
         return value
     if isinstance(value, (np.generic, np.ndarray)) and (value.dtype.kind in "mM" or np.ma.is_masked(value)):
@@ -108,7 +108,7 @@ def _item(value: Any) -> Any:
 def _shown(value: Any) -> str:
     try:
         text = repr(value)
-    except Exception:  # it is to be told that it is no metric, whatever its class says of itself
+    except Exception:  # report that it is not a metric, whatever its class raises
         text = ""
     return text if 0 < len(text) <= 40 else f"a {type(value).__name__}"
 
@@ -125,7 +125,7 @@ def _convert(value: Any) -> Any:
 
 
 def _keep_nested(logs: Mapping[str, Any], depth: int = 1) -> Any:
-    if depth > DEEPEST:  # else one that holds itself would end the training
+    if depth > DEEPEST:  # else a mapping that contains itself would end the training
         return _TOO_DEEP
     return {
         name: _keep_nested(value, depth + 1) if isinstance(value, Mapping) else keep(value)
@@ -134,7 +134,7 @@ def _keep_nested(logs: Mapping[str, Any], depth: int = 1) -> Any:
 
 
 class _Keepers(dict[type, Callable[[Any], Any]]):
-    """How to keep values, by their types; that of a type which is met for the first time is found out."""
+    """How to keep values, by type; for a new type it is determined at the first value."""
 
     def __missing__(self, kind: type) -> Callable[[Any], Any]:
         framework = frameworks.of_arrays(kind)
@@ -150,14 +150,14 @@ def _keeper_of_arrays(keep_one: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def keep_array(value: Any) -> Any:
         try:
             return keep_one(value)
-        except Exception:  # the frameworks' own say less than the reason that converting it gives
+        except Exception:  # the frameworks' own messages say less than the reason that converting gives
             return _convert(value)
 
     return keep_array
 
 
 KEEPERS = _Keepers({float: _same, int: _same, bool: _same, type(None): _same, dict: _keep_nested})
-"""What `keep` calls, by the value's type; for the one place where a further call would be paid for each value."""
+"""What `keep` calls, by the value's type; for the one place where another call per value would cost too much."""
 
 
 def _refuse(value: Any) -> Any:
@@ -165,7 +165,7 @@ def _refuse(value: Any) -> Any:
 
 
 class _QuickKeepers(dict[type, Callable[[Any], Any]]):
-    """How to keep the usual metrics; any other value raises, and is for `keep`."""
+    """How to keep the usual metrics; any other value raises and must go through `keep`."""
 
     def __missing__(self, kind: type) -> Callable[[Any], Any]:
         framework = frameworks.of_arrays(kind)
@@ -179,35 +179,35 @@ class _QuickKeepers(dict[type, Callable[[Any], Any]]):
 
 
 QUICK_KEEPERS = _QuickKeepers({float: _same, int: _same, bool: _same, type(None): _same})
-"""What keeps a metric by its type, without the checks of `KEEPERS`: for `Loop.log`, where each call is paid for."""
+"""What keeps a metric, by its type, without the checks of `KEEPERS`: for `Loop.log`, where every call counts."""
 
 
 def keep(value: Any) -> Any:
-    """Return something that will still hold this value at the next block, without waiting for a device.
+    """Return an object that still has this value at the next block, without waiting for a device.
 
-    How a framework's values are kept is in ``monitor_core.frameworks``; whatever else may change in place (0-d arrays,
-    variables) is converted at once. What cannot be a metric is not kept, only the reason.
+    How a framework's values are kept is in ``monitor_core.frameworks``; other values that may change in place (0-d
+    arrays, variables) are converted at once. Of a value that cannot be a metric, only the reason is kept.
     """
     return KEEPERS[type(value)](value)
 
 
 def is_ready(kept: Any) -> bool:
-    """Answer whether something that was kept can be fetched without waiting for a device, as far as that is known."""
+    """Return whether a kept value can be fetched without waiting for a device, as far as is known."""
     framework = frameworks.of_arrays(type(kept))
     return framework is None or bool(framework.is_ready(kept))
 
 
 def fetch(name: str, kept: Sequence[Any], on_skip: OnSkip) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None]:
-    """Convert a metric's kept values to a column, waiting for the device where one is still at work.
+    """Convert a metric's kept values to a column, waiting for a device that is still computing them.
 
     Args:
         name: The metric's name, for messages.
         kept: What `keep` returned for each step; None where the metric is missing.
-        on_skip: Told of each value that is no number; such a value counts as missing.
+        on_skip: Called for each value that is not a number; such a value counts as missing.
 
     Returns:
-        The column, ``(n,) float64`` with NaN where missing, and a mask ``(n,) bool`` of what is present, or None if
-        all are.
+        The column, ``(n,) float64`` with NaN where missing, and a mask ``(n,) bool`` of present values, or None if all
+        are present.
     """
     kinds = set(map(type, kept))
     if kinds <= {float, int, bool}:
@@ -216,7 +216,7 @@ def fetch(name: str, kept: Sequence[Any], on_skip: OnSkip) -> tuple[NDArray[np.f
         except OverflowError:
             pass
     elif len(kinds) == 1 and (framework := frameworks.of_arrays(type(kept[0]))) is not None:
-        with suppress(Exception):  # those that differ, or cannot be read, are converted one by one below
+        with suppress(Exception):  # values that differ in kind, or cannot be read, are converted one by one below
             array = framework.fetch(kept)
             if array.dtype.kind not in "cOSUmM":
                 return array.astype(np.float64), None
@@ -235,11 +235,11 @@ def fetch(name: str, kept: Sequence[Any], on_skip: OnSkip) -> tuple[NDArray[np.f
 
 
 def flatten(logs: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield the metrics of a mapping; one that is itself a mapping gives its own, as in Keras.
+    """Yield the metrics of a mapping, and those of nested mappings under their own names, as in Keras.
 
     Args:
         logs: The metrics.
-        depth: In how many mappings this one stands; beyond `DEEPEST` they give something unusable.
+        depth: The number of mappings around this one; beyond `DEEPEST` its metrics are unusable.
     """
     for name, value in logs.items():
         if not isinstance(value, Mapping):
@@ -251,12 +251,12 @@ def flatten(logs: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, Any]
 
 
 def named(logs: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yield the metrics of a mapping; those of a mapping within it are named ``outer/inner``.
+    """Yield the metrics of a mapping; those of nested mappings are named ``outer/inner``.
 
     Args:
         logs: The metrics.
         prefix: What their names begin with.
-        depth: In how many mappings this one stands; beyond `DEEPEST` they give something unusable.
+        depth: The number of mappings around this one; beyond `DEEPEST` its metrics are unusable.
     """
     for name, value in logs.items():
         full = f"{prefix}{name}" if prefix else name
@@ -269,11 +269,11 @@ def named(logs: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator
 
 
 def flattened(logs: Mapping[str, Any], on_skip: OnSkip) -> dict[str, Any]:
-    """Return the metrics of a mapping in one level; of two of one name the last one counts, with a warning."""
+    """Return the metrics of a mapping in one level; of two with one name the last one counts, with a warning."""
     flat: dict[str, Any] = {}
     for name, value in flatten(logs):
         if name in flat:
-            on_skip(name, "it is there twice, in mappings within the logs, and the last one counts")
+            on_skip(name, "it occurs twice, in nested mappings of the logs, and the last one counts")
         flat[name] = value
     return flat
 
@@ -283,7 +283,7 @@ def to_floats(logs: Mapping[str, Any] | None, on_skip: OnSkip) -> dict[str, floa
 
     Args:
         logs: Metric names and values; None, and a value of None, mean missing.
-        on_skip: Told of each value that is no number; it is left out.
+        on_skip: Called for each value that is not a number; it is skipped.
     """
     floats: dict[str, float] = {}
     for name, value in flattened(logs or {}, on_skip).items():

@@ -1,4 +1,4 @@
-"""Signals that wait; what becomes of the records is told in `faults/test_interrupts.py`."""
+"""Deferred signals; `faults/test_interrupts.py` tests what happens to the records."""
 
 import os
 import signal
@@ -24,8 +24,8 @@ def _no_other_runs(monkeypatch):
 
 
 @pytest.fixture
-def heard():
-    """Note signals in a list, by a handler that stands before the run's."""
+def received():
+    """Record signals in a list, by a handler installed before the run's."""
     numbers = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: numbers.append(number))
     yield numbers
@@ -37,7 +37,7 @@ def send():
 
 
 @pytest.fixture
-def _installed(heard):
+def _installed(received):
     owner = Recorder()
     deferred_interrupts.install(owner)
     yield
@@ -45,44 +45,44 @@ def _installed(heard):
 
 
 @pytest.mark.usefixtures("_installed")
-def test_a_signal_waits_for_the_end_of_the_outermost_block(heard):
-    """Outside of one it is passed on at once."""
+def test_a_signal_waits_for_the_end_of_the_outermost_block(received):
+    """A signal waits for the end of a block; outside one it is forwarded at once."""
     send()
-    assert len(heard) == 1
+    assert len(received) == 1
     with deferred_interrupts:
         with deferred_interrupts:
             send()
-        assert len(heard) == 1
-    assert len(heard) == 2
+        assert len(received) == 1
+    assert len(received) == 2
 
 
 @pytest.mark.usefixtures("_installed")
-def test_a_second_signal_is_passed_on_at_once(heard):
-    """It stands for both."""
+def test_a_second_signal_is_forwarded_at_once(received):
+    """A second signal inside a block is forwarded at once, together with the first."""
     with deferred_interrupts:
         send()
         send()
-        assert len(heard) == 1
-    assert len(heard) == 1
+        assert len(received) == 1
+    assert len(received) == 1
 
 
 @pytest.mark.usefixtures("_installed")
-def test_signals_pass_within_a_wait(heard):
-    """Those that came before it too; behind it they are held again."""
+def test_signals_pass_within_a_wait(received):
+    """A wait inside a block lets signals through, earlier ones too; after it they are deferred again."""
     with deferred_interrupts:
         send()
         with deferred_interrupts.passing():
-            assert len(heard) == 1
+            assert len(received) == 1
             send()
-            assert len(heard) == 2
+            assert len(received) == 2
         send()
-        assert len(heard) == 2
-    assert len(heard) == 3
+        assert len(received) == 2
+    assert len(received) == 3
 
 
 @pytest.mark.usefixtures("_installed")
-def test_other_threads_hold_nothing(heard):
-    """Signals are handled on the main thread."""
+def test_other_threads_defer_nothing(received):
+    """Another thread does not defer signals, which the main thread handles."""
 
     def hold():
         deferred_interrupts.__enter__()
@@ -93,11 +93,11 @@ def test_other_threads_hold_nothing(heard):
     thread.start()
     thread.join()
     send()
-    assert len(heard) == 1
+    assert len(received) == 1
 
 
-def test_handlers_are_as_they_were_after_the_last_run():
-    """Runs may lie within each other."""
+def test_handlers_are_restored_after_the_last_run():
+    """The handlers stay until the last of nested runs ends."""
     before = signal.getsignal(signal.SIGINT)
     outer, inner = Bus(Recorder()), Bus(Recorder())
     outer.train_begin()
@@ -110,16 +110,16 @@ def test_handlers_are_as_they_were_after_the_last_run():
 
 
 def test_a_run_that_cannot_begin_leaves_the_handlers():
-    """It never ends."""
+    """A run that cannot begin restores the handlers."""
     bus = Bus(Raiser("on_train_begin", SetupError("no")))
     with pytest.raises(SetupError):
         bus.train_begin()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.usefixtures("heard")
-def test_a_handler_that_is_set_in_a_run_stays():
-    """It is the user's."""
+@pytest.mark.usefixtures("received")
+def test_a_handler_that_is_set_in_a_run_is_kept():
+    """A handler that the user installed later is kept."""
     bus = Bus(Recorder())
     bus.train_begin()
     signal.signal(signal.SIGTERM, own := lambda number, frame: None)
@@ -128,7 +128,7 @@ def test_a_handler_that_is_set_in_a_run_stays():
 
 
 def test_a_run_on_another_thread_leaves_signals_alone():
-    """They cannot be set there."""
+    """Off the main thread, no handler is installed."""
     before, found = signal.getsignal(signal.SIGINT), []
 
     def train():

@@ -1,4 +1,4 @@
-"""The thread beside the training by itself: what it does once it was stopped, and who hears of an exit first."""
+"""The background thread on its own: what it does once stopped, and the order of notifications at exit."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from monitor_core.background.worker import DeliveryThread
 
 
 class Worker:
-    """Count the calls; each ends when it is let go."""
+    """Count the calls; each returns when released."""
 
     def __init__(self):
         self.calls = 0
@@ -17,15 +17,15 @@ class Worker:
         self.threads = []
 
     def work(self):
-        """Do one piece of work, and ask for no more."""
+        """Do one piece of work, and request no more calls."""
         self.calls += 1
         self.threads.append(threading.current_thread())
         self.entered.set()
         self.leave.wait(20)
 
 
-def test_thread_that_was_stopped_calls_no_more():
-    """After the call under way a stopped thread ends, whatever signals were still to be heard."""
+def test_stopped_thread_makes_no_more_calls():
+    """A stopped thread ends after its current call, even if signals are pending."""
     worker = Worker()
     thread = DeliveryThread(worker.work, name="worker")
     assert thread.wake()
@@ -38,8 +38,8 @@ def test_thread_that_was_stopped_calls_no_more():
     assert (worker.calls, worker.threads[0].name) == (1, "worker")
 
 
-def test_thread_that_was_stopped_comes_back_with_the_next_signal():
-    """Stopping is no end: another thread takes over."""
+def test_next_signal_starts_a_stopped_thread():
+    """After a stop, a signal starts another thread."""
     worker = Worker()
     worker.leave.set()
     thread = DeliveryThread(worker.work)
@@ -54,8 +54,8 @@ def test_thread_that_was_stopped_comes_back_with_the_next_signal():
     thread.stop()
 
 
-def test_those_that_may_still_be_handed_something_are_told_of_the_exit_last():
-    """At the exit the order is by what was asked for, not by who came first."""
+def test_receivers_are_notified_of_the_exit_last():
+    """At exit the order follows ``exits_last``, not the order of registration."""
     code = """
         from monitor_core.background.watch import watch
         class Owner:

@@ -136,7 +136,7 @@ def test_settings_of_matplotlib_stay_as_they_are():
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({}, r"tables must hold at least one table \(got none\)"),
+        ({}, r"tables must have at least one table \(got none\)"),
         ({"loop": []}, r"table 'loop' must have at least one row \(got none\)"),
         ({"loop": [row("ours", 0.0)]}, r"ratios of 'ours' must be finite and > 0 \(got 0.0\)"),
         ({"loop": [row("ours", 1.0, 0.9, float("inf"))]}, r"ratios of 'ours' must be finite and > 0 \(got inf\)"),

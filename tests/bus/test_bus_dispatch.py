@@ -15,7 +15,7 @@ from recorders import BlockRecorder, Raiser, Recorder, train
 
 
 def test_failing_hook_is_isolated():
-    """A hook that raises ends nothing: sinks behind it are served, and so is it at the next event."""
+    """A hook that raises ends nothing: sinks after it are called, and so is its own at the next event."""
     events = []
     raiser = Raiser("on_epoch_end", ValueError("boom"), events=events)
     train(Bus(raiser, Recorder("on_epoch_end", events=events)), [], [])
@@ -27,14 +27,14 @@ def test_failing_hook_is_isolated():
     ]
 
 
-def test_sinks_behind_a_failing_batch_hook_are_served_once():
-    """On the fast path too, every other sink hears every batch exactly once."""
+def test_sinks_after_a_failing_batch_hook_are_called_once():
+    """On the fast path too, every other sink gets every batch exactly once."""
     raiser = Raiser("on_batch_end", ValueError(), None, ValueError(), name="b")
     before, after = Recorder("on_batch_end", name="a"), Recorder("on_batch_end", name="c")
     bus = Bus(before, raiser, after)
     train(bus, [{}] * 4)
-    heard = [("batch_end", step, {}) for step in range(1, 5)]
-    assert before.events == raiser.events == after.events == heard
+    expected = [("batch_end", step, {}) for step in range(1, 5)]
+    assert before.events == raiser.events == after.events == expected
 
 
 def test_failure_is_warned_about_once_with_its_traceback(caplog):
@@ -61,7 +61,7 @@ def test_each_hook_of_each_sink_is_warned_about(warned):
 
 
 def test_sink_in_place_of_one_that_failed_is_warned_about(warned):
-    """A sink that is added after another of its name failed and was removed is told of by itself."""
+    """A sink that is added after another of its name failed and was removed has its own warning."""
     bus = Bus(first := Raiser("on_epoch_begin", ValueError("first")))
     bus.train_begin()
     bus.epoch_begin(0)
@@ -85,14 +85,14 @@ def test_failures_are_kept():
 
 
 def test_failures_kept_are_bounded():
-    """Of endless failures only the first thousand are kept; the summary counts all."""
+    """Only the first thousand failures are kept; the summary counts all."""
     bus = Bus(Raiser("on_batch_end", forever=OSError()))
     train(bus, [{}] * 1100)
     assert len(bus.failures) == 1000
 
 
 class Frame:
-    """Something that a traceback's frame would keep alive."""
+    """An object that a traceback's frame would keep alive."""
 
 
 def failing_in_frame(raise_error):
@@ -127,8 +127,8 @@ def raise_group():
 
 @pytest.mark.parametrize("raise_error", [raise_chain, raise_group])
 def test_kept_failures_keep_no_frames_alive(raise_error, caplog):
-    """The exceptions in ``failures``, and what they came from, hold no frames and so none of the training's objects."""
-    caplog.set_level(logging.CRITICAL, "monitor_core")  # the records of a log hold tracebacks too
+    """The exceptions in ``failures``, and their causes, keep no frames alive, so none of the training's objects."""
+    caplog.set_level(logging.CRITICAL, "monitor_core")  # log records keep tracebacks alive too
     sink, alive = failing_in_frame(raise_error)
     bus = Bus(sink)
     bus.train_begin()
@@ -142,8 +142,8 @@ def test_kept_failures_keep_no_frames_alive(raise_error, caplog):
     assert len(chain) >= 2
 
 
-def test_three_failures_in_a_row_cut_a_sink_off(warned):
-    """The third failure of a hook in a row ends the calls of the whole sink, all but train end."""
+def test_three_failures_in_a_row_disable_a_sink(warned):
+    """The third failure of a hook in a row disables the whole sink, except for train end."""
     raiser = Raiser("on_batch_end", *[ValueError("boom")] * 3)
     raiser.hooks = ("on_batch_end", "on_epoch_end", "on_train_end")
     bus = Bus(raiser, other := Recorder("on_batch_end"))
@@ -158,7 +158,7 @@ def test_three_failures_in_a_row_cut_a_sink_off(warned):
 
 
 def test_success_in_between_resets_the_count():
-    """Failures that are not in a row cut nothing off."""
+    """Failures that are not in a row do not disable a sink."""
     raiser = Raiser("on_batch_end", *[ValueError(), ValueError(), None] * 4)
     train(Bus(raiser), [{}] * 12)
     assert len(raiser.events) == 12
@@ -173,14 +173,14 @@ def test_success_of_another_hook_resets_nothing():
 
 
 def test_failure_of_another_hook_adds_nothing():
-    """Two failures each of two hooks cut nothing off."""
+    """Two failures each of two hooks do not disable a sink."""
     raiser = Raiser("on_batch_begin", *[ValueError()] * 4)
     raiser.hooks = ("on_batch_begin", "on_batch_end")
     train(Bus(raiser), [{}] * 4)
     assert names(raiser.events) == ["batch_begin", "batch_end"] * 4
 
 
-def test_oserror_never_cuts_off():
+def test_oserror_never_disables():
     """A disk that is full for a while does not end the recording."""
     raiser = Raiser("on_batch_end", *[OSError("disk full")] * 9)
     train(Bus(raiser), [{}] * 10)
@@ -188,7 +188,7 @@ def test_oserror_never_cuts_off():
 
 
 @given(st.lists(st.sampled_from([None, ValueError, OSError]), max_size=30))
-def test_cut_off_against_the_rule(outcomes):
+def test_disabling_against_the_rule(outcomes):
     """For every sequence of outcomes, a hook is called until three errors, OSErrors apart, have no success between."""
     raiser = Raiser("on_batch_end", *[outcome and outcome() for outcome in outcomes])
     train(Bus(raiser), [{}] * len(outcomes))
@@ -202,7 +202,7 @@ def test_cut_off_against_the_rule(outcomes):
 
 
 def test_critical_sink_propagates_after_the_others_were_served():
-    """An exception of a critical sink ends the training once every other sink has heard the event."""
+    """An exception of a critical sink ends the training once every other sink got the event."""
     error = ValueError("boom")
     bus = Bus(Raiser("on_epoch_begin", error, critical=True), recorder := Recorder("on_epoch_begin"))
     bus.train_begin()
@@ -213,7 +213,7 @@ def test_critical_sink_propagates_after_the_others_were_served():
 
 
 def test_critical_batch_hook_propagates_after_the_block():
-    """On the fast path too, and pending values are handed over before the error goes on."""
+    """On the fast path too, and pending values are delivered before the error propagates."""
     bus = Bus(
         Raiser("on_batch_end", ValueError("boom"), critical=True), recorder := Recorder("on_batch_end", "on_block")
     )
@@ -234,7 +234,7 @@ def test_strict_bus_propagates_after_the_others_were_served():
 
 
 def test_critical_failure_in_the_last_block_still_closes_the_run():
-    """A run whose last block fails critically ends all the same: sinks are told, and no run stays open."""
+    """A run whose last block fails critically still ends: sinks get their train end, and no run stays open."""
     raiser = Raiser("on_block", ValueError("boom"), critical=True)
     bus = Bus(raiser, recorder := Recorder("on_train_end"))
     bus.train_begin()
@@ -244,7 +244,7 @@ def test_critical_failure_in_the_last_block_still_closes_the_run():
     assert (recorder.events, bus.run.status) == ([("train_end", {})], "failed")
 
 
-def test_exception_is_told_though_the_last_block_fails_critically():
+def test_exception_is_delivered_though_the_last_block_fails_critically():
     """The error that ended the training reaches the sinks whatever the last block raises."""
     bus = Bus(
         Raiser("on_block", ValueError("boom"), critical=True), recorder := Recorder("on_exception", "on_train_end")
@@ -259,7 +259,7 @@ def test_exception_is_told_though_the_last_block_fails_critically():
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("hook", ["on_batch_end", "on_epoch_end", "on_evaluation_end"])
 def test_interrupt_in_a_hook_propagates_after_a_flush(error, hook):
-    """Ctrl-C and an exit go on at once, after pending values were handed over, and are no failures."""
+    """Ctrl-C and an exit propagate at once, after pending values were delivered, and do not count as failures."""
     bus = Bus(blocks := BlockRecorder(), Raiser(hook, error()))
     with pytest.raises(error):
         bus.train_begin()
@@ -273,7 +273,7 @@ def test_interrupt_in_a_hook_propagates_after_a_flush(error, hook):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_interrupt_wins_over_a_failing_block(error):
-    """What goes on is the interrupt, even where handing over the pending values fails on a strict bus."""
+    """The interrupt propagates, even if delivering the pending values fails on a strict bus."""
     bus = Bus(Raiser("on_block", ValueError("boom")), Raiser("on_batch_end", error()), strict=True)
     bus.train_begin()
     bus.epoch_begin(0)
@@ -283,7 +283,7 @@ def test_interrupt_wins_over_a_failing_block(error):
 
 
 def test_interrupt_in_a_block_hook_keeps_the_block_for_the_others():
-    """A block that one sink broke off with Ctrl-C still reaches the sinks behind it."""
+    """A block during which one sink raised Ctrl-C still reaches the sinks after it."""
     bus = Bus(Raiser("on_block", KeyboardInterrupt()), blocks := BlockRecorder())
     bus.train_begin()
     bus.epoch_begin(0)
@@ -295,7 +295,7 @@ def test_interrupt_in_a_block_hook_keeps_the_block_for_the_others():
 
 
 def test_setup_error_at_train_begin_propagates_and_closes_those_begun():
-    """A run that cannot begin ends for the sinks that had begun, and for no other; the next run can begin."""
+    """A run that cannot begin ends only for the sinks that had begun; the next run can begin."""
     events = []
     before, after = (Recorder("on_train_begin", "on_train_end", name=name, events=events) for name in ("a", "c"))
     raiser = Raiser("on_train_begin", SetupError("no folder"), name="b", events=events)
@@ -325,13 +325,13 @@ def test_setup_error_elsewhere_is_a_failure_as_any_other():
 
 
 def test_other_error_at_train_begin_is_isolated():
-    """A sink whose train begin raises anything else does not keep the run from beginning."""
+    """A sink whose train begin raises anything else does not prevent the run from beginning."""
     bus = Bus(Raiser("on_train_begin", ValueError("boom")), recorder := Recorder("on_train_begin"))
     bus.train_begin()
     assert (recorder.events, bus.run.status) == ([("train_begin",)], "running")
 
 
-def test_failures_are_told_again_at_train_end(warned):
+def test_failures_are_summarised_at_train_end(warned):
     """At the end of each run the sinks that failed in it are listed with their counts."""
     bus = Bus(Raiser("on_epoch_begin", *[OSError()] * 4, name="a"), Raiser("on_epoch_begin", OSError(), name="b"))
     train(bus, [], [], [])
@@ -341,7 +341,7 @@ def test_failures_are_told_again_at_train_end(warned):
 
 
 def test_same_function_given_twice_is_called_twice():
-    """Each sink made of one function hears each event once, also where it fails."""
+    """Each sink made of one function gets each event once, even if it fails."""
     calls = []
 
     def fail_on_second(run, step):

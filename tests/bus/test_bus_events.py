@@ -9,7 +9,7 @@ from recorders import BlockRecorder, Handle, Recorder, train
 
 
 def test_every_event_arrives_with_its_arguments_in_order():
-    """A sink with all hooks hears a whole run as it happened, blocks before what closes them."""
+    """A sink with all hooks gets a whole run in order, with blocks before the event that closes them."""
     bus = Bus(recorder := Recorder())
     bus.train_begin()
     bus.epoch_begin(0)
@@ -43,7 +43,7 @@ def test_every_event_arrives_with_its_arguments_in_order():
 
 
 def test_evaluation_and_prediction_outside_of_a_run():
-    """They are legal at any time and never advance the step."""
+    """Evaluations and predictions are legal at any time and never advance the step."""
     bus = Bus(recorder := Recorder())
     bus.evaluation_begin()
     bus.evaluation_end()
@@ -62,8 +62,8 @@ def test_evaluation_and_prediction_outside_of_a_run():
     assert (bus.run.status, bus.run.step) == ("pending", 0)
 
 
-def test_exception_is_told_after_the_block_and_before_the_end():
-    """An error goes on to the sinks only after the values before it."""
+def test_exception_comes_after_the_block_and_before_the_end():
+    """An error reaches the sinks only after the values before it."""
     bus, error = Bus(recorder := Recorder("on_block", "on_exception", "on_train_end")), ValueError("boom")
     bus.train_begin()
     bus.epoch_begin(0)
@@ -78,7 +78,7 @@ def test_exception_is_told_after_the_block_and_before_the_end():
     [(ValueError(), "failed"), (KeyboardInterrupt(), "interrupted"), (SystemExit(), "interrupted")],
 )
 def test_status_after_an_exception(error, status):
-    """An error fails a run; who ends it by hand interrupts it."""
+    """An error ends a run as failed; Ctrl-C or an exit ends it as interrupted."""
     bus = Bus()
     bus.train_begin()
     bus.exception(error)
@@ -94,7 +94,7 @@ def test_status_after_an_exception(error, status):
     ],
 )
 def test_status_after_train_end(request_stop, status):
-    """A run completes unless a sink asked for its end; sinks see the status at train end."""
+    """A run completes unless a sink requested a stop; sinks see the status at train end."""
     seen = []
     bus = Bus(on("train_end", lambda run, logs: seen.append(run.status)))
     bus.train_begin()
@@ -105,7 +105,7 @@ def test_status_after_train_end(request_stop, status):
 
 
 def test_train_end_takes_logs_of_its_own():
-    """The results of the whole run take the place of the last epoch's, as floats."""
+    """Results given for the whole run replace the last epoch's, as floats."""
     bus = Bus(recorder := Recorder("on_train_end"))
     bus.train_begin()
     bus.epoch_begin(0)
@@ -114,8 +114,8 @@ def test_train_end_takes_logs_of_its_own():
     assert recorder.events == [("train_end", {"loss": 0.5})]
 
 
-def test_rewind_hands_over_what_is_pending_first():
-    """A rewind sets the run back, and epochs go on from there."""
+def test_rewind_delivers_pending_values_first():
+    """A rewind sets the run back, and epochs continue from there."""
     bus = Bus(recorder := Recorder("on_block", "on_rewind", "on_epoch_begin"))
     bus.train_begin()
     bus.epoch_begin(4)
@@ -132,7 +132,7 @@ def test_rewind_hands_over_what_is_pending_first():
 
 
 def test_abandoned_epoch_is_not_recorded_but_its_batches_are():
-    """An epoch that was broken off hands over its block and ends without a record."""
+    """An aborted epoch delivers its block and ends without a record."""
     bus = Bus(recorder := Recorder("on_block", "on_epoch_begin", "on_epoch_end"))
     bus.train_begin()
     bus.epoch_begin(0)
@@ -143,7 +143,7 @@ def test_abandoned_epoch_is_not_recorded_but_its_batches_are():
 
 
 def test_sinks_are_called_in_the_order_given():
-    """Each event goes to the sinks as they were given; those that save the others' state come last."""
+    """Each event goes to the sinks in the order given; those that save the state of others come last."""
     events = []
     saver = Recorder("on_epoch_end", name="saver", events=events)
     saver.saves = True
@@ -155,7 +155,7 @@ def test_sinks_are_called_in_the_order_given():
 
 
 def test_only_overridden_hooks_are_called():
-    """The bus hears only what some sink overrides, and keeps no values that nobody wants."""
+    """The bus listens only for hooks that some sink overrides, and keeps no values that no sink wants."""
     bus = Bus(Recorder("on_epoch_end"))
     assert [bus.has_listeners(hook) for hook in ("on_epoch_end", "on_batch_end", "on_block")] == [True, False, False]
     assert bus.has_listeners("on_batch_end", "on_epoch_end")
@@ -166,7 +166,7 @@ def test_only_overridden_hooks_are_called():
     assert (bus.run.step, bus._delivery.buffer) == (7, None)
 
 
-def test_unheard_batch_end_never_touches_its_values():
+def test_batch_end_without_listeners_never_touches_its_values():
     """With no sink for batches or blocks, the logs are neither read nor kept."""
 
     class Untouchable(dict):
@@ -195,7 +195,7 @@ def test_logs_may_be_left_out():
 
 
 class Writer(Sink):
-    """Write into all logs."""
+    """Modify all logs."""
 
     def on_batch_end(self, run, step, logs):
         logs["written"] = 1
@@ -208,13 +208,13 @@ class Writer(Sink):
 
 
 class Reader(Recorder):
-    """Promise not to write into the logs, and keep the very objects."""
+    """Promise not to modify the logs, and keep the objects themselves."""
 
     read_only = True
 
 
-def test_writing_into_logs_is_seen_by_nobody_else():
-    """A user's sink gets a copy, so that neither the next sink nor the caller sees what it writes."""
+def test_writing_into_logs_is_not_seen_by_others():
+    """A user's sink gets a copy, so that neither the next sink nor the caller sees its changes."""
     bus = Bus(before := Recorder(), Writer(), after := Reader())
     logs = {"loss": 1.0}
     bus.train_begin()
@@ -223,22 +223,22 @@ def test_writing_into_logs_is_seen_by_nobody_else():
     bus.evaluation_end({"loss": 2.0})
     bus.epoch_end(0, logs)
     bus.train_end()
-    heard = [("batch_end", 1, {"loss": 1.0}), ("evaluation_end", {"loss": 2.0}), ("epoch_end", 0, {"loss": 1.0})]
+    expected = [("batch_end", 1, {"loss": 1.0}), ("evaluation_end", {"loss": 2.0}), ("epoch_end", 0, {"loss": 1.0})]
     for recorder in (before, after):
-        assert [event for event in recorder.events if event[0] in {name for name, *_ in heard}] == heard
+        assert [event for event in recorder.events if event[0] in {name for name, *_ in expected}] == expected
         assert recorder.events[-1] == ("train_end", {"loss": 1.0})
     assert logs == {"loss": 1.0}
 
 
 def test_read_only_sinks_get_the_caller_s_own_logs():
-    """A sink that promises not to write gets no copy of a batch's logs."""
+    """A sink that promises not to modify logs gets no copy of a batch's logs."""
     bus, logs = Bus(reader := Reader("on_batch_end")), {"loss": 1.0}
     bus.batch_end(1, logs)
     assert reader.events[0][2] is logs
 
 
 def test_epoch_logs_are_floats_converted_once():
-    """Epoch and evaluation logs arrive as plain floats in their order; what is no number is left out."""
+    """Epoch and evaluation logs arrive as plain floats in their order; a value that is not a number is skipped."""
     bus = Bus(recorder := Recorder("on_epoch_end", "on_evaluation_end"))
     bus.train_begin()
     bus.epoch_begin(0)
@@ -258,8 +258,8 @@ def test_batch_logs_arrive_as_they_were_given():
     assert recorder.events[0][2]["loss"] is value
 
 
-def test_unusable_metric_is_told_once(warned):
-    """A value that is no number is skipped with one warning that names the metric, and ends nothing."""
+def test_unusable_metric_is_logged_once(warned):
+    """A value that is not a number is skipped with one warning that names the metric, and ends nothing."""
     bus = Bus(blocks := BlockRecorder())
     train(bus, *[[{"loss": 1.0, "note": "text", "big": 10**400, "vector": np.ones(2)}] * 3] * 2)
     assert blocks.column("loss") == [1.0] * 6
@@ -272,7 +272,7 @@ def test_unusable_metric_is_told_once(warned):
 
 
 def epoch_logs(bus, events):
-    """Return the logs of the epochs that were heard."""
+    """Return the logs of the epochs received."""
     return [event[2] for event in events if event[0] == "epoch_end"]
 
 
@@ -288,7 +288,7 @@ def test_learning_rate_is_logged_once_it_was_set():
 
 
 def test_learning_rate_is_logged_from_the_first_epoch_where_a_sink_may_set_it():
-    """A sink that says that it sets the rate makes it a column from the start."""
+    """If a sink declares that it sets the rate, it is logged from the first epoch."""
     recorder = Recorder()
     recorder.sets_learning_rate = True
     train(Bus(recorder, model=Handle(0.1)), [])
@@ -296,7 +296,7 @@ def test_learning_rate_is_logged_from_the_first_epoch_where_a_sink_may_set_it():
 
 
 def test_learning_rate_in_the_logs_wins():
-    """A rate that the training logs itself stays."""
+    """A rate that the training logs itself is kept."""
     recorder = Recorder()
     recorder.sets_learning_rate = True
     train(Bus(recorder, model=Handle(0.1)), [{"learning_rate": 3.0}])

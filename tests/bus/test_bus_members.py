@@ -19,7 +19,7 @@ class Needy(Sink):
 
 
 def test_needs_without_a_model():
-    """A sink that needs the model says so at train begin, by name."""
+    """A sink that needs a missing model is named in the error at train begin."""
     bus = Bus(recorder := Recorder("on_train_begin"), Needy())
     with pytest.raises(SetupError, match="Needy needs 'learning_rates' of the model, and no model was given"):
         bus.train_begin()
@@ -27,15 +27,16 @@ def test_needs_without_a_model():
 
 
 def test_needs_that_the_model_lacks():
-    """What a handle cannot give is named with the sink and the handle."""
+    """The error names the member that the handle lacks, the sink and the handle."""
     with pytest.raises(
-        SetupError, match="Needy needs 'get_weights' of the model, and there is none: 'Handle' object has no attribute"
+        SetupError,
+        match="Needy needs 'get_weights' of the model, which its handle lacks: 'Handle' object has no attribute",
     ):
         Bus(Needy(), model=Handle()).train_begin()
 
 
 def test_needs_that_are_met():
-    """A handle with the members will do, whatever its class; one lent later too."""
+    """Any handle with the members is accepted, whatever its class, even if given later."""
     bus = Bus(Needy())
     bus.run.model = type("Model", (), {"learning_rates": [1.0], "get_weights": None})()
     bus.train_begin()
@@ -43,7 +44,7 @@ def test_needs_that_are_met():
 
 
 def test_needs_of_a_sink_added_in_a_run():
-    """A sink that cannot be served is not added."""
+    """A sink whose needs are not met is not added."""
     bus = Bus()
     bus.train_begin()
     with pytest.raises(SetupError, match="Needy needs"):
@@ -51,8 +52,8 @@ def test_needs_of_a_sink_added_in_a_run():
     assert bus.sinks == ()
 
 
-def test_sink_added_in_a_run_hears_what_comes_after():
-    """It is told of the train's begin and gets the values of later batches only."""
+def test_sink_added_in_a_run_gets_later_events():
+    """A sink added during a run gets its train begin and the values of later batches only."""
     bus = Bus(BlockRecorder())
     bus.train_begin()
     bus.epoch_begin(0)
@@ -71,7 +72,7 @@ def test_sink_added_in_a_run_hears_what_comes_after():
 
 
 def test_sink_removed_in_a_run_is_given_what_is_pending():
-    """It is told of the train's end and hears nothing after."""
+    """A sink removed during a run gets its train end and no event after it."""
     bus = Bus(recorder := Recorder("on_block", "on_train_end"))
     bus.train_begin()
     bus.epoch_begin(0)
@@ -87,22 +88,22 @@ def test_sink_removed_in_a_run_is_given_what_is_pending():
 def test_sink_is_added_once():
     """The same object twice on a bus is an error; equal objects are two."""
     bus = Bus(recorder := Recorder())
-    with pytest.raises(ValueError, match="Recorder is on this bus already"):
+    with pytest.raises(ValueError, match="Recorder is already on this bus"):
         bus.add(recorder)
-    with pytest.raises(ValueError, match="Recorder is on this bus already"):
+    with pytest.raises(ValueError, match="Recorder is already on this bus"):
         Bus(recorder, recorder)
     assert bus.sinks == (recorder,)
 
 
 def test_removing_what_is_not_there():
-    """The error lists what is there."""
+    """Removing a sink that is not there raises an error that lists the bus's sinks."""
     with pytest.raises(ValueError, match=r"Recorder is not on this bus; it has \['History'\]"):
         Bus(History()).remove(Recorder())
 
 
 @pytest.mark.parametrize("hook", ["on_batch_begin", "on_batch_end", "on_epoch_begin", "on_epoch_end", "on_block"])
 def test_sink_that_removes_itself_in_a_hook(hook):
-    """It hears that event and no other; the sinks behind it miss nothing."""
+    """A sink that removes itself in a hook gets no other event; the sinks after it miss none."""
     bus = Bus()
 
     class Once(Recorder):
@@ -118,8 +119,8 @@ def test_sink_that_removes_itself_in_a_hook(hook):
     assert len(after.events) == (3 if "batch" in hook else 2)
 
 
-def test_sink_added_in_a_hook_hears_the_next_event():
-    """A call under way keeps the sinks it began with."""
+def test_sink_added_in_a_hook_gets_the_next_event():
+    """A call in progress keeps the sinks it began with."""
     bus, late = Bus(), Recorder("on_train_begin", "on_batch_end")
     bus.add(on("batch_end", lambda run, step, logs: bus.add(late) if step == 1 else None))
     train(bus, [{}] * 3)
@@ -135,15 +136,15 @@ def test_block_sink_added_in_a_batch_hook_gets_the_next_batch():
 
 
 def test_sink_added_at_train_begin_begins_once():
-    """A sink that another one adds at train begin is told of the begin once."""
+    """A sink that another one adds at train begin is notified of the begin once."""
     bus, late = Bus(), Recorder("on_train_begin", "on_train_end")
     bus.add(on("train_begin", lambda run: bus.add(late)))
     train(bus)
     assert late.events == [("train_begin",), ("train_end", {})]
 
 
-def test_sink_removed_before_it_began_hears_nothing():
-    """A sink that another one removes at train begin is told of neither begin nor end."""
+def test_sink_removed_before_it_began_gets_no_event():
+    """A sink that another one removes at train begin is notified of neither begin nor end."""
     bus, late = Bus(), Recorder("on_train_begin", "on_train_end")
     bus.add(on("train_begin", lambda run: bus.remove(late)))
     bus.add(late)
@@ -152,7 +153,7 @@ def test_sink_removed_before_it_began_hears_nothing():
 
 
 def test_failure_at_train_begin_of_a_sink_added_in_a_run_bears_its_name(warned):
-    """A sink whose train begin fails while it is added is warned about under its own name."""
+    """A sink whose train begin fails when it is added is named in the warning."""
     bus = Bus()
     bus.train_begin()
     bus.add(Raiser("on_train_begin", ValueError("boom"), name="late"))
@@ -161,7 +162,7 @@ def test_failure_at_train_begin_of_a_sink_added_in_a_run_bears_its_name(warned):
 
 
 def test_critical_sink_added_in_a_run_propagates():
-    """A critical sink whose train begin fails while it is added ends the training, and is not added."""
+    """A critical sink whose train begin fails when it is added ends the training and is not added."""
     bus = Bus()
     bus.train_begin()
     with pytest.raises(ValueError, match="boom"):
@@ -170,7 +171,7 @@ def test_critical_sink_added_in_a_run_propagates():
 
 
 def test_failure_of_a_sink_that_removed_itself_bears_its_name(warned):
-    """A hook that removes its sink and then raises is warned about under the sink's name."""
+    """A hook that removes its sink and then raises is logged under the sink's name."""
     bus = Bus()
 
     def leave(run, epoch, logs):
@@ -184,8 +185,8 @@ def test_failure_of_a_sink_that_removed_itself_bears_its_name(warned):
 
 
 @pytest.mark.parametrize("failing", [False, True])
-def test_a_thousand_sinks_leave_nothing_behind(failing, caplog):
-    """Sinks that were added and removed, in a run and failing too, are freed, and the bus is as large as before."""
+def test_a_thousand_sinks_are_freed(failing, caplog):
+    """Sinks that were added and removed, even in a run and failing, are freed, and the bus is as large as before."""
 
     def sizes():
         return {name: len(value) for name, value in vars(bus).items() if hasattr(value, "__len__")}
@@ -193,7 +194,7 @@ def test_a_thousand_sinks_leave_nothing_behind(failing, caplog):
     def sink():
         return Raiser("on_batch_end", ValueError()) if failing else Recorder()
 
-    caplog.set_level(logging.CRITICAL, "monitor_core")  # the records of a log hold tracebacks
+    caplog.set_level(logging.CRITICAL, "monitor_core")  # log records keep tracebacks alive
     bus = Bus()
     bus.train_begin()
     bus.add(first := sink())

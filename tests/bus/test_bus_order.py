@@ -23,12 +23,12 @@ def test_epoch_within_an_epoch():
 
 @pytest.mark.parametrize("epoch", [3, 2, 0, -1])
 def test_epochs_ascend(epoch):
-    """An epoch's number is above that of the one before."""
+    """An epoch's number must be higher than the previous one's."""
     bus = Bus()
     bus.train_begin()
     bus.epoch_begin(3)
     bus.epoch_end(3)
-    with pytest.raises(OrderError, match=rf"epoch_begin\({epoch}\) after epoch 3: epochs ascend within a run"):
+    with pytest.raises(OrderError, match=rf"epoch_begin\({epoch}\) after epoch 3: epochs must ascend within a run"):
         bus.epoch_begin(epoch)
 
 
@@ -65,7 +65,7 @@ def test_end_without_a_run(end):
 
 
 def test_batch_order_is_not_checked_otherwise():
-    """Without ``strict`` a batch may end at any step, also without a begin."""
+    """Without ``strict`` a batch may end at any step, even without a begin."""
     bus = Bus()
     bus.batch_end(17)
     bus.batch_begin(3)
@@ -100,7 +100,7 @@ def test_strict_bus_checks_the_order_of_batches(events, message):
 
 
 def test_strict_bus_lets_a_batch_stand_for_several():
-    """Where several steps are executed as one, a batch ends with the last one's number."""
+    """If several steps are executed as one, a batch ends with the last step's number."""
     bus = strict_bus()
     for first, last in ((1, 4), (5, 8)):
         bus.batch_begin(first)
@@ -108,8 +108,8 @@ def test_strict_bus_lets_a_batch_stand_for_several():
     assert bus.run.step == 8
 
 
-def test_strict_bus_goes_on_after_an_epoch_was_abandoned_in_a_batch():
-    """The batch that was under way in an abandoned epoch is no longer open."""
+def test_strict_bus_continues_after_an_epoch_was_abandoned_in_a_batch():
+    """The open batch of an abandoned epoch is no longer open."""
     bus = strict_bus()
     bus.batch_begin(1)
     bus.epoch_abandon()
@@ -120,7 +120,7 @@ def test_strict_bus_goes_on_after_an_epoch_was_abandoned_in_a_batch():
 
 
 def test_train_begin_closes_a_run_that_is_open():
-    """A run whose end never came is closed as interrupted, with its values, before the next begins."""
+    """A run that was never ended is closed as interrupted, with its values, before the next begins."""
     bus = Bus(recorder := Recorder("on_train_begin", "on_block", "on_train_end"))
     bus.train_begin()
     first = bus.run
@@ -138,7 +138,7 @@ def test_train_begin_closes_a_run_that_is_open():
 
 
 def test_runs_follow_each_other():
-    """Each run has an index of its own, begins anew and keeps what was lent."""
+    """Each run has its own index, starts afresh and keeps the model and validation data."""
     handle, data = Handle(), ("x", "y")
     bus = Bus(model=handle, validation_data=data)
     for index in range(3):
@@ -148,14 +148,14 @@ def test_runs_follow_each_other():
 
 
 def test_train_begin_tells_the_plan():
-    """What is known of the plan stands in the run."""
+    """The run has the planned numbers of epochs and steps."""
     bus = Bus()
     bus.train_begin(epochs=5, steps_per_epoch=10)
     assert (bus.run.epochs, bus.run.steps_per_epoch) == (5, 10)
 
 
 def test_interrupt_ends_a_run_that_is_open_and_no_other():
-    """Interrupting is idempotent, and harmless where nothing runs."""
+    """Interrupting is idempotent, and harmless without a run."""
     bus = Bus(recorder := Recorder("on_train_end"))
     bus.interrupt()
     bus.train_begin()

@@ -1,4 +1,4 @@
-"""The bus: events in order, failures isolated, sinks added and removed, state: blocks handed over, state, threads."""
+"""The bus: events in order, failures isolated, sinks added and removed, state: blocks delivered, state, threads."""
 
 import gc
 import threading
@@ -14,7 +14,7 @@ from recorders import BlockRecorder, Raiser, Recorder, train
 
 
 def test_stop_request_arrives_with_the_block_intact():
-    """A stop in mid-epoch loses no batch."""
+    """A stop in the middle of an epoch loses no batch."""
     bus = Bus(blocks := BlockRecorder(), on("batch_end", lambda run, step, logs: run.stop("enough")))
     train(bus, [{"loss": 1.0}, {"loss": 2.0}])
     assert blocks.rows == [(0, 1, {"loss": 1.0}), (0, 2, {"loss": 2.0})]
@@ -41,7 +41,7 @@ def test_batches_between_epochs_are_not_of_the_next_epoch():
 
 
 def test_means_get_the_blocks_before_the_sinks():
-    """Means have each block when a sink gets it, and none after they were taken away."""
+    """Means include each block before a sink gets it, and no block after they were removed."""
     means, seen = Means(), []
     bus = Bus(on("block", lambda run, block: seen.append(means.take())))
     assert bus.gather_means(means) is None
@@ -55,7 +55,7 @@ def test_means_get_the_blocks_before_the_sinks():
 
 
 class Counter(Sink):
-    """Count epochs, over restarts too."""
+    """Count epochs, across restarts too."""
 
     def __init__(self):
         self.count = 0
@@ -70,8 +70,8 @@ class Counter(Sink):
         self.count = state["count"]
 
 
-def test_state_goes_on_in_another_bus():
-    """A bus with the same sinks goes on where the state was taken."""
+def test_state_continues_in_another_bus():
+    """A bus with the same sinks continues where the state was saved."""
     bus, other = Bus(Counter(), Counter(), Recorder()), Bus(one := Counter(), two := Counter(), Recorder())
     bus.sinks[1].count = 10
     train(bus, [{}, {}], [{}])
@@ -99,7 +99,7 @@ def test_state_dict_holds_the_run_and_those_sinks_that_have_a_state():
     ],
 )
 def test_state_that_does_not_fit(change, message):
-    """A state of another format or of other sinks is refused, and nothing is taken over."""
+    """A state of another format or of other sinks is refused, and nothing is restored."""
     bus, other = Bus(Counter()), Bus(Counter())
     train(bus, [{}])
     change(state := bus.state_dict())
@@ -109,16 +109,18 @@ def test_state_that_does_not_fit(change, message):
 
 
 def test_state_is_loaded_before_train_begin():
-    """A run that has begun takes over no state."""
+    """No state can be loaded into a run that has begun."""
     bus = Bus()
     state = bus.state_dict()
     bus.train_begin()
-    with pytest.raises(OrderError, match=r"load_state_dict\(\) must come before train_begin\(\): the run is running"):
+    with pytest.raises(
+        OrderError, match=r"load_state_dict\(\) must be called before train_begin\(\): the run is running"
+    ):
         bus.load_state_dict(state)
 
 
 def test_runs_in_threads_do_not_disturb_each_other():
-    """Several runs at once, failing and stopping, each see their own events only."""
+    """Concurrent runs, failing and stopping, each see only their own events."""
     barrier, results, errors = threading.Barrier(4), {}, []
 
     def work(number):
@@ -142,8 +144,8 @@ def test_runs_in_threads_do_not_disturb_each_other():
     }
 
 
-def test_sink_that_was_cut_off_is_told_of_in_later_runs(warned):
-    """A sink that was cut off in one run hears nothing of the next, and each run's end says so."""
+def test_disabled_sink_is_reported_in_later_runs(warned):
+    """A sink that was disabled in one run is not called in the next, and a warning says so at each run's end."""
 
     class Broken(Sink):
         def on_batch_end(self, run, step, logs):
@@ -156,7 +158,7 @@ def test_sink_that_was_cut_off_is_told_of_in_later_runs(warned):
 
 
 def test_failures_that_propagate_are_kept_too():
-    """What a strict bus lets propagate stands in its failures all the same."""
+    """What a strict bus raises is also in its failures."""
 
     class Broken(Sink):
         def on_epoch_begin(self, run, epoch):
@@ -170,7 +172,7 @@ def test_failures_that_propagate_are_kept_too():
 
 
 def test_bus_and_model_are_freed_at_once():
-    """Nothing of a bus refers back to it, so that a model it was lent is freed without the garbage collector."""
+    """No part of a bus refers back to it, so that its model is freed without the garbage collector."""
 
     class Model:
         learning_rates = (0.1,)
@@ -192,7 +194,7 @@ def test_bus_and_model_are_freed_at_once():
 )
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_interrupt_in_a_hook_waits_until_all_sinks_are_served(hook, error):
-    """Later sinks get the event of which an earlier one raised an interrupt or exit; then it is raised."""
+    """If a hook raises an interrupt or exit, later sinks still get the event; then it is raised."""
     raiser, later = Raiser(hook, error()), Recorder(hook)
     bus = Bus(raiser, later)
     bus.train_begin()
@@ -212,7 +214,7 @@ def train_one(bus):
 
 
 def test_hook_may_wait_for_a_thread_that_flushes():
-    """The flush of another thread does not wait for the hook; what it asked for comes when the hook has returned."""
+    """A flush on another thread does not wait for a running hook; its values are delivered after the hook."""
     at_join = []
 
     @on("epoch_begin")
@@ -231,7 +233,7 @@ def test_hook_may_wait_for_a_thread_that_flushes():
 
 
 def test_sink_of_another_open_bus_is_refused():
-    """Rows of two runs would be mixed; once the other run has ended, the sink may move."""
+    """A sink of another open run is refused, since rows would be mixed; once that run has ended it may be added."""
     history = History()
     first, second = Bus(history), Bus(history)
     first.train_begin()
@@ -247,7 +249,7 @@ def test_sink_of_another_open_bus_is_refused():
 
 
 def test_open_bus_that_is_dropped_is_freed_at_once():
-    """Nothing in an open run keeps its bus alive, so its sinks may be used again."""
+    """An open run does not keep its bus alive, so its sinks can be used again."""
     bus = Bus(history := History())
     bus.train_begin()
     reference = weakref.ref(bus)

@@ -1,4 +1,4 @@
-"""The cost meter: what is timed, what is estimated, and which sink is told of."""
+"""The cost meter: what is timed, what is estimated, and which sink is warned about."""
 
 import time
 
@@ -36,7 +36,7 @@ def by_hook(bus):
 
 
 def test_hooks_are_counted_and_timed():
-    """Each hook's calls and time are there, those of batches estimated from the few that were timed."""
+    """The cost has each hook's calls and time; those of batches are estimated from the few that were timed."""
     bus = Bus(Sleeper(on_batch_end=0.001, on_epoch_end=0.02), Recorder("on_epoch_begin"))
     train(bus, [{"loss": 1.0}] * 2 * SAMPLED, [{"loss": 1.0}] * SAMPLED)
     costs = by_hook(bus)
@@ -51,15 +51,15 @@ def test_hooks_are_counted_and_timed():
 
 
 def test_only_sampled_batches_are_timed():
-    """Below the first sampled batch nothing is known of the hooks for batches."""
+    """Before the first sampled batch there is no figure for batch hooks."""
     bus = Bus(Sleeper(on_batch_end=0.0))
     train(bus, [{}] * (SAMPLED - 1))
     assert by_hook(bus) == {}
-    assert str(bus.cost()) == "nothing was called"
+    assert str(bus.cost()) == "no hook was called"
 
 
 def test_bus_tells_what_it_costs_itself():
-    """Keeping values and fetching them stand beside the sinks, and are nobody's fault."""
+    """Keeping and fetching values is listed next to the sinks and attributed to none of them."""
     bus = Bus(Sleeper(on_block=0.0))
     train(bus, [{"loss": 1.0}] * 2 * SAMPLED)
     assert {(BUS, "values kept"), (BUS, "values fetched"), ("Sleeper", "on_block")} <= set(by_hook(bus))
@@ -67,7 +67,7 @@ def test_bus_tells_what_it_costs_itself():
 
 
 def test_each_run_has_its_own_cost():
-    """A run's figures begin with it, and stand still once it has ended."""
+    """A run's figures begin with it and no longer change once it has ended."""
     bus = Bus(Sleeper(on_epoch_end=0.0))
     train(bus, [{}], [{}])
     first = bus.cost()
@@ -78,7 +78,7 @@ def test_each_run_has_its_own_cost():
 
 
 def test_a_sink_that_raises_is_timed_too():
-    """What a hook takes before it raises counts."""
+    """The time of a hook that raises counts."""
 
     class Raises(Sink):
         def on_epoch_end(self, run, epoch, logs):
@@ -93,7 +93,7 @@ def test_a_sink_that_raises_is_timed_too():
 
 
 @pytest.mark.parametrize("hook", ["on_batch_end", "on_block"])
-def test_slow_sink_is_told_of_once(hook, warned, monkeypatch):
+def test_slow_sink_is_reported_once(hook, warned, monkeypatch):
     """A sink that takes more than its share of the step is named in one warning a run; the others are not."""
     monkeypatch.setattr("monitor_core.bus.costs._WARM_UP_SECONDS", 0.0)
     bus = Bus(Sleeper(**{hook: 0.004}), Recorder("on_epoch_end"))
@@ -103,8 +103,8 @@ def test_slow_sink_is_told_of_once(hook, warned, monkeypatch):
     assert message.endswith("% of each step's time; bus.cost() shows where")
 
 
-def test_sink_within_its_share_is_not_told_of(warned, monkeypatch):
-    """The share is for the user to set, and the ends of epochs do not count against it."""
+def test_sink_within_its_share_is_not_reported(warned, monkeypatch):
+    """The user can set the share, and the ends of epochs do not count towards it."""
     monkeypatch.setattr("monitor_core.bus.costs._WARM_UP_SECONDS", 0.0)
     bus = Bus(Sleeper(on_batch_end=0.0005, on_epoch_end=0.05))
     bus.slow_share = 20.0
@@ -113,13 +113,13 @@ def test_sink_within_its_share_is_not_told_of(warned, monkeypatch):
 
 
 def test_short_runs_are_not_judged(warned):
-    """Nothing is said of a run in which the first calls, which compile and import, weigh most."""
+    """There is no warning in a run dominated by the first calls, which compile and import."""
     train(Bus(Sleeper(on_batch_end=0.0005)), [{"loss": 1.0}] * 2 * SAMPLED)
     assert warned() == []
 
 
 def test_table():
-    """The cost reads as a table, the most expensive hook first, in units for people."""
+    """The cost reads as a table, the most expensive hook first, in readable units."""
     meter = CostMeter()
     meter.add("History", "on_block", 0.0005)
     meter.add("CSVLogger", "on_epoch_end", 2.5)

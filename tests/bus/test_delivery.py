@@ -1,4 +1,4 @@
-"""Blocks on the bus's own thread: when they come, to whom, and what happens when something goes wrong there."""
+"""Blocks on the bus's own thread: when they are delivered, to which sinks, and what happens if that fails."""
 
 import gc
 import os
@@ -16,7 +16,7 @@ from recorders import BlockRecorder, Raiser, train
 
 
 class BackgroundRecorder(BlockRecorder):
-    """Record blocks, and the threads they came on."""
+    """Record blocks and the threads they were delivered on."""
 
     background = True
 
@@ -34,7 +34,7 @@ class BackgroundRaiser(Raiser):
 
 
 def begun(*sinks, **options):
-    """Return a bus with a run and an epoch under way."""
+    """Return a bus with an open run and epoch."""
     bus = Bus(*sinks, **options)
     bus.train_begin()
     bus.epoch_begin(0)
@@ -42,21 +42,21 @@ def begun(*sinks, **options):
 
 
 def wait_until(condition, seconds=20):
-    """Wait until something holds; fail if it does not for long."""
+    """Wait until a condition holds; fail after a long time."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it did not happen"
+        assert time.monotonic() < end, "the condition did not become true"
         time.sleep(0.01)
 
 
 def fill(bus, first=1, last=256):
-    """End some batches."""
+    """End several batches."""
     for step in range(first, last + 1):
         bus.batch_end(step, {"loss": float(step)})
 
 
-def test_full_block_comes_beside_the_training():
-    """A block of 256 steps is handed over on the bus's own thread, without any further event."""
+def test_full_block_is_delivered_in_the_background():
+    """A block of 256 steps is delivered on the bus's own thread, without any further event."""
     bus = begun(sink := BackgroundRecorder())
     fill(bus)
     wait_until(lambda: sink.blocks)
@@ -65,7 +65,7 @@ def test_full_block_comes_beside_the_training():
 
 
 def test_value_that_is_a_second_old_comes_although_nothing_happens():
-    """A batch that takes minutes does not hold up the values of those before."""
+    """A batch that takes minutes does not delay the values of the batches before it."""
     bus = begun(sink := BackgroundRecorder())
     begin = time.monotonic()
     fill(bus, last=3)
@@ -77,8 +77,8 @@ def test_value_that_is_a_second_old_comes_although_nothing_happens():
     assert sink.steps[1] == [4, 5]
 
 
-def test_sink_that_does_not_ask_for_it_hears_blocks_on_the_training_thread():
-    """A block is fetched beside the training, and handed over between two batches."""
+def test_other_sinks_get_blocks_on_the_training_thread():
+    """A block is fetched in the background and delivered between two batches."""
 
     class Foreground(BackgroundRecorder):
         background = False
@@ -93,8 +93,8 @@ def test_sink_that_does_not_ask_for_it_hears_blocks_on_the_training_thread():
     assert first.steps == second.steps
 
 
-def test_sink_that_hears_batches_hears_blocks_between_them():
-    """No two hooks of one sink run at a time, whatever it says of itself."""
+def test_sink_with_batch_hooks_gets_blocks_between_batches():
+    """No two hooks of one sink run at the same time, even if it is ``background``."""
 
     class Both(BackgroundRecorder):
         def on_batch_end(self, run, step, logs):
@@ -108,7 +108,7 @@ def test_sink_that_hears_batches_hears_blocks_between_them():
 
 
 def test_epoch_end_comes_after_its_blocks_and_waits_for_one_under_way():
-    """No sink sees the end of an epoch before the block that another thread is handing over."""
+    """No sink sees the end of an epoch before the block that another thread is delivering."""
     order, entered, leave = [], threading.Event(), threading.Event()
 
     class Slow(Sink):
@@ -132,7 +132,7 @@ def test_epoch_end_comes_after_its_blocks_and_waits_for_one_under_way():
 
 
 def test_training_waits_for_a_sink_that_does_not_keep_up():
-    """What waits is bounded: behind a sink that is too slow the training waits too, and nothing is lost."""
+    """The queue is bounded: a training waits for a sink that is too slow, and nothing is lost."""
 
     class Slow(BackgroundRecorder):
         def on_block(self, run, block):
@@ -149,8 +149,8 @@ def test_training_waits_for_a_sink_that_does_not_keep_up():
     assert longest <= BACKLOG * 256
 
 
-def test_hook_that_raises_beside_the_training_is_isolated(warned):
-    """A failure on the bus's own thread is reported and kept like any other; the sinks behind it are served."""
+def test_hook_that_raises_in_the_background_is_isolated(warned):
+    """A failure on the bus's own thread is logged and kept like any other; the sinks after it are called."""
     bus = begun(BackgroundRaiser("on_block", ValueError("no")), sink := BackgroundRecorder())
     fill(bus)
     wait_until(lambda: sink.blocks)
@@ -162,7 +162,7 @@ def test_hook_that_raises_beside_the_training_is_isolated(warned):
 
 @pytest.mark.parametrize("error", [KeyError, SystemExit])
 def test_what_must_propagate_is_raised_with_the_next_event(error):
-    """What a block's hook raises for the training to end does so from the training's own thread."""
+    """An exception of a block hook that ends the training is raised on the training's own thread."""
     bus = begun(BackgroundRaiser("on_block", error(), critical=True), sink := BackgroundRecorder())
     fill(bus)
     wait_until(lambda: bus._delivery._fatal is not None)
@@ -172,8 +172,8 @@ def test_what_must_propagate_is_raised_with_the_next_event(error):
     assert [step for block in sink.steps for step in block] == list(range(1, 258))
 
 
-def test_flush_within_a_block_is_no_second_delivery():
-    """A sink that asks for what waits while it is given a block gets no other in between."""
+def test_flush_within_a_block_hook_delivers_nothing():
+    """A sink that flushes from its block hook gets no other block in between."""
     bus = Bus()
 
     class Flushes(BackgroundRecorder):
@@ -187,12 +187,12 @@ def test_flush_within_a_block_is_no_second_delivery():
 
 
 def test_thread_ends_with_the_run():
-    """No thread is left behind by a run that ended, nor by a bus that is gone."""
+    """No thread outlives its run, or a bus that was freed."""
 
     def threads():
         return [each for each in threading.enumerate() if each.name == "monitor_core delivery"]
 
-    gc.collect()  # the buses of tests before this one
+    gc.collect()  # the buses of earlier tests
     wait_until(lambda: not threads())
     bus = begun(BackgroundRecorder())
     fill(bus, last=1)
@@ -209,8 +209,8 @@ def test_thread_ends_with_the_run():
     wait_until(lambda: not threads())
 
 
-def test_no_thread_is_started_where_no_sink_hears_blocks():
-    """A bus whose sinks hear epochs alone costs no thread."""
+def test_no_thread_is_started_without_block_hooks():
+    """A bus whose sinks have epoch hooks only starts no thread."""
     before = threading.active_count()
     bus = begun(History())
     fill(bus, last=1000)
@@ -218,8 +218,8 @@ def test_no_thread_is_started_where_no_sink_hears_blocks():
     bus.epoch_end(0, {})
 
 
-def test_training_goes_on_where_no_thread_is_to_be_had(monkeypatch):
-    """Where the system gives no more threads, blocks are handed over on the training's own."""
+def test_training_continues_if_no_thread_can_be_started(monkeypatch):
+    """If no thread can be started, blocks are delivered on the training's thread."""
 
     def refuse(self):
         raise RuntimeError("can't start new thread")
@@ -233,7 +233,7 @@ def test_training_goes_on_where_no_thread_is_to_be_had(monkeypatch):
 
 
 def test_means_of_a_loop_hold_all_batches_however_they_were_delivered():
-    """The thread adds to an epoch's means what the training's own thread reads at its end, weights included."""
+    """The thread adds blocks, with their weights, to the means that the training's thread reads at the epoch's end."""
     with Loop(sink := BackgroundRecorder()) as loop:
         for _ in loop.epochs(1):
             for value in loop.batches(range(5000)):
@@ -243,9 +243,9 @@ def test_means_of_a_loop_hold_all_batches_however_they_were_delivered():
     assert loop.bus._last_logs["loss"] == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are those of POSIX")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork exists on POSIX only")
 def test_forked_child_begins_without_what_waited_and_hangs_nowhere():
-    """A child that is forked while blocks are being handed over hears nothing of the parent's, and can train itself."""
+    """A child forked during a delivery gets none of the parent's blocks and can train itself."""
     code = """
 import os, sys
 from monitor_core import Bus, History
@@ -254,10 +254,10 @@ bus.train_begin(); bus.epoch_begin(0)
 for step in range(1, 5001):
     bus.batch_end(step, {"loss": 1.0})
     if step % 500 == 0 and not os.fork():
-        heard = len(history.batches)
+        before = len(history.batches)
         bus.batch_end(step + 1, {"loss": 2.0})
         bus.epoch_end(0, {})
-        os._exit(0 if len(history.batches) == heard + 1 else 1)
+        os._exit(0 if len(history.batches) == before + 1 else 1)
 bus.epoch_end(0, {})
 codes = [os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(10)]
 sys.exit(codes != [0] * 10 or len(history.batches) != 5000)
@@ -266,8 +266,8 @@ sys.exit(codes != [0] * 10 or len(history.batches) != 5000)
     assert subprocess.run(command, timeout=120, check=False).returncode == 0
 
 
-def test_what_waits_is_handed_over_at_the_interpreters_exit():
-    """A script that ends without ending its run loses nothing."""
+def test_pending_values_are_delivered_at_interpreter_exit():
+    """A script that exits without ending its run loses no values."""
     code = """
 from monitor_core import Bus, Sink
 class Show(Sink):

@@ -36,7 +36,7 @@ def sink_with(**members):
 
 
 def test_there_are_exactly_the_hooks_of_the_design():
-    """Every hook has the name and the parameters that the design gives it."""
+    """Every hook has its documented name and parameters."""
     assert HOOKS == ALL_HOOKS
 
 
@@ -57,7 +57,7 @@ def test_only_overridden_hooks_are_found():
 
 
 def test_hooks_inherited_from_a_users_base_class_are_found():
-    """A hook counts as overridden wherever in the sink's ancestry it stands."""
+    """A hook counts as overridden in whichever base class it is defined."""
 
     class Base(Sink):
         def on_epoch_end(self, run, epoch, logs): ...
@@ -88,8 +88,8 @@ def test_static_and_class_methods_are_hooks(wrap):
     assert list(find_hooks(sink_with(on_epoch_begin=wrap(function)))) == ["on_epoch_begin"]
 
 
-def test_attribute_that_cannot_be_called_is_no_hook():
-    """Settings named ``on_...`` and hooks switched off with None are left alone."""
+def test_attribute_that_cannot_be_called_is_not_a_hook():
+    """Settings named ``on_...`` and hooks set to None are ignored."""
     mine = sink_with(on_gpu=True, on_epoch_begin=None, on_train_begin=lambda self, run: None)
     assert list(find_hooks(mine)) == ["on_train_begin"]
 
@@ -104,26 +104,26 @@ def test_wants_hook_leaves_hooks_out():
     [
         ("on_epoch_ends", "did you mean on_epoch_end?"),
         ("on_bach_end", "did you mean on_batch_end?"),
-        ("on_train_batch_end", "it is called on_batch_end here"),
-        ("on_test_end", "it is called on_evaluation_end here"),
-        ("on_validation_start", "it is called on_evaluation_begin here"),
-        ("on_predict_batch_begin", "it is called on_prediction_batch_begin here"),
+        ("on_train_batch_end", "here it is called on_batch_end"),
+        ("on_test_end", "here it is called on_evaluation_end"),
+        ("on_validation_start", "here it is called on_evaluation_begin"),
+        ("on_predict_batch_begin", "here it is called on_prediction_batch_begin"),
         ("on_zzz", "the hooks are on_train_begin, on_train_end, "),
     ],
 )
 def test_misspelt_hook_is_refused_with_the_nearest_name(misspelt, nearest):
-    """A method ``on_...`` that is no hook is an error when the sink is added, naming the right one."""
+    """A method ``on_...`` that is not a hook is an error when the sink is added, naming the right one."""
     mine = sink_with(**{misspelt: lambda self, *args: None, "on_block": lambda self, run, block: None})
     with pytest.raises(HookError) as caught:
         Bus(mine)
-    assert str(caught.value).startswith(f"Mine.{misspelt} is no hook: {nearest}")
+    assert str(caught.value).startswith(f"Mine.{misspelt} is not a hook: {nearest}")
 
 
 def test_misspelt_hook_on_the_instance_is_refused():
     """Names are checked on the object as well as on its class."""
     mine = Sink()
     mine.on_epok_end = lambda run, epoch, logs: None
-    with pytest.raises(HookError, match=r"Sink.on_epok_end is no hook: did you mean on_epoch_end\?"):
+    with pytest.raises(HookError, match=r"Sink.on_epok_end is not a hook: did you mean on_epoch_end\?"):
         Bus(mine)
 
 
@@ -154,12 +154,12 @@ def test_wrong_signature_is_refused(function):
     ],
 )
 def test_signature_that_takes_the_arguments_is_accepted(function):
-    """Parameters may have other names, defaults and more beside them."""
+    """Parameters may have other names and defaults, and there may be more of them."""
     assert list(find_hooks(sink_with(on_epoch_end=function))) == ["on_epoch_end"]
 
 
 async def _coroutine(self, run):
-    """Be a hook that would never run."""
+    """A hook that would never run."""
 
 
 async def _async_generator(self, run):
@@ -178,13 +178,13 @@ def test_hook_whose_body_would_never_run_is_refused(function):
 
 
 def test_class_is_refused():
-    """Handing over the class in place of an instance is an error that shows what to write."""
+    """Passing the class instead of an instance is an error that shows what to write."""
     with pytest.raises(HookError, match=r"a sink must be an instance \(got the class History\): write History\(...\)"):
         Bus(History)
 
 
 def test_keras_callback_is_refused():
-    """A Keras callback is told from a sink with misspelt hooks, and sent to the adapter."""
+    """A Keras callback is recognised, and the error points to the adapter."""
     members = {"set_model": lambda self, model: None, "set_params": lambda self, params: None}
     callback = sink_with(**members, on_train_batch_end=lambda self, batch, logs=None: None)
     with pytest.raises(HookError, match="Mine is a Keras callback, not a sink: pass it to a KerasAdapter"):
@@ -193,7 +193,7 @@ def test_keras_callback_is_refused():
 
 @pytest.mark.parametrize("thing", [object(), 3, None, Sink()])
 def test_object_without_hooks_is_refused(thing):
-    """What has no hook would never be called: an error that lists the hooks."""
+    """An object without hooks is refused with the list of hooks."""
     with pytest.raises(HookError, match="has no hook; a sink has at least one of on_train_begin, on_train_end, "):
         Bus(thing)
 
@@ -201,13 +201,13 @@ def test_object_without_hooks_is_refused(thing):
 @pytest.mark.parametrize(
     ("thing", "hint"),
     [
-        ([History()], r"sinks are given one by one \(got a list of them\): write \*sinks"),
-        (print, r"a function must say which hook it is \(got <built-in function print>\): write on\('epoch_end', "),
+        ([History()], r"sinks must be passed one by one \(got a list\): write \*sinks"),
+        (print, r"a function needs the name of its hook \(got <built-in function print>\): write on\('epoch_end', "),
         (type("Mine", (), {"epoch_end": print})(), "Mine has no hook; did you mean on_epoch_end?"),
     ],
 )
-def test_what_was_meant_to_be_a_sink_is_told_what_to_write(thing, hint):
-    """A list of sinks, a bare function and a hook without its on_ are refused with what to write."""
+def test_error_says_what_to_write_instead(thing, hint):
+    """A list of sinks, a bare function and a hook without its ``on_`` are refused with what to write instead."""
     with pytest.raises(HookError, match=hint):
         Bus(thing)
 
@@ -221,7 +221,7 @@ def test_refused_sink_leaves_the_bus_as_it_was():
 
 
 def test_name_of_a_sink():
-    """Messages call a sink by its ``name``, if that is a text, else by its class."""
+    """Messages call a sink by its ``name``, if that is a string, else by its class."""
     assert [sink_name(Recorder(name="mine")), sink_name(sink_with(name=3)), sink_name(sink_with())] == [
         "mine",
         "Mine",
@@ -232,38 +232,38 @@ def test_name_of_a_sink():
 @pytest.mark.parametrize("hook", ["epoch_begin", "on_epoch_begin"])
 def test_on_as_a_call(hook):
     """A function becomes a sink by a call, with or without ``on_`` in the hook's name."""
-    heard = []
-    bus = Bus(on(hook, lambda run, epoch: heard.append((run, epoch))))
+    calls = []
+    bus = Bus(on(hook, lambda run, epoch: calls.append((run, epoch))))
     bus.train_begin()
     bus.epoch_begin(0)
-    assert heard == [(bus.run, 0)]
+    assert calls == [(bus.run, 0)]
 
 
 def test_on_as_a_decorator():
-    """A decorated function is a sink, bears the function's name, and can still be called."""
+    """A decorated function is a sink, has the function's name, and can still be called."""
 
     @on("train_begin")
     def announce(run):
-        return f"heard {run}"
+        return f"received {run}"
 
-    assert (announce.name, announce("it"), repr(announce)) == ("announce", "heard it", "on('train_begin', announce)")
+    assert (announce.name, announce("it"), repr(announce)) == ("announce", "received it", "on('train_begin', announce)")
     assert list(find_hooks(announce)) == ["on_train_begin"]
 
 
 def test_on_takes_any_callable():
-    """Bound methods, partial functions and callable objects will do."""
-    heard = []
+    """Bound methods, partial functions and callable objects are accepted."""
+    calls = []
     bus = Bus(
-        on("epoch_begin", functools.partial(lambda text, run, epoch: heard.append(text), "partial")),
-        on("epoch_begin", lambda *args: heard.append("lambda")),
+        on("epoch_begin", functools.partial(lambda name, run, epoch: calls.append(name), "partial")),
+        on("epoch_begin", lambda *args: calls.append("lambda")),
     )
     bus.train_begin()
     bus.epoch_begin(0)
-    assert heard == ["partial", "lambda"]
+    assert calls == ["partial", "lambda"]
 
 
 def test_on_refuses_an_unknown_hook():
-    """A misspelt name is an error at once, also where a decorator is asked for."""
+    """A misspelt name is an error at once, also in a decorator."""
     with pytest.raises(HookError, match=r"there is no hook 'epok_end': did you mean on_epoch_end\?"):
         on("epok_end")
 
@@ -285,7 +285,7 @@ def test_on_refuses_a_coroutine_function():
 
 
 def test_on_refuses_what_cannot_be_called():
-    """Something that is no function is refused with its value."""
+    """An object that is not callable is refused with its value."""
     with pytest.raises(HookError, match=r"function must be callable \(got 3\)"):
         on("train_begin", 3)
 

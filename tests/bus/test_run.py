@@ -7,7 +7,7 @@ from recorders import Handle
 
 
 def facts(run):
-    """Return everything that a run tells."""
+    """Return all facts of a run."""
     return {
         name: getattr(run, name)
         for name in (
@@ -40,7 +40,7 @@ def test_new_run():
 
 
 def test_stop_keeps_the_first_reason():
-    """The first request's reason and its verdict stay."""
+    """The first request's reason and ``failed`` are kept."""
     run = Run()
     run.stop("enough")
     run.stop("it broke", failed=True)
@@ -48,7 +48,7 @@ def test_stop_keeps_the_first_reason():
 
 
 def test_stop_as_a_failure():
-    """A request may report a failure."""
+    """A stop request may report a failure."""
     run = Run()
     run.stop("loss is NaN", failed=True)
     assert (run.stopped, run.stop_reason, run.failed) == (True, "loss is NaN", True)
@@ -72,15 +72,15 @@ def test_learning_rate_is_the_first_and_setting_sets_all():
 
 
 @pytest.mark.parametrize(
-    ("model", "lender"),
+    ("model", "missing"),
     [(None, "no model was given"), (object(), "object has none")],
 )
-def test_learning_rate_without_a_lender(model, lender):
-    """Reading and setting say what is missing."""
+def test_missing_learning_rate(model, missing):
+    """Reading and setting a missing learning rate say what is missing."""
     run = Run(model=model)
-    with pytest.raises(AttributeError, match=f"there is no learning rate to read or set: {lender}"):
+    with pytest.raises(AttributeError, match=f"there is no learning rate to read or set: {missing}"):
         run.learning_rate  # noqa: B018
-    with pytest.raises(AttributeError, match=lender):
+    with pytest.raises(AttributeError, match=missing):
         run.learning_rate = 0.1
 
 
@@ -90,8 +90,8 @@ def test_unknown_facts_are_refused():
         Run().stoped = True
 
 
-def test_state_goes_on_in_another_run():
-    """What `state_dict` returns makes another run go on from there."""
+def test_state_continues_in_another_run():
+    """What `state_dict` returns makes another run continue from there."""
     run, other = Run(index=2, model=Handle()), Run()
     run.epoch, run.step = 4, 500
     run.learning_rate = 0.5
@@ -100,7 +100,7 @@ def test_state_goes_on_in_another_run():
 
 
 def test_repr():
-    """A run shows where it is and why it was stopped."""
+    """A run's repr shows its position and why it was stopped."""
     run = Run()
     run.stop("enough")
     assert repr(run) == "Run(index=0, pending, epoch=-1, step=0, 'enough')"

@@ -1,4 +1,4 @@
-"""Which framework a type, a model or a handle belongs to, and that only ``frameworks`` spells their names."""
+"""Which framework a type, a model or a handle belongs to, and that only ``frameworks`` contains their names."""
 
 import ast
 import re
@@ -15,9 +15,9 @@ from monitor_core.frameworks.base import Framework
 ROOT = Path(monitor_core.__file__).resolve().parent
 NAMES = re.compile(r"jax|(?:py)?torch|tensorflow|keras", re.IGNORECASE)
 
-# Where a framework's name is right outside of ``frameworks``.
+# Where a framework's name may appear outside ``frameworks``.
 ALLOWED = {
-    "sinks/reduce_lr_on_plateau.py": "its argument `rule` says whose rule it follows: 'keras' or 'pytorch'",
+    "sinks/reduce_lr_on_plateau.py": "its argument `rule` names whose rule it follows: 'keras' or 'pytorch'",
     "tensorboard/formats/graphs.py": "TensorBoard's tag for a graph of layers is 'keras'",
     "tensorboard/formats/jax_graphs.py": "it writes the graph of a JAX function, and its users have imported JAX",
     "tensorboard/formats/torch_graphs.py": "it writes the graph of a PyTorch module, and its users have imported it",
@@ -25,7 +25,7 @@ ALLOWED = {
 
 
 def code_of(tree):
-    """Yield each name and string of a module that is not a docstring, with its line."""
+    """Yield each name, and each string that is not a docstring, of a module, with its line."""
     prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
@@ -36,43 +36,43 @@ def code_of(tree):
 
 
 def spelt(path):
-    """Return the lines of a module whose code spells a framework's name."""
+    """Return the lines of a module whose code contains a framework's name."""
     found = code_of(ast.parse(path.read_text(encoding="utf-8")))
     return sorted({f"{line}: {text}" for line, text in found if NAMES.search(text)})
 
 
 def modules():
-    """Return the modules of the package outside of ``frameworks``, the adapters and the plots, by their paths."""
+    """Return the modules of the package outside ``frameworks``, the adapters and the plots, by their paths."""
     paths = {path.relative_to(ROOT).as_posix(): path for path in ROOT.rglob("*.py")}
     others = ("frameworks/", "adapters/", "plotting/")
     return {name: path for name, path in paths.items() if not name.startswith(others)}
 
 
 def test_only_frameworks_spells_their_names():
-    """What is known of a framework stands in its module; docstrings and comments may name it anywhere."""
+    """All knowledge of a framework is in its module; docstrings and comments may name it anywhere."""
     found = {name: lines for name, path in modules().items() if (lines := spelt(path)) and name not in ALLOWED}
     assert found == {}
 
 
 def test_what_may_spell_a_framework_does():
-    """The list of exceptions holds nothing that is no longer one."""
+    """The list of exceptions has no outdated entry."""
     assert [name for name in ALLOWED if not spelt(ROOT / name)] == []
 
 
 def test_a_name_in_code_is_found_and_one_in_prose_is_not():
-    """The search sees identifiers, imports and strings, also within f-strings, and passes over docstrings."""
+    """The search sees identifiers, imports and strings, even within f-strings, and ignores docstrings."""
     code = '"""Keras."""\nimport torch.nn\ndef f(jax_array):\n    """JAX."""\n    return f"a Keras {model}"\n# torch\n'
     found = {text for _, text in code_of(ast.parse(code)) if NAMES.search(text)}
     assert found == {"torch.nn", "a Keras ", "jax_array"}
 
 
 def made(module, name, *bases):
-    """Return a class that says it is from this module."""
+    """Return a class whose ``__module__`` is this one."""
     return type(name, bases, {"__module__": module})
 
 
 def test_a_type_belongs_to_the_framework_of_its_bases():
-    """A user's subclass is found by its base; Keras's classes are its own where they are also the back end's."""
+    """A user's subclass is found by its base; Keras's classes are Keras's even if they are also the backend's."""
     module = made("torch.nn.modules.module", "Module")
     layer = made("keras.src.layers.layer", "Layer", module)
     kinds = [made("mine", "Net", module), made("mine", "Dense", layer), made("torchvision", "Model"), float]
@@ -80,12 +80,12 @@ def test_a_type_belongs_to_the_framework_of_its_bases():
 
 
 def test_a_type_without_a_module_belongs_to_no_framework():
-    """Whatever a class says of its module, it is looked up without an error."""
+    """A class with any ``__module__`` is looked up without an error."""
     assert [of(made(3, "Odd")), of_arrays(made(None, "Tensor"))] == [None, None]
 
 
 def test_only_arrays_are_kept_as_arrays():
-    """A tensor of PyTorch is, a module is not."""
+    """A PyTorch tensor is an array, a module is not."""
     tensor, module = made("torch", "Tensor"), made("torch.nn.modules.module", "Module")
     assert [getattr(of_arrays(kind), "name", None) for kind in (made("mine", "Loss", tensor), module)] == [
         "torch",
@@ -94,32 +94,32 @@ def test_only_arrays_are_kept_as_arrays():
 
 
 def test_a_handle_names_its_framework():
-    """Other objects, and names that are not known, belong to none."""
+    """Other objects, and unknown names, belong to no framework."""
     handles = [type("Handle", (), {"framework": name})() for name in ("keras", "torch", "mine", None)]
     found = [of_handle(each) for each in [*handles, object(), None]]
     assert [getattr(each, "name", None) for each in found] == ["keras", "torch", None, None, None, None]
 
 
 def test_the_endings_of_weights_are_those_of_the_format():
-    """A name that ends like a file of whole models needs another ending; any other name is fine."""
+    """A name with a whole model's ending needs another one for weights; any other name is accepted."""
     names = ["m.keras", "m.h5", "m.weights.h5", "m.pt", "m"]
     assert [weights_endings_for(name) for name in names] == [(".weights.h5",), (".weights.h5",), (), (), ()]
 
 
-def test_what_is_no_model_stays_as_it_is():
-    """A handle is returned as it was given."""
+def test_object_that_is_not_a_model_is_unchanged():
+    """A handle is returned unchanged."""
     handle = object()
     assert (handle_of(handle), handle_of(None)) == (handle, None)
 
 
 def test_an_optimizer_without_a_module_is_refused():
-    """The message says which models take one."""
-    with pytest.raises(TypeError, match=r"optimizer goes with a model of PyTorch alone \(got the model None\)"):
+    """The error says which models take an optimizer."""
+    with pytest.raises(TypeError, match=r"optimizer is only for a model of PyTorch \(got the model None\)"):
         Loop(optimizer=object())
 
 
 def test_several_models_need_a_handle():
-    """A list or dict of models is not taken for a handle."""
+    """A list or dict of models is not accepted as a handle."""
     module = made("torch.nn.modules.module", "Module")()
     for several in ([module], {"generator": module}):
         kind = type(several).__name__
@@ -128,7 +128,7 @@ def test_several_models_need_a_handle():
 
 
 def test_a_framework_that_says_nothing_has_no_models_and_no_profiler(tmp_path):
-    """What a new framework's module leaves out is refused or left alone."""
+    """What a new framework's module does not define is refused or left unchanged."""
 
     class Mine(Framework):
         name, title, packages = "mine", "Mine", frozenset({"mine"})
@@ -140,7 +140,7 @@ def test_a_framework_that_says_nothing_has_no_models_and_no_profiler(tmp_path):
 
 
 def test_versions_are_those_of_what_is_imported(monkeypatch):
-    """A module without a version, or none at all, is left out."""
+    """A framework without a version, or not imported, is omitted."""
     for each in ALL:
         monkeypatch.delitem(sys.modules, each.name, raising=False)
     monkeypatch.setitem(sys.modules, "jax", type("Module", (), {"__version__": "1"}))

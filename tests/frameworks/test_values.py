@@ -33,7 +33,7 @@ def tf():
 
 
 def recorded(*values):
-    """Return what arrives in a block, an epoch's logs and an evaluation's, None where a value is missing."""
+    """Return the values in a block, in an epoch's logs and in an evaluation's, None for missing ones."""
     bus = Bus(blocks := BlockRecorder(), epochs := Recorder("on_epoch_end"))
     bus.train_begin()
     for epoch, value in enumerate(values):
@@ -44,7 +44,7 @@ def recorded(*values):
 
 
 def column(*values):
-    """Return what arrives of values that are kept in one block, None where one is missing."""
+    """Return the values of one block, None for missing ones."""
     bus = Bus(blocks := BlockRecorder())
     bus.train_begin()
     for step, value in enumerate(values, 1):
@@ -54,7 +54,7 @@ def column(*values):
 
 
 def assert_refused(warned, reason, *values):
-    """Assert that values are skipped with one warning for this reason, and that steps around them arrive."""
+    """Assert that values are skipped with one warning for this reason, and that the steps around them are recorded."""
     assert column(1.0, *values, 2.0) == [1.0, *[None] * len(values), 2.0]
     (message,) = warned()
     assert message.startswith("metric 'loss' is skipped: ")
@@ -65,7 +65,7 @@ def assert_refused(warned, reason, *values):
 
 
 def test_jax_arrays(jax):
-    """JAX arrays of one element are numbers, of every real type, on their own and mixed."""
+    """JAX arrays of one element and any real type are numbers, alone and mixed."""
     jnp = jax.numpy
     values = [jnp.float32(1), jnp.bfloat16(2), jnp.float16(3), jnp.int32(4), jnp.bool_(True), jnp.full((1, 1), 6.0)]
     expected = [1.0, 2.0, 3.0, 4.0, 1.0, 6.0]
@@ -74,13 +74,13 @@ def test_jax_arrays(jax):
 
 
 def test_jax_array_is_kept_on_the_device(jax):
-    """An immutable array is kept as it is; nothing waits for it at hand-in."""
+    """An immutable array is kept itself, and logging does not wait for it."""
     value = jax.numpy.float32(1)
     assert keep(value) is value
 
 
 def test_large_jax_array_is_let_go(jax, warned):
-    """A vector is refused at hand-in and not held until the block is closed."""
+    """A vector is refused when logged and not kept until the block is closed."""
     vector = jax.numpy.ones(1000)
     kept, reference = keep(vector), weakref.ref(vector)
     del vector
@@ -90,13 +90,13 @@ def test_large_jax_array_is_let_go(jax, warned):
 
 
 def test_jax_complex_is_refused(jax, warned):
-    """A complex number is no metric."""
+    """A complex number is not a metric."""
     assert_refused(warned, "a metric is a number", jax.numpy.complex64(1))
 
 
 @pytest.mark.parametrize("transform", ["jit", "grad", "vmap"])
 def test_jax_tracer_is_refused(jax, transform, warned):
-    """A value that is logged under tracing is skipped, the message says what to log, and the function goes on."""
+    """A traced value is skipped, the message says what to log, and the function continues."""
     bus = Bus(blocks := BlockRecorder())
 
     def step(x):
@@ -112,14 +112,14 @@ def test_jax_tracer_is_refused(jax, transform, warned):
 
 
 def test_traced_vector_is_refused_as_traced(jax):
-    """Of a traced vector, the tracing is what is said: its shape is not the mistake."""
+    """For a traced vector the reason is the tracing, not its shape."""
     reasons = []
     jax.jit(lambda x: reasons.append(keep(x).reason) or x)(jax.numpy.ones(3))
     assert reasons == [f"it is a value under tracing: {UNDER_TRACING}"]
 
 
 def test_donated_jax_array_is_refused(jax, warned):
-    """An array whose memory was given away before it was read is skipped by name."""
+    """An array whose memory was donated before it was read is skipped by name."""
     value, other = jax.numpy.float32(1), jax.numpy.float32(2)
     kept = keep(value)
     value.delete()
@@ -128,7 +128,7 @@ def test_donated_jax_array_is_refused(jax, warned):
 
 
 def test_jax_key_is_refused(jax, warned):
-    """A random key has one element and is no number."""
+    """A random key has one element and is not a number."""
     assert_refused(warned, "", jax.random.key(0))
 
 
@@ -136,7 +136,7 @@ def test_jax_key_is_refused(jax, warned):
 
 
 def test_torch_tensors(torch):
-    """Tensors of one element are numbers, of every real type, on their own and mixed."""
+    """Tensors of one element and any real type are numbers, alone and mixed."""
     kinds = ["float32", "float64", "bfloat16", "float16", "int64", "uint8", "bool"]
     values = [torch.ones((), dtype=getattr(torch, kind)) for kind in kinds]
     assert [scalar(value) for value in values] == column(*values) == [1.0] * 7
@@ -147,7 +147,7 @@ def test_torch_tensors(torch):
 
 
 def test_torch_values_are_exact(torch):
-    """A column holds every element at its own precision, NaN and infinities too."""
+    """A column has every element at its own precision, including NaN and infinities."""
     values = [torch.tensor(value, dtype=torch.float64) for value in (0.1, float("inf"), -0.0, 2.0**53 + 2)]
     assert [value.hex() for value in column(*values)] == [value.item().hex() for value in values]
     assert str(column(torch.tensor(float("nan")))) == "[nan]"
@@ -156,7 +156,7 @@ def test_torch_values_are_exact(torch):
 
 @pytest.mark.parametrize("kind", ["tensor", "view", "parameter", "detached", "numpy"])
 def test_torch_tensor_changed_in_place_keeps_its_value(torch, kind):
-    """What the next step changes in place counts as it was when handed in."""
+    """A value that the next step changes in place is recorded as it was when logged."""
     base = torch.ones(3)
     array = np.ones(())
     value = {
@@ -194,7 +194,7 @@ def test_torch_vector_is_refused(torch, make, warned):
 
 
 def test_torch_complex_is_refused(torch, warned):
-    """A complex number is no metric, also where all values of a block are complex."""
+    """A complex number is not a metric, even if all values of a block are complex."""
     bus = Bus(blocks := BlockRecorder())
     for step in (1, 2):
         bus.batch_end(step, {"loss": torch.tensor(1 + 2j), "acc": 1})
@@ -206,8 +206,8 @@ def test_torch_complex_is_refused(torch, warned):
 @pytest.mark.parametrize(
     "make", [lambda torch: torch.nn.MSELoss(), lambda torch: torch.float32, lambda torch: torch.Size([1])]
 )
-def test_torch_object_that_is_no_tensor_is_refused(torch, make, warned):
-    """Logging the loss function in place of its result ends nothing."""
+def test_torch_object_that_is_not_a_tensor_is_refused(torch, make, warned):
+    """Logging the loss function instead of its result is skipped with a warning."""
     assert_refused(warned, "and a metric is a number", make(torch), make(torch))
 
 
@@ -217,7 +217,7 @@ def test_torch_object_that_is_no_tensor_is_refused(torch, make, warned):
     ids=["meta", "sparse"],
 )
 def test_torch_tensor_that_cannot_be_fetched(torch, make):
-    """A tensor without data, or of another layout, is skipped or read, and spoils no other metric."""
+    """A tensor without data, or of another layout, is skipped or read, and affects no other metric."""
     bus = Bus(blocks := BlockRecorder())
     for step in (1, 2):
         bus.batch_end(step, {"loss": make(torch), "acc": step})
@@ -227,7 +227,7 @@ def test_torch_tensor_that_cannot_be_fetched(torch, make):
 
 
 def test_torch_tensor_under_vmap_is_refused(torch, warned):
-    """A tensor that was logged inside a transform and escaped it is skipped."""
+    """A tensor that escaped the transform it was logged in is skipped."""
     bus = Bus(blocks := BlockRecorder())
 
     def step(x):
@@ -241,7 +241,7 @@ def test_torch_tensor_under_vmap_is_refused(torch, warned):
 
 
 def test_torch_tensor_under_grad(torch):
-    """Inside `torch.func.grad` a value is known, and recorded."""
+    """Inside `torch.func.grad` a value is concrete, and recorded."""
     bus = Bus(blocks := BlockRecorder())
 
     def step(x):
@@ -266,7 +266,7 @@ def test_torch_means(torch):
 
 
 def test_tensorflow_tensors(tf):
-    """Eager tensors of one element are numbers, of every real type, on their own and mixed."""
+    """Eager tensors of one element and any real type are numbers, alone and mixed."""
     kinds = ["float32", "float64", "bfloat16", "float16", "int64", "bool"]
     values = [*[tf.cast(1, kind) for kind in kinds], tf.ones((1, 1))]
     assert [scalar(value) for value in values] == column(*values) == [1.0] * 7
@@ -274,13 +274,13 @@ def test_tensorflow_tensors(tf):
 
 
 def test_tensorflow_tensor_is_kept_on_the_device(tf):
-    """An immutable tensor is kept as it is."""
+    """An immutable tensor is kept itself."""
     value = tf.constant(1.0)
     assert keep(value) is value
 
 
 def test_tensorflow_variable_keeps_its_value(tf):
-    """A variable that the next step assigns counts as it was when handed in."""
+    """A variable that the next step assigns is recorded as it was when logged."""
     variable = tf.Variable(1.0)
     kept = keep(variable)
     variable.assign_add(1.0)
@@ -298,7 +298,7 @@ def test_tensorflow_variable_keeps_its_value(tf):
     ],
     ids=["vector", "text", "complex", "variable"],
 )
-def test_tensorflow_value_that_is_no_number_is_refused(tf, make, warned):
+def test_tensorflow_value_that_is_not_a_number_is_refused(tf, make, warned):
     """Vectors, strings and complex numbers are skipped."""
     assert_refused(warned, "", make(tf), make(tf))
 
@@ -324,14 +324,14 @@ def test_tensorflow_symbolic_tensor_is_refused(tf, warned):
 
 
 def test_values_of_all_frameworks_in_one_column(jax, torch, tf):
-    """A column may mix whatever was handed in."""
+    """A column may mix values of all kinds."""
     values = [1.0, jax.numpy.float32(2), torch.tensor(3.0), tf.constant(4.0), np.float32(5), None, tf.Variable(7.0)]
     assert column(*values) == [1.0, 2.0, 3.0, 4.0, 5.0, None, 7.0]
 
 
 @pytest.mark.parametrize("framework", ["numpy", "jax", "torch", "torch parameter", "tensorflow", "tensorflow variable"])
 def test_to_host_is_a_copy(framework, request):
-    """An array of any framework becomes a NumPy array of its own memory."""
+    """An array of any framework becomes a NumPy array with its own memory."""
     package = (
         None
         if framework == "numpy"
@@ -362,13 +362,13 @@ def refusal(value):
 
 
 def test_a_jax_key_is_called_a_key(jax):
-    """Random keys are no symbolic tensors."""
+    """Random keys are not reported as symbolic tensors."""
     keys = jax.random.key(0), jax.random.split(jax.random.key(0))
     assert [refusal(key) for key in keys] == ["it is a random key of JAX, and a metric is a number"] * 2
 
 
 def test_a_tensorflow_string_is_called_a_string(tf):
-    """Strings are no symbolic tensors, one or many, in a variable or not; neither is what holds no value at all."""
+    """Strings, one or many, in a variable or not, and variants are not reported as symbolic tensors."""
     strings = tf.constant("a"), tf.constant(["a", "b"]), tf.Variable("a")
     assert [refusal(each) for each in strings] == ["it is a tensor of strings, and a metric is a number"] * 3
     variant = tf.data.experimental.to_variant(tf.data.Dataset.range(2))
@@ -376,7 +376,7 @@ def test_a_tensorflow_string_is_called_a_string(tf):
 
 
 def test_a_tensorflow_variable_in_a_function_is_under_tracing(tf):
-    """Inside of a `tf.function` a variable has no value either."""
+    """Inside a `tf.function` a variable has no value either."""
     variable, reasons = tf.Variable(1.0), []
 
     @tf.function
@@ -389,14 +389,14 @@ def test_a_tensorflow_variable_in_a_function_is_under_tracing(tf):
 
 
 def test_a_tensor_that_a_keras_model_is_built_of_is_refused():
-    """It has no value, whatever its shape."""
+    """A symbolic tensor of any shape has no value."""
     keras = pytest.importorskip("keras")
     reason = "it is a symbolic tensor of Keras, which has no value: log what the model returns"
     assert [refusal(keras.Input(shape)) for shape in [(), (2,)]] == [reason] * 2
 
 
 def test_torch_tensors_without_numbers_are_refused(torch):
-    """Neither those on the meta device nor those inside of `vmap` can be read; "log a copy" would not help."""
+    """Tensors on the meta device or inside `vmap` cannot be read; "log a copy" would not help."""
     reasons = []
 
     def step(x):
@@ -405,13 +405,13 @@ def test_torch_tensors_without_numbers_are_refused(torch):
 
     torch.vmap(step)(torch.ones(2))
     assert [*reasons, refusal(torch.ones((), device="meta"))] == [
-        "it is a tensor inside of vmap: log what the mapped function returns",
+        "it is a tensor inside vmap: log what the mapped function returns",
         f"it is a tensor without numbers, as under tracing: {UNDER_TRACING}",
     ]
 
 
 def test_a_value_of_no_framework_that_cannot_be_read_is_called_what_it_is():
-    """An object with `item` that has none to give is no symbolic tensor."""
+    """An object whose `item` raises is not reported as a symbolic tensor."""
 
     class Sheet:
         def item(self):

@@ -46,7 +46,7 @@ def test_a_fraction_of_a_negative_best(mode):
 
 
 def test_the_first_number_is_the_best():
-    """NaN is never taken over, whatever else comes first is, infinities too."""
+    """NaN is never stored; the first other value is, even if infinite."""
     best = Best("min")
     assert [best.update(value) for value in (math.nan, math.inf, math.nan, 1.0, 1.0, -math.inf)] == [
         False,
@@ -63,19 +63,19 @@ def test_the_first_number_is_the_best():
     ("mode", "reached"), [("min", [True, True, False, False]), ("max", [False, True, True, False])]
 )
 def test_reaches(mode, reached):
-    """A threshold is reached by its own value and by better ones, whatever min_delta is, and not by NaN."""
+    """A threshold is reached by its own value and better ones, regardless of min_delta, but not by NaN."""
     assert [Best(mode, 9.0).reaches(value, 1.0) for value in (0.5, 1.0, 1.5, math.nan)] == reached
 
 
 def test_a_mode_is_one_of_two():
-    """Anything but min and max is refused."""
+    """A mode other than min and max is refused."""
     with pytest.raises(ValueError, match="'mode' must be in"):
         Best("auto")
 
 
 @pytest.mark.parametrize(("limit", "answers"), [(0, [True]), (1, [True]), (3, [False, False, True])])
 def test_patience(limit, answers):
-    """Patience runs out at its limit, and none acts as one; after a reset it counts anew."""
+    """Patience runs out at its limit, 0 acts as 1, and after a reset it counts from 0."""
     patience = Patience(limit)
     assert [patience.wait() for _ in answers] == answers
     assert patience.waited == len(answers)
@@ -85,7 +85,7 @@ def test_patience(limit, answers):
 
 @pytest.mark.parametrize("value", [None, 0.1, 0.0, -0.0, math.inf, -math.inf, math.nan, 5e-324])
 def test_state_goes_through_json(value):
-    """A state is strict JSON, and comes back exactly."""
+    """A state is strict JSON, and is restored exactly."""
     state = json.loads(json.dumps(state_of(Best("max", value=value), "value"), allow_nan=False))
     best = Best("max")
     restore(best, state)

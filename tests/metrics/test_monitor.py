@@ -1,4 +1,4 @@
-"""Which metric is watched and which way it gets better, against Keras's own directions."""
+"""Which metric is watched and in which direction it improves, compared with Keras's own directions."""
 
 import inspect
 import math
@@ -26,7 +26,7 @@ ARGUMENTS = {
 
 
 def keras_metrics():
-    """Return each class of Keras's metrics with its default name and its direction in our words, None for none."""
+    """Return each class of Keras's metrics with its default name and its direction as we write it, None for none."""
     found = {}
     for kind in vars(keras.metrics).values():
         if isinstance(kind, type) and issubclass(kind, keras.metrics.Metric):
@@ -55,7 +55,7 @@ class Knowing:
 
 
 def test_keras_has_metrics():
-    """The table is held against some forty classes."""
+    """The table is compared with about forty classes."""
     assert len(METRICS) > 35
 
 
@@ -67,7 +67,7 @@ def test_the_table_says_what_keras_says(kind):
 
 
 def test_the_table_knows_how_metrics_are_spelt_in_compile():
-    """Every lower-case name by which `compile` finds a metric has its direction, and no other spelling another one."""
+    """Every lower-case name of a metric in `compile` has its direction, and no other spelling a different one."""
     for name, kind in ALL_OBJECTS_DICT.items():
         found = DIRECTIONS.get(name.lower())
         assert found == METRICS[kind][1] or (found is None and name != name.lower()), name
@@ -78,15 +78,15 @@ def test_the_table_knows_how_metrics_are_spelt_in_compile():
     [("loss", "min"), ("val_loss", "min"), ("val_acc", "max"), ("AUC", "max"), ("val_F1", "max"), ("mse", "min")],
 )
 def test_auto_by_name(name, direction):
-    """The table is asked for the name without val_, whatever its case."""
+    """The table is searched for the name without val_, ignoring case."""
     assert monitor(name).direction(None) == direction
 
 
 @pytest.mark.parametrize("name", ["my_loss", "accuracy_loss", "val_val_loss", "auc_1", "reward", "loss_val_"])
 def test_nothing_is_guessed(name):
-    """A name that holds a known one is not known; the message says what to do."""
+    """A name that contains a known one is unknown; the message says what to do."""
     with pytest.raises(
-        SetupError, match=f"Owner cannot tell whether '{name}' gets better by falling or by rising: pass "
+        SetupError, match=f"Owner does not know whether '{name}' improves by falling or by rising: pass "
     ):
         monitor(name).direction(None)
 
@@ -107,7 +107,7 @@ def test_a_metric_that_the_model_does_not_have_is_refused_whatever_the_mode():
 
 
 def test_the_models_own_direction_comes_first():
-    """The handle is asked before the table, and the table where the handle does not know; a mode is final."""
+    """The handle's direction comes before the table's, and an explicit mode before both."""
     handle = Knowing()
     assert monitor("reward").direction(handle) == "max"
     assert monitor("loss").direction(handle) == "min"
@@ -115,7 +115,7 @@ def test_the_models_own_direction_comes_first():
 
 
 def test_a_keras_models_metrics_once_built():
-    """A compiled metric's own direction holds, whatever it is called, its validation too."""
+    """A compiled metric's own direction is used for any name, and for its validation metric."""
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, "sigmoid")])
     metrics = [keras.metrics.AUC(name="area"), keras.metrics.LogCoshError(name="my_accuracy")]
     model.compile("sgd", "mse", metrics=metrics)
@@ -126,7 +126,7 @@ def test_a_keras_models_metrics_once_built():
 
 
 def test_a_keras_models_metrics_at_the_first_train_begin():
-    """Before the first batch ever the usual names are known too."""
+    """The usual names are known even before the first batch."""
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, "sigmoid")])
     model.compile("sgd", "mse", metrics=["accuracy"])
     names = ("loss", "val_accuracy", "val_acc")
@@ -135,14 +135,14 @@ def test_a_keras_models_metrics_at_the_first_train_begin():
 
 @pytest.mark.parametrize("mode", ["least", "", None, "MIN", 1])
 def test_an_unknown_mode_is_refused_at_once(mode):
-    """Any other mode is an error when the sink is made."""
+    """An unknown mode is an error when the sink is created."""
     with pytest.raises(ValueError, match=r"mode must be 'auto', 'min' or 'max' \(got "):
         monitor(mode=mode)
 
 
 @pytest.mark.parametrize("name", ["", None, 3])
 def test_a_metric_has_a_name(name):
-    """Anything but a name is an error when the sink is made."""
+    """A monitor that is not a name is an error when the sink is created."""
     with pytest.raises(ValueError, match=r"monitor must be a metric's name \(got "):
         monitor(name)
 
@@ -161,7 +161,7 @@ def test_a_metric_has_a_name(name):
     ],
 )
 def test_read(logs, value, warned):
-    """The value is found under either spelling of accuracy, from a device too."""
+    """The value is found under either spelling of accuracy, even on a device."""
     assert monitor("val_acc").read(logs) == value
     assert warned() == []
 
@@ -172,12 +172,12 @@ def test_read(logs, value, warned):
         ({}, "no metric 'val_loss'; this epoch has none"),
         ({"loss": 1.0, "val_los": 1.0}, "no metric 'val_loss' (did you mean 'val_los'?); this epoch has loss, val_los"),
         ({"val_loss": None, "mae": 1.0}, "no metric 'val_loss'; this epoch has mae"),
-        ({"val_loss": "low"}, "the value of 'val_loss' is no number: it is 'low', and a metric is a number"),
-        ({"val_loss": [1.0]}, "the value of 'val_loss' is no number: it is [1.0], and a metric is a number"),
+        ({"val_loss": "low"}, "the value of 'val_loss' is not a number: it is 'low', and a metric is a number"),
+        ({"val_loss": [1.0]}, "the value of 'val_loss' is not a number: it is [1.0], and a metric is a number"),
     ],
 )
-def test_a_value_that_is_not_there_warns_once(logs, problem, warned):
-    """A missing value, None or one that is no number is None, with one warning that says what is there."""
+def test_a_missing_value_warns_once(logs, problem, warned):
+    """A value that is missing, None or not a number is None, with one warning that lists the metrics."""
     watch = monitor()
     assert [watch.read(logs), watch.read(logs)] == [None, None]
-    assert warned() == [f"Owner decides nothing where its metric is missing: {problem}"]
+    assert warned() == [f"Owner decides nothing while its metric is missing: {problem}"]

@@ -26,7 +26,7 @@ from monitor_core.metrics.names import check_metric, find_metric, unknown_metric
     ],
 )
 def test_find_metric(name, available, found):
-    """A metric is found by its name, or accuracy by its other spelling behind any prefix."""
+    """A metric is found by its name, accuracy also by its other spelling after any prefix."""
     assert find_metric(name, available) == found
 
 
@@ -37,8 +37,8 @@ def test_unknown_metric_names_the_nearest_and_all():
     )
 
 
-def test_unknown_metric_where_there_is_none():
-    """The message says so where there is no metric at all, or none that is near."""
+def test_unknown_metric_without_metrics():
+    """The message covers no metrics at all, and no similar name."""
     assert unknown_metric("loss", [], "it") == "no metric 'loss'; it has none"
     assert unknown_metric("loss", ["xyz"], "it") == "no metric 'loss'; it has xyz"
 

@@ -14,8 +14,8 @@ def drawn():
 
 
 @pytest.mark.parametrize("draws", [0, 1, 400])
-def test_what_is_drawn_is_the_same_again(tmp_path, draws):
-    """After a way over a file, in the middle of a pair of Gaussian numbers too."""
+def test_restored_states_draw_the_same_numbers(tmp_path, draws):
+    """States survive a file, even between the two numbers of a Gaussian pair."""
     for _ in range(draws):
         random.gauss(0, 1), np.random.normal()  # noqa: NPY002
     save_state(tmp_path / "state.json", generators_state())

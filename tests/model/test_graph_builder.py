@@ -1,4 +1,4 @@
-"""Building a layer graph call by call."""
+"""Build a layer graph call by call."""
 
 from monitor_core.model.graph_builder import GraphBuilder
 from monitor_core.model.layer_graph import LayerGraph, LayerNode
@@ -7,7 +7,7 @@ SMALL, LARGE = ((None, 4),), ((None, 8),)
 
 
 def test_a_layer_that_is_called_twice_is_one_node():
-    """Its calls' sources are joined, and equal shapes are told once."""
+    """A layer's calls are joined to one node, with all sources and each shape once."""
     builder = GraphBuilder()
     sources = [builder.add(name, LayerNode(name, "Input")) for name in ("left", "right")]
     for source in sources:
@@ -17,7 +17,7 @@ def test_a_layer_that_is_called_twice_is_one_node():
     assert builder.build("twins", parameters=7) == LayerGraph("twins", nodes, edges, parameters=7)
 
 
-def test_shapes_of_calls_that_differ_are_all_told():
+def test_different_shapes_of_calls_are_all_listed():
     """A layer that is called on two shapes has both."""
     builder = GraphBuilder()
     for shapes in (LARGE, SMALL, LARGE):
@@ -27,7 +27,7 @@ def test_shapes_of_calls_that_differ_are_all_told():
 
 
 def test_names_that_are_there_twice_get_a_number():
-    """Layers are told apart by what stands for them; the same name elsewhere is no other's."""
+    """Layers are distinguished by their keys; the same name inside another model is a different one."""
     builder = GraphBuilder()
     added = [builder.add(number, LayerNode("add", "Add")) for number in range(3)]
     assert added == ["add", "add_1", "add_2"]
@@ -36,7 +36,7 @@ def test_names_that_are_there_twice_get_a_number():
 
 
 def test_nested_models_and_layers_share_their_names():
-    """A layer that is called like a nested model beside it gets a number."""
+    """A layer with the name of a nested model next to it gets a number."""
     builder = GraphBuilder()
     inside = (builder.label("model", "block"),)
     assert builder.add("dense", LayerNode("dense", "Dense"), inside=inside) == "block/dense"

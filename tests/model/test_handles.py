@@ -1,4 +1,4 @@
-"""The list of handles' members in ``docs/handles.md`` against the handles and the sinks."""
+"""Compare the members listed in ``docs/handles.md`` with the handles and the sinks."""
 
 import ast
 import importlib
@@ -20,13 +20,13 @@ HANDLES = {
 
 
 def documented():
-    """Return the members on the page with the names and kinds of their parameters, None for attributes."""
+    """Return the listed members with the names and kinds of their parameters, None for attributes."""
     rows = re.findall(r"^\| `(\w+)(\(.*?\))?` \| ", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     return {name: parameters(brackets) if brackets else None for name, brackets in rows}
 
 
 def parameters(brackets):
-    """Return the parameters of a call's brackets."""
+    """Return the parameters in a call's parentheses."""
     arguments = ast.parse(f"def call{brackets}: ...").body[0].args
     optional = len(arguments.args) - len(arguments.defaults)
     positional = [(each.arg, number >= optional) for number, each in enumerate(arguments.args)]
@@ -53,21 +53,21 @@ def kind(request):
 
 
 def members(kind):
-    """Return the public members of a handle's class with their parameters, without what its docstring lists itself."""
+    """Return the public members of a handle's class with their parameters, without those that its docstring lists."""
     own = (inspect.getdoc(kind).partition("Attributes:")[2]).partition("Raises:")[0]
     attributes = set(re.findall(r"^ +(\w+):", own, re.MULTILINE)) - documented().keys()
     found = {name: value for name, value in vars(kind).items() if not name.startswith("_") and name not in attributes}
     return {name: signature(value) if inspect.isfunction(value) else None for name, value in found.items()}
 
 
-def test_every_member_of_a_handle_is_documented_as_it_is(kind):
-    """The page has each member with the parameters that it takes; what one handle has alone is in its docstring."""
+def test_every_member_of_a_handle_is_documented(kind):
+    """The page lists each member with its parameters; members of a single handle are in its docstring."""
     assert {name: documented().get(name, "missing") for name in members(kind)} == members(kind)
 
 
 def test_what_sinks_need_is_documented():
-    """The members that sinks ask for are those on the page."""
-    restoring = EarlyStopping("loss", restore_best_weights=True)  # what it needs depends on its arguments
+    """The members that sinks require are on the page."""
+    restoring = EarlyStopping("loss", restore_best_weights=True)  # its needs depend on its arguments
     sinks = [*(getattr(monitor_core, name) for name in monitor_core.__all__), restoring]
     needs = [getattr(each, "needs", ()) for each in sinks]
     found = {need for each in needs if isinstance(each, tuple) for need in each}
@@ -76,15 +76,15 @@ def test_what_sinks_need_is_documented():
 
 
 def test_what_is_documented_is_there():
-    """No member stands on the page that no handle has."""
+    """The page lists no member that no handle has."""
     pytest.importorskip("keras")
     pytest.importorskip("torch")
     kinds = [getattr(importlib.import_module(module), name) for name, (_, module) in HANDLES.items()]
     assert documented().keys() - {name for kind in kinds for name in vars(kind)} == set()
 
 
-def test_a_page_without_a_member_is_noticed(monkeypatch):
-    """The comparison fails where a member, or one of its parameters, is missing."""
+def test_a_page_without_a_member_fails(monkeypatch):
+    """The comparison fails if a member, or one of its parameters, is missing."""
 
     class Handle:
         """A handle."""

@@ -26,9 +26,9 @@ def test_layers_hold_tuples_whatever_they_are_given():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": ""}, r"name must be texts that are not empty \(got ''\)"),
-        ({"kind": ""}, r"kind must be texts that are not empty \(got ''\)"),
-        ({"inside": [""]}, r"inside must be texts that are not empty \(got ''\)"),
+        ({"name": ""}, r"name must be strings that are not empty \(got ''\)"),
+        ({"kind": ""}, r"kind must be strings that are not empty \(got ''\)"),
+        ({"inside": [""]}, r"inside must be strings that are not empty \(got ''\)"),
         ({"inside": ["coder"]}, r"name must begin with 'coder/', as inside says \(got 'a'\)"),
         ({"name": "coder/", "inside": ["coder"]}, r"name must begin with 'coder/', as inside says \(got 'coder/'\)"),
         ({"input_shapes": [(-1,)]}, r"input_shapes must have axes that are None or integers >= 0 \(got \(-1,\)\)"),
@@ -54,7 +54,7 @@ def test_layers_know_their_names_without_and_their_models():
     [
         ("aa", "", r"nodes must have unique names \(got 'a' twice\)"),
         ("ab", "ac", r"edges must be between nodes of the graph \(got 'c' in \('a', 'c'\)\)"),
-        ("ab", "ab ab", r"edges must be there once \(got \('a', 'b'\) twice\)"),
+        ("ab", "ab ab", r"edges must be unique \(got \('a', 'b'\) twice\)"),
         ("ab", "aba", r"edges must be pairs of names \(got \('a', 'b', 'a'\)\)"),
     ],
 )
@@ -65,37 +65,37 @@ def test_wrong_graphs_are_refused(nodes, edges, message):
 
 
 def test_no_layer_bears_the_name_of_a_nested_model():
-    """A name is that of one layer, or of a model around layers."""
-    with pytest.raises(ValueError, match=r"must not bear the name of a nested model around others \(got 'a'\)"):
+    """A name is either a layer's or that of a model around layers."""
+    with pytest.raises(ValueError, match=r"must not have the name of a nested model around others \(got 'a'\)"):
         LayerGraph("model", [LayerNode("a", "Dense"), LayerNode("a/b", "Dense", inside=("a",))])
 
 
 def test_only_layers_make_a_graph():
-    """Anything else among the nodes is refused by its type."""
+    """An object that is not a node is refused with its value."""
     with pytest.raises(TypeError, match=r"nodes must be LayerNode objects \(got 'a'\)"):
         LayerGraph("model", ["a"])
 
 
-def test_parameters_are_the_sum_unless_they_are_told():
-    """Weights that several layers share are counted by whoever knows them."""
+def test_parameters_are_the_sum_unless_given():
+    """The caller can give the number of parameters, if layers share weights."""
     nodes = [LayerNode("a", "Embedding", parameters=12), LayerNode("b", "Dense", parameters=12)]
     assert LayerGraph("model", nodes).parameters == 24
     assert LayerGraph("model", nodes, parameters=12).parameters == 12
 
 
-def test_sources_are_told_for_each_layer():
-    """Each layer's feeding layers stand in the order of the edges; a layer may feed itself."""
+def test_sources_are_listed_for_each_layer():
+    """Each layer's sources are in the order of the edges; a layer may be its own source."""
     assert graph("abc", "bc ac cc").sources() == {"a": (), "b": (), "c": ("b", "a", "c")}
 
 
-def test_groups_stand_outermost_first():
+def test_groups_are_outermost_first():
     """Every nested model is named in full, before those that are nested in it."""
     nodes = [LayerNode("a", "Dense"), LayerNode("x/y/b", "Dense", inside=("x", "y"))]
     assert LayerGraph("model", nodes).groups() == ("x", "x/y")
 
 
 def test_layers_are_found_by_name():
-    """An unknown name's error tells which there are."""
+    """An unknown name's error lists the names."""
     assert graph("ab").node("b") == LayerNode("b", "Dense")
     with pytest.raises(KeyError, match="no layer 'c'; this graph has a, b"):
         graph("ab").node("c")
@@ -113,13 +113,13 @@ def test_layers_are_found_by_name():
     ],
 )
 def test_order_follows_the_edges_and_else_the_given_one(nodes, edges, ordered):
-    """A layer comes after those that feed it; a cycle is entered at its first given layer."""
+    """A layer comes after its sources; a cycle is entered at its first given layer."""
     assert names(graph(nodes, edges).ordered()) == ordered
 
 
 @given(st.permutations("abcdefg"), st.sets(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=20))
 def test_order_is_topological_for_every_graph_without_cycles(letters, pairs):
-    """However the layers were given, no edge leads back."""
+    """For any order of the layers, no edge leads back."""
     edges = " ".join("abcdefg"[min(pair)] + "abcdefg"[max(pair)] for pair in pairs if pair[0] < pair[1])
     found = graph(letters, edges)
     order = names(found.ordered())
@@ -129,7 +129,7 @@ def test_order_is_topological_for_every_graph_without_cycles(letters, pairs):
 
 @given(st.sets(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=30))
 def test_order_has_every_layer_once_even_with_cycles(pairs):
-    """Cycles lose no layer."""
+    """Sorting a graph with cycles loses no layer."""
     edges = " ".join("abcdefg"[one] + "abcdefg"[other] for one, other in sorted(pairs))
     assert sorted(names(graph("abcdefg", edges).ordered())) == list("abcdefg")
 
@@ -141,7 +141,7 @@ def test_shapes_are_written_as_readers_know_them():
 
 
 def test_summary_is_a_table_in_markdown_and_in_plain_text():
-    """The layers stand in the order of flow, with columns below each other and the sum at the end."""
+    """The layers are in topological order, with aligned columns and the sum at the end."""
     nodes = [
         LayerNode("out|put", "Dense", "float32", [(None, 8)], [(None, 1)], 1009),
         LayerNode("image", "InputLayer", "float32", [], [(None, 8)]),

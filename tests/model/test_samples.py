@@ -1,4 +1,4 @@
-"""The first samples of validation data of every kind, read without a trace."""
+"""The first samples of validation data of every kind, read without side effects."""
 
 import itertools
 import random
@@ -46,12 +46,12 @@ def pair(x, y):
     ids=["array", "one", "pair", "list", "weights", "none", "mapping", "inputs", "nested", "batches", "few"],
 )
 def test_arrays_are_cut_in_their_structure(data, wanted):
-    """Arrays come cut to the first samples, in their own structure and type; where there are fewer, all of them."""
+    """Arrays are cut to the first samples, in their own structure and type; if there are fewer, all are returned."""
     assert plain(first_samples(data, 3)) == wanted
 
 
 def test_samples_are_copies():
-    """What comes back does not change with the data."""
+    """The returned samples do not change with the data."""
     data = X.copy()
     x, _ = first_samples(data, 2)
     data += 1
@@ -59,15 +59,15 @@ def test_samples_are_copies():
 
 
 @given(cuts=st.lists(st.integers(0, 10), max_size=4).map(sorted), count=st.integers(1, 12))
-def test_batches_give_what_the_whole_gives(cuts, count):
-    """However data are cut into batches, empty ones included, their first samples are those of the whole."""
+def test_batches_equal_the_whole(cuts, count):
+    """For any division into batches, even empty ones, the first samples are those of the whole."""
     edges = [0, *cuts, 10]
     batches = [({"a": X[start:end]}, Y[start:end]) for start, end in itertools.pairwise(edges)]
     assert plain(first_samples(batches, count)) == pair({"a": X[:count]}, Y[:count])
 
 
 class Batches:
-    """Gives batches whenever it is iterated over, and counts them."""
+    """Yields batches each time it is iterated over, and counts them."""
 
     def __init__(self):
         self.given = 0
@@ -79,7 +79,7 @@ class Batches:
 
 
 def test_no_more_batches_are_read_than_needed():
-    """Of an object that gives batches, those are read that hold the samples."""
+    """Of an iterable of batches, only those with the samples are read."""
     data = Batches()
     assert plain(first_samples(data, 5)) == pair(X[:5], Y[:5])
     assert data.given == 2
@@ -91,7 +91,7 @@ def batches():
 
 @pytest.mark.parametrize("data", [batches(), iter([(X, Y)])], ids=["generator", "iterator"])
 def test_what_can_be_read_only_once_is_refused(data):
-    """A generator or an iterator is left untouched, with an error that says why."""
+    """A generator or an iterator is not read, and the error says why."""
     with pytest.raises(TypeError, match="data must be readable more than once"):
         first_samples(data, 1)
     assert len(list(data)) == 1
@@ -100,7 +100,7 @@ def test_what_can_be_read_only_once_is_refused(data):
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [
-        (None, TypeError, r"must be arrays, or something that gives batches of them \(got None\)"),
+        (None, TypeError, r"must be arrays, or an iterable of batches of them \(got None\)"),
         (3.5, TypeError, r"\(got 3\.5\)"),
         ([1, 2], TypeError, r"must be arrays of samples along the first axis \(got 1\)"),
         (("abc",), TypeError, r"along the first axis \(got 'abc'\)"),
@@ -113,27 +113,27 @@ def test_what_can_be_read_only_once_is_refused(data):
     ],
 )
 def test_other_data_are_errors(data, error, message):
-    """What holds no samples is refused by an error that names the rule and the value."""
+    """Data without samples are refused by an error with the rule and the value."""
     with pytest.raises(error, match=message):
         first_samples(data, 3)
 
 
 @pytest.mark.parametrize("count", [0, 2.0, True])
 def test_the_number_of_samples_is_checked(count):
-    """The number is an integer from 1 on."""
+    """The number of samples must be an integer from 1."""
     with pytest.raises((TypeError, ValueError), match="count must be"):
         first_samples(X, count)
 
 
 class Drawing:
-    """Gives batches of random numbers from the generators that belong to everybody."""
+    """Yields batches of random numbers from the global generators."""
 
     def __iter__(self):
         yield np.array([random.random(), np.random.random()])  # noqa: NPY002
 
 
-def test_random_generators_stand_where_they_stood():
-    """Reading data that draw random numbers changes nothing for whoever draws next."""
+def test_random_generators_keep_their_states():
+    """Reading data that draw random numbers does not change the next numbers."""
     random.seed(3)
     np.random.seed(3)  # noqa: NPY002
     wanted = (random.random(), np.random.random())  # noqa: NPY002
@@ -144,14 +144,14 @@ def test_random_generators_stand_where_they_stood():
 
 
 def test_data_frames_are_cut_by_position():
-    """A data frame with an index of its own gives its first rows."""
+    """A data frame with a custom index returns its first rows."""
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(X, index=range(10, 0, -1))
     assert plain(first_samples((frame, frame[0]), 2)) == pair(X[:2], X[:2, 0])
 
 
 def test_jax_arrays_come_to_the_host():
-    """Arrays of JAX come as NumPy's."""
+    """JAX arrays become NumPy arrays."""
     jax = pytest.importorskip("jax")
     assert plain(first_samples((jax.numpy.asarray(X), Y), 2)) == pair(X[:2], Y[:2])
 
@@ -184,7 +184,7 @@ def tensors(torch):
 
 
 def test_tensors_come_to_the_host(torch):
-    """Tensors that require a gradient come as arrays."""
+    """Tensors that require a gradient become arrays."""
     assert plain(first_samples((torch.tensor(X, requires_grad=True), torch.tensor(Y)), 2)) == pair(X[:2], Y[:2])
 
 
@@ -192,21 +192,21 @@ def test_tensors_come_to_the_host(torch):
     "options", [{"batch_size": 4}, {"batch_size": 4, "num_workers": 2, "persistent_workers": True}]
 )
 def test_a_loader_gives_its_first_samples(torch, options):
-    """The samples of a PyTorch loader's first batches come joined; its workers are not started."""
+    """The samples of a PyTorch loader's first batches are joined; its workers are not started."""
     loader = torch.utils.data.DataLoader(tensors(torch), **options)
     assert plain(first_samples(loader, 5)) == pair(X[:5], Y[:5])
     assert loader._iterator is None
 
 
 def test_a_loader_without_batches_gives_those_of_its_dataset(torch):
-    """Where batching is off, each item of the dataset is a batch."""
+    """If batching is off, each item of the dataset is a batch."""
     dataset = [(X[:2], Y[:2]), (X[2:4], Y[2:4])]
     assert plain(first_samples(torch.utils.data.DataLoader(dataset, batch_size=None), 3)) == pair(X[:3], Y[:3])
 
 
 @pytest.mark.parametrize("batch_size", [2, None])
 def test_a_loader_of_a_stream_gives_its_first_samples(torch, batch_size):
-    """A dataset that can only be iterated over is iterated over anew."""
+    """An iterable dataset is iterated over from its beginning."""
 
     class Stream(torch.utils.data.IterableDataset):
         def __iter__(self):
@@ -218,7 +218,7 @@ def test_a_loader_of_a_stream_gives_its_first_samples(torch, batch_size):
 
 
 def test_a_loader_of_an_iterator_is_refused(torch):
-    """A stream that can be read only once is not read through a loader either."""
+    """A stream that can be read only once is not read, even through a loader."""
 
     class Once(torch.utils.data.IterableDataset):
         def __iter__(self):
@@ -232,7 +232,7 @@ def test_a_loader_of_an_iterator_is_refused(torch):
 
 
 def test_a_dataset_of_samples_is_batched(torch):
-    """A PyTorch dataset without a loader gives its first samples, and no more are asked for."""
+    """Of a PyTorch dataset without a loader, only the first samples are read."""
 
     class Counting(Noisy, torch.utils.data.Dataset):
         pass
@@ -243,8 +243,8 @@ def test_a_dataset_of_samples_is_batched(torch):
 
 
 @pytest.mark.parametrize("has_generator", [False, True])
-def test_a_shuffled_loader_goes_on_as_if_it_had_not_been_read(torch, has_generator):
-    """A training that shuffles and draws from PyTorch's generator is the same with and without a look before."""
+def test_a_shuffled_loader_continues_as_if_it_had_not_been_read(torch, has_generator):
+    """A training that shuffles and draws from PyTorch's generator is the same if samples are read before."""
 
     def epoch(look):
         torch.manual_seed(3)
@@ -262,7 +262,7 @@ def test_a_shuffled_loader_goes_on_as_if_it_had_not_been_read(torch, has_generat
 
 @pytest.mark.parametrize("length", [3, None])
 def test_a_keras_dataset_gives_its_first_samples(length):
-    """The batches of a PyDataset are read by number, of one without an end too."""
+    """The batches of a PyDataset are read by index, even of an infinite one."""
     keras = pytest.importorskip("keras")
 
     class Data(keras.utils.PyDataset):
@@ -277,7 +277,7 @@ def test_a_keras_dataset_gives_its_first_samples(length):
 
 
 def test_a_tensorflow_dataset_gives_its_first_samples_each_time():
-    """A dataset of batches without an end is read from its beginning, and can be read again."""
+    """An infinite dataset of batches is read from its beginning, and can be read again."""
     tensorflow = pytest.importorskip("tensorflow")
     data = tensorflow.data.Dataset.from_tensor_slices(({"a": X}, Y)).batch(4).repeat()
     for _ in range(2):

@@ -109,7 +109,7 @@ def test_a_board_that_has_written_is_copied_after_a_reset_alone(way):
     """Two would write into one folder at the same time; the message says what to do."""
     board = TensorBoard("logs")
     run(board)
-    with pytest.raises(TypeError, match=r"begun to write, into .*logs, cannot be copied or pickled: call reset\(\)"):
+    with pytest.raises(TypeError, match=r"begun to write into .*logs cannot be copied or pickled: call reset\(\)"):
         WAYS[way](board)
     board.reset()
     run(WAYS[way](board))

@@ -91,7 +91,7 @@ def test_missing_data_are_named_where_activations_are_asked_for(tmp_path, warned
     run(Bus(board(tmp_path / "a", histogram_freq=1), model=Model(), strict=True), 1)
     assert warned() == []
     run(Bus(board(tmp_path / "b", write_activations=True), model=Model(), strict=True), 1)
-    assert "there are no validation data to look at" in warned()[0]
+    assert "there are no validation data to read" in warned()[0]
 
 
 @pytest.mark.parametrize("fails", ["weights", "activations", "gradients", "embeddings", "predict"])
@@ -102,7 +102,7 @@ def test_a_part_that_fails_stops_neither_the_others_nor_the_training(tmp_path, w
     run(bus, 3)
     assert bus.failures == []
     assert len(warned()) == 1
-    assert f"RuntimeError: no {fails}; training goes on" in warned()[0]
+    assert f"RuntimeError: no {fails}; training continues" in warned()[0]
     tags = {
         "weights": ("dense/kernel/histogram", "dense/kernel/image"),
         "activations": ("dense/activations",),
@@ -121,7 +121,7 @@ def test_missing_validation_data_are_told_of(tmp_path, warned):
     bus = Bus(board(tmp_path, **LOOKS), model=Model(), strict=True)
     run(bus, 2)
     assert len(warned()) == 3
-    assert all("give validation_data=(x, y) to the adapter" in message for message in warned())
+    assert all("pass validation_data=(x, y) to the adapter" in message for message in warned())
     assert steps(tmp_path / "train", "dense/kernel/histogram") == [0, 1]
 
 

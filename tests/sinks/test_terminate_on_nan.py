@@ -133,7 +133,7 @@ def test_a_metric_that_is_nowhere_is_told_once(every, warned):
     assert loop.run.status == "completed"
     assert warned() == [
         (
-            "TerminateOnNaN decides nothing where its metric is missing: no metric 'loss' (did you mean 'g_loss'?); "
+            "TerminateOnNaN decides nothing while its metric is missing: no metric 'loss' (did you mean 'g_loss'?); "
             "this epoch has d_loss, g_loss"
         )
     ]

@@ -1,4 +1,4 @@
-"""Blocks: the values of steps as columns, and when they are handed over."""
+"""Blocks: the values of steps as columns, and when they are taken."""
 
 import math
 import types
@@ -25,7 +25,7 @@ def taken(*rows, epoch=0):
 
 
 def as_lists(block):
-    """Return a block's columns and masks as lists, NaN as a text."""
+    """Return a block's columns and masks as lists, NaN as a string."""
     return {
         name: (
             [value if value == value else "nan" for value in column.tolist()],  # noqa: PLR0124
@@ -51,7 +51,7 @@ def test_types():
 
 
 def test_arrays_are_read_only():
-    """No sink can change what the others get."""
+    """No sink can change the block of the others."""
     block, _ = taken({"a": 1, "b": 1}, {"a": 1})
     for array in (block.steps, block.times, *block.columns.values(), block.present["b"]):
         with pytest.raises(ValueError, match="read-only"):
@@ -74,26 +74,26 @@ def test_same_metrics_in_another_order():
     assert as_lists(block) == {"a": ([1.0, 3.0], None), "b": ([2.0, 4.0], None)}
 
 
-def test_metric_without_any_value_is_no_column():
-    """What is None or unusable throughout a block is left out of it."""
+def test_metric_without_any_value_has_no_column():
+    """A metric that is None or unusable throughout a block is not in it."""
     block, skips = taken({"a": None, "b": "text", "c": 1.0})
     assert (as_lists(block), skips) == ({"c": ([1.0], None)}, ["b"])
 
 
 def test_names_are_strings():
-    """A metric whose name is no string is left out and told."""
+    """A metric whose name is not a string is skipped with a reason."""
     block, skips = taken({3: 1.0, "a": 2.0})
     assert (as_lists(block), skips) == ({"a": ([2.0], None)}, ["3"])
 
 
 def test_steps_without_values():
-    """Batches without logs are steps all the same."""
+    """Batches without logs are still steps."""
     block, _ = taken({}, None, {})
     assert (block.steps.tolist(), as_lists(block)) == ([1, 2, 3], {})
 
 
 def test_metrics_within_a_metric():
-    """A mapping within a batch's logs gives metrics of its own."""
+    """A mapping within a batch's logs adds its own metrics."""
     block, _ = taken({"a": 1, "m": {"b": 2, "n": {"c": 3}}}, {"a": 4, "m": {"b": 5, "n": {"c": 6}}})
     assert as_lists(block) == {"a": ([1.0, 4.0], None), "b": ([2.0, 5.0], None), "c": ([3.0, 6.0], None)}
 
@@ -115,7 +115,7 @@ def test_nested_metric_loses_no_value_of_its_namesake():
 
 
 def test_logs_may_be_reused_by_the_caller():
-    """A dict that is filled anew for each batch gives each batch its own values."""
+    """A dict that is reused for each batch gives each batch its own values."""
     logs, buffer = {}, BlockBuffer(lambda name, reason: None)
     for step in (1, 2):
         logs["loss"] = step
@@ -124,7 +124,7 @@ def test_logs_may_be_reused_by_the_caller():
 
 
 def test_value_that_raises_leaves_the_steps_in_line():
-    """A value whose conversion raises in a way of its own spoils no other step."""
+    """A value whose conversion raises an unusual error affects no other step."""
 
     class Fails:
         def __float__(self):
@@ -172,7 +172,7 @@ def clock(monkeypatch):
 
 
 def test_block_is_due_after_a_second(clock):
-    """What waits is due when its first value is a second old, whatever comes later, and at once when it is full."""
+    """A block is due when its first value is a second old, regardless of later ones, or at once when full."""
     buffer = BlockBuffer(lambda name, reason: None)
     assert buffer.seconds_left() is None
     for seconds, left in [(0.0, 1.0), (0.25, 0.75), (0.5, 0.25), (0.5, -0.25)]:
@@ -199,7 +199,7 @@ def test_steps_with_very_many_values_fill_a_block_sooner():
 
 
 class ArrayImpl:
-    """Look to the package like an array of JAX that a device is still to compute."""
+    """Looks to the package like a JAX array that a device has not computed yet."""
 
     __module__ = "jaxlib"
     shape = ()
@@ -219,7 +219,7 @@ class ArrayImpl:
 
 
 def test_values_that_are_not_ready_are_left_for_a_later_block():
-    """Steps from the first one on whose value is still being computed wait, in order."""
+    """Steps from the first one with a value still being computed stay pending, in order."""
     buffer = BlockBuffer(lambda name, reason: None)
     values = [ArrayImpl(float(step), ready=step < 3) for step in range(1, 6)]
     for step, value in enumerate(values, 1):
@@ -231,7 +231,7 @@ def test_values_that_are_not_ready_are_left_for_a_later_block():
 
 
 def test_times_are_when_each_batch_ended(clock):
-    """Times are seconds since 1970 and apart as the batches were, however late the block was closed."""
+    """Times are seconds since 1970, spaced as the batches were, however late the block is closed."""
     bus = Bus(recorder := BlockRecorder())
     bus.train_begin()
     bus.batch_end(1, {})
@@ -245,7 +245,7 @@ def test_times_are_when_each_batch_ended(clock):
 
 
 def test_times_never_go_back(clock):
-    """A wall clock that is set back in mid-run makes no time earlier than the one before; one set forward counts."""
+    """A wall clock that is set back during a run makes no time earlier than the last; one set forward is followed."""
     bus = Bus(recorder := BlockRecorder())
     for step, wall in enumerate([1000.0, 500.0, 2000.0], 1):
         clock.now += 0.5
@@ -262,7 +262,7 @@ def test_repr():
 
 
 class EagerTensor:
-    """Look to the package like a value on a device, whose fetch the user interrupts."""
+    """Looks to the package like a value on a device whose fetch the user interrupts."""
 
     __module__ = "tensorflow"
     shape = types.SimpleNamespace(rank=0)
@@ -278,7 +278,7 @@ class EagerTensor:
 
 
 def test_interrupt_while_values_are_fetched_loses_none():
-    """Ctrl-C mostly strikes while the device is waited for; the values arrive with the flush that follows."""
+    """After Ctrl-C during a wait for the device, the values arrive with the next flush."""
     bus = Bus(recorder := BlockRecorder())
     bus.train_begin()
     bus.epoch_begin(0)
@@ -291,10 +291,10 @@ def test_interrupt_while_values_are_fetched_loses_none():
 
 
 def test_value_whose_fetch_fails_is_skipped():
-    """An error of the framework's own in a fetch skips that value and spoils no other."""
+    """A framework's own error in a fetch skips that value and affects no other."""
 
     class ResourceExhaustedError(Exception):
-        """As TensorFlow's errors, no child of any standard error but Exception."""
+        """An error that, like TensorFlow's, derives only from Exception."""
 
     block, skips = taken({"loss": 1.0}, {"loss": EagerTensor(ResourceExhaustedError("out of memory"))})
     assert (list(block.rows()), skips) == ([(1, {"loss": 1.0}), (2, {})], ["loss"])
@@ -311,7 +311,7 @@ unusable = st.one_of(st.none(), st.text(max_size=3), st.just(10**400), st.just(n
 
 
 def is_number(value):
-    """Answer whether a value of these strategies is a metric."""
+    """Return whether a value of these strategies is a metric."""
     return (
         isinstance(value, (bool, float, np.floating, np.ndarray, int))
         and np.size(value) == 1

@@ -1,4 +1,4 @@
-"""Log values of Python and NumPy: what they convert to, and what is kept of them until a block is closed."""
+"""Log values of Python and NumPy: what they convert to, and how they are kept until a block is closed."""
 
 import collections
 import decimal
@@ -30,7 +30,7 @@ class Fails:
 
 
 class Skips(list):
-    """Record what is told of skipped values."""
+    """Record the reasons of skipped values."""
 
     def __call__(self, name, reason):
         self.append((name, reason))
@@ -109,8 +109,8 @@ REFUSED = [
 @pytest.mark.parametrize(
     ("value", "error", "message"), REFUSED, ids=lambda value: repr(value).partition(" at 0x")[0][:30]
 )
-def test_scalar_refuses_what_is_no_number(value, error, message):
-    """What cannot be a metric is a TypeError or ValueError that says what it is."""
+def test_scalar_refuses_values_that_are_not_numbers(value, error, message):
+    """A value that cannot be a metric raises a TypeError or ValueError that says what it is."""
     with pytest.raises(error, match=message):
         scalar(value)
 
@@ -120,8 +120,8 @@ def test_scalar_refuses_what_is_no_number(value, error, message):
     [value for value, *_ in REFUSED if value is not None and type(value) is not dict],
     ids=lambda value: repr(value).partition(" at 0x")[0][:30],
 )
-def test_what_is_no_number_is_missing_in_a_column(value):
-    """Such a value ends nothing: it is told as skipped and counts as missing, and values around it stay."""
+def test_value_that_is_not_a_number_is_missing_in_a_column(value):
+    """Such a value is skipped with a reason and counts as missing; values around it are kept."""
     column, mask, skips = fetched(1.0, value, 3.0)
     assert (exact(dict(enumerate(column))), mask) == (exact({0: 1.0, 1: np.nan, 2: 3.0}), [True, False, True])
     assert [name for name, _ in skips] == ["loss"]
@@ -138,8 +138,8 @@ def test_none_is_missing_and_not_skipped():
 
 
 @pytest.mark.parametrize("make", [lambda: np.array(1.0), lambda: np.array([1.0]), lambda: np.array([[1.0]])])
-def test_array_changed_after_hand_in_keeps_its_value(make):
-    """An array that the caller goes on to change in place counts as it was when handed in."""
+def test_array_changed_after_logging_keeps_its_value(make):
+    """An array that the caller later changes in place is recorded as it was when logged."""
     array = make()
     kept = keep(array)
     array += 1
@@ -147,38 +147,38 @@ def test_array_changed_after_hand_in_keeps_its_value(make):
 
 
 def test_nothing_of_an_unusable_value_is_kept():
-    """A large array that was logged by mistake is not held until the block is closed."""
+    """A large array that was logged by mistake is not kept until the block is closed."""
     assert type(keep(np.ones(1000))) is Unusable
     assert keep("text").reason == "it is 'text', and a metric is a number"
 
 
 def test_unusable_values_tell_their_reason_again():
-    """What was found unusable at hand-in is refused with the same reason later."""
+    """A value found unusable when logged is refused with the same reason later."""
     with pytest.raises(TypeError, match="it is 'text', and a metric is a number"):
         scalar(keep("text"))
 
 
 @pytest.mark.parametrize("make", [dict, collections.OrderedDict, types.MappingProxyType, collections.ChainMap])
 def test_metrics_within_a_metric(make):
-    """Any mapping within the logs gives metrics of its own, in an epoch's logs and in what is kept of a batch."""
+    """Any mapping within the logs adds its own metrics, in an epoch's logs and in a batch's kept values."""
     nested = make({"a": 1, "b": make({"c": np.float32(2)})})
     assert to_floats({"x": 0, "all": nested, "y": 3}, Skips()) == {"x": 0.0, "a": 1.0, "c": 2.0, "y": 3.0}
     assert keep(nested) == {"a": 1, "b": {"c": 2.0}}
 
 
 def test_names_are_strings():
-    """A metric whose name is no string is left out and told."""
+    """A metric whose name is not a string is skipped with a reason."""
     assert to_floats({1: 2.0, "loss": 3.0}, skips := Skips()) == {"loss": 3.0}
     assert skips == [("1", "its name is not a string")]
 
 
 def test_to_floats_of_nothing():
-    """No logs are empty logs."""
+    """None and empty logs convert to an empty dict."""
     assert to_floats(None, Skips()) == {}
 
 
 class Loss(float):
-    """A float of a user's own."""
+    """A user's own float class."""
 
 
 numbers = st.one_of(
@@ -194,7 +194,7 @@ numbers = st.one_of(
 
 @given(st.lists(st.one_of(numbers, st.none()), min_size=1, max_size=30))
 def test_column_against_a_loop(values):
-    """A column is what converting each value by itself gives, whatever kinds are mixed."""
+    """A column equals the conversion of each value on its own, for any mix of kinds."""
     column, mask, skips = fetched(*values)
     expected = [np.nan if value is None else float(value) for value in values]
     assert exact(dict(enumerate(column))) == exact(dict(enumerate(expected)))
@@ -202,12 +202,12 @@ def test_column_against_a_loop(values):
     assert skips == []
 
 
-def test_metrics_of_one_name_in_two_mappings_are_told_of():
-    """Two metrics that would bear one name within nested logs are told of, and the last one counts."""
-    told = []
+def test_metrics_of_one_name_in_two_mappings_are_reported():
+    """Two metrics of one name in nested logs are reported, and the last one counts."""
+    skipped = []
     logs = {"train": {"loss": 1.0}, "valid": {"loss": 2.0}}
-    assert to_floats(logs, lambda name, reason: told.append(name)) == {"loss": 2.0}
-    buffer = BlockBuffer(lambda name, reason: told.append(name))
+    assert to_floats(logs, lambda name, reason: skipped.append(name)) == {"loss": 2.0}
+    buffer = BlockBuffer(lambda name, reason: skipped.append(name))
     buffer.append(1, logs)
     assert list(buffer.take(0).rows()) == [(1, {"loss": 2.0})]
-    assert told == ["loss", "loss"]
+    assert skipped == ["loss", "loss"]

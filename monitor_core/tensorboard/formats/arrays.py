@@ -1,4 +1,4 @@
-"""Arrays of any framework's number kinds as the two that NumPy is fast with."""
+"""Convert arrays of any framework's dtypes to the two that NumPy is fast with."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 def real_numbers(array: Any) -> NDArray[np.floating]:
     """Return an array as ``float32`` or ``float64``, without a copy if it is one of these.
 
-    Numbers of up to two bytes become float32, which holds them exactly: the bfloat16 of JAX too.
+    Numbers of up to two bytes become float32, which represents them exactly, JAX's bfloat16 included.
 
     Raises:
-        TypeError: It has no real numbers.
+        TypeError: It is not an array of real numbers.
     """
     values = np.asarray(array)
     kind = values.dtype
@@ -22,7 +22,7 @@ def real_numbers(array: Any) -> NDArray[np.floating]:
         return values
     if kind.kind not in "fbiuV":
         raise TypeError(f"array must have real numbers (got {kind})")
-    try:  # "V" is how bfloat16 shows itself, and records too
+    try:  # "V" is the kind of bfloat16, and of records too
         return values.astype(np.float32 if kind.itemsize <= 2 else np.float64)
     except (TypeError, ValueError):
         raise TypeError(f"array must have real numbers (got {kind})") from None

@@ -1,4 +1,4 @@
-"""CRC-32C, the checksum of event files: of bytes by a C extension where there is one, of many records by NumPy.
+"""CRC-32C, the checksum of event files: of bytes by a C extension if installed, of many records by NumPy.
 
 A checksum with a zero start is linear: the checksum of a sum (exclusive or) is the sum of the checksums. So the
 checksums of records that differ in a few bytes take a table look-up for each of these bytes, all records at once.
@@ -20,7 +20,7 @@ _CHUNK = 1 << 16  # bytes whose words fit in a second-level cache
 
 
 def masked_crc32c(data: bytes) -> int:
-    """Return the checksum as event files store it, so that a checksum of data with checksums in it stays good."""
+    """Return the checksum as event files store it, so that data containing checksums can be checksummed safely."""
     return masked(crc32c()(data))
 
 
@@ -37,7 +37,7 @@ def masked_words(crcs: Words) -> Words:
 
 @functools.cache
 def crc32c() -> Callable[[bytes], int]:
-    """Return the fastest function there is: that of google-crc32c (0.1 ns a byte), or NumPy (17 ns a byte)."""
+    """Return the fastest function available: google-crc32c's (0.1 ns a byte), or NumPy's (17 ns a byte)."""
     try:
         import google_crc32c
     except ImportError:
@@ -47,12 +47,12 @@ def crc32c() -> Callable[[bytes], int]:
 
 
 def crc32c_by_numpy(data: bytes) -> int:
-    """Return the CRC-32C of some bytes."""
+    """Return the CRC-32C of bytes."""
     register = _ONES
     whole = len(data) - len(data) % 4
     for start in range(0, whole, _CHUNK):
         words = np.frombuffer(data[start : min(start + _CHUNK, whole)], np.uint8).astype(np.uint32)
-        # To begin with a register is to add it to the first bytes.
+        # Starting with a register is the same as adding it to the first bytes.
         words[:4] ^= np.frombuffer(register.to_bytes(4, "little"), np.uint8)
         register = _folded(words)
     table = _byte_table()
@@ -62,11 +62,11 @@ def crc32c_by_numpy(data: bytes) -> int:
 
 
 class RowChecksums:
-    """The checksums of records of one length that differ in a few of their bytes.
+    """The checksums of records of one length that differ in only a few bytes.
 
     Args:
         template: A record; the bytes at ``positions`` must be zero.
-        positions: Where records differ, counted from the start.
+        positions: The positions of the bytes in which records differ, from 0.
     """
 
     def __init__(self, template: bytes, positions: Sequence[int]) -> None:
@@ -82,12 +82,12 @@ class RowChecksums:
 
 
 def _folded(words: Words) -> int:
-    """Return the register after these bytes: of neighbours, the left ones are moved past the right ones and added."""
+    """Return the register after these bytes: move the left of each two neighbours past the right one and add."""
     words = _byte_table()[words]
     moving = 0
     while len(words) > 1:
         if len(words) % 2:
-            words = np.concatenate((np.zeros(1, np.uint32), words))  # zeros before all else change nothing
+            words = np.concatenate((np.zeros(1, np.uint32), words))  # leading zeros change nothing
         words = _applied(_move(moving), words[::2]) ^ words[1::2]
         moving += 1
     return int(words[0])

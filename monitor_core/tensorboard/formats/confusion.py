@@ -1,4 +1,4 @@
-"""Confusion matrices: which classes are taken for which, as numbers and as a picture, drawn with Pillow alone."""
+"""Confusion matrices: which classes are predicted as which, as numbers and as an image, drawn with Pillow alone."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
 MOST_CLASSES = 1024
-"""How many classes a picture can show."""
+"""How many classes an image can show."""
 
-_SIDE = 1024  # pixels of the matrix at most
-_CELL = 52  # pixels of a cell at most
-_COUNTED, _NAMED = 30, 9  # pixels of a cell from which on counts and names can be read
+_SIDE = 1024  # the largest side of the matrix, in pixels
+_CELL = 52  # the largest side of a cell, in pixels
+_COUNTED, _NAMED = 30, 9  # sides of a cell, in pixels, from which counts and names are readable
 _LARGEST_TEXT, _SMALLEST_TEXT = 14, 8
-_GAP = 8  # pixels between what stands side by side
+_GAP = 8  # pixels between names and matrix
 _CAPTION = ("rows: true", "columns: predicted")
 _MOST_LETTERS = 24
-_FULL = np.array((8, 48, 107))  # the colour of a whole row in one cell
+_FULL = np.array((8, 48, 107))  # the colour of a cell that has its whole row
 
 
 def confusion_matrix(labels: Any, predictions: Any, classes: int | None = None) -> NDArray[np.int64]:
-    """Count how often each class is taken for each.
+    """Count how often each class is predicted as each.
 
     Args:
-        labels: ``(n,)`` integers from 0: what is true.
-        predictions: ``(n,)`` integers from 0: what is predicted.
-        classes: How many classes there are; None takes the largest number that is there.
+        labels: ``(n,)`` integers from 0: the true classes.
+        predictions: ``(n,)`` integers from 0: the predicted classes.
+        classes: The number of classes; None derives it from the largest class present.
 
     Returns:
-        ``(classes, classes) int64``; rows are what is true, columns what is predicted.
+        ``(classes, classes) int64``; rows are true classes, columns predicted ones.
 
     Raises:
         ValueError: Lengths differ, or a class is out of range.
@@ -52,17 +52,17 @@ def confusion_matrix(labels: Any, predictions: Any, classes: int | None = None) 
 
 
 def confusion_image(matrix: Any, names: Sequence[str] | None = None) -> NDArray[np.uint8]:
-    """Draw a confusion matrix: the darker a cell, the larger its share of its row; with counts where there is room.
+    """Draw a confusion matrix: the darker a cell, the larger its share of its row; with counts if they fit.
 
     Args:
-        matrix: ``(classes, classes)`` counts, rows true, columns predicted, as of `confusion_matrix`.
+        matrix: ``(classes, classes)`` counts, rows true, columns predicted, as `confusion_matrix` returns them.
         names: The classes' names; None numbers them.
 
     Returns:
         ``(height, width, 3) uint8``.
 
     Raises:
-        ValueError: The shape is another, there are more than `MOST_CLASSES`, or not one name for each.
+        ValueError: The matrix is not square, has more than `MOST_CLASSES`, or the number of names differs.
     """
     counts = np.asarray(matrix)
     if counts.ndim != 2 or len(counts) != counts.shape[1] or not 0 < len(counts) <= MOST_CLASSES:
@@ -80,18 +80,18 @@ def _drawn(counts: NDArray[Any], titles: list[str]) -> Image:
     shown = [_abbreviated(title) for title in titles] if cell >= _NAMED else []
     corner = int(max(_font(_LARGEST_TEXT).getlength(text) for text in (*_CAPTION, *shown))) + 2 * _GAP
     side = corner + cell * len(counts) + _GAP
-    picture = Image.new("RGB", (side, side), "white")
-    # The columns' names are drawn as rows, and turned so that they read upwards from the matrix.
+    image = Image.new("RGB", (side, side), "white")
+    # The columns' names are drawn as rows and rotated, so that they read upwards from the matrix.
     above = Image.new("RGB", (corner, side), "white")
     _write_names(ImageDraw.Draw(above), shown, cell, corner, left=True)
-    picture.paste(above.rotate(90, expand=True), (0, 0))
-    picture.paste(_cells(counts, cell), (corner, corner))
-    draw = ImageDraw.Draw(picture)
+    image.paste(above.rotate(90, expand=True), (0, 0))
+    image.paste(_cells(counts, cell), (corner, corner))
+    draw = ImageDraw.Draw(image)
     _write_names(draw, shown, cell, corner, left=False)
     draw.multiline_text((_GAP, _GAP), "\n".join(_CAPTION), "black", _font(_LARGEST_TEXT))
     if cell >= _COUNTED:
         _write_counts(draw, counts, cell, corner)
-    return picture
+    return image
 
 
 def _cells(counts: NDArray[Any], cell: int) -> Image:
@@ -110,7 +110,7 @@ def _shares(counts: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _write_names(draw: ImageDraw, titles: list[str], cell: int, corner: int, *, left: bool) -> None:
-    """Write a name beside each row of cells, beginning or ending at the matrix."""
+    """Draw a name next to each row of cells, starting or ending at the matrix."""
     font = _font(min(_LARGEST_TEXT, cell))
     place, anchor = (_GAP // 2, "lm") if left else (corner - _GAP // 2, "rm")
     for number, title in enumerate(titles):

@@ -1,11 +1,11 @@
 """Event files: what TensorBoard reads, one file for each writer and folder.
 
-Contract. Records are handed to the operating system by the call that adds them, each whole or not at all, and stay
-readable after a kill at any moment. Once the file is open nothing raises for what happens to it: see `AppendFile`.
-Methods may be called from any thread; a process forked off writes nothing. Scalars need NumPy alone; everything else
-needs the package ``tensorboard``, which is imported by the first such call, and never TensorFlow.
+Contract. The call that adds records passes them to the operating system, each whole or not at all; they stay readable
+after a kill at any moment. Once the file is open, a failing disk raises nothing: see `AppendFile`. Methods may be
+called from any thread; a forked process writes nothing. Scalars need NumPy alone; everything else needs the package
+``tensorboard``, which is imported by the first such call, and never TensorFlow.
 
-A folder is a run of TensorBoard's, and has one writer at a time: of two, TensorBoard drops the steps that they share.
+A folder is a TensorBoard run and has one writer at a time: of two, TensorBoard drops the steps that they share.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Keep = Callable[[int, str, Axis], bool]
 """Answers whether to keep the value of a step and a tag, by what its step is."""
 
 PENDING_BYTES = 1 << 24
-"""How many bytes an event file keeps, unless told otherwise, while they cannot be written."""
+"""How many bytes an event file keeps by default while they cannot be written."""
 
 _VALUES_PER_EVENT = 32
 _ROWS = 4096  # rows encoded at a time
@@ -56,23 +56,23 @@ _numbers = itertools.count()
 class EventFile:
     """A new file in a run's folder.
 
-    Its name is like no other, also of files made within the same second, by other threads, processes or hosts, and
-    sorts behind those in the folder, since TensorBoard reads them in that order.
+    Its name is unique, even among files made within the same second by other threads, processes or hosts. It sorts
+    after those in the folder, since TensorBoard reads files in that order.
 
     Args:
-        folder: The run's folder, made where missing.
-        start: From which step on the run goes on here. TensorBoard drops what earlier files of the folder have from
-            this step on: 0 for a run that begins anew, one more than the largest step so far for one that goes on,
-            None for a file that only adds to others.
-        limit: How many bytes may wait while they cannot be written.
-        time: When the run began, seconds since 1970, by which TensorBoard sorts runs; None is now.
+        folder: The run's folder, created if missing.
+        start: The step from which this file has the run. TensorBoard drops what earlier files of the folder have from
+            this step on. Give 0 for a run that starts from scratch, one more than the largest step so far for one that
+            continues, None for a file that only adds to others.
+        limit: How many bytes to keep at most while they cannot be written.
+        time: When the run began, seconds since 1970; TensorBoard sorts runs by it. None is now.
 
     Attributes:
         path: The file.
 
     Raises:
-        SetupError: The folder cannot be made or written.
-        TypeError: ``start`` is no integer.
+        SetupError: The folder cannot be created or written.
+        TypeError: ``start`` is not an integer.
         ValueError: ``start`` is negative.
     """
 
@@ -89,7 +89,7 @@ class EventFile:
         now = clock.time()
         self._file = AppendFile(Path(folder) / _new_name(Path(folder), now), limit=limit)
         self._file.head = opening_records(now if time is None else time, start)
-        self._file.append(b"")  # writes the head, by which TensorBoard knows the folder for a run
+        self._file.append(b"")  # writes the head, by which TensorBoard recognises the folder as a run
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._tags: dict[str, str] = {}
@@ -114,8 +114,8 @@ class EventFile:
     ) -> None:
         """Add metrics' values.
 
-        They become float32, which is all that TensorBoard shows of scalars: about seven digits; what is beyond 3.4e38
-        becomes infinite. NaN and infinities are kept.
+        They become float32, the precision in which TensorBoard shows scalars: about seven digits. Values beyond 3.4e38
+        become infinite. NaN and infinities are kept.
 
         Args:
             steps: ``(n,) int64``.
@@ -124,7 +124,7 @@ class EventFile:
             present: By the same names which of the steps have a value, ``(n,) bool``; None for all.
             axis: What the steps are: how many batches have ended, or epochs.
         """
-        together: dict[bytes, list[str]] = {}  # one by one, thousands of metrics that come late would take seconds
+        together: dict[bytes, list[str]] = {}  # one by one, thousands of metrics that appear late would take seconds
         for name, mask in present.items():
             together.setdefault(b"" if mask is None else mask.tobytes(), []).append(name)
         records: list[tuple[bytes, int]] = []
@@ -160,7 +160,7 @@ class EventFile:
         self._append([(frame(event.SerializeToString()), max(1, len(event.summary.value)))])
 
     def rewind(self, keep: Keep) -> None:
-        """Rewrite the file without the values that are not to be kept, and without damaged records.
+        """Rewrite the file without the values that ``keep`` rejects, and without damaged records.
 
         Args:
             keep: Called with each value's step, tag and axis, later and again where the file cannot be written now.
@@ -175,7 +175,7 @@ class EventFile:
         self._append([])
 
     def close(self) -> None:
-        """Put on disk what was written, and free the file; what is added later opens it again."""
+        """Sync what was written to disk, and close the file; adding a value opens it again."""
         if self._is_ours():
             with self._lock:
                 self._file.close()
@@ -201,11 +201,11 @@ class EventFile:
                 self._file.append(*(data for data, _ in records), values=[values for _, values in records])
 
     def _clean(self, name: str) -> str:
-        """Return a name's tag; warn at its first time where it is another one."""
+        """Return a name's tag; warn the first time if they differ."""
         if name not in self._tags:
             self._tags[name] = tag = clean_tag(name)
             if tag != name:
-                logger.warning("TensorBoard cannot show the name %r; it stands there as %r", name[:100], tag[:120])
+                logger.warning("TensorBoard cannot show the name %r; it is shown as %r", name[:100], tag[:120])
         return self._tags[name]
 
     def _is_ours(self) -> bool:
@@ -233,17 +233,17 @@ def write_histogram(file: EventFile, tag: str, array: Any, step: int, axis: Axis
 
 
 def rewind_folder(folder: str | PathLike[str], keep: Keep) -> None:
-    """Rewrite the event files of a folder, those of earlier processes too, without what is not to be kept.
+    """Rewrite the event files of a folder, those of earlier processes too, without the values that ``keep`` rejects.
 
-    Files that have nothing to drop are left alone. An `EventFile` of this process in that folder goes on with the
-    rewritten file; nothing may be added to it meanwhile.
+    Files with nothing to drop are not rewritten. An `EventFile` of this process in that folder continues with the
+    rewritten file; nothing may be added to it in the meantime.
 
     Args:
         folder: The run's folder; those in it are other runs.
         keep: Called with each value's step, tag and axis.
 
     Raises:
-        OSError: A file cannot be read or written; it is as it was.
+        OSError: A file cannot be read or written; it is unchanged.
     """
     for path in event_files(folder):
         with path.open("rb") as old:
@@ -260,16 +260,16 @@ def event_files(folder: str | PathLike[str]) -> list[Path]:
 
 
 def read_events(path: str | PathLike[str]) -> Iterator[Event]:
-    """Yield a file's events, up to its end or to a record that is unfinished or damaged, which is logged.
+    """Yield a file's events, up to its end or to an unfinished or damaged record, which is logged.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     with Path(path).open("rb") as file:
         for record in read_records(file, path):
             event = _parsed(record)
             if event is None:
-                logger.warning("%s has a damaged record; what follows is not read", path)
+                logger.warning("%s has a damaged record; the rest of the file is not read", path)
                 return
             yield event
 
@@ -293,7 +293,7 @@ def _kept_records(old: BinaryIO, path: Path, keep: Keep) -> Iterator[bytes]:
 
 
 def _parsed(record: Record) -> Event | None:
-    """Return a record's event, None where it is damaged, or holds something else."""
+    """Return a record's event; None if it is damaged or is not an event."""
     from google.protobuf.message import DecodeError
     from tensorboard.compat.proto.event_pb2 import Event
 
@@ -304,7 +304,7 @@ def _parsed(record: Record) -> Event | None:
 
 
 def _new_name(folder: Path, now: float) -> str:
-    """Return a name that is unique, and sorts behind those there are even if its process's number or clock is lower."""
+    """Return a unique name that sorts after the existing ones, even if its process id or clock is lower."""
     origin = f"{socket.gethostname()}.{os.getpid()}.{next(_numbers):06d}-{uuid.uuid4().hex[:8]}"
     seconds = int(now)
     for path in event_files(folder):

@@ -1,7 +1,7 @@
 """Graphs for TensorBoard's Graphs tab: a model's layers, and the operations of a computation.
 
 Layers are written as the smallest JSON that TensorBoard's reader of Keras models understands, for models of any kind:
-of what Keras itself writes, that reader fails on some and draws others wrongly.
+on some of the JSON that Keras itself writes, that reader fails, and some it draws wrongly.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Node(Protocol):
 
 
 class Layers(Protocol):
-    """A model's layers, such as a `LayerGraph`: nodes and the pairs of names that are its edges."""
+    """A model's layers, such as a `LayerGraph`: nodes, and edges as pairs of names."""
 
     @property
     def name(self) -> str:
@@ -40,7 +40,7 @@ class Layers(Protocol):
 
     @property
     def edges(self) -> Sequence[tuple[str, str]]:
-        """The names of the layer that gives and of the one that takes."""
+        """Pairs of a source layer's name and a target layer's name."""
 
 
 def layers_value(graph: Layers, tag: str = "keras") -> Summary.Value:
@@ -72,13 +72,13 @@ def layers_value(graph: Layers, tag: str = "keras") -> Summary.Value:
 
 
 def layers_graph_value(graph: Layers, tag: str = "graph") -> Summary.Value:
-    """Return a model's layers as a graph of operations too: the tab opens with one of these, and finds none to fail on.
+    """Return a model's layers as a graph of operations too: the tab opens such a graph first, and fails without one.
 
-    The layers stand at the first level, which the tab shows at once; the conceptual graph has them in the model's box.
+    The layers are on the first level, which the tab shows at once; the conceptual graph has them in the model's box.
 
     Args:
         graph: The layers.
-        tag: Its tag; the tab opens with the first one by name, so it should come before that of `layers_value`.
+        tag: Its tag; the tab opens the first by name, so it should sort before that of `layers_value`.
     """
     from tensorboard.compat.proto.config_pb2 import RunMetadata
 
@@ -94,7 +94,7 @@ def graph_event(graph: GraphDef, time: float) -> Event:
     """Return the graph of a computation as an event: the tab's run graph, one for each run.
 
     Args:
-        graph: The graph, as of `jax_graph` or `torch_graph`.
+        graph: The graph, as `jax_graph` or `torch_graph` returns it.
         time: Seconds since 1970.
     """
     from tensorboard.compat.proto.event_pb2 import Event
@@ -109,10 +109,10 @@ def add_node(
 
     Args:
         graph: The graph.
-        name: The node's name, as of `node_name`.
+        name: The node's name, as `node_name` returns it.
         kind: The operation's name.
-        inputs: The names of the nodes that it takes from.
-        shapes: Its outputs' shapes, None for a length that is not known.
+        inputs: The names of its input nodes.
+        shapes: Its outputs' shapes; None for an unknown length.
     """
     node = graph.node.add(name=name, op=kind)
     node.input.extend(dict.fromkeys(inputs))
@@ -123,12 +123,12 @@ def add_node(
 
 
 def node_name(name: str) -> str:
-    """Return a name without what has a meaning in the inputs of nodes: a colon, and a caret at the beginning."""
+    """Return a name without the characters that have a meaning in nodes' inputs: a colon, and a leading caret."""
     return name.replace(":", "_").lstrip("^").encode(errors="replace").decode()
 
 
 def _dtype(name: str) -> dict[str, str]:
-    """Return a layer's type as the reader wants it; nothing where it knows no such type."""
+    """Return a layer's type in the reader's form; nothing if the reader does not know the type."""
     from tensorboard.compat.tensorflow_stub.dtypes import as_dtype
 
     try:

@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
 
 BUCKETS = 30
-"""As many as TensorBoard's own library makes."""
+"""The default number of buckets of TensorBoard's own library."""
 _MOST_BUCKETS = 255  # they are numbered in one byte, with one more for the largest value
-_FEW = 1 << 14  # of so many numbers each is counted alone
-_CHUNK = 1 << 16  # so many numbers, their scaled copy and their buckets fit in a second-level cache
+_FEW = 1 << 14  # up to this many numbers are counted one by one
+_CHUNK = 1 << 16  # this many numbers, their scaled copy and their buckets fit in a second-level cache
 
 
 def histogram(array: Any, bins: int = BUCKETS) -> NDArray[np.float64] | None:
     """Count the finite values of an array in buckets of equal width from the smallest to the largest.
 
-    A value closer to an edge than the array's precision may be counted on its other side; every finite value is
+    A value closer to an edge than the array's precision may be counted on the other side of it; every finite value is
     counted once.
 
     Args:
-        array: Real numbers of any shape and kind.
+        array: Real numbers of any shape and dtype.
         bins: How many buckets, 1 to 255.
 
     Returns:
-        ``(k, 3) float64``: each bucket's left edge, right edge and count. Values that are all equal are one bucket
-        without width. None where no value is finite.
+        ``(k, 3) float64``: each bucket's left edge, right edge and count. If all values are equal, one bucket of
+        width 0. None if no value is finite.
 
     Raises:
-        TypeError: The array has no real numbers, or ``bins`` is no integer.
+        TypeError: The array has no real numbers, or ``bins`` is not an integer.
         ValueError: ``bins`` is out of range.
     """
     if checked_count("bins", bins, least=1) > _MOST_BUCKETS:
@@ -49,7 +49,7 @@ def histogram(array: Any, bins: int = BUCKETS) -> NDArray[np.float64] | None:
     values = real_numbers(array).ravel(order="K")
     if not values.size:
         return None
-    with np.errstate(invalid="ignore"):  # some builds of NumPy warn of NaN
+    with np.errstate(invalid="ignore"):  # some builds of NumPy warn about NaN
         low, high = float(values.min()), float(values.max())
     if not (math.isfinite(low) and math.isfinite(high)):
         return histogram(finite, bins) if len(finite := values[np.isfinite(values)]) else None
@@ -65,20 +65,20 @@ def non_finite(array: Any, buckets: NDArray[np.float64] | None) -> int:
 
 
 def histogram_value(tag: str, array: Any, bins: int = BUCKETS) -> Summary.Value | None:
-    """Return an array's histogram as a summary value, or None where no value is finite; see `histogram`."""
+    """Return an array's histogram as a summary value, or None if no value is finite; see `histogram`."""
     buckets = histogram(array, bins)
     return None if buckets is None else numbers_value(tag, "histograms", buckets)
 
 
 def _edges(low: float, high: float, bins: int) -> NDArray[np.float64]:
-    """Return evenly spaced edges, also where ``high - low`` overflows."""
+    """Return evenly spaced edges, even if ``high - low`` overflows."""
     exponent = _exponent(low, high)
     scaled = np.linspace(math.ldexp(low, -exponent), math.ldexp(high, -exponent), bins + 1)
     return np.ldexp(scaled, exponent)
 
 
 def _exponent(low: float, high: float) -> int:
-    """Return the power of two by which to divide so that the largest magnitude is within 0.5 to 1."""
+    """Return the power of two that divides the largest magnitude to within 0.5 to 1."""
     return math.frexp(max(abs(low), abs(high)))[1]
 
 
@@ -92,7 +92,7 @@ def _counts(values: NDArray[np.floating], low: float, high: float, bins: int) ->
 
 
 def _scaled_counts(values: NDArray[np.floating], low: float, scale: float, bins: int) -> NDArray[np.int64]:
-    """Count values by ``int((value - low) * scale)``, 0 to ``bins``, the last together with the one before."""
+    """Count values by ``int((value - low) * scale)``, 0 to ``bins``; the last is added to the one before."""
     numbers = _numbers(values, low, scale)
     if len(values) <= _FEW:
         counts = np.bincount(next(numbers), minlength=bins + 1)
@@ -103,7 +103,7 @@ def _scaled_counts(values: NDArray[np.floating], low: float, scale: float, bins:
 
 
 def _counted_in_pairs(chunks: Iterable[NDArray[np.uint8]], kinds: int) -> NDArray[np.int64]:
-    """Count bytes below ``kinds``: two neighbours at once, for most of the time goes into `bincount`."""
+    """Count bytes below ``kinds``, two neighbours at a time, because `bincount` takes most of the time."""
     counts = np.zeros(kinds, np.int64)
     pairs = np.zeros(256 * kinds, np.int64)
     for numbers in chunks:
@@ -116,7 +116,7 @@ def _counted_in_pairs(chunks: Iterable[NDArray[np.uint8]], kinds: int) -> NDArra
 
 
 def _numbers(values: NDArray[np.floating], low: float, scale: float) -> Iterator[NDArray[np.uint8]]:
-    """Yield the numbers of the values' buckets, in chunks, in an array that is used again."""
+    """Yield the indices of the values' buckets, in chunks, in an array that is reused."""
     kind = values.dtype.type
     scaled = np.empty(min(_CHUNK, len(values)), kind)
     numbers = np.empty(len(scaled), np.uint8)

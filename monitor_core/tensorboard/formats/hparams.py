@@ -1,8 +1,8 @@
-"""Hyperparameters and what came of them, as TensorBoard's HParams tab shows them: a row for each trial.
+"""Hyperparameters and their results, as TensorBoard's HParams tab shows them: a row for each trial.
 
 A trial's folder gets `session_start_value` when it begins and `session_end_value` when it ends, at step 0. That is
-enough: the tab finds its columns by itself, and takes every scalar of the trial's run and of those below it as a
-metric. Where an `experiment_value` stands in the folder above, it shows what is named there alone.
+enough: the tab finds its columns by itself, and takes every scalar of the trial's run and of runs below it as a
+metric. If the folder above has an `experiment_value`, the tab shows only what that names.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
 
 Plain = bool | float | str
-"""What the tab can show."""
+"""The types that the tab can show."""
 
-_LONGEST = 1000  # characters of a text
+_LONGEST = 1000  # characters of a string
 _STATUSES = {
     "running": "STATUS_RUNNING",
     "completed": "STATUS_SUCCESS",
@@ -32,11 +32,11 @@ _STATUSES = {
 
 
 def experiment_value(hparams: Mapping[str, Plain], metrics: Iterable[str]) -> Summary.Value:
-    """Return what the trials of an experiment vary and are measured by, for the folder above theirs, or one's own.
+    """Return the hyperparameters and metrics of an experiment's trials, for the folder above theirs or the same one.
 
     Args:
-        hparams: An example of each hyperparameter by its name, as of `flat_hparams`: the column takes its type, and
-            any values of that type.
+        hparams: An example of each hyperparameter by name, as `flat_hparams` returns them: the column gets its type
+            and shows any values of that type.
         metrics: The tags of the trial's own scalars that are its metrics.
     """
     from tensorboard.plugins.hparams.summary_v2 import Discrete, HParam, Metric, hparams_config_pb
@@ -50,8 +50,8 @@ def session_start_value(hparams: Mapping[str, Plain], *, group: str = "", time: 
     """Return a trial's hyperparameters, for its folder.
 
     Args:
-        hparams: Names and values, as of `flat_hparams`.
-        group: Trials of one group are one row, with the mean of their metrics; the empty one has a row for each.
+        hparams: Names and values, as `flat_hparams` returns them.
+        group: Trials of one group are one row, with the mean of their metrics; without a group each has its row.
         time: When it began, seconds since 1970; None is now.
     """
     from tensorboard.plugins.hparams.summary_v2 import hparams_pb
@@ -67,7 +67,7 @@ def session_end_value(status: str = "completed", *, time: float | None = None) -
         time: When it ended, seconds since 1970; None is now.
 
     Raises:
-        ValueError: The status is another.
+        ValueError: The status is none of these.
     """
     from tensorboard.plugins.hparams import api_pb2
     from tensorboard.plugins.hparams.metadata import SESSION_END_INFO_TAG
@@ -82,13 +82,13 @@ def session_end_value(status: str = "completed", *, time: float | None = None) -
 
 
 def flat_hparams(hparams: Mapping[str, Any]) -> dict[str, Plain]:
-    """Return hyperparameters as the tab can show them.
+    """Return hyperparameters in the form that the tab can show.
 
-    Mappings within become ``outer.inner``; numbers, also NumPy's and of other frameworks, become floats, booleans and
-    texts stay, and everything else becomes a text: None, lists, and functions and classes by their name.
+    Nested mappings become ``outer.inner``. Numbers, NumPy's and other frameworks' included, become floats. Booleans and
+    strings stay. Everything else becomes a string: None, lists, and functions and classes by their name.
 
     Raises:
-        ValueError: Two are called the same.
+        ValueError: Two have the same name.
     """
     flat: dict[str, Plain] = {}
     for name, value in _items(hparams, ""):

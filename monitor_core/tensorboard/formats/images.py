@@ -20,7 +20,7 @@ __all__ = ["figure_image", "image_value", "png", "to_bytes", "weight_image"]
 
 Pixels = NDArray[np.uint8]
 
-_SAMPLE = 4096  # pixels that tell of most photographs that they have many colours
+_SAMPLE = 4096  # pixels that are enough to detect most photographs by their many colours
 
 
 def image_value(tag: str, images: Any) -> Summary.Value:
@@ -34,7 +34,7 @@ def image_value(tag: str, images: Any) -> Summary.Value:
             figures of any sizes.
 
     Raises:
-        TypeError: The values are no numbers.
+        TypeError: The values are not numbers.
         ValueError: The shape is none of these, or values are out of range.
     """
     many = images if isinstance(images, list | tuple) and not _is_rows(images) else [images]
@@ -58,7 +58,7 @@ def png(pixels: Pixels) -> bytes:
 
 
 def _palette(pixels: Pixels) -> tuple[Pixels, Pixels]:
-    """Return the colours of an image that has few, and each pixel's number among them: a third of the bytes."""
+    """Return the palette of an image with few colours, and each pixel's index in it: a third of the bytes."""
     none = np.empty((0, 3), np.uint8), pixels
     if pixels.shape[2:] != (3,):
         return none
@@ -72,7 +72,7 @@ def _palette(pixels: Pixels) -> tuple[Pixels, Pixels]:
 
 
 def figure_image(figure: Figure) -> Pixels:
-    """Draw a matplotlib figure, whatever the back end; it stays open.
+    """Draw a matplotlib figure with any backend; the figure stays open.
 
     Returns:
         ``(height, width, 4) uint8``, in the figure's own resolution.
@@ -88,7 +88,7 @@ def to_bytes(images: Any) -> Pixels:
     """Return values of images as ``uint8``: integers from 0 to 255 as they are, floats from 0 to 1 scaled.
 
     Raises:
-        TypeError: They are no numbers.
+        TypeError: They are not numbers.
         ValueError: They are out of range.
     """
     array = np.asarray(images)
@@ -99,7 +99,7 @@ def to_bytes(images: Any) -> Pixels:
     if array.dtype.kind in "iu":
         return _checked_range(array, 255).astype(np.uint8)
     floats = np.nan_to_num(array.astype(np.float32), nan=0.0, posinf=np.inf, neginf=-np.inf)
-    # A hair's breadth out of range is rounding.
+    # A tiny excess over the range is rounding.
     return (_checked_range(floats, 1, within=1e-3).clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
@@ -112,14 +112,14 @@ def _checked_range(array: NDArray[Any], largest: int, *, within: float = 0.0) ->
 
 
 def _is_rows(images: Sequence[Any]) -> bool:
-    """Answer whether these are the rows of one image, as nested lists of numbers."""
+    """Return whether these are the rows of one image, as nested lists of numbers."""
     return all(isinstance(each, list | tuple) or np.ndim(each) < 2 for each in images) and not any(
         hasattr(each, "savefig") for each in images
     )
 
 
 def _to_pixels(images: Any) -> list[Pixels]:
-    """Return what Pillow can take: images of two axes, or of three with 3 or 4 channels."""
+    """Return images in a form that Pillow accepts: two axes, or three with 3 or 4 channels."""
     if hasattr(images, "savefig"):
         return [figure_image(images)]
     array = to_bytes(images)

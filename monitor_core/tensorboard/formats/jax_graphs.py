@@ -11,20 +11,20 @@ from monitor_core.tensorboard.formats.graphs import add_node, node_name
 if TYPE_CHECKING:
     from tensorboard.compat.proto.graph_pb2 import GraphDef
 
-_LOOPS = ("scan", "while", "cond")  # they call their functions otherwise than once with these inputs
+_LOOPS = ("scan", "while", "cond")  # they do not call their functions exactly once with these inputs
 
 
 def jax_graph(function: Callable[..., Any], *args: Any) -> GraphDef:
-    """Return what a function computes from example arguments, grouped by `jax.named_scope` and inner functions.
+    """Return the graph of a function for example arguments, grouped by `jax.named_scope` and inner functions.
 
-    Loops and branches of `jax.lax` are one operation each.
+    Each loop or branch of `jax.lax` is one operation.
 
     Args:
         function: The function.
-        *args: What it takes: trees of arrays, or of `jax.ShapeDtypeStruct`.
+        *args: Its arguments: trees of arrays, or of `jax.ShapeDtypeStruct`.
 
     Raises:
-        TypeError: It cannot be traced: it decides by an array's value, or does not take such arguments.
+        TypeError: It cannot be traced: it branches on an array's value, or does not accept these arguments.
     """
     import jax
     from tensorboard.compat.proto.graph_pb2 import GraphDef
@@ -47,7 +47,7 @@ class _Writer:
         self._used: dict[str, int] = {}
 
     def add(self, name: str, kind: str, inputs: Iterable[str], variables: Iterable[Any]) -> str:
-        """Add a node; return its name, which a number makes unique."""
+        """Add a node; return its name, made unique by a number."""
         unique = self._unique(node_name(name))
         add_node(self.graph, unique, kind, inputs, (getattr(each.aval, "shape", ()) for each in variables))
         return unique
@@ -57,7 +57,7 @@ class _Writer:
         return f"{name}_{number}" if number else name
 
     def walk(self, jaxpr: Any, inputs: Iterable[str | None], scope: str) -> list[str | None]:
-        """Add what a jaxpr computes from the named nodes; return the names of its outputs, None for constants."""
+        """Add the nodes of a jaxpr applied to the named nodes; return its outputs' names, None for constants."""
         names: dict[Any, str | None] = dict(zip(jaxpr.invars, inputs, strict=True))
         for variable in jaxpr.constvars:
             names[variable] = self.add(f"{scope}constant", "Constant", (), [variable])
@@ -83,7 +83,7 @@ def _source(atom: Any, names: dict[Any, str | None]) -> str | None:
 
 
 def _inner(equation: Any) -> Any:
-    """Return the jaxpr that an equation calls with just its own inputs, as a jitted function does; else None."""
+    """Return the jaxpr that an equation calls with exactly its own inputs, as a jitted function does; else None."""
     if equation.primitive.name in _LOOPS:
         return None
     for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
@@ -95,6 +95,6 @@ def _inner(equation: Any) -> Any:
 
 
 def _path(path: Iterable[Any]) -> str:
-    """Return an argument's place in the trees of arguments: ``0/layers/2/kernel``."""
+    """Return an argument's path in the trees of arguments, such as ``0/layers/2/kernel``."""
     parts = (re.sub(r"^[\[.']+|[\]']+$", "", str(part)) for part in path)
     return "/".join(parts)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
 
 THRESHOLDS = 127
-"""Evenly spaced from 0 to 1: as many as TensorBoard's own callbacks of classifiers use."""
-_SMALLEST = 1e-7  # what TensorBoard divides by at least
+"""The default number of thresholds, evenly spaced from 0 to 1: as TensorBoard's own classifier callbacks use."""
+_SMALLEST = 1e-7  # TensorBoard's smallest divisor
 
 
 def pr_curve_value(
@@ -23,14 +23,14 @@ def pr_curve_value(
 ) -> Summary.Value:
     """Return the curve of a classifier with two classes as a summary value.
 
-    A sample is taken as positive where its score is not below the threshold.
+    A sample counts as positive if its score is not below the threshold.
 
     Args:
         tag: Its tag.
-        labels: ``(n,)`` booleans, or 0 and 1: what is true.
+        labels: ``(n,)`` booleans, or 0 and 1: the truth.
         scores: ``(n,)`` floats from 0 to 1: the probability of the positive class.
-        thresholds: How many.
-        weights: ``(n,)`` floats >= 0, how much each sample counts; None counts each once.
+        thresholds: The number of thresholds.
+        weights: ``(n,)`` floats >= 0, the weight of each sample; None counts each once.
 
     Raises:
         ValueError: Lengths differ, or a value is out of range.
@@ -66,7 +66,7 @@ def checked_classes(name: str, values: Any, classes: int) -> NDArray[np.intp]:
     """Return classes, ``(n,)``, as integers.
 
     Raises:
-        ValueError: They are no integers from 0 to ``classes - 1``.
+        ValueError: They are not integers from 0 to ``classes - 1``.
     """
     numbers = np.asarray(values)
     if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "biu"):
@@ -90,7 +90,7 @@ def _checked_scores(scores: Any, length: int) -> NDArray[np.float64]:
     if not (values.min() >= 0 and values.max() <= 1):
         raise ValueError(
             f"scores must be probabilities within 0 to 1 (got {values.min():g} to {values.max():g}); "
-            "of logits, hand over their sigmoid or softmax"
+            "of logits, give their sigmoid or softmax"
         )
     return values
 

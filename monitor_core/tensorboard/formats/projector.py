@@ -1,8 +1,8 @@
-"""Embeddings in the files that TensorBoard's Projector reads: vectors, labels, pictures, and what belongs together.
+"""Embeddings in the files that TensorBoard's Projector reads: vectors, labels, images, and a configuration.
 
 The Projector reads a run's configuration when it first sees the run, and never again. So the files are written, each
-whole or not at all, in this order: vectors, labels and pictures, the configuration, and then the run's first event,
-which is what makes the folder a run. A later snapshot belongs in a new folder.
+whole or not at all, in this order: vectors, labels and images, the configuration, and then the run's first event,
+which makes the folder a run. A later snapshot needs a new folder.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ from monitor_core.tensorboard.formats.event_file import EventFile, event_files
 from monitor_core.tensorboard.formats.images import png, to_bytes
 
 Labels = Sequence[Any] | Mapping[str, Sequence[Any]]
-"""One label for each row, or several columns of labels by their titles."""
+"""One label for each row, or several columns of labels by title."""
 
 CONFIG = "projector_config.pbtxt"
-"""The name of the file that the Projector looks for in a run's folder."""
+"""The name of the configuration file that the Projector looks for in a run's folder."""
 LARGEST_SPRITE = 8192
-"""Pixels of a sprite's side that the Projector takes."""
+"""The largest side of a sprite that the Projector accepts, in pixels."""
 _LATE = 3e9  # seconds since 1970, later than any snapshot
 
 
 def write_embeddings(
     folder: str | PathLike[str], embeddings: Mapping[str, tuple[Any, Labels | None, Any | None]]
 ) -> None:
-    """Write embeddings into a folder that is no run of TensorBoard's yet.
+    """Write embeddings into a folder that is not a TensorBoard run yet.
 
-    Rows that are not finite are left out, with a warning: the Projector would show nothing. Of more than 100,000 rows
-    it shows the first.
+    Rows that are not finite are skipped with a warning: otherwise the Projector would show nothing. Of more than
+    100,000 rows it shows the first.
 
     Args:
-        folder: The run's folder, made where missing.
-        embeddings: By name: a matrix of real numbers, ``(n, dimensions)``; n labels, or columns of them by their
-            titles, or None; n pictures of one size, ``(n, height, width)`` or with 1, 3 or 4 channels, as `image_value`
-            takes them, or None. Names are shown in alphabetical order, numbers at their ends padded to one length.
+        folder: The run's folder, created if missing.
+        embeddings: By name: a matrix of real numbers, ``(n, dimensions)``; n labels, or columns of them by title, or
+            None; n images of one size, ``(n, height, width)`` or with 1, 3 or 4 channels, as `image_value` takes them,
+            or None. Names are shown in alphabetical order, numbers at their ends padded to one length.
 
     Raises:
         TypeError: A matrix has no real numbers.
-        ValueError: A shape is another, labels or pictures are not one for each row, or the pictures' sprite is too
-            large.
+        ValueError: A shape is wrong, the number of labels or images differs from the number of rows, or the images'
+            sprite is too large.
         OSError: A file cannot be written.
     """
     from google.protobuf import text_format
@@ -67,12 +67,12 @@ def write_embeddings(
         embedding.write(target, f"embedding-{number:03d}", config.embeddings.add(tensor_name=name))
     _write(target / CONFIG, text_format.MessageToString(config, as_utf8=True).encode())
     if not event_files(target):
-        # The Projector opens with the run whose first event is the oldest: the later a snapshot, the older it seems.
+        # The Projector opens the run whose first event is the oldest, so later snapshots get earlier times.
         EventFile(target, start=None, time=_LATE - clock.time()).close()
 
 
 def read_labels(path: str | PathLike[str]) -> Labels:
-    """Read labels as the Projector does: one in each line, or several with tabs between and titles in the first line.
+    """Read labels as the Projector does: one per line, or several separated by tabs, with titles in the first line.
 
     Raises:
         OSError: The file cannot be read.
@@ -86,20 +86,20 @@ def read_labels(path: str | PathLike[str]) -> Labels:
 
 @attrs.frozen(eq=False)
 class _Embedding:
-    """One embedding, all of its parts with as many rows.
+    """One embedding, whose parts all have the same number of rows.
 
     Attributes:
         matrix: ``(n, dimensions) float32``, finite, at least 2 dimensions.
-        columns: Labels by their titles; none, or one without a title, or several.
-        pictures: ``(n, height, width, channels) uint8``, or None.
+        columns: Labels by title; none, or one without a title, or several.
+        images: ``(n, height, width, channels) uint8``, or None.
     """
 
     matrix: NDArray[np.float32]
     columns: Mapping[str, Sequence[str]]
-    pictures: NDArray[np.uint8] | None
+    images: NDArray[np.uint8] | None
 
     @classmethod
-    def checked(cls, name: str, matrix: Any, labels: Labels | None, pictures: Any | None) -> _Embedding:
+    def checked(cls, name: str, matrix: Any, labels: Labels | None, images: Any | None) -> _Embedding:
         rows = real_numbers(matrix)
         if rows.ndim != 2 or not rows.size:
             raise ValueError(f"the matrix of {name!r} must have the shape (n, dimensions) (got {rows.shape})")
@@ -108,8 +108,8 @@ class _Embedding:
         for title, column in columns.items():
             if len(column) != len(rows):
                 which = f"labels {title!r}" if title else "labels"
-                raise ValueError(f"the {which} of {name!r} must be {len(rows)}, one for each row (got {len(column)})")
-        images = None if pictures is None else _checked_pictures(name, pictures, len(rows))
+                raise ValueError(f"there must be {len(rows)} {which} of {name!r}, one for each row (got {len(column)})")
+        images = None if images is None else _checked_images(name, images, len(rows))
         with np.errstate(over="ignore"):
             rows = rows.astype(np.float32)
         return cls._finite(name, rows, columns, images)
@@ -122,11 +122,11 @@ class _Embedding:
         if not good.any():
             raise ValueError(f"the matrix of {name!r} must have a finite row (got none of {len(rows)})")
         if not good.all():
-            logger.warning("the embedding %r has %d rows that are not finite, left out", name, np.sum(~good))
+            logger.warning("the embedding %r has %d rows that are not finite; they are skipped", name, np.sum(~good))
             columns = {title: np.array(column, object)[good].tolist() for title, column in columns.items()}
             images = None if images is None else images[good]
             rows = rows[good]
-        if rows.shape[1] == 1:  # the Projector shows none of one dimension
+        if rows.shape[1] == 1:  # the Projector does not show one dimension
             rows = np.pad(rows, ((0, 0), (0, 1)))
         return cls(rows, columns, images)
 
@@ -140,10 +140,10 @@ class _Embedding:
         if self.columns:
             info.metadata_path = f"{stem}-labels.tsv"
             _write(folder / info.metadata_path, _metadata(self.columns))
-        if self.pictures is not None:
-            info.sprite.image_path = f"{stem}-pictures.png"
-            info.sprite.single_image_dim.extend([self.pictures.shape[2], self.pictures.shape[1]])
-            _write(folder / info.sprite.image_path, png(_sprite(self.pictures)))
+        if self.images is not None:
+            info.sprite.image_path = f"{stem}-images.png"
+            info.sprite.single_image_dim.extend([self.images.shape[2], self.images.shape[1]])
+            _write(folder / info.sprite.image_path, png(_sprite(self.images)))
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -152,7 +152,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _is_utf8(octets: bytes) -> bool:
-    """Answer whether the Projector would take the bytes for text: it tries that first."""
+    """Return whether the Projector would read the bytes as text: it tries that first."""
     try:
         octets.decode()
     except UnicodeDecodeError:
@@ -167,7 +167,7 @@ def _tsv(matrix: NDArray[np.float32]) -> bytes:
 
 
 def _metadata(columns: Mapping[str, Sequence[str]]) -> bytes:
-    """Return the labels' file: a header if there are several columns, and none otherwise, else a label is lost."""
+    """Return the labels' file: with a header only for several columns, since the Projector drops it only then."""
     rows = zip(*columns.values(), strict=True)
     lines = ["\t".join(row) for row in rows]
     if len(columns) > 1:
@@ -180,37 +180,37 @@ def _cell(label: Any) -> str:
     return " ".join(text.encode(errors="replace").decode().split()) or "(empty)"
 
 
-def _checked_pictures(name: str, pictures: Any, rows: int) -> NDArray[np.uint8]:
-    images = to_bytes(pictures)
+def _checked_images(name: str, given: Any, rows: int) -> NDArray[np.uint8]:
+    images = to_bytes(given)
     if images.ndim == 3:
         images = images[..., np.newaxis]
     if images.ndim != 4 or images.shape[3] not in (1, 3, 4) or len(images) != rows or not images.size:
         raise ValueError(
-            f"the pictures of {name!r} must be {rows}, one for each row, of the shape (n, height, width) or "
-            f"(n, height, width, 1, 3 or 4) (got {np.shape(pictures)})"
+            f"there must be {rows} images of {name!r}, one for each row, of the shape (n, height, width) or "
+            f"(n, height, width, 1, 3 or 4) (got {np.shape(given)})"
         )
     side = math.isqrt(rows - 1) + 1
     if (largest := side * max(images.shape[1:3])) > LARGEST_SPRITE:
         raise ValueError(
-            f"the pictures of {name!r} must fit in {LARGEST_SPRITE} x {LARGEST_SPRITE} pixels, all side by side in a "
-            f"square (got {largest}): make them smaller, or fewer"
+            f"the images of {name!r} must fit in {LARGEST_SPRITE} x {LARGEST_SPRITE} pixels, all side by side in a "
+            f"square (got {largest}): give smaller or fewer images"
         )
     return images
 
 
-def _sprite(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Put pictures side by side, row by row, in a square grid."""
-    count, height, width, channels = pictures.shape
+def _sprite(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Put images side by side, row by row, in a square grid."""
+    count, height, width, channels = images.shape
     side = math.isqrt(count - 1) + 1
     grid = np.zeros((side * side, height, width, channels), np.uint8)
-    grid[:count] = pictures
+    grid[:count] = images
     sprite = grid.reshape(side, side, height, width, channels).swapaxes(1, 2)
     whole = sprite.reshape(side * height, side * width, channels)
     return whole[:, :, 0] if channels == 1 else whole
 
 
 def _shown_names(names: Iterable[str]) -> list[str]:
-    """Return the names as the Projector can show them: unique, without what it drops, and sorting as numbers do."""
+    """Return the names in a form that the Projector shows: unique, in its characters, and in numeric order."""
     cleaned = [re.sub(r"[\x00-\x1f\ud800-\udfff&:]+", "_", name) or "embedding" for name in names]
     parts = [re.fullmatch(r"(.*?)(\d*)", name, re.DOTALL) for name in cleaned]
     stems = [(part[1], part[2]) for part in parts if part is not None]

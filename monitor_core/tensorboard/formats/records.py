@@ -13,7 +13,7 @@ from monitor_core._log import logger
 from monitor_core.tensorboard.formats.checksums import masked_crc32c
 
 HEADER_BYTES = 12
-"""A message's length, and the checksum of that; the message and its checksum follow."""
+"""A message's length and the length's checksum; the message and its checksum follow."""
 FOOTER_BYTES = 4
 
 
@@ -25,11 +25,11 @@ def frame(message: bytes) -> bytes:
 
 @attrs.frozen
 class Record:
-    """What was read from an event file.
+    """A record read from an event file.
 
     Attributes:
         message: The message.
-        is_sound: Whether its checksum is right.
+        is_sound: Whether its checksum matches.
     """
 
     message: bytes
@@ -37,16 +37,16 @@ class Record:
 
 
 def read_records(file: BinaryIO, name: str | PathLike[str]) -> Iterator[Record]:
-    """Yield records up to the file's end, or to where their lengths cannot be told any more, which is logged.
+    """Yield records up to the file's end, or to a damaged record length, which is logged.
 
     Args:
-        file: Where to read.
-        name: The file's name in the log.
+        file: The file to read.
+        name: The file's name in log messages.
     """
     while header := file.read(HEADER_BYTES):
         is_whole = len(header) == HEADER_BYTES
         if is_whole and _checksum(header[:8]) != header[8:]:
-            logger.warning("%s is damaged in a record's length; what follows cannot be read", name)
+            logger.warning("%s is damaged in a record's length; the rest of the file cannot be read", name)
             return
         size = int.from_bytes(header[:8], "little") + FOOTER_BYTES
         rest = file.read(size) if is_whole else b""

@@ -1,7 +1,7 @@
-"""Scalars as records, by the block: a template for each set of tags, filled in for all steps at once by NumPy.
+"""Scalars as records, a block at a time: a template for each set of tags, filled in for all steps at once by NumPy.
 
-The messages are ``Event(wall_time, step, summary)`` with a ``simple_value`` for each tag, which every reader of event
-files knows, TensorBoard's `EventAccumulator.Scalars` among them, and which needs no metadata. 256 steps of 2 metrics
+The messages are ``Event(wall_time, step, summary)`` with a ``simple_value`` for each tag. Every reader of event files
+understands these, TensorBoard's `EventAccumulator.Scalars` included, and they need no metadata. 256 steps of 2 metrics
 take 0.3 us of CPU a scalar, written to the file, and of 8 metrics 0.1 us (benchmarks/writers.py).
 """
 
@@ -119,11 +119,11 @@ def _layout(tags: tuple[str, ...], step_bytes: int, axis: Axis) -> _Layout:
 
 
 def opening_records(time: float, start: int | None) -> bytes:
-    """Return the records that a file begins with: the format's version, and from which step on it has the run.
+    """Return the records that a file begins with: the format's version, and the step from which it has the run.
 
     Args:
         time: Seconds since 1970.
-        start: The step; None leaves that record out.
+        start: The step; None omits that record.
     """
     began = _TIME + struct.pack("<d", time)
     version = frame(began + _with_length(b"\x1a", b"brain.Event:2"))  # field 3 of Event: string

@@ -1,4 +1,4 @@
-"""Texts: Markdown as TensorBoard's text tab renders it."""
+"""Texts: Markdown for TensorBoard's Text tab."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 def text_value(tag: str, text: str | bytes) -> Summary.Value:
-    """Return a text as a summary value.
+    """Return Markdown as a summary value.
 
     Args:
         tag: Its tag.
-        text: Markdown. What is no valid UTF-8 is replaced by question marks: TensorBoard would show none of the tag's
+        text: Markdown. Invalid UTF-8 is replaced by question marks: otherwise TensorBoard would show none of the tag's
             texts.
 
     Raises:
-        TypeError: It is no text.
+        TypeError: ``text`` is not a string.
     """
     if not isinstance(text, str | bytes):
         raise TypeError(f"text must be a string (got {text!r})")
@@ -33,11 +33,11 @@ def text_value(tag: str, text: str | bytes) -> Summary.Value:
 
 
 def table(mapping: Mapping[str, Any], header: tuple[str, str] = ("name", "value")) -> str:
-    """Return a mapping as a Markdown table, a row for each item, mappings within it flattened to ``outer/inner``.
+    """Return a mapping as a Markdown table with a row for each item; nested mappings become ``outer/inner``.
 
     Args:
-        mapping: Names and values; values are shown by `str`.
-        header: What stands above the two columns.
+        mapping: Names and values; values are converted by `str`.
+        header: The titles of the two columns.
     """
     rows = [header, ("---", "---"), *_items(mapping, "")]
     return "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows) + "\n"

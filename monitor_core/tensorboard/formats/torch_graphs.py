@@ -1,7 +1,7 @@
-"""The operations of a PyTorch module as a graph for TensorBoard, by way of `torch.export`.
+"""The operations of a PyTorch module as a graph for TensorBoard, through `torch.export`.
 
-The module runs with fakes in the place of tensors: nothing is computed, and its mode, its buffers and the random state
-stay as they are. TensorFlow is not imported, as it is by the writer in ``torch.utils.tensorboard``.
+The module runs with fake tensors: nothing is computed, and its mode, its buffers and the random state do not change.
+Unlike the writer in ``torch.utils.tensorboard``, this does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def torch_graph(module: torch.nn.Module, inputs: Any) -> GraphDef:
-    """Return what a module computes from example inputs, grouped by its submodules.
+    """Return the graph of a module for example inputs, grouped by its submodules.
 
     Args:
         module: The module.
-        inputs: What its ``forward`` takes: a tensor, or a tuple with each argument.
+        inputs: The arguments of its ``forward``: a tensor, or a tuple with each argument.
 
     Raises:
-        TypeError: ``module`` is no module, or it cannot take such inputs.
-        ValueError: What it computes depends on the values: it has no one graph.
+        TypeError: ``module`` is not a module, or does not accept these inputs.
+        ValueError: Its operations depend on the inputs' values, so it has no single graph.
     """
     from tensorboard.compat.proto.graph_pb2 import GraphDef
 
@@ -58,7 +58,7 @@ def _exported(module: Any, inputs: tuple[Any, ...]) -> Any:
         return torch.export.export(module, inputs, strict=False)
     except torch.fx.experimental.symbolic_shapes.GuardOnDataDependentSymNode as error:
         raise ValueError(
-            f"module must compute the same from all values to have a graph: {type(module).__name__} decides by a "
+            f"module must do the same operations for all values to have a graph: {type(module).__name__} branches on a "
             f"tensor's value ({_first_line(error)})"
         ) from error
     except Exception as error:
@@ -70,7 +70,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _described(node: Any, root: str) -> tuple[str, str]:
-    """Return a node's name, within the submodules that it belongs to, and what it does."""
+    """Return a node's name, including its submodules' names, and its operation."""
     if node.op == "placeholder":
         return f"input/{node.name}", "Input"
     if node.op == "output":

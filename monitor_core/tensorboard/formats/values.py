@@ -1,4 +1,4 @@
-"""Summary values: tensors with the metadata by which TensorBoard knows which of its tabs they belong to."""
+"""Summary values: tensors with the metadata that assigns them to one of TensorBoard's tabs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def numbers_value(tag: str, plugin: str, array: NDArray[Any], *, content: bytes 
         tag: The value's tag.
         plugin: The name of TensorBoard's plugin.
         array: ``float32`` or ``float64``, of any shape.
-        content: What the plugin wants to know besides.
+        content: The plugin's own metadata.
     """
     from tensorboard.compat.proto.types_pb2 import DT_DOUBLE, DT_FLOAT
 
@@ -41,7 +41,7 @@ def strings_value(
         tag: The value's tag.
         plugin: The name of TensorBoard's plugin.
         strings: The strings; a single one becomes a tensor without axes.
-        content: What the plugin wants to know besides.
+        content: The plugin's own metadata.
         blobs: Whether the plugin reads them one by one: images, graphs.
     """
     from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_BLOB_SEQUENCE
@@ -58,7 +58,7 @@ def strings_value(
 
 
 def valid_text(text: str) -> str:
-    """Return a string without halves of surrogate pairs: messages hold valid UTF-8 alone."""
+    """Return a string without halves of surrogate pairs: messages must be valid UTF-8."""
     return text.encode(errors="backslashreplace").decode()
 
 

@@ -1,8 +1,8 @@
-"""Weights as pictures: blue below zero, white at zero, red above it, yellow where a value is not finite.
+"""Weights as images: blue below zero, white at zero, red above it, yellow where a value is not finite.
 
-The scale is symmetrical about zero and ends at the largest magnitude shown, so that signs can be read and a constant
+The scale is symmetric about zero and ends at the largest magnitude shown, so that signs are visible and a constant
 has one colour. An image is never much higher than wide, since TensorBoard stretches each to the width of its card, and
-never so flat that nothing can be seen. Its sides have at most `SIDE` pixels.
+never too flat to see. Its sides have at most `SIDE` pixels.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from monitor_core.tensorboard.formats.arrays import real_numbers
 
 SIDE = 512
-"""Pixels of a picture's longer side at most."""
-_FLATTEST = 16  # times as wide as high, unless all of it is one short row
-_SMALLEST_IMAGE = 8  # dots of the side of a square that a matrix's longer side may be
+"""The largest side of an image, in pixels."""
+_FLATTEST = 16  # the largest ratio of width to height, unless the image is one short row
+_SMALLEST_IMAGE = 8  # the smallest side, in dots, of a square that a matrix's longer side may become
 _MOST_PLANES = 32
-_LARGEST_DOT = 16  # pixels of a value's side
-_SHADES = 120  # of each colour, so that a picture has few enough colours for a palette
+_LARGEST_DOT = 16  # the largest side of a dot, in pixels
+_SHADES = 120  # of each colour, so that an image has few enough colours for a palette
 
 _BELOW, _ZERO, _ABOVE = (33, 102, 172), (255, 255, 255), (178, 24, 43)
 _NOT_FINITE, _NOTHING = (np.array(rgb, np.uint8) for rgb in ((255, 217, 47), (128, 128, 128)))
@@ -32,18 +32,18 @@ Values = NDArray[np.floating]
 
 
 def weight_image(array: Any) -> Pixels | None:
-    """Return a weight as a picture.
+    """Return a weight as an image.
 
-    A vector is a row, wrapped where it is long. A matrix lies on its longer side, which continues in bands below each
-    other where it is long, with gray lines between. Where the longer side is the square of a number, as the 784 pixels
-    of an image are that of 28, it becomes a tile of 28 x 28 for each element of the other side. Kernels of convolutions
-    become tiles: one from each input channel to each output channel, of which those that are more go to the right, and
-    on in bands; or, of those over one axis, a matrix for each place. Where there is too much, a dot is the mean of its
-    neighbours, and of the tiles of a convolution the first are shown.
+    A vector is a row, wrapped if long. A matrix lies on its longer side; if long, that side continues in bands below
+    each other, with gray lines between. If the longer side is a square number, such as the 784 = 28 x 28 pixels of an
+    image, each element of the other side becomes a tile of 28 x 28. Kernels of convolutions become tiles, one from each
+    input channel to each output channel: the more numerous channels run to the right and continue in bands. A kernel
+    over one axis becomes a matrix for each position. Of a weight too large to show, each dot is the mean of its
+    neighbours, and only the first tiles of a convolution are shown.
 
     Args:
         array: Real numbers of any shape: kernels in Keras's order ``(height, width, in, out)`` or in PyTorch's
-            ``(out, in, height, width)``; of the two ends, the one with fewer elements is taken as the places.
+            ``(out, in, height, width)``; the end with fewer elements is taken as the spatial axes.
 
     Returns:
         ``(height, width, 3) uint8``, sides at most `SIDE`; None for an empty array.
@@ -77,7 +77,7 @@ def _matrix(weight: Values) -> Pixels:
         return _row(wide[0])
     wide = _averaged(wide, 0, SIDE)
     height = len(wide)
-    most = max(1, min((SIDE + 1) // (height + 1), math.isqrt(width // (height + 1))))  # else it is higher than wide
+    most = max(1, min((SIDE + 1) // (height + 1), math.isqrt(width // (height + 1))))  # more: higher than wide
     wide = _averaged(wide, 1, SIDE * most)
     width = wide.shape[1]
     bands = max(-(-width // SIDE), 1 + math.isqrt(width // (_FLATTEST * (height + 1))))
@@ -85,12 +85,12 @@ def _matrix(weight: Values) -> Pixels:
 
 
 def _lying(matrices: Values) -> Values:
-    """Return matrices, the last two axes, with the longer side to the right."""
+    """Return matrices, the last two axes, with the longer side horizontal."""
     return matrices.swapaxes(-1, -2) if matrices.shape[-2] > matrices.shape[-1] else matrices
 
 
 def _in_bands(rows: Pixels, bands: int) -> Pixels:
-    """Cut rows of dots, ``(height, width, 3)``, into bands, ``(bands, height, width, 3)``; what is over is gray."""
+    """Cut rows of dots, ``(height, width, 3)``, into bands, ``(bands, height, width, 3)``; the unused rest is gray."""
     height, length, _ = rows.shape
     width = -(-length // bands)
     padded = np.tile(_NOTHING, (height, bands * width, 1))
@@ -107,9 +107,9 @@ def _places(weight: Values) -> Pixels:
 
 
 def _grid(tiles: Values) -> Pixels:
-    """Return tiles, ``(n, height, width)``, in bands, each averaged as much as is necessary to show all of them."""
+    """Return tiles, ``(n, height, width)``, in bands, each averaged as far as needed to show all of them."""
     bands = _bands(*tiles.shape)
-    # As many dots in each mean, on both axes: with one more in some, edges would look torn.
+    # The same number of dots in each mean, on both axes: otherwise edges would look ragged.
     together = max(-(-length // room) for length, room in zip(tiles.shape[1:], _room(*tiles.shape), strict=True))
     for axis in (1, 2):
         tiles = _averaged(tiles, axis, -(-tiles.shape[axis] // together))
@@ -117,13 +117,13 @@ def _grid(tiles: Values) -> Pixels:
 
 
 def _room(count: int, height: int, width: int) -> tuple[int, int]:
-    """Return how many dots high and wide each of some tiles in bands can be."""
+    """Return how many dots high and wide each tile in the bands can be."""
     bands = _bands(count, height, width)
     return (SIDE + 1) // bands - 1, (SIDE + 1) // -(-count // bands) - 1
 
 
 def _bands(count: int, height: int, width: int) -> int:
-    """Return in how many bands tiles make an image that is nearly square."""
+    """Return how many bands of tiles make a nearly square image."""
     bands = max(1, math.isqrt(count * (width + 1) // (height + 1)))
     return -(-count // -(-count // bands))
 
@@ -131,7 +131,7 @@ def _bands(count: int, height: int, width: int) -> int:
 def _tiles(weight: Values) -> Values:
     """Return the tiles of a convolution over two axes or more, ``(down, right, height, width)``.
 
-    Of more than two axes, the slices of each tile are side by side.
+    With more than two axes, the slices of each tile are side by side.
     """
     if math.prod(weight.shape[:-2]) <= math.prod(weight.shape[2:]):
         weight = np.moveaxis(weight, (-2, -1), (0, 1))
@@ -148,7 +148,7 @@ def _tiles(weight: Values) -> Values:
 
 
 def _averaged(values: Values, axis: int, limit: int) -> Values:
-    """Return means of neighbours along an axis, so that it is no longer than the limit."""
+    """Average neighbours along an axis, so that it is no longer than the limit."""
     length = values.shape[axis]
     if length <= limit:
         return values
@@ -161,7 +161,7 @@ def _averaged(values: Values, axis: int, limit: int) -> Values:
 
 
 def _coloured(values: Values) -> Pixels:
-    """Return a dot for each value: the shape of the values, and 3."""
+    """Return the colour of each value: the shape of the values, and 3."""
     finite = np.isfinite(values)
     largest = np.abs(values).max(where=finite, initial=0.0)
     shades = np.where(finite, values, 0) / (largest or 1.0) * _SHADES
@@ -172,7 +172,7 @@ def _coloured(values: Values) -> Pixels:
 
 @functools.cache
 def _colours() -> Pixels:
-    """Return the colours from the lowest value's to the highest's, ``(2 * _SHADES + 1, 3)``."""
+    """Return the colours from the lowest value to the highest, ``(2 * _SHADES + 1, 3)``."""
     places = [-_SHADES, 0, _SHADES]
     bands = zip(_BELOW, _ZERO, _ABOVE, strict=True)
     shades = np.arange(-_SHADES, _SHADES + 1)
@@ -180,7 +180,7 @@ def _colours() -> Pixels:
 
 
 def _joined(tiles: Pixels, bands: int | None = None) -> Pixels:
-    """Put tiles, ``(rows, columns, height, width, 3)``, side by side with lines between, in bands if they are many."""
+    """Put tiles, ``(rows, columns, height, width, 3)``, side by side with lines between, in bands if there are many."""
     rows, columns, height, width, _ = tiles.shape
     if bands is None:
         bands = max(_bands(columns, rows * (height + 1) - 1, width), -(-columns // ((SIDE + 1) // (width + 1))))
@@ -191,9 +191,9 @@ def _joined(tiles: Pixels, bands: int | None = None) -> Pixels:
     return banded.reshape(bands * rows * (height + 1), columns * (width + 1), 3)[:-1, :-1]
 
 
-def _magnified(picture: Pixels) -> Pixels:
-    """Show each dot as a square, as large as there is room for; turn what is much higher than wide."""
-    if len(picture) > 2 * picture.shape[1]:
-        picture = picture.swapaxes(0, 1)
-    side = max(1, min(_LARGEST_DOT, SIDE // max(picture.shape[:2])))
-    return picture.repeat(side, axis=0).repeat(side, axis=1)
+def _magnified(image: Pixels) -> Pixels:
+    """Show each dot as a square, as large as fits; rotate an image that is much higher than wide."""
+    if len(image) > 2 * image.shape[1]:
+        image = image.swapaxes(0, 1)
+    side = max(1, min(_LARGEST_DOT, SIDE // max(image.shape[:2])))
+    return image.repeat(side, axis=0).repeat(side, axis=1)

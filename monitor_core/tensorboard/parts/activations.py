@@ -1,4 +1,4 @@
-"""Activations: the distribution of each layer's outputs on some validation samples."""
+"""Activations: the distribution of each layer's outputs on validation samples."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from monitor_core.tensorboard.parts.parts import Part, Samples, is_due
 class Activations(Part):
     """Write ``<layer>/activations``, and for rectified outputs ``zeros/<layer>/activations``.
 
-    Of outputs that are never negative and often exactly 0, such as a ReLU's, the histogram has the positive ones: the
-    zeros would dwarf every other bar. The share of zeros is a scalar, 0 to 1.
+    If outputs are never negative and often exactly 0, such as a ReLU's, the histogram counts only the positive ones:
+    the zeros would dwarf every other bar. The share of zeros is a scalar, 0 to 1.
 
     Args:
-        freq: Every how many epochs, the first among them.
-        samples: What to look at.
-        only_at_hand: Whether to write nothing, without a warning, where the model's handle has no activations, or
-            there are no validation data that can be read without changing the training.
+        freq: Every how many epochs to write, starting with the first.
+        samples: The samples to compute them on.
+        only_at_hand: Whether to write nothing, without a warning, if the model's handle has no activations or no
+            validation data can be read without changing the training.
     """
 
     name: ClassVar[str] = "the histograms of activations"
@@ -37,14 +37,12 @@ class Activations(Part):
     _rectified: set[str] = attrs.field(init=False, factory=set)
 
     def end_epoch(self, run: Run, epoch: int, files: RunFiles) -> None:
-        """Write what is due."""
         if is_due(self.freq, epoch) and (not self.only_at_hand or self._are_at_hand(run)):
             x, _ = self.samples.of(run)
             for layer, array in run.model.activations(x):  # type: ignore[union-attr]
                 self._write(files[TRAIN], layer, array, epoch)
 
     def end(self, run: Run, files: RunFiles) -> None:
-        """Let go of the data."""
         self.samples.forget()
 
     def _are_at_hand(self, run: Run) -> bool:

@@ -1,7 +1,7 @@
-"""Values that users add by themselves: numbers, distributions, pictures, figures, texts and graphs.
+"""Values that users add: scalars, histograms, images, figures, texts and graphs.
 
-Contract. All may be added at any time from any thread: before, in and after a run. They go to the train run. What
-cannot be shown raises, since whoever adds it is there to hear of it.
+Contract. Values may be added at any time from any thread: before, during and after a run. They go to the train run. A
+value that cannot be shown raises, because its caller can handle that.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Additions(ABC):
-    """The methods by which users add values of their own."""
+    """The methods with which users add their own values."""
 
     __slots__ = ()
 
@@ -44,8 +44,8 @@ class Additions(ABC):
                 resumed drops what lies after by it.
 
         Raises:
-            TypeError: ``value`` is no number.
-            OSError: There is no file yet, and none can be made.
+            TypeError: ``value`` is not a number.
+            OSError: There is no file yet, and none can be created.
         """
         file, number = self._place(step, axis)
         write_row(file, number, {tag: scalar(value)}, axis)
@@ -55,7 +55,7 @@ class Additions(ABC):
 
         Args:
             tag: Its name.
-            values: An array or tensor of any shape; what is not finite is left out.
+            values: An array or tensor of any shape; values that are not finite are skipped.
             step: The step.
             axis: What the step is.
         """
@@ -97,10 +97,10 @@ class Additions(ABC):
         self._add(text_value(tag, text), step, axis)
 
     def add_graph(self, graph: GraphDef) -> None:
-        """Write the operations of a computation, now: the run graph, beside that of the layers.
+        """Write the operations of a computation now: the run graph, in addition to that of the layers.
 
         Args:
-            graph: As of `monitor_core.tensorboard.formats.torch_graphs.torch_graph` or
+            graph: The result of `monitor_core.tensorboard.formats.torch_graphs.torch_graph` or
                 `monitor_core.tensorboard.formats.jax_graphs.jax_graph`.
         """
         file, _ = self._place(0, "step")
@@ -112,5 +112,5 @@ class Additions(ABC):
 
 
 def _on_host(values: Any) -> Any:
-    """Return a PyTorch tensor's values, which may be on a device or bear gradients; anything else as it is."""
+    """Return a PyTorch tensor's values, which may be on a device or require gradients; other objects unchanged."""
     return to_host(values) if hasattr(values, "detach") else values

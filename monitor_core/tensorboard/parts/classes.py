@@ -1,4 +1,4 @@
-"""What a classifier's outputs and targets say, in whichever of the usual forms they come."""
+"""Interpret a classifier's outputs and targets in any of the usual forms."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from monitor_core.tensorboard.formats.confusion import confusion_matrix
 
 @attrs.frozen(eq=False)
 class Classified:
-    """Samples with what they are and what a model takes them for.
+    """Samples with their true classes and the model's scores.
 
     Attributes:
-        truth: Whether a sample is of a class, ``(samples, classes) bool``; for one output, of its class alone,
-            ``(samples, 1)``.
-        scores: The probability of it, ``(samples, classes) float64``.
-        exclusive: Whether each sample is of one class alone.
+        truth: Whether a sample belongs to a class, ``(samples, classes) bool``; for a single output ``(samples, 1)``.
+            scores: The predicted probabilities, ``(samples, classes) float64``.
+        exclusive: Whether each sample belongs to exactly one class.
     """
 
     truth: NDArray[np.bool_]
@@ -28,9 +27,9 @@ class Classified:
     exclusive: bool
 
     def confusion(self) -> NDArray[np.int64]:
-        """Count the samples of each class (rows) that are taken for each class (columns), ``(classes, classes)``.
+        """Count the samples of each class (rows) that are predicted as each class (columns), ``(classes, classes)``.
 
-        One output decides between two classes, at 0.5.
+        A single output decides between two classes, at 0.5.
         """
         if self.scores.shape[1] == 1:
             return confusion_matrix(self.truth[:, 0], self.scores[:, 0] >= 0.5, 2)
@@ -38,18 +37,18 @@ class Classified:
 
 
 def classify(outputs: Any, targets: Any) -> Classified:
-    """Understand a classifier's outputs and the targets.
+    """Interpret a classifier's outputs and the targets.
 
-    Outputs beyond 0 to 1 are taken as logits: the softmax of exclusive classes, else the logistic function, makes
-    them probabilities.
+    Outputs outside 0 to 1 are taken as logits and become probabilities: by softmax for exclusive classes, else by the
+    logistic function.
 
     Args:
-        outputs: ``(samples,)`` or ``(samples, 1)`` of one class or of two, or ``(samples, classes)``.
-        targets: 0 and 1 in the outputs' shape, or, for several classes, their indices, ``(samples,)`` or
+        outputs: ``(samples,)`` or ``(samples, 1)`` for one or two classes, or ``(samples, classes)``.
+        targets: 0 and 1 in the outputs' shape, or, for several classes, class indices, ``(samples,)`` or
             ``(samples, 1)``.
 
     Raises:
-        ValueError: They are no classifier's.
+        ValueError: They are not those of a classifier.
     """
     scores = _as_columns("outputs", outputs).astype(np.float64)
     truth = _truth(_as_columns("targets", targets), classes=scores.shape[1])

@@ -1,7 +1,7 @@
-"""Embeddings: every embedding layer's matrix with its labels, in the form that the projector reads.
+"""Embeddings: every embedding layer's matrix with its labels, in the form that the Projector reads.
 
-TensorBoard reads a run's embeddings when it first sees the run, and never again. So each snapshot is a run of its own,
-in the folder ``embeddings/epoch-0000`` of the log folder, and replaces the one before unless all are to be kept.
+TensorBoard reads a run's embeddings when it first sees the run, and never again. So each snapshot is a separate run,
+in the folder ``embeddings/epoch-0000`` of the log folder, and replaces the previous one unless all are to be kept.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from monitor_core.tensorboard.parts.parts import Part, is_due
 
 FileName = str | PathLike[str]
 LabelsByLayer = Mapping[str, Labels | FileName] | FileName
-"""By the layer's name a label for each row, columns of labels by their titles, or a file; or a file for all."""
+"""By layer name: a label for each row, columns of labels by title, or a file. Or one file for all layers."""
 
 ROWS = 100_000
-"""How many rows of a matrix are written: the first ones, which are all that the projector shows."""
+"""How many rows of a matrix are written: the first ones, since the Projector shows no more."""
 
 
 @attrs.define
@@ -35,9 +35,9 @@ class Embeddings(Part):
     """Write the matrix of each embedding layer.
 
     Args:
-        freq: Every how many epochs, the first among them.
-        labels: What the rows are called; files are read at the first run's begin, relative ones from the log folder.
-        keeps_all: Whether a snapshot leaves those before it in place.
+        freq: Every how many epochs to write, starting with the first.
+        labels: The rows' labels; files are read when the first run begins, relative names from the log folder.
+        keeps_all: Whether earlier snapshots are kept.
     """
 
     name: ClassVar[str] = "the embeddings"
@@ -54,20 +54,20 @@ class Embeddings(Part):
         """Read and check the labels, once.
 
         Raises:
-            SetupError: A file cannot be read, a layer is not there, or has another number of rows.
+            SetupError: A file cannot be read, a layer does not exist, or has a different number of rows.
         """
         if self._read is None:
             self._read_labels(files.folder)
         if self.labels and not self._checked:
             rows = {layer: len(matrix) for layer, matrix in run.model.embeddings()}  # type: ignore[union-attr]
-            if rows:  # else the model is to be built yet
+            if rows:  # else the model is not built yet
                 self._check(rows)
 
     def end_epoch(self, run: Run, epoch: int, files: RunFiles) -> None:
-        """Write a snapshot, if it is due.
+        """Write a snapshot if it is due.
 
         Raises:
-            ValueError: There is no embedding layer, or the labels do not fit.
+            ValueError: There is no embedding layer, or the labels do not match it.
             OSError: The files cannot be written.
         """
         if is_due(self.freq, epoch):
@@ -78,7 +78,6 @@ class Embeddings(Part):
                 shutil.rmtree(before, ignore_errors=True)
 
     def rewind(self, epoch: int, files: RunFiles) -> None:
-        """Remove the snapshots from an epoch on."""
         self._latest = None
         for number, snapshot in _snapshots(_folder(files)):
             if number >= epoch:
@@ -103,7 +102,7 @@ class Embeddings(Part):
         if not matrices:
             raise ValueError("the model has no embedding layer")
         self._check({layer: len(matrix) for layer, matrix in matrices.items()})
-        shutil.rmtree(folder, ignore_errors=True)  # what an earlier run has left
+        shutil.rmtree(folder, ignore_errors=True)  # files of an earlier run
         write_embeddings(
             folder, {layer: (matrix[:ROWS], self._first_labels(layer), None) for layer, matrix in matrices.items()}
         )
@@ -149,7 +148,7 @@ def _from_file(name: FileName, folder: Path) -> Labels:
 
 
 def _snapshots(folder: Path) -> list[tuple[int, Path]]:
-    """Return the snapshots in a folder with their epochs, in order."""
+    """Return the snapshots in a folder and their epochs, in order."""
     named = ((path.name.removeprefix("epoch-"), path) for path in folder.glob("epoch-*"))
     return sorted((int(number), path) for number, path in named if number.isdecimal())
 

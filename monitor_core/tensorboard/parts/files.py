@@ -1,4 +1,4 @@
-"""The event files of a log folder: one for each of TensorBoard's runs, made when it is first written to."""
+"""The event files of a log folder: one for each TensorBoard run, created when it is first written to."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from monitor_core.errors import SetupError
 from monitor_core.tensorboard.formats.event_file import EventFile, Keep, event_files, rewind_folder
 
 TRAIN, VALIDATION, WHOLE = "train", "validation", "."
-"""The runs: what was trained, what was evaluated, and the log folder itself."""
+"""The runs: training, validation, and the log folder itself."""
 
 
 class RunFiles:
     """The event files of a log folder. May be used from any thread.
 
     Args:
-        folder: The log folder; it is made with the first file.
+        folder: The log folder; it is created with the first file.
 
     Attributes:
-        folder: The log folder, absolute: files are made later too, wherever the process is then.
-        start: 0 for files that begin anew, None for files that go on with those that are there; see `EventFile`.
+        folder: The log folder, absolute, because files are created later too, even after a change of directory.
+        start: 0 for files that start from scratch, None for files that continue existing ones; see `EventFile`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,14 +33,14 @@ class RunFiles:
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy needs, which opens files of its own.
+        """Return the state for a copy, which opens its own files.
 
         Raises:
             TypeError: Files are open: a copy would write into the same folder at the same time.
         """
         if self._files:
             raise TypeError(
-                f"a TensorBoard that has begun to write, into {self.folder}, cannot be copied or pickled: "
+                f"a TensorBoard that has begun to write into {self.folder} cannot be copied or pickled: "
                 "call reset() on it, or copy it before its first run"
             )
         return {"folder": self.folder, "start": self.start}
@@ -53,7 +53,7 @@ class RunFiles:
         """Return a run's file.
 
         Raises:
-            OSError: It cannot be made now; a later attempt may succeed.
+            OSError: It cannot be created now; a later attempt may succeed.
         """
         try:
             return self._opened(run)
@@ -61,18 +61,18 @@ class RunFiles:
             raise OSError(str(error)) from error
 
     def open(self) -> None:
-        """Make the train run's file, and look whether the others can be made.
+        """Create the train run's file, and check that the others can be created.
 
         Raises:
-            SetupError: One of them cannot.
+            SetupError: One of them cannot be created.
         """
         self._opened(TRAIN)
         folder = self.folder / VALIDATION
         if folder.exists() and not folder.is_dir():
-            raise SetupError(f"{folder} cannot be written: it is no folder")
+            raise SetupError(f"{folder} cannot be written: it is not a folder")
 
     def rewind(self, keep: Keep) -> None:
-        """Drop what is not to be kept from all files of the log folder, those of earlier processes too.
+        """Drop the values that ``keep`` rejects from all files of the log folder, those of earlier processes too.
 
         Raises:
             OSError: A file of an earlier process cannot be read or written.
@@ -96,7 +96,7 @@ class RunFiles:
         return sum(file.dropped for file in tuple(self._files.values()))
 
     def close(self) -> None:
-        """Put on disk what was written, and free the files; what is written later opens them again."""
+        """Sync what was written to disk, and close the files; writing opens them again."""
         with self._lock:
             for file in self._files.values():
                 file.close()
@@ -104,7 +104,7 @@ class RunFiles:
     def _opened(self, run: str) -> EventFile:
         with self._lock:
             if run not in self._files:
-                self._tell_of_earlier(self.folder / run)
+                self._warn_of_earlier(self.folder / run)
                 self._files[run] = EventFile(self.folder / run, start=self.start)
             return self._files[run]
 
@@ -113,10 +113,10 @@ class RunFiles:
             self._files[run].rewind(keep)
         rewind_folder(self.folder / run, keep)
 
-    def _tell_of_earlier(self, folder: Path) -> None:
+    def _warn_of_earlier(self, folder: Path) -> None:
         if self.start == 0 and folder.name == TRAIN and event_files(folder):
             logger.warning(
-                "%s holds event files of an earlier run: TensorBoard shows the new run's values in the place of those "
-                "from the same step on; choose another log_dir to compare the two",
+                "%s has event files of an earlier run: from the same step on, TensorBoard shows the new run's values "
+                "instead of the earlier ones; choose another log_dir to compare the two",
                 folder,
             )

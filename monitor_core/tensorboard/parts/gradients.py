@@ -1,4 +1,4 @@
-"""Gradients: the distribution of the loss's gradient by each weight, on some validation samples."""
+"""Gradients: the distribution of the loss's gradient with respect to each weight, on validation samples."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Gradients(Part):
     """Write ``<weight>/gradient``.
 
     Args:
-        freq: Every how many epochs, the first among them.
-        samples: What to compute them on.
+        freq: Every how many epochs to write, starting with the first.
+        samples: The samples to compute them on.
     """
 
     name: ClassVar[str] = "the histograms of gradients"
@@ -27,14 +27,12 @@ class Gradients(Part):
     samples: Samples
 
     def end_epoch(self, run: Run, epoch: int, files: RunFiles) -> None:
-        """Write what is due."""
         if is_due(self.freq, epoch):
             x, y = self.samples.of(run)
             if y is None:
-                raise ValueError("the validation data have no targets, which a loss needs")
+                raise ValueError("the validation data have no targets, which a loss needs: pass validation_data=(x, y)")
             for name, array in run.model.gradients(x, y):  # type: ignore[union-attr]
                 write_histogram(files[TRAIN], f"{name}/gradient", array, epoch, self.axis)
 
     def end(self, run: Run, files: RunFiles) -> None:
-        """Let go of the data."""
         self.samples.forget()

@@ -1,4 +1,4 @@
-"""The graph: the model's layers and how they feed each other, and a table of them in the text tab."""
+"""The graph: the model's layers and their connections, and a table of them in the Text tab."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from monitor_core.tensorboard.parts.parts import Part, Samples
 
 @attrs.define
 class Graph(Part):
-    """Write the layers once: as soon as a model lends them, at train begin or, if it is built later, an epoch's end.
+    """Write the layers once: at train begin or, if the model is built later, at an epoch's end.
 
     Args:
-        samples: Inputs for models that do not know their shapes, where validation data are at hand.
+        samples: Inputs for models that do not know their shapes, if validation data are available.
     """
 
     name: ClassVar[str] = "the graph"
@@ -28,14 +28,12 @@ class Graph(Part):
     _written: bool = False
 
     def begin(self, run: Run, files: RunFiles) -> None:
-        """Write the graph, if the model has been built."""
         try:
             self._write(run, files)
-        except Exception:  # the epoch's end tells
+        except Exception:  # if it persists, the epoch's end raises it
             return
 
     def end_epoch(self, run: Run, epoch: int, files: RunFiles) -> None:
-        """Write the graph, if it is not there."""
         self._write(run, files)
 
     def _write(self, run: Run, files: RunFiles) -> None:
@@ -49,5 +47,4 @@ class Graph(Part):
         self._written = True
 
     def end(self, run: Run, files: RunFiles) -> None:
-        """Let go of the data."""
         self.samples.forget()

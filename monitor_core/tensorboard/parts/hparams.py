@@ -1,4 +1,4 @@
-"""Hyperparameters: what a run was made with and how it ended, for the table that compares runs."""
+"""Hyperparameters: a run's settings and how it ended, for the table that compares runs."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _TAGS = "_hparams_/"
 
 @attrs.define
 class HParams(Part):
-    """Write the hyperparameters when the first run begins, metrics beside them, and each run's status when it ends.
+    """Write the hyperparameters when the first run begins, metrics with them, and each run's status when it ends.
 
-    They belong to the log folder as a whole, and as a text to the train run. The metrics are in the log folder too, as
-    ``hparams/<name>``: those of the runs within it TensorBoard finds only from the folder above. It takes the first of
-    each value that it finds, so what an earlier run has left there is dropped.
+    They are written to the log folder itself, and as text to the train run. The metrics are in the log folder too, as
+    ``hparams/<name>``, because TensorBoard finds metrics of runs in subfolders only from the folder above. It takes the
+    first of each value that it finds, so values of an earlier run are dropped.
 
     Args:
         hparams: The hyperparameters by name.
-        metrics: Which of an epoch's metrics stand beside them; None for all that the first epoch has.
+        metrics: The epoch metrics to show with them; None for all that the first epoch has.
     """
 
     name: ClassVar[str] = "the hyperparameters"
@@ -43,7 +43,7 @@ class HParams(Part):
     _named: list[str] | None = None
 
     def begin(self, run: Run, files: RunFiles) -> None:
-        """Write the hyperparameters, the first time, and take back that a run before has ended."""
+        """Write the hyperparameters, the first time, and drop the end of an earlier run."""
         stale = f"{_TAGS}session_end_info" if self._written else _TAGS
         files.drop(WHOLE, lambda tag: tag.startswith(stale))
         if not self._written:
@@ -55,7 +55,6 @@ class HParams(Part):
             self._written = True
 
     def record(self, logs: Mapping[str, float], epoch: int, files: RunFiles) -> None:
-        """Write an epoch's metrics beside the hyperparameters."""
         if self._named is None:
             self._name(list(logs), files)
         row = {f"hparams/{name}": logs[name] for name in self._named or () if name in logs}
@@ -68,5 +67,4 @@ class HParams(Part):
         files[WHOLE].add_value(experiment_value(flat_hparams(self.hparams), tags), 0)
 
     def end(self, run: Run, files: RunFiles) -> None:
-        """Write how the run ended."""
         files[WHOLE].add_value(session_end_value(run.status), 0)

@@ -1,8 +1,8 @@
-"""Parts: the outputs for TensorBoard beside the metrics, and how one that fails is treated.
+"""Parts: the outputs for TensorBoard other than the metrics, and what happens if one fails.
 
-Contract. Parts are called one after the other on the thread that trains, at a run's begin, the ends of its epochs and
-its end. What a part raises stops neither the others nor the training: it is told of once. Only a `SetupError` at a
-run's begin goes on, because the user can mend what it names.
+Contract. Parts are called one after another on the training's thread, at a run's begin, at the ends of its epochs and
+at its end. An exception of a part stops neither the others nor the training: it is logged once. Only a `SetupError` at
+a run's begin propagates, because the user can fix its cause.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from monitor_core.tensorboard.parts.files import RunFiles
 
 
 def is_due(frequency: int, epoch: int) -> bool:
-    """Return whether what is written every ``frequency`` epochs is due in this one; 0 is never."""
+    """Return whether an output written every ``frequency`` epochs is due in this one; 0 is never."""
     return frequency > 0 and epoch % frequency == 0
 
 
 class Part:
-    """One output; it does what it does in those of the methods below that it overrides.
+    """One output; subclasses override some of the methods below.
 
     Attributes:
         name: What it is called in messages, with its article.
@@ -35,19 +35,19 @@ class Part:
     axis: ClassVar[Axis] = "epoch"
 
     def begin(self, run: Run, files: RunFiles) -> None:
-        """Prepare for a run, or write what is known from its begin on."""
+        """Called when a run begins: prepare, or write what is known from the beginning."""
 
     def record(self, logs: Mapping[str, float], epoch: int, files: RunFiles) -> None:
-        """Write what an epoch's metrics give, before the model is looked at."""
+        """Called with an epoch's metrics, before any part reads the model."""
 
     def end_epoch(self, run: Run, epoch: int, files: RunFiles) -> None:
-        """Write what there is at an epoch's end; ``epoch`` is its number in TensorBoard."""
+        """Called when an epoch ends; ``epoch`` is its number in TensorBoard."""
 
     def end(self, run: Run, files: RunFiles) -> None:
-        """Finish a run."""
+        """Called when a run ends."""
 
     def rewind(self, epoch: int, files: RunFiles) -> None:
-        """Drop what was written from ``epoch`` on beside the event files."""
+        """Called when a resume goes back: drop what was written from ``epoch`` on outside the event files."""
 
 
 class Parts:
@@ -58,10 +58,10 @@ class Parts:
         self._told: set[str] = set()
 
     def begin(self, run: Run, files: RunFiles) -> None:
-        """Tell the parts that a run begins.
+        """Call `Part.begin` of each part.
 
         Raises:
-            SetupError: One says so.
+            SetupError: A part raised it.
         """
         for part in self._parts:
             try:
@@ -82,15 +82,15 @@ class Parts:
     def _tell(self, part: Part, error: Exception) -> None:
         if part.name not in self._told:
             self._told.add(part.name)
-            # The texts, not the error, which would keep its frames alive with the log's record.
+            # Strings, not the error: it would keep its frames alive as long as the log record lives.
             logger.warning(
-                "TensorBoard goes without %s: %s: %s; training goes on", part.name, type(error).__name__, str(error)
+                "TensorBoard cannot write %s: %s: %s; training continues", part.name, type(error).__name__, str(error)
             )
-            logger.debug("where that was raised", exc_info=True)
+            logger.debug("traceback of this error", exc_info=True)
 
 
 class Samples:
-    """The first samples of a run's validation data, read once a run.
+    """The first samples of a run's validation data, read once per run.
 
     Args:
         count: How many samples, at least 1.
@@ -102,7 +102,7 @@ class Samples:
         self._taken: tuple[Any, Any] = (None, None)
 
     def of(self, run: Run) -> tuple[Any, Any]:
-        """Return ``x`` and ``y``; ``y`` is None where there is none.
+        """Return ``x`` and ``y``; ``y`` is None if there are no targets.
 
         Raises:
             ValueError: There are no validation data.
@@ -110,7 +110,7 @@ class Samples:
         """
         if run.validation_data is None:
             raise ValueError(
-                "there are no validation data to look at: give validation_data=(x, y) to the adapter, to "
+                "there are no validation data to read: pass validation_data=(x, y) to the adapter, to "
                 "adapter.fit or to the Loop"
             )
         if run.validation_data is not self._data:
@@ -121,13 +121,13 @@ class Samples:
     def are_at_hand(self, run: Run) -> bool:
         """Return whether there are validation data that can be read without changing the training.
 
-        An iterator would lack what is read, and a ``tf.data.Dataset`` that shuffles would have another order.
+        An iterator would lose the samples read, and a shuffling ``tf.data.Dataset`` would change its order.
         """
         data = run.validation_data
         return data is not None and not hasattr(data, "__next__") and not hasattr(data, "element_spec")
 
     def inputs_at_hand(self, run: Run) -> Any:
-        """Return ``x`` where the data are arrays, which cost nothing to cut; else None."""
+        """Return ``x`` if the data are arrays, which cost nothing to slice; else None."""
         if not isinstance(run.validation_data, (tuple, list)):
             return None
         try:
@@ -136,5 +136,5 @@ class Samples:
             return None
 
     def forget(self) -> None:
-        """Let go of the data."""
+        """Release the data."""
         self._data, self._taken = None, (None, None)

@@ -1,4 +1,4 @@
-"""Predictions: a classifier's precision-recall curves and its confusion matrix, on some validation samples."""
+"""Predictions: a classifier's precision-recall curves and confusion matrix on validation samples."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from monitor_core.tensorboard.parts.parts import Part, Samples, is_due
 
 @attrs.frozen
 class Predictions(Part):
-    """Write ``pr_curve/<class>``, for each class that is there, and ``confusion_matrix``, a picture.
+    """Write ``pr_curve/<class>`` for each class among the targets, and ``confusion_matrix``, an image.
 
-    One output, of two classes, has one curve: ``pr_curve``. Of several outputs, each has its name before its classes'.
+    A single output, for two classes, has one curve: ``pr_curve``. With several outputs, their names prefix the tags.
 
     Args:
-        freq: Every how many epochs, the first among them.
-        samples: What to predict.
+        freq: Every how many epochs to write, starting with the first.
+        samples: The samples to predict.
         class_names: The classes' names; None numbers them.
     """
 
@@ -39,7 +39,7 @@ class Predictions(Part):
         """Write what is due.
 
         Raises:
-            ValueError: There are no targets, or the model is no classifier.
+            ValueError: There are no targets, or the model is not a classifier.
         """
         if not is_due(self.freq, epoch):
             return
@@ -50,7 +50,6 @@ class Predictions(Part):
             self._write(files[VALIDATION], output, classify(scores, targets), epoch)
 
     def end(self, run: Run, files: RunFiles) -> None:
-        """Let go of the data."""
         self.samples.forget()
 
     def _write(self, file: EventFile, output: str, found: Classified, epoch: int) -> None:
@@ -68,12 +67,12 @@ class Predictions(Part):
         if self.class_names is None:
             return [str(number) for number in range(classes)]
         if len(self.class_names) != classes:
-            raise ValueError(f"class_names must be {classes}, as many as classes (got {len(self.class_names)})")
+            raise ValueError(f"class_names must have {classes} names, one for each class (got {len(self.class_names)})")
         return self.class_names
 
 
 def _by_output(outputs: Any, targets: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Yield each output's name, with a slash before it, its values and its targets; one alone has no name."""
+    """Yield each output's name after a slash, its values and its targets; a single output has an empty name."""
     if isinstance(outputs, Mapping) and isinstance(targets, Mapping):
         for name in outputs:
             yield f"/{name}", outputs[name], targets[name]

@@ -1,7 +1,7 @@
-"""Profiles: what the device and the host did in some steps, by the framework's own profiler.
+"""Profiles: the work of device and host in chosen steps, by the framework's own profiler.
 
-Contract. The framework is that of the model's handle. Where it has none, or it does not start, there is a warning and
-no profile. The first start in a process takes seconds, and the steps profiled take longer than others.
+Contract. The framework is that of the model's handle. If it has no profiler, or the profiler does not start, a warning
+is logged and there is no profile. The first start in a process takes seconds, and profiled steps are slower.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from monitor_core.model.handles import ModelHandle
 
 @attrs.define
 class Profile:
-    """Profile the steps from one to another, both included, once.
+    """Profile a range of steps, once.
 
     Args:
-        first: The first step, as numbered in the run.
-        last: The last step.
+        first: The first step to profile, as numbered in the run.
+        last: The last step to profile.
         folder: Where to write.
     """
 
@@ -35,17 +35,17 @@ class Profile:
     _is_over: bool = False
 
     def begin_batch(self, run: Run, step: int) -> None:
-        """Begin the profile, if it is its turn."""
+        """Start the profile, if it is due."""
         if not self._is_over and self.first <= step <= self.last and self._stop is None:
             self._attempt(lambda: self._start(run.model))
 
     def end_batch(self, step: int) -> None:
-        """End the profile behind its last step."""
+        """Stop the profile after its last step."""
         if self._stop is not None and step >= self.last:
             self.end()
 
     def end(self) -> None:
-        """End the profile, if it is under way."""
+        """Stop the profile, if it is running."""
         if self._stop is not None:
             stop, self._stop, self._is_over = self._stop, None, True
             self._attempt(stop)
@@ -63,11 +63,11 @@ class Profile:
         except Exception as error:
             self._is_over = True
             logger.warning(
-                "TensorBoard goes without the profile: %s: %s; training goes on", type(error).__name__, str(error)
+                "TensorBoard cannot write the profile: %s: %s; training continues", type(error).__name__, str(error)
             )
 
 
 def framework_of(model: ModelHandle) -> Framework | None:
-    """Return the framework that computes a handle's model, None where that is not known."""
+    """Return the framework that computes a handle's model; None if unknown."""
     framework = frameworks.of_handle(model) or frameworks.computing()
     return None if framework is None else framework.backend

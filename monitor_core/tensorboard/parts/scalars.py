@@ -1,4 +1,4 @@
-"""Scalars: the metrics of epochs, batches and evaluations, under the tags that users of Keras know."""
+"""Scalars: the metrics of epochs, batches and evaluations, under the same tags as with Keras."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def write_block(block: Block, shift: int, files: RunFiles) -> None:
 
 @attrs.define
 class Spacing:
-    """Chooses the batches to write: each that reaches the next multiple of a number of steps.
+    """Chooses the batches to write: each batch that reaches the next multiple of a number of steps.
 
-    Where a framework gives one value for several steps, as Keras does with ``steps_per_execution``, that is the first
-    one at or after the multiple.
+    If a framework gives one value for several steps, as Keras does with ``steps_per_execution``, it is the first value
+    at or after the multiple.
 
     Args:
         every: How many steps, at least 1.
@@ -39,11 +39,11 @@ class Spacing:
     _last: int | None = None
 
     def begin_epoch(self, step: int) -> None:
-        """Begin an epoch after this many steps of the run."""
+        """Begin an epoch; ``step`` batches of the run have ended."""
         self._last = step
 
     def chosen(self, block: Block, shift: int) -> Block:
-        """Return a block of the batches to write, whose numbers in TensorBoard are larger by ``shift``."""
+        """Return a block of the batches to write; their numbers in TensorBoard are larger by ``shift``."""
         if self.every == 1:
             return block
         last = block.steps[0] - 1 if self._last is None else self._last  # None: added within the epoch
@@ -66,7 +66,7 @@ def write_evaluation(logs: Logs, step: int, files: RunFiles) -> None:
 
 
 def write_epoch(logs: Logs, epoch: int, files: RunFiles) -> None:
-    """Write an epoch's metrics as ``epoch_<name>``; those with the prefix ``val_`` go without it to `VALIDATION`."""
+    """Write an epoch's metrics as ``epoch_<name>``; ``val_`` metrics go, without the prefix, to `VALIDATION`."""
     prefix = "val_"
     train = {f"epoch_{name}": value for name, value in logs.items() if not name.startswith(prefix)}
     validation = {f"epoch_{name[len(prefix) :]}": value for name, value in logs.items() if name.startswith(prefix)}
@@ -76,9 +76,9 @@ def write_epoch(logs: Logs, epoch: int, files: RunFiles) -> None:
 
 
 def rates_of(run: Run) -> dict[str, float]:
-    """Return the learning rates as an epoch's logs: of further parameter groups with their number, from 2.
+    """Return the learning rates as an epoch's logs; those of further parameter groups are numbered from 2.
 
-    Where the model's handle has none, or they cannot be read, there are none: the metrics are written all the same.
+    If the model's handle has none, or they cannot be read, the logs are empty, and the metrics are still written.
     """
     try:
         rates = getattr(run.model, "learning_rates", None) or []
@@ -89,7 +89,7 @@ def rates_of(run: Run) -> dict[str, float]:
 
 @attrs.define
 class Stopwatch:
-    """Measures how many steps a second an epoch trains, without the time of the evaluations in it."""
+    """Measures an epoch's training steps per second, excluding the time of its evaluations."""
 
     _since: float | None = None
     _first_step: int = 0
@@ -100,17 +100,17 @@ class Stopwatch:
         self._since, self._first_step, self._seconds = time.perf_counter(), run.step, 0.0
 
     def pause(self) -> None:
-        """Stop the watch: an evaluation begins."""
+        """Stop the clock when an evaluation begins."""
         if self._since is not None:
             self._seconds += time.perf_counter() - self._since
             self._since = None
 
-    def go_on(self) -> None:
-        """Start the watch again: an evaluation has ended."""
+    def resume(self) -> None:
+        """Restart the clock when an evaluation ends."""
         self._since = time.perf_counter()
 
     def rate(self, run: Run) -> dict[str, float]:
-        """Return the epoch's ``steps_per_second`` as logs, without it where no time or step went by."""
+        """Return the epoch's ``steps_per_second`` as logs; empty if no step or no time has passed."""
         self.pause()
         steps = run.step - self._first_step
         return {"steps_per_second": steps / self._seconds} if steps > 0 and self._seconds > 0 else {}

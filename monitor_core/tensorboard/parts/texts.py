@@ -1,4 +1,4 @@
-"""Texts: what a user wants to read beside the curves, once, at the run's begin."""
+"""Texts: the user's Markdown, written once, when the run begins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Texts(Part):
     """Write Markdown texts once.
 
     Args:
-        texts: The texts by their tags.
+        texts: The texts by tag.
     """
 
     name: ClassVar[str] = "the texts"
@@ -27,7 +27,6 @@ class Texts(Part):
     _written: bool = False
 
     def begin(self, run: Run, files: RunFiles) -> None:
-        """Write the texts."""
         if not self._written:
             for tag, text in self.texts.items():
                 files[TRAIN].add_value(text_value(tag, text), 0)

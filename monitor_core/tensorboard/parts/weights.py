@@ -1,4 +1,4 @@
-"""Weights: each one's distribution as a histogram, and each one as a picture, from one reading of them."""
+"""Weights: a histogram and an image of each, from one reading."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Weights(Part):
     """Write ``<weight>/histogram`` and ``<weight>/image``.
 
     Args:
-        histogram_freq: Every how many epochs, the first among them, to write histograms; 0 for none.
-        image_freq: The same for pictures.
+        histogram_freq: Every how many epochs to write histograms, starting with the first; 0 for none.
+        image_freq: The same for images.
     """
 
     name: ClassVar[str] = "the weights"
@@ -30,7 +30,6 @@ class Weights(Part):
     image_freq: int
 
     def end_epoch(self, run: Run, epoch: int, files: RunFiles) -> None:
-        """Write what is due."""
         histograms, images = is_due(self.histogram_freq, epoch), is_due(self.image_freq, epoch)
         if histograms or images:
             for name, array in run.model.weights():  # type: ignore[union-attr]

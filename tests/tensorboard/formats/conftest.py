@@ -1,4 +1,4 @@
-"""TensorBoard's own readers, as fixtures: what they find is what counts."""
+"""TensorBoard's own readers, as fixtures."""
 
 import json
 import time
@@ -20,7 +20,7 @@ def accumulated():
 
 
 class Board:
-    """TensorBoard over a log folder, without a port: asked as the browser asks it.
+    """TensorBoard over a log folder, without a port: it gets the same requests as from a browser.
 
     Args:
         logdir: The folder.
@@ -29,7 +29,9 @@ class Board:
 
     def __init__(self, logdir, *, fast):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # TensorBoard's own, and that the data server is left to end by itself
+            warnings.simplefilter(
+                "ignore"
+            )  # TensorBoard's own warnings, and that of the data server, which ends by itself
             from tensorboard import program
             from werkzeug.test import Client
 
@@ -45,11 +47,11 @@ class Board:
         self.ingester = board._ingester
 
     def get(self, path, until=bool, **query):
-        """Return what an address gives, as soon as it is as wanted, or after ten seconds."""
+        """Return an address's response, as soon as it is the wanted one, or after ten seconds."""
         return self._ask(lambda: self.client.get(f"/data/{path}", query_string=query), until)
 
     def post(self, path, until=bool, **content):
-        """Return what an address gives for a JSON object, as soon as it is as wanted, or after ten seconds."""
+        """Return an address's response to a JSON object, as soon as it is the wanted one, or after ten seconds."""
         return self._ask(lambda: self.client.post(f"/data/{path}", json=content), until)
 
     def _ask(self, request, until):
@@ -72,7 +74,7 @@ class Board:
         return [(step, value) for _, step, value in found]
 
     def close(self):
-        """End the server."""
+        """Stop the server."""
         handle = getattr(self.ingester, "_stdin_handle", None)
         if handle is not None:
             handle.close()

@@ -15,7 +15,7 @@ from monitor_core.tensorboard.formats.checksums import RowChecksums, crc32c, crc
 
 @pytest.fixture
 def without_package(monkeypatch):
-    """Let the package be missing."""
+    """Pretend that the package is missing."""
     monkeypatch.setitem(sys.modules, "google_crc32c", None)
     crc32c.cache_clear()
     yield
@@ -28,31 +28,31 @@ def test_the_check_value_of_the_standard():
 
 
 @given(st.binary(max_size=200))
-def test_short_texts_have_the_packages_checksum(data):
+def test_short_data_have_the_packages_checksum(data):
     """NumPy gives what the package gives, for every length."""
     assert crc32c_by_numpy(data) == google_crc32c.value(data)
 
 
 @pytest.mark.parametrize("length", [65_535, 65_536, 65_537, 65_540, 200_003])
-def test_long_texts_have_the_packages_checksum(length):
-    """NumPy gives what the package gives where it works in pieces."""
+def test_long_data_have_the_packages_checksum(length):
+    """NumPy gives what the package gives for data longer than one chunk."""
     data = np.random.default_rng(0).bytes(length)
     assert crc32c_by_numpy(data) == google_crc32c.value(data)
 
 
 @given(st.binary(max_size=50))
 def test_masked_checksums_are_tensorboards(data):
-    """They are what TensorBoard's own writer stores."""
+    """Masked checksums are those that TensorBoard's own writer stores."""
     assert masked_crc32c(data) == pywrap_tensorflow.masked_crc32c(data)
 
 
 def test_without_the_package_numpy_computes(without_package):
-    """The result is the same."""
+    """Without the package, the result is the same."""
     assert crc32c() is crc32c_by_numpy
 
 
 def test_the_packages_slow_version_is_not_used(monkeypatch):
-    """Where it comes without its C extension, NumPy is faster."""
+    """If the package has no C extension, NumPy is used, as it is faster."""
     monkeypatch.setattr(google_crc32c, "implementation", "python")
     crc32c.cache_clear()
     assert crc32c() is crc32c_by_numpy
@@ -61,7 +61,7 @@ def test_the_packages_slow_version_is_not_used(monkeypatch):
 
 @given(st.data(), st.integers(1, 300))
 def test_rows_have_the_checksums_of_their_bytes(data, length):
-    """Rows that differ in some bytes get, together, what each gets alone."""
+    """Rows that differ in some bytes get the same checksums together as one by one."""
     positions = data.draw(st.lists(st.integers(0, length - 1), min_size=1, unique=True))
     template = np.frombuffer(data.draw(st.binary(min_size=length, max_size=length)), np.uint8).copy()
     template[positions] = 0

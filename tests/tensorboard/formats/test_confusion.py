@@ -1,4 +1,4 @@
-"""Confusion matrices: the counts, and a picture in which they can be read."""
+"""Confusion matrices: the counts, and an image that shows them."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from monitor_core.tensorboard.formats.confusion import confusion_image, confusio
 
 
 def test_rows_are_true_and_columns_predicted():
-    """A two that is taken for a one stands in the third row, second column."""
+    """A two predicted as a one counts in the third row, second column."""
     assert confusion_matrix([2, 2, 0, 1], [1, 2, 0, 1]).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
 
 
@@ -38,37 +38,37 @@ def test_bad_classes_are_refused(arguments, message):
         confusion_matrix(*arguments)
 
 
-def cell(picture, classes, row, column):
+def cell(image, classes, row, column):
     """Return the colour near the corner of a cell, where no count is written."""
-    corner = picture.shape[0] - 8 - 52 * classes
-    return picture[corner + 52 * row + 5, corner + 52 * column + 5].tolist()
+    corner = image.shape[0] - 8 - 52 * classes
+    return image[corner + 52 * row + 5, corner + 52 * column + 5].tolist()
 
 
 def test_a_cell_is_as_dark_as_its_share_of_the_row():
-    """White for none, dark for all, also for a row without samples."""
-    picture = confusion_image([[4, 0, 0], [1, 1, 0], [0, 0, 0]], ["cat", "dog", "bird"])
-    shades = [[cell(picture, 3, row, column) for column in range(3)] for row in range(3)]
+    """A cell is white for no samples and dark for all of its row, and an empty row is white."""
+    image = confusion_image([[4, 0, 0], [1, 1, 0], [0, 0, 0]], ["cat", "dog", "bird"])
+    shades = [[cell(image, 3, row, column) for column in range(3)] for row in range(3)]
     full, none = [8, 48, 107], [255, 255, 255]
     half = [132, 152, 181]
     assert shades == [[full, none, none], [half, half, none], [none, none, none]]
 
 
 def test_counts_and_names_are_drawn():
-    """Other counts, and other names, are another picture."""
-    pictures = [
+    """Different counts or names give a different image."""
+    images = [
         confusion_image([[1, 0], [0, 1]]),
         confusion_image([[2, 0], [0, 2]]),
         confusion_image([[1, 0], [0, 1]], ["8", "9"]),
     ]
-    assert len({picture.tobytes() for picture in pictures}) == 3
+    assert len({image.tobytes() for image in images}) == 3
 
 
 @pytest.mark.parametrize("classes", [1, 2, 40, 200, 1024])
 def test_any_number_of_classes_fits(classes):
-    """The picture stays of a size that a browser shows."""
-    picture = confusion_image(np.eye(classes), [f"a long name of class {number}" for number in range(classes)])
-    assert picture.shape[0] == picture.shape[1]
-    assert picture.shape[0] < 1300
+    """The image has a size that a browser can show."""
+    image = confusion_image(np.eye(classes), [f"a long name of class {number}" for number in range(classes)])
+    assert image.shape[0] == image.shape[1]
+    assert image.shape[0] < 1300
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_bad_matrices_are_refused(matrix, names, message):
     ("count", "text"), [(0, "0"), (99_999, "99999"), (123_456, "123k"), (5e8, "500M"), (0.5, "0.5")]
 )
 def test_large_counts_are_abbreviated(count, text):
-    """A cell has room for five letters."""
+    """Counts are shortened to five characters, which fit in a cell."""
     from monitor_core.tensorboard.formats.confusion import _short
 
     assert _short(count) == text

@@ -38,7 +38,7 @@ def steps_of(path):
 
 
 def run(script, *args, expect=0):
-    """Run a script in a process of its own and return what it prints."""
+    """Run a script in a separate process and return its output."""
     command = [sys.executable, "-c", textwrap.dedent(script), *map(str, args)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == expect, done.stderr
@@ -55,7 +55,7 @@ def test_scalars_are_what_tensorboard_shows(tmp_path, either_board):
 
 
 def test_columns_are_what_tensorboard_shows(tmp_path, either_board):
-    """Metrics that all steps have, and those that some steps lack, are there with their own steps."""
+    """Metrics of all steps, and metrics of some steps, are read with their own steps."""
     mask = STEPS % 2 == 1
     columns = {"loss": VALUES, "accuracy": VALUES, "rare": np.where(mask, VALUES, np.nan)}
     EventFile(tmp_path / "train").add_columns(STEPS, TIMES, columns, {"loss": None, "accuracy": None, "rare": mask})
@@ -65,7 +65,7 @@ def test_columns_are_what_tensorboard_shows(tmp_path, either_board):
 
 
 def test_scalars_are_read_by_the_scripts_of_users(tmp_path, accumulated):
-    """`EventAccumulator.Scalars` gives them, with their times, as it does for files of other writers."""
+    """`EventAccumulator.Scalars` returns scalars with their times, as for files of other writers."""
     EventFile(tmp_path).add_columns(STEPS, TIMES, {"loss": VALUES}, {"loss": None})
     found = accumulated(tmp_path).Scalars("loss")
     assert [(each.step, each.wall_time) for each in found] == list(zip(STEPS, TIMES, strict=True))
@@ -80,13 +80,13 @@ def test_a_file_begins_with_its_version_and_a_start(tmp_path):
 
 
 def test_a_file_that_adds_to_others_has_no_start(tmp_path):
-    """With it, TensorBoard would drop what the others have."""
+    """A file that adds to others has no start, with which TensorBoard would drop the others' values."""
     assert [event.file_version for event in read_events(EventFile(tmp_path, start=None).path)] == ["brain.Event:2"]
 
 
 @pytest.mark.parametrize(("start", "error"), [(-1, ValueError), (1.5, TypeError)])
 def test_a_start_is_a_step(tmp_path, start, error):
-    """Anything else is refused, by name."""
+    """An invalid ``start`` is refused by name."""
     with pytest.raises(error, match=r"start must be .* \(got -?1"):
         EventFile(tmp_path, start=start)
 
@@ -102,7 +102,7 @@ def test_many_rows_and_columns_are_all_there(tmp_path):
     assert sorted(found)[-70:] == sorted((9999, f"metric {number}", 9999.0 * number) for number in range(70))
 
 
-def test_no_row_is_no_record(tmp_path):
+def test_without_rows_no_record_is_written(tmp_path):
     """An empty block adds nothing."""
     file = EventFile(tmp_path)
     size = file.path.stat().st_size
@@ -113,17 +113,17 @@ def test_no_row_is_no_record(tmp_path):
 
 
 def test_other_values_are_added_with_step_and_time(tmp_path):
-    """A value comes back as it was, with the time given or that of the call."""
+    """A value is read back unchanged, with the time given or that of the call."""
     file = EventFile(tmp_path)
     file.add_value(text_value("note", "hello"), 3, 1.5e9)
     file.add_value(text_value("note", "again"), 4)
-    told, again = (event for event in read_events(file.path) if event.HasField("summary"))
-    assert (told.step, told.wall_time, told.summary.value[0]) == (3, 1.5e9, text_value("note", "hello"))
+    first, again = (event for event in read_events(file.path) if event.HasField("summary"))
+    assert (first.step, first.wall_time, first.summary.value[0]) == (3, 1.5e9, text_value("note", "hello"))
     assert abs(again.wall_time - file.path.stat().st_mtime) < 60
 
 
-def test_a_name_that_tensorboard_would_mangle_is_cleaned_and_told_once(tmp_path, warned):
-    """Nothing is lost, no two names become one, and each is told of once."""
+def test_a_name_that_tensorboard_would_mangle_is_cleaned_and_logged_once(tmp_path, warned):
+    """Names that cannot be shown stay unique, lose no values, and each is warned about once."""
     file = EventFile(tmp_path)
     for name in ("/loss", "loss", "", "a\nb", "/loss", "\ud800"):
         add(file, name, [1])
@@ -136,7 +136,7 @@ def test_a_name_that_tensorboard_would_mangle_is_cleaned_and_told_once(tmp_path,
 
 
 def test_values_have_clean_names_too(tmp_path, warned):
-    """An image or a text is treated as a scalar is."""
+    """Tags of images and texts are cleaned like those of scalars."""
     file = EventFile(tmp_path)
     file.add_value(text_value("/note", "hello"), np.int64(0))
     add(file, "/note", [1])
@@ -149,7 +149,7 @@ def test_values_have_clean_names_too(tmp_path, warned):
 
 
 def test_names_are_unique_and_in_order(tmp_path, monkeypatch):
-    """Files of one second differ, and are read in the order in which they were made, also where a clock is set back."""
+    """Files of one second have different names, and are read in order of creation even if a clock is set back."""
     times = iter([1.7e9, 1.7e9, 1.7e9 + 5, 1.7e9 - 1000])
     monkeypatch.setattr(event_file.clock, "time", lambda: next(times))
     paths = [EventFile(tmp_path).path for _ in range(4)]
@@ -158,8 +158,8 @@ def test_names_are_unique_and_in_order(tmp_path, monkeypatch):
     assert all(path.name.startswith("events.out.tfevents.17000000") for path in paths)
 
 
-def test_a_name_sorts_behind_any_there_is(tmp_path):
-    """Those of other hosts, processes and writers too: TensorBoard would drop what is out of order."""
+def test_a_name_sorts_after_existing_ones(tmp_path):
+    """A new file sorts after those of other hosts, processes and writers: TensorBoard drops what is out of order."""
     for name in ("events.out.tfevents.9999999997.zzz.99.v2", "events.out.tfevents.9999999998.zzz.1.v2"):
         (tmp_path / name).touch()
     path = EventFile(tmp_path).path
@@ -167,8 +167,8 @@ def test_a_name_sorts_behind_any_there_is(tmp_path):
     assert event_files(tmp_path)[2] == path
 
 
-def test_processes_that_begin_together_have_files_of_their_own(tmp_path):
-    """Nothing of either is lost."""
+def test_processes_that_begin_together_have_separate_files(tmp_path):
+    """Two processes write into one folder, and neither loses a value."""
     script = """
         import sys, numpy as np
         from monitor_core.tensorboard.formats.event_file import EventFile
@@ -184,7 +184,7 @@ def test_processes_that_begin_together_have_files_of_their_own(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_at_once(tmp_path):
-    """The message names it."""
+    """The message names the folder."""
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SetupError, match=r"file.*cannot be written"):
         EventFile(tmp_path / "file" / "train")
@@ -194,7 +194,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_at_once(tmp_path):
 
 
 def test_a_file_torn_anywhere_gives_what_is_whole(tmp_path):
-    """Wherever it is cut, the records before are read, and nothing raises."""
+    """Wherever a file is truncated, the records before are read, and nothing raises."""
     file = EventFile(tmp_path / "whole")
     add(file, "loss", [1, 2])
     content = file.path.read_bytes()
@@ -207,16 +207,18 @@ def test_a_file_torn_anywhere_gives_what_is_whole(tmp_path):
     assert set(counts) == {0, 1, 2, 3, 4}
 
 
-@pytest.mark.parametrize(("place", "read", "told"), [(-1, 2, "damaged record"), (0, 0, "damaged in a record's length")])
-def test_reading_stops_at_a_damaged_record(tmp_path, warned, place, read, told):
-    """What comes before is given; a warning says why there is no more."""
+@pytest.mark.parametrize(
+    ("place", "read", "warning"), [(-1, 2, "damaged record"), (0, 0, "damaged in a record's length")]
+)
+def test_reading_stops_at_a_damaged_record(tmp_path, warned, place, read, warning):
+    """Events before the damage are read; a warning says why there are no more."""
     file = EventFile(tmp_path)
     add(file, "loss", [1])
     content = bytearray(file.path.read_bytes())
     content[place] ^= 1
     file.path.write_bytes(content)
     assert sum(1 for _ in read_events(file.path)) == read
-    assert [told in warning for warning in warned()] == [True]
+    assert [warning in message for message in warned()] == [True]
 
 
 def test_a_killed_process_leaves_all_that_it_wrote(tmp_path, either_board):
@@ -237,7 +239,7 @@ def test_a_killed_process_leaves_all_that_it_wrote(tmp_path, either_board):
 
 
 def test_a_full_disk_is_waited_out(tmp_path, monkeypatch):
-    """What could not be written comes later, whole."""
+    """Records that could not be written are written later, whole."""
     monkeypatch.setattr(writing, "FIRST_DELAY", 0.0)
     file = EventFile(tmp_path)
     real = file._file._write_next
@@ -249,8 +251,8 @@ def test_a_full_disk_is_waited_out(tmp_path, monkeypatch):
     assert scalars(file.path) == [(1, "loss", 1.0), (2, "loss", 2.0)]
 
 
-def test_what_waits_too_long_is_dropped_and_counted(tmp_path, monkeypatch):
-    """The newest goes first, and training goes on."""
+def test_records_beyond_the_limit_are_dropped_and_counted(tmp_path, monkeypatch):
+    """The newest records are dropped, and training continues."""
     file = EventFile(tmp_path, limit=100)
     monkeypatch.setattr(file._file, "_write_next", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))
     for step in range(5):
@@ -283,7 +285,7 @@ def test_closing_twice_and_going_on(tmp_path):
 
 
 def test_a_forked_process_writes_nothing(tmp_path):
-    """Nor does it wait for a lock that a thread of its parent's holds."""
+    """A forked process writes nothing and does not wait for a lock that a thread of its parent holds."""
     script = """
         import os, sys, numpy as np
         from monitor_core.tensorboard.formats.event_file import EventFile
@@ -321,7 +323,7 @@ def two_scales(folder):
 
 
 def test_a_rewind_drops_what_lies_after_on_each_scale(tmp_path, either_board):
-    """What is added after it goes on from there, and TensorBoard shows each step once."""
+    """Values added after a rewind continue from there, and TensorBoard shows each step once."""
     file = two_scales(tmp_path / "train")
     file.rewind(rewound(4))
     add(file, "batch_loss", [5, 6], factor=10.0)
@@ -332,15 +334,15 @@ def test_a_rewind_drops_what_lies_after_on_each_scale(tmp_path, either_board):
 
 
 def test_a_rewind_splits_events_with_several_values(tmp_path):
-    """Of a step's values those stay that are to be kept."""
+    """Of one step's values, only those to keep remain."""
     file = EventFile(tmp_path)
     file.add_columns(STEPS, TIMES, {"a": STEPS * 1.0, "b": STEPS * 2.0}, {"a": None, "b": None})
     file.rewind(lambda step, tag, axis: step <= 2 or (tag == "b" and step == 4))
     assert scalars(file.path) == [(1, "a", 1.0), (1, "b", 2.0), (2, "a", 2.0), (2, "b", 4.0), (4, "b", 8.0)]
 
 
-def test_a_rewind_keeps_events_that_are_no_values(tmp_path):
-    """The version, the start and a graph stay."""
+def test_a_rewind_keeps_events_without_values(tmp_path):
+    """A rewind keeps the version, the start and a graph."""
     from tensorboard.compat.proto.event_pb2 import Event
 
     file = EventFile(tmp_path)
@@ -351,8 +353,8 @@ def test_a_rewind_keeps_events_that_are_no_values(tmp_path):
     assert list(read_events(file.path)) == before
 
 
-def test_a_rewind_mends_a_file(tmp_path, warned):
-    """A damaged record and a torn end go, what is whole before and between stays."""
+def test_a_rewind_repairs_a_file(tmp_path, warned):
+    """A rewind drops a damaged record and a truncated end, and keeps the whole records before and between."""
     file = EventFile(tmp_path)
     sizes = []
     for step in (1, 2, 3):
@@ -367,7 +369,7 @@ def test_a_rewind_mends_a_file(tmp_path, warned):
 
 
 def test_a_folder_is_rewound_with_the_files_of_earlier_processes(tmp_path):
-    """Every event file of the run's own folder is rewritten, those of the runs below are not."""
+    """A rewind rewrites every event file of the run's own folder, but not those of runs below it."""
     run(
         """
         import sys, numpy as np
@@ -386,15 +388,15 @@ def test_a_folder_is_rewound_with_the_files_of_earlier_processes(tmp_path):
 
 
 def test_files_with_nothing_to_drop_are_left_alone(tmp_path):
-    """They are not written anew."""
+    """Files with nothing to drop are not rewritten."""
     add(file := EventFile(tmp_path), "loss", [1])
     before = file.path.stat()
     rewind_folder(tmp_path, lambda step, tag, axis: True)
     assert file.path.stat() == before
 
 
-def test_a_torn_file_of_an_earlier_process_is_mended(tmp_path):
-    """Its torn end goes with a rewind, even if nothing else does."""
+def test_a_torn_file_of_an_earlier_process_is_repaired(tmp_path):
+    """A rewind drops a truncated end, even if it drops nothing else."""
     add(file := EventFile(tmp_path), "loss", [1])
     content = file.path.read_bytes()
     file.path.write_bytes(content + content[:20])
@@ -408,10 +410,10 @@ def test_a_rewind_of_a_folder_that_is_not_there_does_nothing(tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-# --- beginning anew and going on -------------------------------------------------------------------------------------
+# --- starting and continuing -----------------------------------------------------------------------------------------
 
 
-def test_a_run_that_begins_anew_takes_the_place_of_the_earlier_one(tmp_path, either_board):
+def test_a_run_from_scratch_replaces_the_earlier_one(tmp_path, either_board):
     """Both readers drop the earlier values from the new ones' first step on."""
     add(EventFile(tmp_path / "train"), "loss", range(10))
     add(EventFile(tmp_path / "train"), "loss", range(5), factor=2.0)
@@ -419,8 +421,8 @@ def test_a_run_that_begins_anew_takes_the_place_of_the_earlier_one(tmp_path, eit
     assert found == [(step, 2.0 * step) for step in range(5)]
 
 
-def test_a_run_that_goes_on_keeps_the_earlier_values_of_all_scales(tmp_path, either_board):
-    """With a start behind all steps, no reader drops an epoch for a step's number."""
+def test_a_run_that_continues_keeps_the_earlier_values_of_all_scales(tmp_path, either_board):
+    """With a start after all steps, no reader drops an epoch because of a step's number."""
     two_scales(tmp_path / "train")
     file = EventFile(tmp_path / "train", start=7)
     add(file, "batch_loss", [7, 8])
@@ -431,7 +433,7 @@ def test_a_run_that_goes_on_keeps_the_earlier_values_of_all_scales(tmp_path, eit
 
 
 def test_a_file_that_adds_to_others_drops_nothing_of_theirs(tmp_path, either_board):
-    """Hyperparameters written beside a run leave its scalars alone."""
+    """Hyperparameters written into a run's folder do not affect its scalars."""
     add(EventFile(tmp_path / "train"), "loss", range(5))
     EventFile(tmp_path / "train", start=None).add_value(session_start_value({"units": 3}), 0)
     assert [step for step, _ in either_board(tmp_path).scalars("train", "loss", 5)] == [0, 1, 2, 3, 4]
@@ -441,7 +443,7 @@ def test_a_file_that_adds_to_others_drops_nothing_of_theirs(tmp_path, either_boa
 
 
 def test_scalars_need_no_other_package(tmp_path):
-    """Where tensorboard, the checksums' package and all else are missing, scalars are written all the same."""
+    """Without tensorboard, the checksums' package and all others, scalars are still written."""
     run(
         """
         import sys, importlib.abc
@@ -461,7 +463,7 @@ def test_scalars_need_no_other_package(tmp_path):
 
 
 def test_nothing_imports_tensorflow(tmp_path):
-    """Every kind of value is made, written, read and rewound without it, installed or not."""
+    """Every kind of value is made, written, read and rewound without TensorFlow, installed or not."""
     shown = run(
         """
         import sys, time, types

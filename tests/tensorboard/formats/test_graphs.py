@@ -21,7 +21,7 @@ EDGES = [("words", "encoder/dense"), ("encoder/dense", "encoder/norm"), ("encode
 
 
 def read(graph):
-    """Return what TensorBoard reads of a graph: each node's inputs, class and type."""
+    """Return what TensorBoard reads from a graph: each node's inputs, class and type."""
     (content,) = layers_value(graph).tensor.string_val
     nodes = keras_model_to_graph_def(json.loads(content)).node
     return {
@@ -30,7 +30,7 @@ def read(graph):
 
 
 def test_layers_edges_and_kinds_are_read():
-    """Layers of nested models are in groups, and a type that TensorBoard does not know is left out."""
+    """Layers of nested models are in groups, and a type that TensorBoard does not know is omitted."""
     int32, float32 = 3, 1
     assert read(LayerGraph("model", NODES, EDGES)) == {
         "model/words": ([], "InputLayer", int32),
@@ -40,24 +40,24 @@ def test_layers_edges_and_kinds_are_read():
     }
 
 
-def test_a_layer_without_inputs_stands_alone():
-    """The layer before is not taken for its input."""
+def test_a_layer_without_inputs_has_no_edge():
+    """A layer without edges has no input: the previous layer is not taken for it."""
     assert [inputs for inputs, _, _ in read(LayerGraph("model", NODES, [])).values()] == [[], [], [], []]
 
 
-def test_a_layer_may_feed_itself():
-    """As shared layers do."""
+def test_a_layer_may_have_an_edge_to_itself():
+    """A layer may have an edge to itself, as a shared layer can."""
     assert read(LayerGraph("model", NODES[3:], [("out", "out")]))["model/out"][0] == ["model/out"]
 
 
 def test_what_has_a_meaning_in_inputs_is_replaced():
-    """A colon and a caret would make an edge lead elsewhere."""
+    """Colons and carets in names are replaced: they would redirect an edge."""
     found = read(LayerGraph("", [LayerNode("^a:0", "A"), LayerNode("b", "B")], [("^a:0", "b")]))
     assert {name: inputs for name, (inputs, _, _) in found.items()} == {"model/a_0": [], "model/b": ["model/a_0"]}
 
 
 def test_any_object_with_nodes_and_edges_will_do():
-    """It needs not be ours."""
+    """Any object with nodes and edges can be the graph."""
 
     @attrs.frozen
     class Graph:
@@ -69,7 +69,7 @@ def test_any_object_with_nodes_and_edges_will_do():
 
 
 def test_a_graph_without_layers_is_refused():
-    """TensorBoard would answer with an error."""
+    """A graph without layers is refused: TensorBoard would respond with an error."""
     with pytest.raises(ValueError, match=r"graph must have a layer \(got none in 'model'\)"):
         layers_value(LayerGraph("model", []))
 
@@ -103,7 +103,7 @@ def test_tensorboard_shows_a_run_graph(tmp_path, either_board):
 
 
 def test_layers_are_a_graph_of_operations_too():
-    """What the tab opens with: each layer, in a box only where it is in a nested model, fed by those before it."""
+    """The tab opens with each layer and its inputs, in a box only if it is in a nested model."""
     from tensorboard.compat.proto.config_pb2 import RunMetadata
 
     graph = LayerGraph(

@@ -15,7 +15,7 @@ NORMAL = np.random.default_rng(0).normal(size=300_001)
 
 
 def check_against_numpy(values, bins):
-    """Compare with NumPy: below each edge there are as many values, up to those that rounding moves over it."""
+    """Compare with NumPy: below each edge there are as many values, except for those that rounding moves."""
     found = histogram(values, bins)
     exact = np.asarray(values, np.float64).ravel()
     _, edges = np.histogram(exact, bins)
@@ -34,26 +34,26 @@ def check_against_numpy(values, bins):
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 @pytest.mark.parametrize("size", [2, 100, 16_385, 65_537, 300_001])
 def test_counts_are_numpys(kind, size):
-    """For arrays of every size, counted one by one, in pairs, and in several pieces."""
+    """Arrays of every size are counted alike: one by one, in pairs, and in several chunks."""
     check_against_numpy(NORMAL[:size].astype(kind), 30)
 
 
 @pytest.mark.parametrize("bins", [1, 2, 30, 255])
 def test_any_number_of_buckets(bins):
-    """From one to as many as fit in a byte."""
+    """There may be from 1 bucket to as many as fit in a byte."""
     check_against_numpy(NORMAL.astype(np.float32), bins)
 
 
 @given(hnp.arrays(np.float32, st.integers(2, 60), elements=st.floats(-1e6, 1e6, width=32)), st.integers(1, 255))
 def test_counts_are_numpys_for_any_values(values, bins):
-    """Also where values lie on edges, or close together far from zero."""
+    """Counts are right even if values lie on edges, or close together far from zero."""
     if np.ptp(values.astype(np.float64)) > 1e-6 * abs(values).max():  # else NumPy finds no edges between
         check_against_numpy(values, bins)
 
 
 @given(KINDS.flatmap(lambda kind: hnp.arrays(kind, hnp.array_shapes(max_dims=3, max_side=6))))
 def test_every_finite_value_is_counted_once(array):
-    """Whatever kind of numbers, how large, or how close: the counts and what is not finite make the size."""
+    """For any dtype, magnitude or spacing, the counts plus the values that are not finite equal the size."""
     found = histogram(array)
     finite = int(np.isfinite(array).sum())
     assert non_finite(array, found) == array.size - finite
@@ -76,7 +76,7 @@ def test_every_finite_value_is_counted_once(array):
     ],
 )
 def test_extreme_values_fall_into_the_first_and_last_bucket(values):
-    """Neither a width beyond the kind of number nor one below it loses a value."""
+    """A bucket width that overflows or underflows the dtype loses no value."""
     found = histogram(values)
     assert (found[0, 0], found[-1, 1]) == (np.min(values), np.max(values))
     assert found[0, 2] >= 1
@@ -86,20 +86,20 @@ def test_extreme_values_fall_into_the_first_and_last_bucket(values):
 
 @pytest.mark.parametrize("value", [3.0, 0.0, -1e308, np.float32(0.1), True])
 def test_equal_values_are_one_bucket(value):
-    """Without width, at the value."""
+    """Equal values are one bucket of width 0."""
     assert histogram([value] * 4).tolist() == [[value, value, 4]]
 
 
 @pytest.mark.parametrize("values", [[], [np.nan], [np.inf, -np.inf, np.nan], np.zeros((0, 3))])
-def test_nothing_finite_is_no_histogram(values):
-    """TensorBoard would draw a line at zero."""
+def test_without_finite_values_there_is_no_histogram(values):
+    """Without a finite value there is no histogram: TensorBoard would draw a line at zero."""
     assert histogram(values) is None
     assert histogram_value("a", values) is None
     assert non_finite(values, None) == np.size(values)
 
 
-def test_what_is_not_finite_is_left_out():
-    """One NaN among the edges would blank the chart."""
+def test_values_that_are_not_finite_are_skipped():
+    """Edges are always finite: one NaN among them would blank the chart."""
     values = np.array([np.nan, 1.0, 2.0, np.inf, -np.inf])
     np.testing.assert_array_equal(histogram(values), histogram([1.0, 2.0]))
 
@@ -111,15 +111,15 @@ def test_short_floats_of_accelerators_are_numbers():
 
 
 def test_the_array_is_only_read():
-    """It stays as it is, in any memory order, also if it cannot be written."""
+    """The array is not changed, in any memory order, and may be read-only."""
     array = NORMAL[:10_000].reshape(100, 100).astype(np.float32)[::2].T
     array.setflags(write=False)
     np.testing.assert_array_equal(histogram(array), histogram(array.ravel()))
 
 
 @pytest.mark.parametrize("array", [[1j], ["a"], [None], np.zeros(2, "f4,f4")])
-def test_what_is_no_real_number_is_refused(array):
-    """The message names the kind."""
+def test_array_without_real_numbers_is_refused(array):
+    """The message names the dtype."""
     with pytest.raises(TypeError, match="array must have real numbers"):
         histogram(array)
 
@@ -132,7 +132,7 @@ def test_a_wrong_number_of_buckets_is_refused(bins, error):
 
 
 def test_tensorboard_shows_the_buckets(tmp_path, either_board):
-    """Both tabs get them: the buckets as they are, and the distribution that they make."""
+    """Both tabs get histograms: the buckets unchanged, and the distribution derived from them."""
     file = EventFile(tmp_path / "train")
     for step in range(3):
         file.add_value(histogram_value("kernel", NORMAL[:1000] * (step + 1)), step)

@@ -56,7 +56,7 @@ def test_tensorboard_shows_each_trial_with_its_metric(tmp_path, either_board):
 
 
 def test_an_experiment_names_the_columns(tmp_path, either_board):
-    """Its hyperparameters have their types, with any values, and its metrics are the table's."""
+    """An experiment's hyperparameters have their types, with any values, and its metrics are the table's."""
     value = experiment_value({"rate": 0.1, "fast": True, "size": "many"}, ["loss"])
     EventFile(tmp_path).add_value(value, 0)
     trial(tmp_path / "a", {"rate": 0.1, "fast": True, "size": 1}, 1.0, "completed")
@@ -71,8 +71,8 @@ def test_an_experiment_names_the_columns(tmp_path, either_board):
     assert [each["name"]["tag"] for each in found["metricInfos"]] == ["loss"]
 
 
-def test_values_of_any_kind_can_be_shown():
-    """Numbers become floats, booleans and texts stay, and everything else is a text."""
+def test_values_of_any_type_can_be_shown():
+    """Numbers become floats, booleans and strings stay, and everything else becomes a string."""
     shown = flat_hparams(
         {
             "int": 3, "numpy": np.float32(0.5), "array": np.array(2), "bool": np.True_, "text": "a\ud800",
@@ -88,25 +88,25 @@ def test_values_of_any_kind_can_be_shown():
     assert {type(value) for value in shown.values()} == {float, bool, str}
 
 
-def test_a_long_text_is_cut():
-    """The table could not show it."""
+def test_a_long_string_is_truncated():
+    """A string too long for the table is truncated."""
     assert flat_hparams({"a": "x" * 5000}) == {"a": "x" * 1000}
 
 
 def test_two_of_one_name_are_refused():
-    """One of them would be lost."""
+    """Two names that become one are refused, since one would be lost."""
     with pytest.raises(ValueError, match=r"hparams must have unique names \(got 'a.b' twice\)"):
         flat_hparams({"a": {"b": 1}, "a.b": 2})
 
 
 def test_a_status_is_a_runs():
-    """The message lists them."""
+    """An unknown status is refused with the list of statuses."""
     with pytest.raises(ValueError, match=r"status must be one of running, completed, .* \(got 'done'\)"):
         session_end_value("done")
 
 
 def test_times_and_groups_are_as_given():
-    """They come back from the value."""
+    """Times and groups are read back from the values."""
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
     started, ended = (

@@ -22,8 +22,8 @@ def opened(data):
     return np.asarray(image.convert("RGB") if image.mode == "P" else image)
 
 
-def pictures(value):
-    """Return a value's width, height and pictures."""
+def size_and_images(value):
+    """Return a value's width, height and images."""
     width, height, *files = value.tensor.string_val
     return int(width), int(height), [opened(file) for file in files]
 
@@ -53,22 +53,22 @@ def figure():
         (GRAY.tolist(), [GRAY]),
     ],
 )
-def test_images_of_every_form_come_back(images, expected):
-    """One or several, gray, in colour or with opacity, of any kind of number."""
-    width, height, found = pictures(image_value("a", images))
+def test_images_of_every_form_are_read_back(images, expected):
+    """One or several, gray, in colour or with opacity, of any number type."""
+    width, height, found = size_and_images(image_value("a", images))
     assert (width, height, len(found)) == (3, 2, len(expected))
-    for picture, pixels in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(picture, pixels)
+    for image, pixels in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(image, pixels)
 
 
 @given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40).map(lambda shape: (*shape, 3))))
 def test_no_colour_is_lost(pixels):
-    """With few colours, by a palette, or with many."""
+    """Images with few colours, stored with a palette, or with many are exact."""
     np.testing.assert_array_equal(opened(png(pixels)), pixels)
 
 
 def test_few_colours_take_fewer_bytes():
-    """A picture of 256 colours is stored with a palette, one of more is not."""
+    """An image of 256 colours is stored with a palette, one of more is not."""
     numbers = np.random.default_rng(0).integers(0, 256, (100, 100)).astype(np.uint8)
     few, many = np.dstack([numbers, numbers, 255 - numbers]), np.dstack([numbers, numbers.T, numbers])
     assert (Image.open(io.BytesIO(png(few))).mode, Image.open(io.BytesIO(png(many))).mode) == ("P", "RGB")
@@ -82,7 +82,7 @@ def test_floats_are_scaled(value):
 
 
 def test_floats_that_are_nan_are_black_and_rounding_is_forgiven():
-    """An image is shown though a pixel is missing, or a hair too bright."""
+    """An image is shown even if a pixel is NaN or slightly too bright."""
     assert to_bytes([np.nan, 1.0001, -0.0001]).tolist() == [0, 255, 0]
 
 
@@ -98,32 +98,32 @@ def test_floats_that_are_nan_are_black_and_rounding_is_forgiven():
     ],
 )
 def test_images_of_other_shapes_and_ranges_are_refused(images, message):
-    """The message has the rule and what was found."""
+    """The message has the rule and the value."""
     with pytest.raises(ValueError, match=message):
         image_value("a", images)
 
 
-def test_what_is_no_image_is_refused():
-    """The message names the kind."""
+def test_array_that_is_not_an_image_is_refused():
+    """The message names the dtype."""
     with pytest.raises(TypeError, match="images must have numbers"):
         image_value("a", [["x"]])
 
 
 def test_a_figure_is_drawn_as_it_is(figure):
-    """In its own resolution, without a display, and it stays as it was."""
+    """A figure is drawn in its own resolution, without a display, and is unchanged."""
     canvas = figure.canvas
     assert figure_image(figure).shape == (100, 200, 4)
-    assert pictures(image_value("a", figure))[:2] == (200, 100)
+    assert size_and_images(image_value("a", figure))[:2] == (200, 100)
     assert figure.canvas is canvas
 
 
 def test_figures_and_images_of_any_sizes_can_be_together(figure):
-    """Each is a sample of the one tag."""
-    _, _, found = pictures(image_value("a", [figure, RGB]))
+    """Images of different sizes are samples of one tag."""
+    _, _, found = size_and_images(image_value("a", [figure, RGB]))
     assert [each.shape[:2] for each in found] == [(100, 200), (2, 3)]
 
 
-def test_tensorboard_shows_the_pictures(tmp_path, either_board):
+def test_tensorboard_shows_the_images(tmp_path, either_board):
     """Each sample of each step is the file that was written."""
     file = EventFile(tmp_path / "train")
     for step in range(2):

@@ -13,7 +13,7 @@ SCORES = np.array([0.1, 0.5, 0.5, 0.8, 1.0])
 
 
 def test_a_curve_by_hand():
-    """At each threshold those count as positive whose score is not below it."""
+    """At each threshold, samples count as positive if their score is not below it."""
     assert pr_curve(LABELS, SCORES, 3).tolist() == [
         [3, 3, 1],
         [2, 1, 0],
@@ -25,14 +25,14 @@ def test_a_curve_by_hand():
 
 
 def test_weights_count_samples_more_than_once():
-    """A weight of two is the sample twice, of zero not at all."""
+    """A weight of two counts a sample twice, a weight of zero not at all."""
     twice = pr_curve([0, 0, 1, 1, 1], [0.2, 0.2, 0.6, 0.7, 0.9], 11)
     np.testing.assert_allclose(pr_curve([0, 1, 1, 1, 1], [0.2, 0.6, 0.7, 0.9, 0.3], 11, [2, 1, 1, 1, 0]), twice)
 
 
 @given(st.data(), st.integers(1, 40), st.integers(2, 200))
 def test_curves_are_those_of_the_definition(data, size, thresholds):
-    """For any labels, and scores that stay off the thresholds, each of which is counted by itself."""
+    """For any labels, and scores between thresholds, the curve equals a count per threshold."""
     labels = np.array(data.draw(st.lists(st.booleans(), min_size=size, max_size=size)))
     buckets = data.draw(st.lists(st.integers(0, thresholds - 2), min_size=size, max_size=size))
     scores = (np.array(buckets) + 0.5) / (thresholds - 1)
@@ -65,7 +65,7 @@ def by_counting(labels, scores, thresholds):
 
 
 def test_tensorboard_shows_the_curve(tmp_path, either_board):
-    """The tab gets precision and recall for each threshold, but for those that nothing passes."""
+    """The tab gets precision and recall for each threshold except those that no score reaches."""
     EventFile(tmp_path / "validation").add_value(pr_curve_value("pr", LABELS, SCORES, 11), 4)
     query = {"run": "validation", "tag": "pr"}
     found = either_board(tmp_path).get("plugin/pr_curves/pr_curves", lambda runs: runs.get("validation"), **query)

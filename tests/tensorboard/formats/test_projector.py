@@ -1,4 +1,4 @@
-"""Embeddings: the files that the Projector reads, right in form and order, and what it gives to the browser."""
+"""Embeddings: the files that the Projector reads, in form and order, and what the Projector gives the browser."""
 
 import io
 
@@ -35,14 +35,14 @@ class Shown:
         return self.board.get("plugin/projector/metadata", run="words", name=name).decode().split("\n")
 
     def sprite(self, name):
-        """Return its pictures."""
+        """Return its images."""
         data = self.board.get("plugin/projector/sprite_image", run="words", name=name)
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
 @pytest.fixture
 def shown(tmp_path, either_board):
-    """Return a function that writes embeddings and gives what the Projector shows of them."""
+    """Return a function that writes embeddings and gives returns what the Projector shows of them."""
 
     def show(embeddings):
         write_embeddings(tmp_path / "words", embeddings)
@@ -52,45 +52,45 @@ def shown(tmp_path, either_board):
 
 
 def test_vectors_and_labels_are_shown(shown):
-    """The vectors to the last bit, one label for each, none empty or broken by a tab."""
+    """Vectors are exact, and each has one label, never empty or split by a tab."""
     found = shown({"embedding": (MATRIX, WORDS, None)})
     np.testing.assert_array_equal(found.matrix("embedding"), MATRIX)
     assert found.labels("embedding") == ["the", "a", "ä", "tab here", "(empty)", ""]
 
 
 def test_several_columns_of_labels_have_titles(shown):
-    """They stand in a first line, which one column must not have."""
+    """Titles are the first line, which a single column must not have."""
     found = shown({"embedding": (MATRIX, {"word": WORDS, "rank": range(5)}, None)})
     assert found.labels("embedding")[:3] == ["word\trank", "the\t0", "a\t1"]
     assert len(found.labels("embedding")) == 7
 
 
 def test_one_titled_column_has_no_title(shown):
-    """The Projector would take it for the first label."""
+    """A single column has no title: the Projector would take it for the first label."""
     assert shown({"embedding": (MATRIX, {"word": WORDS}, None)}).labels("embedding")[0] == "the"
 
 
-def test_pictures_are_a_grid(shown):
-    """Row by row, as wide as it is high, and the size of one is told."""
-    pictures = np.zeros((5, 2, 4, 3), np.uint8)
-    pictures[4] = 7
-    found = shown({"embedding": (MATRIX, None, pictures)})
+def test_images_are_a_grid(shown):
+    """Images form a square grid, row by row, and the size of one is in the configuration."""
+    images = np.zeros((5, 2, 4, 3), np.uint8)
+    images[4] = 7
+    found = shown({"embedding": (MATRIX, None, images)})
     assert found.info[0]["sprite"]["singleImageDim"] == [4, 2]
     grid = found.sprite("embedding")
     assert grid.shape == (6, 12, 3)
-    assert (grid == 7).nonzero()[0].size == pictures[4].size
+    assert (grid == 7).nonzero()[0].size == images[4].size
     assert (grid[2:4, 4:8] == 7).all()
 
 
-def test_vectors_whose_bytes_are_a_text_are_written_as_one(shown):
-    """All zeros would be taken for text, and be an error."""
+def test_vectors_whose_bytes_are_text_are_written_as_text(shown):
+    """A matrix of zeros is written so that the Projector does not read it as text, an error."""
     zeros = np.zeros((4, 2), np.float32)
     np.testing.assert_array_equal(shown({"embedding": (zeros, None, None)}).matrix("embedding"), zeros)
 
 
 @given(st.integers(1, 4), st.integers(2, 4), st.data())
 def test_vectors_are_read_as_they_are(rows, dimensions, data):
-    """As bytes or as text: the Projector tries text first, and both give the same numbers."""
+    """As bytes or as text, which the Projector tries first, the numbers are the same."""
     octets = data.draw(st.binary(min_size=4 * rows * dimensions, max_size=4 * rows * dimensions))
     matrix = np.frombuffer(octets, "<f4").reshape(rows, dimensions)
     if np.isfinite(matrix).all():
@@ -99,38 +99,38 @@ def test_vectors_are_read_as_they_are(rows, dimensions, data):
 
 
 def test_several_embeddings_are_listed_in_their_order(shown):
-    """The Projector sorts by name, so numbers are padded; what it cannot ask for is replaced."""
+    """Numbers in names are padded, as the Projector sorts by name; characters it cannot request are replaced."""
     found = shown({name: (MATRIX + place, None, None) for place, name in enumerate(["e_9", "e_10", "a&b:0", "2d"])})
     assert [each["tensorName"] for each in found.info] == ["e_09", "e_10", "a_b_0", "2d"]
     np.testing.assert_array_equal(found.matrix("a_b_0"), MATRIX + 2)
 
 
-def test_names_that_become_the_same_stay_apart(shown):
-    """Neither embedding is lost."""
+def test_names_that_become_the_same_stay_unique(shown):
+    """Of two names that become one, neither embedding is lost."""
     found = shown({"a&": (MATRIX, None, None), "a:": (MATRIX + 1, None, None)})
     np.testing.assert_array_equal(found.matrix("a__"), MATRIX + 1)
 
 
 def test_one_dimension_is_shown_on_a_line(shown):
-    """The Projector shows none of fewer than two."""
+    """One dimension becomes two, as the Projector shows no fewer."""
     found = shown({"embedding": (MATRIX[:, :1], None, None)}).matrix("embedding")
     np.testing.assert_array_equal(found, np.pad(MATRIX[:, :1], ((0, 0), (0, 1))))
 
 
-def test_rows_that_are_not_finite_are_left_out_with_their_labels(shown, warned):
-    """One of them would leave the picture empty."""
+def test_rows_that_are_not_finite_are_skipped_with_their_labels(shown, warned):
+    """Rows that are not finite are skipped: one of them would leave the plot empty."""
     matrix = MATRIX.astype(np.float64)
     matrix[1, 0], matrix[3, 1] = np.nan, 1e300
-    pictures = np.arange(5, dtype=np.uint8)[:, np.newaxis, np.newaxis]
-    found = shown({"embedding": (matrix, list("abcde"), pictures)})
+    images = np.arange(5, dtype=np.uint8)[:, np.newaxis, np.newaxis]
+    found = shown({"embedding": (matrix, list("abcde"), images)})
     np.testing.assert_array_equal(found.matrix("embedding"), MATRIX[[0, 2, 4]])
     assert found.sprite("embedding")[:, :, 0].tolist() == [[0, 2], [4, 0]]
     assert found.labels("embedding") == ["a", "c", "e", ""]
-    assert warned() == ["the embedding 'embedding' has 2 rows that are not finite, left out"]
+    assert warned() == ["the embedding 'embedding' has 2 rows that are not finite; they are skipped"]
 
 
 def test_the_event_file_comes_last(tmp_path, monkeypatch):
-    """Before it, the folder is no run; at that time all that the configuration names is there."""
+    """The event file is written last, when all files that the configuration names exist."""
     seen = []
     monkeypatch.setattr(projector, "EventFile", lambda folder, **_: seen.append(sorted(folder.iterdir())) or Closing())
     write_embeddings(tmp_path / "words", {"embedding": (MATRIX, WORDS, None)})
@@ -140,14 +140,14 @@ def test_the_event_file_comes_last(tmp_path, monkeypatch):
 
 
 class Closing:
-    """Something that can be closed."""
+    """An object that can be closed."""
 
     def close(self):
         """Do nothing."""
 
 
 def test_a_folder_with_events_gets_no_other_file(tmp_path):
-    """It is a run already."""
+    """A second write adds no second event file, since the folder is already a run."""
     for _ in range(2):
         write_embeddings(tmp_path, {"embedding": (MATRIX, None, None)})
     assert len(event_files(tmp_path)) == 1
@@ -158,10 +158,10 @@ def test_a_folder_with_events_gets_no_other_file(tmp_path):
     [
         ((MATRIX[0], None, None), r"the matrix of 'e' must have the shape \(n, dimensions\) \(got \(3,\)\)"),
         ((MATRIX[:0], None, None), r"the matrix of 'e' must have the shape"),
-        ((MATRIX, WORDS[:4], None), r"the labels of 'e' must be 5, one for each row \(got 4\)"),
-        ((MATRIX, {"w": WORDS[:4]}, None), r"the labels 'w' of 'e' must be 5, one for each row \(got 4\)"),
+        ((MATRIX, WORDS[:4], None), r"there must be 5 labels of 'e', one for each row \(got 4\)"),
+        ((MATRIX, {"w": WORDS[:4]}, None), r"there must be 5 labels 'w' of 'e', one for each row \(got 4\)"),
         ((MATRIX * np.nan, None, None), r"the matrix of 'e' must have a finite row \(got none of 5\)"),
-        ((MATRIX, None, np.zeros((4, 2, 2))), r"the pictures of 'e' must be 5, .* \(got \(4, 2, 2\)\)"),
+        ((MATRIX, None, np.zeros((4, 2, 2))), r"there must be 5 images of 'e', .* \(got \(4, 2, 2\)\)"),
         ((MATRIX, None, np.zeros((5, 2731, 1))), r"must fit in 8192 x 8192 pixels, .* \(got 8193\)"),
     ],
 )
@@ -173,7 +173,7 @@ def test_what_the_projector_cannot_show_is_refused(tmp_path, parts, message):
 
 
 def test_the_projector_opens_with_the_latest(tmp_path, board):
-    """Of several snapshots the one written last is the first of the runs, with which the projector opens."""
+    """Of several snapshots, the last one written is the first run, which the Projector opens."""
     for name in ("epoch-0001", "epoch-0002", "epoch-0000"):
         write_embeddings(tmp_path / name, {"a": (np.eye(3), None, None)})
     found = board(tmp_path).get("plugin/projector/runs", lambda runs: len(runs) == 3)
@@ -181,7 +181,7 @@ def test_the_projector_opens_with_the_latest(tmp_path, board):
 
 
 def test_labels_are_read_as_the_projector_reads_them(tmp_path):
-    """One column has no title; of several, the first line has them, and a label that is missing is empty."""
+    """A single column has no title; several have them in the first line, and a missing label is empty."""
     path = tmp_path / "labels.tsv"
     path.write_text("one\ntwo three\n")
     assert read_labels(path) == ["one", "two three"]

@@ -1,4 +1,4 @@
-"""Records: framed as TensorBoard frames them, and read with their damage."""
+"""Records: framed as TensorBoard frames them, and read even if damaged."""
 
 import io
 
@@ -11,7 +11,7 @@ from monitor_core.tensorboard.formats.records import Record, frame, read_records
 
 
 def records(content):
-    """Return what is read from some bytes."""
+    """Return the records read from bytes."""
     return list(read_records(io.BytesIO(content), "a.tfevents"))
 
 
@@ -25,7 +25,7 @@ def test_a_record_is_tensorboards(message):
 
 @given(st.lists(st.binary(max_size=50)), st.binary(max_size=50), st.data())
 def test_whole_records_before_a_torn_one_are_read(messages, last, data):
-    """Wherever the last record is cut, those before it are there, and no error."""
+    """Wherever the last record is truncated, the earlier ones are read without an error."""
     torn = frame(last)
     cut = data.draw(st.integers(0, len(torn) - 1))
     content = b"".join(map(frame, messages)) + torn[:cut]
@@ -33,7 +33,7 @@ def test_whole_records_before_a_torn_one_are_read(messages, last, data):
 
 
 def test_a_damaged_message_is_marked_and_passed_over():
-    """Its length is known, so what follows can be read."""
+    """The length of a damaged message is known, so the records after it can be read."""
     damaged = frame(b"two").replace(b"two", b"tow")
     assert records(frame(b"one") + damaged + frame(b"three")) == [
         Record(b"one", is_sound=True),
@@ -42,8 +42,8 @@ def test_a_damaged_message_is_marked_and_passed_over():
     ]
 
 
-@pytest.mark.parametrize("junk", [bytes(100), b"\xff" * 100, b"no event file at all"])
+@pytest.mark.parametrize("junk", [bytes(100), b"\xff" * 100, b"not an event file at all"])
 def test_reading_ends_where_a_length_is_damaged(junk, warned):
-    """Zeros, as after a power failure, and anything else end it with a warning."""
+    """Zeros, as after a power failure, or other junk end the reading with a warning."""
     assert records(frame(b"one") + junk) == [Record(b"one", is_sound=True)]
-    assert warned() == ["a.tfevents is damaged in a record's length; what follows cannot be read"]
+    assert warned() == ["a.tfevents is damaged in a record's length; the rest of the file cannot be read"]

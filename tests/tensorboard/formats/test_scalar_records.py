@@ -1,4 +1,4 @@
-"""Scalars as records: by the block what the protos say one by one."""
+"""Scalars as records: a block at once equals the protos one by one."""
 
 import io
 
@@ -19,7 +19,7 @@ TAGS = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 
 
 def events(content):
-    """Return the events of some records, each of which must be sound."""
+    """Return the events of records, each of which must be sound."""
     found = list(read_records(io.BytesIO(content), "a.tfevents"))
     assert all(record.is_sound for record in found)
     return [Event.FromString(record.message) for record in found]
@@ -52,7 +52,7 @@ def test_any_block_is_read_as_it_was(data, tags, rows):
     ("value", "shown"), [(1e300, np.inf), (-1e300, -np.inf), (1e-300, 0.0), (0.1, np.float32(0.1))]
 )
 def test_values_are_rounded_to_float32(value, shown):
-    """What is beyond it is infinite, and no warning is given."""
+    """A value beyond float32 becomes infinite, without a warning."""
     one = np.array([1])
     (event,) = events(scalar_records(["a"], one, one, [np.array([value])]))
     assert event.summary.value[0].simple_value == shown

@@ -13,7 +13,7 @@ NAMES = st.text(st.characters(), max_size=20)
     "name", ["loss", "epoch_loss", "layer/kernel/histogram", "a b", "ä & <b>", "x" * LONGEST, "a:0"]
 )
 def test_usual_names_stay(name):
-    """Slashes within, spaces, signs and letters of any language are shown as they are."""
+    """Inner slashes, spaces, symbols and letters of any language are shown unchanged."""
     assert clean_tag(name) == name
 
 
@@ -29,21 +29,21 @@ def test_usual_names_stay(name):
     ],
 )
 def test_other_names_are_cleaned(name, cleaned):
-    """What is left stays readable, and a checksum tells it apart."""
+    """A cleaned name stays readable, and a checksum makes it unique."""
     assert clean_tag(name).startswith(cleaned)
     assert len(clean_tag(name)) == len(cleaned.removesuffix("00000000")) + 8
 
 
 @given(NAMES, NAMES)
 def test_cleaned_names_stay_apart(one, other):
-    """Two names never become one."""
+    """Two names never become the same tag."""
     assume(one != other)
     assert clean_tag(one) != clean_tag(other)
 
 
 @given(st.text(st.characters(), max_size=20).map(lambda name: name * 80))
 def test_cleaned_names_are_clean(name):
-    """They are short enough, can be encoded, and are cleaned no more."""
+    """Tags are short enough, can be encoded, and are not cleaned again."""
     cleaned = clean_tag(name)
     assert 0 < len(cleaned) <= LONGEST
     assert cleaned.encode().decode() == clean_tag(cleaned)

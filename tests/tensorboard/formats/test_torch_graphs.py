@@ -1,4 +1,4 @@
-"""Graphs of PyTorch modules: every operation in its submodule, and the module left as it was."""
+"""Graphs of PyTorch modules: every operation in its submodule, and the module unchanged."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 
 class Block(torch.nn.Module):
-    """A block with everything that changes by being run."""
+    """A block with everything that running can change."""
 
     def __init__(self):
         super().__init__()
@@ -22,7 +22,7 @@ class Block(torch.nn.Module):
         self.dropout = torch.nn.Dropout(0.5)
 
     def forward(self, x):
-        """Return the input and more."""
+        """Return the input, and other outputs."""
         return x + self.dropout(self.norm(self.linear(x)))
 
 
@@ -40,7 +40,7 @@ class Model(torch.nn.Module):
 
 
 class Branching(torch.nn.Module):
-    """A module that decides by a value."""
+    """A module that branches on a value."""
 
     def forward(self, x):
         """Return the input or its negative."""
@@ -52,8 +52,8 @@ def nodes(graph):
     return {node.name: (node.op, list(node.input)) for node in graph.node}
 
 
-def test_operations_stand_in_their_submodules():
-    """So do parameters and buffers; a dict of outputs is as good as a tensor."""
+def test_operations_are_in_their_submodules():
+    """Parameters and buffers are in their submodules too; outputs may be a dict."""
     graph = torch_graph(Model(), torch.ones(2, 4))
     found = nodes(graph)
     assert found["input/x"] == ("Input", [])
@@ -71,7 +71,7 @@ def test_operations_stand_in_their_submodules():
 
 
 def test_every_input_is_a_node_with_a_shape():
-    """Edges lead from somewhere and bear shapes."""
+    """Every edge has a source and a shape."""
     graph = torch_graph(Model(), torch.ones(2, 4))
     found = nodes(graph)
     assert {source for _, inputs in found.values() for source in inputs} <= set(found)
@@ -80,7 +80,7 @@ def test_every_input_is_a_node_with_a_shape():
 
 
 def test_several_inputs_come_as_a_tuple():
-    """One for each argument."""
+    """A tuple of inputs has one for each argument."""
 
     class Sum(torch.nn.Module):
         def forward(self, a, b):
@@ -91,7 +91,7 @@ def test_several_inputs_come_as_a_tuple():
 
 
 def test_the_module_is_left_as_it_was():
-    """Its mode, its buffers and the random state do not change."""
+    """The module's mode, its buffers and the random state do not change."""
     model = Model().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state = torch.get_rng_state()
@@ -103,25 +103,25 @@ def test_the_module_is_left_as_it_was():
 
 
 def test_a_branch_on_a_value_is_refused():
-    """It has no one graph."""
-    with pytest.raises(ValueError, match="Branching decides by a tensor's value"):
+    """A module that branches on a value is refused: it has no single graph."""
+    with pytest.raises(ValueError, match="Branching branches on a tensor's value"):
         torch_graph(Branching(), torch.ones(2))
 
 
 def test_inputs_that_do_not_fit_are_refused():
-    """The message has PyTorch's reason."""
+    """Inputs that do not fit are refused with PyTorch's reason."""
     with pytest.raises(TypeError, match="Model cannot be traced with these inputs"):
         torch_graph(Model(), torch.ones(2, 5))
 
 
-def test_what_is_no_module_is_refused():
-    """The message says what it is."""
+def test_object_that_is_not_a_module_is_refused():
+    """An object that is not a module is refused with its type."""
     with pytest.raises(TypeError, match=r"module must be a torch.nn.Module \(got function\)"):
         torch_graph(lambda x: x, torch.ones(2))
 
 
 def test_tensorflow_is_not_imported():
-    """Installed or not."""
+    """TensorFlow is not imported, installed or not."""
     script = (
         "import sys, torch\n"
         "from monitor_core.tensorboard.formats.torch_graphs import torch_graph\n"

@@ -1,4 +1,4 @@
-"""Weights as pictures: of every shape, with signs, never too large, and safe with what is not finite."""
+"""Weights as images: of every shape, with signs, of bounded size, even with values that are not finite."""
 
 import numpy as np
 import pytest
@@ -27,28 +27,28 @@ SHAPES = [
 
 
 def dots(array):
-    """Return the picture's dots as tuples, row by row, each once: where it is magnified, one pixel of each square."""
-    picture = weight_image(array)
-    side = next((side for side in range(16, 0, -1) if is_magnified(picture, side)), 1)
-    return [[tuple(dot) for dot in row] for row in picture[::side, ::side].tolist()]
+    """Return the image's dots as tuples, row by row, each once: of magnified dots, one pixel."""
+    image = weight_image(array)
+    side = next((side for side in range(16, 0, -1) if is_magnified(image, side)), 1)
+    return [[tuple(dot) for dot in row] for row in image[::side, ::side].tolist()]
 
 
-def is_magnified(picture, side):
-    """Answer whether a picture is made of squares of that side."""
-    height, width = picture.shape[0] // side, picture.shape[1] // side
-    squares = picture[::side, ::side].repeat(side, axis=0).repeat(side, axis=1)
-    return height * side == len(picture) and width * side == picture.shape[1] and (squares == picture).all()
+def is_magnified(image, side):
+    """Return whether an image consists of squares of this side."""
+    height, width = image.shape[0] // side, image.shape[1] // side
+    squares = image[::side, ::side].repeat(side, axis=0).repeat(side, axis=1)
+    return height * side == len(image) and width * side == image.shape[1] and (squares == image).all()
 
 
 def test_signs_are_colours():
-    """Red above zero, blue below, white at it, on a scale that is the same to both sides."""
+    """Red above zero, blue below, white at it, on a symmetric scale."""
     first, second = dots([[1.0, 0.0], [-1.0, 0.5]])
     assert (first, second[0]) == ([RED, WHITE], BLUE)
     np.testing.assert_allclose(second[1], (np.array(RED) + WHITE) / 2, atol=1)
 
 
 def test_what_is_not_finite_is_marked():
-    """It has its own colour, and the others keep theirs."""
+    """A value that is not finite has its own colour, and the others keep theirs."""
     assert dots([[1.0, np.nan], [np.inf, -1.0]]) == [[RED, YELLOW], [YELLOW, BLUE]]
 
 
@@ -56,18 +56,18 @@ def test_what_is_not_finite_is_marked():
     ("value", "colour"), [(3.0, RED), (0.0, WHITE), (-1e-30, BLUE), (np.nan, YELLOW), (-1e308, BLUE)]
 )
 def test_a_constant_has_one_colour(value, colour):
-    """Which tells its sign."""
+    """A constant has one colour, which shows its sign."""
     assert {dot for row in dots(np.full((3, 4), value)) for dot in row} == {colour}
 
 
 def test_a_vector_is_a_row_and_a_scalar_a_dot():
-    """A bias is read from left to right."""
+    """A vector, such as a bias, is read from left to right."""
     assert dots([1.0, 0.0, -1.0]) == [[RED, WHITE, BLUE]]
     assert dots(np.float32(2)) == [[RED]]
 
 
 def test_a_long_vector_is_wrapped():
-    """Its rows are one below the other, at most 16 times as wide as high, and what is over is gray."""
+    """A long vector is wrapped, at most 16 times as wide as high, and the unused rest is gray."""
     vector = np.zeros(130)
     vector[[0, 44, 129]] = 1
     rows = dots(vector)
@@ -76,7 +76,7 @@ def test_a_long_vector_is_wrapped():
 
 
 def test_a_matrix_lies_on_its_longer_side():
-    """Of both orders of axes, so that no image is a strip from top to bottom."""
+    """A matrix lies on its longer side in either order of axes, so that no image is a vertical strip."""
     matrix = np.zeros((5, 2))
     matrix[3, 1] = 1
     assert dots(matrix) == [[WHITE] * 5, [WHITE, WHITE, WHITE, RED, WHITE]]
@@ -122,14 +122,14 @@ def test_a_convolutions_tiles_go_from_inputs_down_to_more_outputs_right():
     np.testing.assert_array_equal(weight_image(kernel), weight_image(kernel.transpose(0, 1, 3, 2)))
 
 
-def test_many_outputs_of_few_inputs_go_on_in_bands():
-    """32 filters of one input make a picture nearly square."""
+def test_many_outputs_of_few_inputs_continue_in_bands():
+    """32 filters of one input make a nearly square image."""
     height, width, _ = weight_image(np.ones((3, 3, 1, 32))).shape
     assert 0.5 < height / width < 2
 
 
 def test_a_convolution_over_one_axis_is_a_matrix_for_each_place():
-    """Of both orders of axes, each on its longer side."""
+    """One-dimensional kernels, in either order of axes, lie on their longer side."""
     kernel = np.zeros((2, 5, 3))
     kernel[1, 4, 0] = 1
     rows = dots(kernel)
@@ -139,7 +139,7 @@ def test_a_convolution_over_one_axis_is_a_matrix_for_each_place():
 
 
 def test_the_slices_of_a_convolution_over_three_axes_are_side_by_side():
-    """A kernel of 2 x 3 x 1 places is a tile of two columns, each of the three places of a slice."""
+    """A kernel of 2 x 3 x 1 positions is a tile of two columns, one for each slice of three positions."""
     kernel = np.zeros((2, 3, 1, 4, 5))
     kernel[1, 2, :, 0, 0] = 1
     rows = dots(kernel)
@@ -148,7 +148,7 @@ def test_the_slices_of_a_convolution_over_three_axes_are_side_by_side():
 
 
 def test_a_large_matrix_is_averaged():
-    """A block of ones stays visible where it is."""
+    """In a large matrix, a block of ones stays visible at its position."""
     matrix = np.zeros((4 * SIDE, 3 * SIDE), np.float32)
     matrix[:, : SIDE * 3 // 2] = 1
     rows = weight_image(matrix)
@@ -158,28 +158,28 @@ def test_a_large_matrix_is_averaged():
 
 
 def test_what_is_not_finite_is_marked_among_means():
-    """A single infinity, two that cancel, and a sum beyond the kind of number, show in a large matrix."""
+    """One infinity, two that cancel, and a sum that overflows the dtype are visible in a large matrix."""
     matrix = np.zeros((3 * SIDE, 2 * SIDE), np.float32)
     matrix[:3, :2], matrix[3:5, 0], matrix[6:9, 0] = np.inf, (np.inf, -np.inf), 3e38
     assert weight_image(matrix)[0, :4].tolist() == [[*YELLOW], [*YELLOW], [*YELLOW], [*WHITE]]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_pictures_are_bounded(shape):
-    """However large the weight, and of however many axes."""
+def test_images_are_bounded(shape):
+    """Images have bounded sides, however large the weight and however many its axes."""
     height, width, channels = weight_image(np.ones(shape, np.float32)).shape
     assert max(height, width) <= SIDE
     assert channels == 3
 
 
 @given(hnp.arrays(np.float32, hnp.array_shapes(max_dims=6, max_side=9)))
-def test_any_weight_has_a_picture(array):
-    """Whatever its shape and values; none is a strip from top to bottom."""
-    picture = weight_image(array)
-    assert picture.dtype == np.uint8
-    assert picture.ndim == 3
-    assert 1 <= max(picture.shape[:2]) <= SIDE
-    assert len(picture) <= 2 * picture.shape[1]
+def test_any_weight_has_an_image(array):
+    """Images of any shape and values are bounded, and none is a vertical strip."""
+    image = weight_image(array)
+    assert image.dtype == np.uint8
+    assert image.ndim == 3
+    assert 1 <= max(image.shape[:2]) <= SIDE
+    assert len(image) <= 2 * image.shape[1]
 
 
 @given(st.lists(st.integers(1, 2000), min_size=2, max_size=2))
@@ -193,11 +193,11 @@ def test_no_matrix_is_a_strip(shape):
 
 
 def test_an_empty_weight_has_none():
-    """There is nothing to show."""
+    """An empty array has no image."""
     assert weight_image(np.zeros((0, 3))) is None
 
 
-def test_what_is_no_number_is_refused():
-    """The message names the kind."""
+def test_array_without_numbers_is_refused():
+    """The message names the dtype."""
     with pytest.raises(TypeError, match="array must have real numbers"):
         weight_image(["a"])

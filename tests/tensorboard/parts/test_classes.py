@@ -1,4 +1,4 @@
-"""What classifiers' outputs and targets say, in the forms in which they come."""
+"""Classifiers' outputs and targets, in all usual forms."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ SHARES = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.2, 0.5, 0.3]])
 
 @pytest.mark.parametrize("targets", [ONE_HOT, [0, 2, 1], [[0], [2], [1]], np.array([0.0, 2.0, 1.0], "float32")])
 def test_targets_are_indices_or_one_of_each(targets):
-    """Class indices, with or without an axis of their own, and one-hot rows mean the same."""
+    """Class indices, with or without a class axis, and one-hot rows are equivalent."""
     found = classify(SHARES, targets)
     assert found.exclusive
     assert found.truth.tolist() == (ONE_HOT == 1).tolist()
@@ -30,7 +30,7 @@ def test_one_output_decides_between_two_classes(shape):
 
 
 def test_several_classes_at_once_are_not_exclusive():
-    """Rows with more than one class, or none, are labels of their own."""
+    """Rows with more than one class, or none, are multi-label targets."""
     found = classify(np.array([[0.9, 0.8], [0.1, 0.2]]), np.array([[1, 1], [0, 0]]))
     assert not found.exclusive
 
@@ -45,7 +45,7 @@ def test_logits_become_probabilities():
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1))
 def test_the_confusion_matrix_counts_pairs(pairs):
-    """Each sample is counted once, by its class and the one it is taken for."""
+    """Each sample is counted once, by its true and its predicted class."""
     truth, taken = np.array(pairs).T
     expected = np.zeros((4, 4), int)
     np.add.at(expected, (truth, taken), 1)
@@ -63,7 +63,7 @@ def test_the_confusion_matrix_counts_pairs(pairs):
         (np.array(["a"]), [0], "outputs must be numbers"),
     ],
 )
-def test_what_is_no_classifier_is_refused(outputs, targets, message):
-    """Regressions, sequences and texts are told apart, with what was found."""
+def test_outputs_of_other_models_are_refused(outputs, targets, message):
+    """Regressions, sequences and strings are refused with what was found."""
     with pytest.raises(ValueError, match=message):
         classify(outputs, np.asarray(targets))

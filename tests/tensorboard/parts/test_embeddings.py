@@ -1,4 +1,4 @@
-"""Embeddings in the projector's files: snapshots, labels, rewinds, and what the handles lend."""
+"""Embeddings in the Projector's files: snapshots, labels, rewinds, and the embeddings that handles provide."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def files(tmp_path):
 
 
 def read(folder):
-    """Return a snapshot's matrices and labels by name, as the projector reads them."""
+    """Return a snapshot's matrices and labels by name, as the Projector reads them."""
     from google.protobuf import text_format
     from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
@@ -48,7 +48,7 @@ def read(folder):
 
 
 def over(epochs, part, files, *names):
-    """Let a part hear of a run."""
+    """Call a part's methods as in a run."""
     run = Run(model=Model(*names))
     part.begin(run, files)
     for epoch in epochs:
@@ -56,7 +56,7 @@ def over(epochs, part, files, *names):
 
 
 def test_a_snapshot_replaces_the_one_before(files, tmp_path):
-    """There is one at a time, in a folder that TensorBoard has not seen before: it would not look into it again."""
+    """There is one snapshot at a time, always in a new folder: TensorBoard does not read one again."""
     part = Embeddings(2, {})
     for epoch, expected in ((0, 0), (1, 0), (2, 2), (3, 2), (4, 4)):
         over([epoch], part, files, "words")
@@ -64,7 +64,7 @@ def test_a_snapshot_replaces_the_one_before(files, tmp_path):
 
 
 def test_with_history_each_snapshot_stays(files, tmp_path):
-    """All of them are there, each a run."""
+    """All snapshots are kept, each as a run."""
     over(range(5), Embeddings(2, {"words": WORDS}, keeps_all=True), files, "words")
     assert tree(tmp_path) == [f"embeddings/epoch-{epoch:04d}" for epoch in (0, 2, 4)]
     expected = (np.arange(8.0).reshape(4, 2) + 0.5).tolist()
@@ -72,14 +72,14 @@ def test_with_history_each_snapshot_stays(files, tmp_path):
 
 
 def test_layers_without_labels_have_none(files, tmp_path):
-    """Labels are the layer's that they are given for."""
+    """Labels belong to the layer for which they are given."""
     over([0], Embeddings(1, {"b": WORDS}), files, "a", "b")
     found = read(tmp_path / "embeddings/epoch-0000")
     assert [labels for _, labels in found.values()] == [None, WORDS]
 
 
 def test_an_unknown_layer_is_a_setup_error(files):
-    """Labels for a layer that the model has not are found at train begin, with the layers that it has."""
+    """Labels for an unknown layer are refused at train begin, with the list of layers."""
     with pytest.raises(SetupError, match=r"must name embedding layers of the model, which are a, b \(got 'words'\)"):
         Embeddings(1, {"words": WORDS}).begin(Run(model=Model("a", "b")), files)
 
@@ -92,7 +92,7 @@ def test_a_wrong_number_of_labels_is_a_setup_error(files, labels):
 
 
 def test_a_model_that_is_built_later_is_checked_then(files):
-    """Where no layer is built at train begin, the labels are checked with the first snapshot."""
+    """If no layer is built at train begin, the labels are checked with the first snapshot."""
     part = Embeddings(1, {"words": WORDS})
     part.begin(Run(model=Model()), files)
     with pytest.raises(ValueError, match="no embedding layer"):
@@ -110,7 +110,7 @@ def test_what_the_projector_does_not_show_is_not_written(files, tmp_path, monkey
 
 
 def test_rewinding_removes_later_snapshots(files, tmp_path):
-    """Snapshots from the epoch on are removed, and nothing else in the folder is."""
+    """Snapshots from the epoch on are removed, and nothing else in the folder."""
     part = Embeddings(1, {}, keeps_all=True)
     over(range(3), part, files, "a")
     (tmp_path / "embeddings/epoch-mine").mkdir()
@@ -119,7 +119,7 @@ def test_rewinding_removes_later_snapshots(files, tmp_path):
 
 
 def test_after_a_rewind_the_snapshot_before_is_replaced(files, tmp_path):
-    """A process that continues a run takes the snapshot that it finds for its own."""
+    """A process that continues a run treats the snapshot that it finds as its own."""
     over([3], Embeddings(1, {}), files, "a")
     part = Embeddings(1, {})
     part.rewind(4, files)
@@ -139,7 +139,7 @@ def test_after_a_rewind_the_snapshot_before_is_replaced(files, tmp_path):
 )
 @pytest.mark.parametrize("is_for_all", [True, False])
 def test_labels_come_from_a_file(files, tmp_path, text, expected, is_for_all):
-    """One for all layers or one for a layer, relative to the log folder, without or with titles, as of Keras."""
+    """A label file may be for all layers or one, relative to the log folder, with or without titles, as in Keras."""
     (tmp_path / "labels.tsv").write_text(text)
     over([0], Embeddings(1, "labels.tsv" if is_for_all else {"a": Path("labels.tsv")}), files, "a", "b")
     found = read(tmp_path / "embeddings/epoch-0000")
@@ -147,7 +147,7 @@ def test_labels_come_from_a_file(files, tmp_path, text, expected, is_for_all):
 
 
 def test_a_file_of_labels_that_is_missing_is_a_setup_error(files, tmp_path):
-    """It is found at train begin, the message says where relative names start, and once it is there it is read."""
+    """A missing file is an error at train begin that says where relative names start; once it exists it is read."""
     part = Embeddings(1, "labels.tsv")
     with pytest.raises(SetupError, match=r"a relative name starts at log_dir \(got 'labels.tsv': "):
         part.begin(Run(model=Model("a")), files)
@@ -157,22 +157,22 @@ def test_a_file_of_labels_that_is_missing_is_a_setup_error(files, tmp_path):
 
 
 def test_a_file_with_another_number_of_labels_is_a_setup_error(files, tmp_path):
-    """It must have a line for each row of every layer that it is for."""
+    """A label file must have a line for each row of every layer it is for."""
     (tmp_path / "labels.tsv").write_text("the\na\n")
     with pytest.raises(SetupError, match=r"embeddings_metadata\['a'\] must have 4 labels, .* \(got 2\)"):
         Embeddings(1, "labels.tsv").begin(Run(model=Model("a")), files)
 
 
 def test_a_snapshot_replaces_that_of_an_earlier_run(files, tmp_path):
-    """What is in the folder of the same epoch goes first: TensorBoard would show it with the new."""
+    """Old files in an epoch's folder are removed first: TensorBoard would show them with the new ones."""
     over([0], Embeddings(1, {}), files, "a", "b")
     over([0], Embeddings(1, {}), files, "c")
     assert set(read(tmp_path / "embeddings/epoch-0000")) == {"c"}
     assert len(list((tmp_path / "embeddings/epoch-0000").glob("*tfevents*"))) == 1
 
 
-def test_keras_models_lend_their_embeddings():
-    """Every embedding layer is lent, nested ones too, by its name; one that is not built is left out."""
+def test_keras_models_provide_their_embeddings():
+    """A handle provides every embedding layer by its name, nested ones too; one that is not built is omitted."""
     inner = keras.Sequential([keras.Input((3,)), keras.layers.Embedding(5, 2, name="inner")])
     model = keras.Sequential([keras.Input((3,)), inner, keras.layers.Flatten(), keras.layers.Dense(1)])
     (found,) = KerasModel(model).embeddings()
@@ -182,15 +182,15 @@ def test_keras_models_lend_their_embeddings():
 
 
 def test_keras_layers_of_one_name_are_numbered():
-    """Two layers of one name, in different models, are told apart."""
+    """Two layers of one name, in different models, get different names."""
     parts = [keras.Sequential([keras.Input((3,)), keras.layers.Embedding(5, 2, name="words")]) for _ in range(2)]
     inputs = keras.Input((3,))
     model = keras.Model(inputs, keras.layers.Add()([part(inputs) for part in parts]))
     assert [name for name, _ in KerasModel(model).embeddings()] == ["words", "words#2"]
 
 
-def test_torch_modules_lend_their_embeddings():
-    """Embeddings and embedding bags are lent by their names; a module that is one has its class's."""
+def test_torch_modules_provide_their_embeddings():
+    """Embeddings and embedding bags have their names; a module that is itself one has its class's."""
     torch = pytest.importorskip("torch")
     from monitor_core.adapters.torch import TorchModel
 

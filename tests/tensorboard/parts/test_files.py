@@ -13,7 +13,7 @@ from monitor_core.tensorboard.parts.files import TRAIN, VALIDATION, RunFiles
 
 
 def test_files_are_made_when_they_are_needed(tmp_path):
-    """The train run's file is there at once, that of the validation when something is written to it."""
+    """The train run's file is created at once, the validation run's when it is first written to."""
     files = RunFiles(tmp_path / "a" / "b")
     files.open()
     assert tree(tmp_path) == ["a/b/train"]
@@ -23,7 +23,7 @@ def test_files_are_made_when_they_are_needed(tmp_path):
 
 
 def test_the_folder_is_where_it_was_named(tmp_path, monkeypatch):
-    """A process that changes its folder goes on with the same log folder."""
+    """A process that changes its directory continues with the same log folder."""
     monkeypatch.chdir(tmp_path)
     files = RunFiles(Path("logs"))
     files.open()
@@ -34,18 +34,18 @@ def test_the_folder_is_where_it_was_named(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_cannot_be_made_is_a_setup_error(tmp_path):
-    """A file in the place of the log folder, or of the validation's, is found before training."""
+    """A file where the log folder, or the validation's, should be is an error before training."""
     (tmp_path / "logs").touch()
     with pytest.raises(SetupError, match="cannot be written"):
         RunFiles(tmp_path / "logs").open()
     (tmp_path / "validation").touch()
-    with pytest.raises(SetupError, match="validation cannot be written: it is no folder"):
+    with pytest.raises(SetupError, match="validation cannot be written: it is not a folder"):
         RunFiles(tmp_path).open()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission_is_a_setup_error(tmp_path):
-    """A log folder that may not be written to is found before training."""
+    """A log folder without write permission is an error before training."""
     tmp_path.chmod(0o500)
     with pytest.raises(SetupError, match="Permission denied"):
         RunFiles(tmp_path).open()
@@ -63,8 +63,8 @@ def test_threads_share_one_file(tmp_path):
     assert scalars(tmp_path / "train") == {"a": [(0, 1.0)] * 8}
 
 
-def test_an_earlier_run_in_the_folder_is_told_of(tmp_path, warned):
-    """Writing beside files of another run is warned about; going on with them is not."""
+def test_an_earlier_run_in_the_folder_is_warned_about(tmp_path, warned):
+    """Writing into a folder with another run's files is warned about; continuing them is not."""
     RunFiles(tmp_path).open()
     assert warned() == []
     going_on = RunFiles(tmp_path)
@@ -73,11 +73,11 @@ def test_an_earlier_run_in_the_folder_is_told_of(tmp_path, warned):
     assert warned() == []
     RunFiles(tmp_path).open()
     assert len(warned()) == 1
-    assert "train holds event files of an earlier run" in warned()[0]
+    assert "train has event files of an earlier run" in warned()[0]
 
 
 def test_rewinding_reaches_files_of_earlier_processes(tmp_path):
-    """What is not to be kept goes from all runs' files, whoever wrote them, and writing goes on."""
+    """A rewind drops values from all runs' files, of any process, and writing continues."""
     earlier, files = RunFiles(tmp_path), RunFiles(tmp_path)
     files.start = None
     for each, run, step in ((earlier, TRAIN, 1), (files, TRAIN, 2), (earlier, VALIDATION, 3), (files, VALIDATION, 4)):

@@ -14,7 +14,7 @@ from monitor_core.tensorboard.parts.parts import Parts, Samples
 
 
 class Model:
-    """A handle with two layers, once it is built; it notes the samples that it is given."""
+    """A handle with two layers, once it is built; it records the samples that it is given."""
 
     def __init__(self, *, built=True):
         self.built = built
@@ -52,7 +52,7 @@ def test_the_layers_are_there_from_the_begin(files, tmp_path):
 
 
 def test_they_are_written_once(files, tmp_path):
-    """Further epochs and runs write them no more."""
+    """Later epochs and runs do not write them again."""
     part, run = graph(), Run(model=Model())
     for epoch in range(2):
         part.begin(run, files)
@@ -65,7 +65,7 @@ def test_they_are_written_once(files, tmp_path):
 
 
 def test_a_model_that_is_built_later_has_them_later(files, tmp_path, warned):
-    """What cannot be read at train begin is tried again where an epoch ends, without a word in between."""
+    """Layers that cannot be read at train begin are tried again at an epoch's end, without a warning in between."""
     part, run = graph(), Run(model=Model(built=False))
     part.begin(run, files)
     run.model.built = True
@@ -74,17 +74,17 @@ def test_a_model_that_is_built_later_has_them_later(files, tmp_path, warned):
     assert set(tensors(tmp_path / "train")) == {"graph", "keras", "model"}
 
 
-def test_a_model_that_cannot_be_read_is_told_of(files, warned):
-    """Where the layers cannot be read at an epoch's end either, there is one warning."""
+def test_a_model_that_cannot_be_read_is_warned_about(files, warned):
+    """If the layers cannot be read at an epoch's end either, there is one warning."""
     part, run = graph(), Run(model=Model(built=False))
     part.begin(run, files)
     for epoch in range(2):
         part.call("end_epoch", run, epoch, files)
-    assert warned() == ["TensorBoard goes without the graph: ValueError: it is not built; training goes on"]
+    assert warned() == ["TensorBoard cannot write the graph: ValueError: it is not built; training continues"]
 
 
 def test_a_model_without_layers_is_passed_over(files, warned, tmp_path):
-    """A handle that lends no layers, or none at all, is no failure: the graph is on by default."""
+    """A handle without layers, or no handle, is not a failure: the graph is on by default."""
     for model in (None, object()):
         part = graph()
         part.begin(Run(model=model), files)
@@ -93,8 +93,8 @@ def test_a_model_without_layers_is_passed_over(files, warned, tmp_path):
     assert not (tmp_path / "train").exists()
 
 
-def test_samples_that_are_at_hand_are_given(files):
-    """Where validation data are arrays, the model gets some for its shapes."""
+def test_available_samples_are_passed(files):
+    """If validation data are arrays, the model gets some of them for its shapes."""
     run = Run(model=Model(), validation_data=(np.arange(5), None))
     graph().begin(run, files)
     assert [sample.tolist() for sample in run.model.given] == [[0, 1]]

@@ -23,7 +23,7 @@ def contents(folder):
 
 
 def trained(part, files, status="completed"):
-    """Let a part hear of a run."""
+    """Call a part's methods as in a run."""
     run = Run()
     part.begin(run, files)
     run.status = status
@@ -31,7 +31,7 @@ def trained(part, files, status="completed"):
 
 
 def test_hyperparameters_are_those_of_the_log_folder(tmp_path):
-    """Numbers, booleans and texts keep their kind; others become texts; the table stands in the text tab too."""
+    """Numbers, booleans and strings keep their type; others become strings; the Text tab has the table too."""
     HParams({"rate": 0.5, "layers": 2, "bias": True, "name": "a", "none": None}, None).begin(Run(), RunFiles(tmp_path))
     (start,) = contents(tmp_path).values()
     found = {name: getattr(value, value.WhichOneof("kind")) for name, value in start.hparams.items()}
@@ -40,14 +40,14 @@ def test_hyperparameters_are_those_of_the_log_folder(tmp_path):
 
 
 @pytest.mark.parametrize(("status", "expected"), [("completed", 1), ("stopped", 1), ("failed", 2), ("interrupted", 2)])
-def test_the_end_tells_the_status(tmp_path, status, expected):
-    """A run that ended by itself or by a sink is a success, else a failure."""
+def test_the_end_has_the_status(tmp_path, status, expected):
+    """A run that completed or was stopped by a sink is a success, else a failure."""
     trained(HParams({"rate": 0.5}, None), RunFiles(tmp_path), status)
     assert contents(tmp_path)["session_end_info"].status == expected
 
 
-def test_a_further_run_takes_the_end_back(tmp_path):
-    """TensorBoard takes the first end that it finds, so that of the run before is dropped when the next begins."""
+def test_a_further_run_drops_the_end(tmp_path):
+    """TensorBoard takes the first end that it finds, so an earlier run's is dropped when the next begins."""
     part, files = HParams({"rate": 0.5}, None), RunFiles(tmp_path)
     trained(part, files, "failed")
     part.begin(Run(), files)
@@ -57,7 +57,7 @@ def test_a_further_run_takes_the_end_back(tmp_path):
 
 
 def test_what_an_earlier_process_left_is_dropped(tmp_path):
-    """In a folder that has hyperparameters already, those of the new run are the ones that count."""
+    """In a folder that already has hyperparameters, those of the new run are shown."""
     trained(HParams({"rate": 0.5}, None), RunFiles(tmp_path), "failed")
     trained(HParams({"rate": 0.25}, None), RunFiles(tmp_path))
     found = contents(tmp_path)
@@ -66,7 +66,7 @@ def test_what_an_earlier_process_left_is_dropped(tmp_path):
 
 
 def test_metrics_that_are_chosen_are_named_from_the_begin(tmp_path):
-    """Chosen metrics are those of the log folder, and no value of a hyperparameter is left out of the table."""
+    """Chosen metrics are those of the log folder, and the table has every value of a hyperparameter."""
     HParams({"rate": 0.5}, ["loss", "val_accuracy"]).begin(Run(), RunFiles(tmp_path))
     experiment = contents(tmp_path)["experiment"]
     assert [(info.name.group, info.name.tag) for info in experiment.metric_infos] == [
@@ -77,7 +77,7 @@ def test_metrics_that_are_chosen_are_named_from_the_begin(tmp_path):
 
 
 @pytest.mark.parametrize(("metrics", "expected"), [(None, ["loss", "val_loss"]), (["val_loss"], ["val_loss"])])
-def test_metrics_stand_in_the_log_folder_beside_the_hyperparameters(tmp_path, metrics, expected):
+def test_metrics_are_in_the_log_folder_with_the_hyperparameters(tmp_path, metrics, expected):
     """An epoch's metrics, all of the first epoch's or those chosen, are written where TensorBoard looks for them."""
     part, files = HParams({"rate": 0.5}, metrics), RunFiles(tmp_path)
     part.begin(Run(), files)

@@ -1,4 +1,4 @@
-"""Parts fail alone, and look at the same samples of a run."""
+"""Parts fail independently, and read the same samples of a run."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from monitor_core.tensorboard.parts.parts import Part, Parts, Samples
 
 
 class Recording(Part):
-    """Record the epochs it hears of, and raise what is due."""
+    """Record the epochs, and raise the given errors."""
 
     name = "the record"
 
@@ -38,36 +38,36 @@ def files(tmp_path):
 
 
 def test_a_part_that_fails_stops_no_other(files, warned):
-    """What a part raises is told of once, with its name and the reason, and the next part is called."""
+    """A part's exception is logged once, with its name and the reason, and the next part is called."""
     failing, other = Recording(None, OSError("no space"), ValueError("no samples")), Recording()
     parts = Parts(failing, other)
     parts.begin(Run(), files)
     for epoch in range(3):
         parts.call("end_epoch", Run(), epoch, files)
     assert failing.epochs == other.epochs == [0, 1, 2]
-    assert warned() == ["TensorBoard goes without the record: OSError: no space; training goes on"]
+    assert warned() == ["TensorBoard cannot write the record: OSError: no space; training continues"]
 
 
-def test_only_a_setup_error_at_the_begin_goes_on(files, warned):
-    """At train begin the user can mend what a SetupError names; later it is a failure like any other."""
+def test_only_a_setup_error_at_the_begin_propagates(files, warned):
+    """At train begin a SetupError propagates, as the user can fix it; later it is a failure like any other."""
     with pytest.raises(SetupError, match="no such layer"):
         Parts(Recording(SetupError("no such layer"))).begin(Run(), files)
     Parts(Recording(ValueError("unbuilt"))).begin(Run(), files)
     Parts(Recording(SetupError("late"))).call("end_epoch", Run(), 0, files)
     assert warned() == [
-        "TensorBoard goes without the record: ValueError: unbuilt; training goes on",
-        "TensorBoard goes without the record: SetupError: late; training goes on",
+        "TensorBoard cannot write the record: ValueError: unbuilt; training continues",
+        "TensorBoard cannot write the record: SetupError: late; training continues",
     ]
 
 
 def test_interrupts_are_not_isolated(files):
-    """Ctrl-C in a part ends the training as anywhere else."""
+    """Ctrl-C in a part ends the training."""
     with pytest.raises(KeyboardInterrupt):
         Parts(Recording(KeyboardInterrupt())).call("end_epoch", Run(), 0, files)
 
 
 def test_samples_are_the_first_of_the_validation_data():
-    """All looks at a run see the same first samples, read once."""
+    """All reads in a run give the same first samples, which are loaded once."""
     run, samples = Run(validation_data=(np.arange(10), np.arange(10) % 2)), Samples(3)
     x, y = samples.of(run)
     assert (x.tolist(), y.tolist()) == ([0, 1, 2], [0, 1, 0])
@@ -76,8 +76,8 @@ def test_samples_are_the_first_of_the_validation_data():
     assert samples.of(run)[0] is not x
 
 
-def test_inputs_are_at_hand_where_they_are_arrays():
-    """What would have to be computed, or cannot be read, is not asked for."""
+def test_inputs_are_available_if_they_are_arrays():
+    """Data that would have to be computed, or cannot be read, are not requested."""
 
     class Batches:
         def __iter__(self):

@@ -14,7 +14,7 @@ from monitor_core.tensorboard.parts.predictions import Predictions
 
 
 class Model:
-    """A handle that gives its inputs back, by way of a function."""
+    """A handle whose predictions are a function of its inputs."""
 
     def __init__(self, function=lambda x: x):
         self.predict = function
@@ -24,7 +24,7 @@ SCORES = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.6, 0.3, 0.1], [0.1, 0.9,
 
 
 def written(tmp_path, outputs, targets, names=None, epochs=1, freq=1):
-    """Return what is written where a model's outputs are given."""
+    """Return what is written for given outputs of a model."""
     run = Run(model=Model(), validation_data=(outputs, targets))
     part, files = Predictions(freq, Samples(100), names), RunFiles(tmp_path)
     for epoch in range(epochs):
@@ -45,7 +45,7 @@ def test_two_classes_have_one_curve(tmp_path):
 
 
 def test_several_classes_have_a_curve_each(tmp_path):
-    """Each class that is among the targets has a curve, by its name; one that is not has none."""
+    """Each class among the targets has a curve under its name; other classes have none."""
     found = written(tmp_path, SCORES, np.array([0, 1, 1, 1]), ["cat", "dog", "owl"])
     assert set(found) == {"pr_curve/cat", "pr_curve/dog", "confusion_matrix"}
     width, height, png = found["confusion_matrix"][0][1]
@@ -53,7 +53,7 @@ def test_several_classes_have_a_curve_each(tmp_path):
 
 
 def test_classes_without_names_are_numbered(tmp_path):
-    """The classes' numbers stand in for their names."""
+    """Without names, the classes are numbered."""
     assert set(written(tmp_path, SCORES, np.array([0, 1, 2, 1]))) == {
         "pr_curve/0",
         "pr_curve/1",
@@ -63,13 +63,13 @@ def test_classes_without_names_are_numbered(tmp_path):
 
 
 def test_several_labels_at_once_have_no_matrix(tmp_path):
-    """Where samples are of several classes, there are curves alone."""
+    """If samples belong to several classes, there are only curves."""
     assert set(written(tmp_path, SCORES, np.array([[1, 1, 0]] * 4))) == {"pr_curve/0", "pr_curve/1"}
 
 
 @pytest.mark.parametrize("kind", [dict, list])
-def test_each_output_has_its_own(tmp_path, kind):
-    """Several outputs, by name or in order, are told apart by their tags."""
+def test_each_output_has_its_tags(tmp_path, kind):
+    """Several outputs, by name or in order, have separate tags."""
     outputs, targets = {"a": SCORES, "b": SCORES[:, :1]}, {"a": np.array([0, 1, 0, 1]), "b": np.array([1, 0, 1, 0])}
     names = ("a", "b") if kind is dict else ("0", "1")
     if kind is list:
@@ -84,17 +84,17 @@ def test_each_output_has_its_own(tmp_path, kind):
     }
 
 
-def test_they_are_written_at_their_turns(tmp_path):
-    """Every so many epochs, from the first on."""
+def test_they_are_written_when_due(tmp_path):
+    """Outputs are written every given number of epochs, starting with the first."""
     found = written(tmp_path, SCORES, np.array([0, 1, 0, 1]), epochs=5, freq=2)
     assert {tuple(step for step, _ in events) for events in found.values()} == {(0, 2, 4)}
 
 
 def test_a_wrong_number_of_names_is_refused(tmp_path):
-    """The names must be as many as the classes; one output has two."""
-    with pytest.raises(ValueError, match=r"class_names must be 3, as many as classes \(got 2\)"):
+    """There must be one name for each class; a single output has two classes."""
+    with pytest.raises(ValueError, match=r"class_names must have 3 names, one for each class \(got 2\)"):
         written(tmp_path, SCORES, np.array([0, 1, 0, 1]), ["cat", "dog"])
-    with pytest.raises(ValueError, match=r"class_names must be 2, as many as classes \(got 1\)"):
+    with pytest.raises(ValueError, match=r"class_names must have 2 names, one for each class \(got 1\)"):
         written(tmp_path, SCORES[:, 0], np.array([0, 1, 0, 1]), ["dog"])
 
 

@@ -1,4 +1,4 @@
-"""Profiles of chosen steps, by the profiler of this process's Keras back end (`KERAS_BACKEND`) and by PyTorch's."""
+"""Profiles of chosen steps, by the profiler of this process's Keras backend (`KERAS_BACKEND`) and by PyTorch's."""
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ WRITTEN = {
 
 
 def steps(profile, run, numbers, work=lambda: None):
-    """Let a run go through these steps."""
+    """Run these steps."""
     for step in numbers:
         profile.begin_batch(run, step)
         work()
@@ -27,7 +27,7 @@ def steps(profile, run, numbers, work=lambda: None):
 
 
 def recording(monkeypatch, fails=()):
-    """Profile by a framework that records, and raises at the starts or stops that are named."""
+    """A framework that records, and raises at the named starts or stops."""
     events = []
 
     def act(what):
@@ -45,14 +45,14 @@ def recording(monkeypatch, fails=()):
 
 
 def test_the_framework_is_that_of_the_handle():
-    """A Keras model's framework is Keras's back end."""
+    """A Keras model's framework is Keras's backend."""
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     assert framework_of(KerasModel(model)).name == BACKEND
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_keras_model_is_profiled(tmp_path):
-    """The back end's profiler writes its file in the folder."""
+    """The backend's profiler writes its file into the folder."""
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     model.compile("sgd", "mse")
     profile = Profile(2, 3, tmp_path / "train")
@@ -75,8 +75,8 @@ def test_a_torch_module_is_profiled(tmp_path):
     assert "aten::linear" in found.read_text()
 
 
-def test_only_the_steps_asked_for_are_profiled(tmp_path, monkeypatch):
-    """The profile begins with the first step, ends behind the last, and is made once, also where steps jump."""
+def test_only_the_requested_steps_are_profiled(tmp_path, monkeypatch):
+    """The profile starts with the first step, stops after the last, and is made once, even if steps jump."""
     events = recording(monkeypatch)
     profile = Profile(2, 4, tmp_path)
     steps(profile, Run(), [1])
@@ -88,7 +88,7 @@ def test_only_the_steps_asked_for_are_profiled(tmp_path, monkeypatch):
 
 
 def test_a_run_that_ends_within_the_profile_ends_it(tmp_path, monkeypatch):
-    """What was profiled until then is written."""
+    """If the run ends early, what was profiled until then is written."""
     events = recording(monkeypatch)
     profile = Profile(1, 10, tmp_path)
     steps(profile, Run(), [1, 2])
@@ -98,12 +98,12 @@ def test_a_run_that_ends_within_the_profile_ends_it(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("fails", ["start", "stop"])
-def test_a_profiler_that_fails_is_told_of_once(tmp_path, monkeypatch, warned, fails):
-    """It is not tried again, and training goes on."""
+def test_a_profiler_that_fails_is_warned_about_once(tmp_path, monkeypatch, warned, fails):
+    """A failing profiler is not tried again, and training continues."""
     recording(monkeypatch, fails)
     profile = Profile(1, 2, tmp_path)
     steps(profile, Run(), [1, 2, 1, 2])
-    assert warned() == [f"TensorBoard goes without the profile: RuntimeError: no {fails}; training goes on"]
+    assert warned() == [f"TensorBoard cannot write the profile: RuntimeError: no {fails}; training continues"]
 
 
 def test_without_a_framework_there_is_no_profile(tmp_path, monkeypatch, warned):
@@ -111,5 +111,5 @@ def test_without_a_framework_there_is_no_profile(tmp_path, monkeypatch, warned):
     monkeypatch.setattr(profiling, "framework_of", lambda model: None)
     steps(Profile(1, 2, tmp_path), Run(), [1, 2])
     assert warned() == [
-        "TensorBoard goes without the profile: ValueError: there is no profiler for None; training goes on"
+        "TensorBoard cannot write the profile: ValueError: there is no profiler for None; training continues"
     ]

@@ -20,14 +20,14 @@ def files(tmp_path):
 
 
 def test_epochs_go_to_two_runs_under_the_same_tags(files, tmp_path):
-    """Metrics with the prefix val_ are the validation run's, without it."""
+    """Metrics with the prefix val_ go to the validation run, without it."""
     written.write_epoch({"loss": 0.1, "val_loss": 0.25, "val_val_x": 3.0}, 7, files)
     assert scalars(tmp_path / "train") == {"epoch_loss": [(7, float32(0.1))]}
     assert scalars(tmp_path / "validation") == {"epoch_loss": [(7, 0.25)], "epoch_val_x": [(7, 3.0)]}
 
 
 def test_an_epoch_without_validation_makes_no_run_of_it(files, tmp_path):
-    """Where there is nothing to write, there is no folder."""
+    """If there is nothing to write, no folder is created."""
     written.write_epoch({"loss": 0.1}, 0, files)
     assert not (tmp_path / "validation").exists()
 
@@ -50,7 +50,7 @@ def test_a_block_is_written_over_the_steps(files, tmp_path):
 
 @given(every=st.integers(1, 9), jump=st.integers(1, 4), shift=st.integers(0, 20), blocks=st.lists(st.integers(1, 6)))
 def test_batches_are_chosen_where_a_multiple_is_reached(every, jump, shift, blocks):
-    """Whatever the blocks and the steps in one execution, each multiple of N has the first step at or after it."""
+    """For any blocks and steps per execution, the first step at or after each multiple of N is written."""
     spacing, at, chosen = written.Spacing(every), 0, []
     spacing.begin_epoch(0)
     for length in blocks:
@@ -69,31 +69,31 @@ def test_batches_are_chosen_where_a_multiple_is_reached(every, jump, shift, bloc
 
 
 def test_an_evaluation_is_written_over_the_steps(files, tmp_path):
-    """Its tags are those of Keras; an empty one writes nothing."""
+    """An evaluation has Keras's tags; an empty one writes nothing."""
     written.write_evaluation({}, 4, files)
     written.write_evaluation({"loss": 0.5}, 12, files)
     assert scalars(tmp_path / "validation") == {"evaluation_loss_vs_iterations": [(12, 0.5)]}
 
 
 def test_each_parameter_group_has_its_rate():
-    """The first rate bears the plain name, and a model without rates has none."""
+    """The first rate has the plain name, and a model without rates has none."""
     assert written.rates_of(Run(model=Handle(0.1, 0.01))) == {"learning_rate": 0.1, "learning_rate_2": 0.01}
     assert written.rates_of(Run()) == {}
 
 
-def test_rates_that_cannot_be_read_are_left_out():
-    """The metrics must not be lost for them."""
+def test_rates_that_cannot_be_read_are_skipped():
+    """Metrics are written even if the rates cannot be read."""
 
     class Odd:
         @property
         def learning_rates(self):
-            raise TypeError("a schedule of one's own")
+            raise TypeError("a custom schedule")
 
     assert written.rates_of(Run(model=Odd())) == {}
 
 
-def test_the_watch_counts_training_alone(monkeypatch):
-    """Steps a second are those of the epoch, without the seconds of evaluations in it."""
+def test_the_clock_counts_training_alone(monkeypatch):
+    """Steps per second are those of the epoch, excluding the time of its evaluations."""
     run, now = Run(), [0.0]
     monkeypatch.setattr(written.time, "perf_counter", lambda: now[0])
     watch = written.Stopwatch()
@@ -101,13 +101,13 @@ def test_the_watch_counts_training_alone(monkeypatch):
     run.step, now[0] = 6, 2.0
     watch.pause()
     now[0] = 100.0
-    watch.go_on()
+    watch.resume()
     now[0] = 101.0
     assert watch.rate(run) == {"steps_per_second": 2.0}
 
 
 def test_an_epoch_without_steps_has_no_speed():
-    """Where no step is counted, no speed is told."""
+    """Without a step there is no speed."""
     watch = written.Stopwatch()
     watch.begin_epoch(Run())
     assert watch.rate(Run()) == {}

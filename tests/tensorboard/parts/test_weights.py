@@ -1,4 +1,4 @@
-"""Weights, activations and gradients as histograms and pictures, read back by TensorBoard."""
+"""Weights, activations and gradients as histograms and images, read back by TensorBoard."""
 
 import io
 
@@ -44,7 +44,7 @@ def files(tmp_path):
 
 
 def over(epochs, part, run, files):
-    """Let a part hear of so many epochs."""
+    """Call a part's methods for a number of epochs."""
     for epoch in range(epochs):
         part.end_epoch(run, epoch, files)
 
@@ -54,8 +54,8 @@ def counted(buckets):
     return buckets[0, 0], buckets[-1, 1], buckets[:, 2].sum()
 
 
-def test_weights_are_written_at_their_turns(run, files, tmp_path):
-    """Histograms and pictures come every so many epochs, from the first on, each at its own."""
+def test_weights_are_written_when_due(run, files, tmp_path):
+    """Histograms and images are written every given number of epochs, each at its own, starting with the first."""
     over(5, Weights(2, 3), run, files)
     found = {tag: [step for step, _ in events] for tag, events in tensors(tmp_path / "train").items()}
     assert found == {
@@ -67,8 +67,8 @@ def test_weights_are_written_at_their_turns(run, files, tmp_path):
     assert run.model.reads == 4
 
 
-def test_histograms_and_pictures_are_told_apart(run, files, tmp_path):
-    """Each belongs to its tab; the histogram has all values, the picture is a PNG."""
+def test_histograms_and_images_are_in_their_tabs(run, files, tmp_path):
+    """Each is in its tab; the histogram has all values, the image is a PNG."""
     over(1, Weights(1, 1), run, files)
     kinds = plugins(tmp_path / "train")
     assert (kinds["dense/kernel/histogram"], kinds["dense/kernel/image"]) == ("histograms", "images")
@@ -78,8 +78,8 @@ def test_histograms_and_pictures_are_told_apart(run, files, tmp_path):
     assert Image.open(io.BytesIO(png)).size == (int(width), int(height))
 
 
-def test_pictures_need_no_histograms(run, files, tmp_path):
-    """Pictures alone are written where histograms are off, as the tutorial has it."""
+def test_images_need_no_histograms(run, files, tmp_path):
+    """With histograms off, only images are written, as in the tutorial."""
     over(1, Weights(0, 1), run, files)
     assert set(tensors(tmp_path / "train")) == {"dense/kernel/image", "dense/bias/image"}
 
@@ -91,7 +91,7 @@ def test_weights_are_not_read_in_vain(run, files):
 
 
 def test_activations_are_those_of_the_samples(run, files, tmp_path):
-    """Each layer's outputs on the first samples become a histogram."""
+    """Each layer's outputs on the first samples are written as a histogram."""
     over(3, Activations(2, Samples(3)), run, files)
     assert steps(tmp_path / "train", "dense/activations") == [0, 2]
     assert counted(tensors(tmp_path / "train")["dense/activations"][0][1]) == (-1.0, 3.0, 3.0)
@@ -99,7 +99,7 @@ def test_activations_are_those_of_the_samples(run, files, tmp_path):
 
 
 class Outputs:
-    """A handle of one layer, whose outputs in each epoch are given."""
+    """A handle of one layer with given outputs in each epoch."""
 
     def __init__(self, *epochs):
         self.epochs = list(epochs)
@@ -109,7 +109,7 @@ class Outputs:
 
 
 def test_rectified_outputs_show_their_positive_part_and_the_share_of_zeros(files, tmp_path):
-    """The histogram leaves zeros out, unless there is nothing else; their share goes on, also where it is 0."""
+    """The histogram omits zeros, unless there is nothing else; their share is always written, even if it is 0."""
     outputs = Outputs([0.0, 0.0, 0.0, 1.0, 3.0], [0.0, 0.0], [2.0, 3.0])
     over(3, Activations(1, Samples(1)), Run(model=outputs, validation_data=np.zeros((1, 1))), files)
     found = tensors(tmp_path / "train")["dense/activations"]
@@ -119,7 +119,7 @@ def test_rectified_outputs_show_their_positive_part_and_the_share_of_zeros(files
 
 @pytest.mark.parametrize("outputs", [[0.0, -1.0, 2.0], [0.5, 1.0], [0.0, np.nan]])
 def test_other_outputs_show_all_of_their_values(files, tmp_path, outputs):
-    """Where some are negative or not finite, or none is zero, nothing is left out of the histogram."""
+    """If some are negative or not finite, or none is zero, the histogram has all values."""
     run = Run(model=Outputs(outputs), validation_data=np.zeros((1, 1)))
     over(1, Activations(1, Samples(1)), run, files)
     found = tensors(tmp_path / "train")
@@ -127,8 +127,8 @@ def test_other_outputs_show_all_of_their_values(files, tmp_path, outputs):
     assert not any(tag.startswith("zeros") for tag in found)
 
 
-def test_activations_that_are_not_asked_for_need_data_at_hand(files, tmp_path):
-    """Without data, with data that reading would change, or without such a handle there are none, and no error."""
+def test_default_activations_need_available_data(files, tmp_path):
+    """Without data, with data that reading would change, or without such a handle, nothing is written or raised."""
 
     class Shuffled(list):
         element_spec = "as of a tf.data.Dataset"
@@ -159,8 +159,8 @@ def test_gradients_need_targets(files):
         Gradients(1, Samples(4)).end_epoch(run, 0, files)
 
 
-def test_what_is_not_finite_is_counted_beside_the_histogram(files, tmp_path):
-    """A histogram of finite values alone says how many others there are; of none there is no histogram."""
+def test_values_that_are_not_finite_are_counted_separately(files, tmp_path):
+    """A histogram has the finite values, and the number of others is a scalar; without any there is none."""
     write_histogram(files[TRAIN], "a", np.array([1.0, np.nan, 2.0, np.inf]), 0)
     write_histogram(files[TRAIN], "b", np.array([np.nan]), 0)
     write_histogram(files[TRAIN], "c", np.array([1.0]), 0)

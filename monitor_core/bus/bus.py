@@ -574,7 +574,7 @@ class Bus:
             ValueError: The state is of another format, or holds one that belongs to none of the sinks, or to several.
         """
         if self.run.status != "pending":
-            raise OrderError(f"load_state_dict() must come before train_begin(): the run is {self.run.status}")
+            raise OrderError(f"load_state_dict() must be called before train_begin(): the run is {self.run.status}")
         if state.get("format") != 2:
             raise ValueError(f"state must be of format 2 (got {state.get('format')!r})")
         self.resumption.load(state["sinks"], self.sinks)

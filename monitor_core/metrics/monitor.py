@@ -145,7 +145,7 @@ class Monitor:
         if known is None:
             near = nearest_metric(self.name, [prefix + name for name in DIRECTIONS for prefix in ("", "val_")])
             raise SetupError(
-                f"{self.owner} cannot tell whether {self.name!r} gets better by falling or by rising: "
+                f"{self.owner} does not know whether {self.name!r} improves by falling or by rising: "
                 "pass mode='min' or mode='max'" + (f", or correct the name (did you mean {near!r}?)" if near else "")
             )
         return known

@@ -168,7 +168,7 @@ def test_an_unknown_mode_is_refused_at_once():
 
 def test_an_undecidable_mode_is_refused_at_train_begin():
     """Keras raises at the end of the first epoch."""
-    with pytest.raises(SetupError, match="EarlyStopping cannot tell whether 'reward' gets better by falling or by "):
+    with pytest.raises(SetupError, match="EarlyStopping does not know whether 'reward' improves by falling or by "):
         Bus(EarlyStopping("reward")).train_begin()
 
 

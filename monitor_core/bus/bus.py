@@ -67,9 +67,9 @@ class Bus:
     Attributes:
         run: The current run; between runs the last one, before the first the next one.
         strict: As given.
-        warn_skipped: Logs, once for each metric, that a value of it is skipped; takes its name and the reason.
+        warn_skipped: Logs, once per metric, that one of its values is skipped; takes its name and the reason.
         resumption: What the sinks get at the next train begin, if the run continues from a state.
-        slow_share: A sink whose hooks for batches and blocks take more than this share of a step is warned about.
+        slow_share: A sink whose batch and block hooks take more than this share of a step causes a warning.
 
     Raises:
         HookError: An object is not a sink: a misspelt hook, a wrong signature, or no hook.
@@ -518,7 +518,7 @@ class Bus:
         self._emit("on_evaluation_batch_begin", batch)
 
     def evaluation_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """End an evaluation batch, whose values are as the framework gave them."""
+        """End an evaluation batch; its values are as the framework gave them."""
         logs = {} if logs is None else logs
         if self._evaluation_blocks.are_wanted:
             self._evaluation_blocks.append(batch, {name: keep(value) for name, value in logs.items()})
@@ -527,7 +527,7 @@ class Bus:
     def evaluation_batch_end_kept(
         self, batch: int, values: Values, weights: Values | None = None, raw: Values | None = None
     ) -> None:
-        """End an evaluation batch as `batch_end_kept` ends one of the training."""
+        """End an evaluation batch as `batch_end_kept` ends a training batch."""
         if self._evaluation_blocks.are_wanted:
             self._evaluation_blocks.append(batch, values, weights)
         self._emit("on_evaluation_batch_end", batch, values if raw is None else values | raw)

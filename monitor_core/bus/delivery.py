@@ -38,8 +38,8 @@ class Delivery:
         on_skip: Called with each value that is not a number.
 
     Attributes:
-        buffer: What gathers the values, None while nobody wants them.
-        check_at: At how many waiting steps whatever appends one must call `check`.
+        buffer: What gathers the values; None while no sink wants them.
+        check_at: At how many pending steps the caller that appends one must call `check`.
         lock: Held by whatever calls a hook other than those of a batch.
         means: Means that every block is added to before the sinks get it, or None.
         thread: The training's thread; a `flush` on another thread does not wait for hooks that this one calls.
@@ -63,7 +63,7 @@ class Delivery:
         self._worker = DeliveryThread(self._deliver_due)
 
     def refresh(self) -> None:
-        """Begin or cease to gather values, as sinks were added or removed."""
+        """Start or stop gathering values, after sinks were added or removed."""
         if self.means is None and not self._dispatch.calls["on_block"]:
             self.buffer = None
         elif self.buffer is None:

@@ -1,6 +1,6 @@
 """The batches of an evaluation as blocks: delivered on the thread that evaluates, apart from those of the training.
 
-Contract. An evaluation may run on another thread while a training goes on, so it shares no buffer with it; its blocks
+Contract. An evaluation may run on another thread during a training, so it shares no buffer with it; its blocks
 are delivered under the delivery's lock, so that no two hooks of a sink run at a time.
 """
 

@@ -54,13 +54,13 @@ class Run:
 
     Attributes:
         id: What tells the run from every other; a run that continues keeps its own.
-        index: Which run of its bus this is, from 0.
+        index: The number of this run on its bus, from 0.
         resumed: Whether it continues from a state. True before any sink begins, so that sinks keep the files that are
             there.
-        status: ``"pending"`` before train begin, ``"running"``, then ``"completed"``, ``"stopped"`` (a sink asked),
-            ``"failed"`` (a sink asked with ``failed=True``, or the training raised) or ``"interrupted"`` (Ctrl-C, an
-            exit, or another run began).
-        epoch: The epoch under way, or the last one, 0-based; -1 before the first.
+        status: ``"pending"`` before train begin, ``"running"``, then ``"completed"``, ``"stopped"`` (a sink called
+            `stop`), ``"failed"`` (a sink called `stop` with ``failed=True``, or the training raised) or
+            ``"interrupted"`` (Ctrl-C, an exit, or another run began).
+        epoch: The current epoch, or the last one, 0-based; -1 before the first.
         step: Batches finished in this run, from 1; 0 before the first. Never reset within a run.
         epochs: How many epochs are planned, None if unknown.
         steps_per_epoch: How many batches an epoch has, None if unknown.
@@ -70,8 +70,8 @@ class Run:
         stop_reason: Why a stop was requested, human-readable, or None.
         failed: Whether that request reported a failure.
         failures: What sinks raised in this run, in order.
-        evaluation: The evaluation under way, None outside of one.
-        partial: Whether the epoch that ended last was left by ``break`` before its end.
+        evaluation: The current evaluation; None outside one.
+        partial: Whether the last epoch that ended was left early by ``break``.
         watched: The metrics that sinks decide by, as `monitor_core.metrics.outcome.Watched`, each added by its sink
             when the run begins.
         bus_state: While the run is open, a function that returns the state of the bus, for sinks that save it.

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from monitor_core.values.scalars import KEEPERS, OnSkip, fetch, flattened, is_ready
 
 BLOCK_STEPS = 256
-"""Steps after which a block is closed. Larger ones cost no less per step, and fetching 1,024 stalls for 15 ms."""
+"""Steps after which a block is closed. Larger blocks cost no less per step, and fetching 1,024 stalls for 15 ms."""
 BLOCK_VALUES = 1 << 18
-"""Values after which a block is closed: what waits is bounded also where each step has thousands of metrics."""
+"""Values after which a block is closed: it bounds the buffer even if each step has thousands of metrics."""
 BLOCK_SECONDS = 1.0
 """Age in seconds of its first value at which a block is closed."""
 MANY_NAMES = 64

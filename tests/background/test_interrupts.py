@@ -165,7 +165,7 @@ def ends_as_it_began(script):
 
 
 def test_handlers_are_restored_once_the_last_open_run_is_collected():
-    """A run that is dropped without an end leaves nothing behind; another that is open keeps the handler."""
+    """A run that is dropped without an end keeps no handler; another open run does."""
     script = """
         buses.pop(); gc.collect()
         print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)

@@ -384,7 +384,7 @@ def test_one_odd_value_among_many_metrics_costs_no_other(odd, expected):
     assert {name: last[name] for name in second if name != "m5"} == {n: v for n, v in second.items() if n != "m5"}
 
 
-def test_a_name_that_is_no_string_among_many_is_skipped():
+def test_a_name_that_is_not_a_string_among_many_is_skipped():
     """The others are recorded."""
     (first,) = many(0)
     block, skips = taken({**first, 7: 1.0})

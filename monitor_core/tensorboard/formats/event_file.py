@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
 
 Keep = Callable[[int, str, Axis], bool]
-"""Answers whether to keep the value of a step and a tag, by what its step is."""
+"""Returns whether to keep the value of a step and a tag, by what its step is."""
 
 PENDING_BYTES = 1 << 24
 """How many bytes an event file keeps by default while they cannot be written."""
@@ -120,8 +120,8 @@ class EventFile:
         Args:
             steps: ``(n,) int64``.
             times: ``(n,) float64``, seconds since 1970.
-            columns: Each metric's values by its name, ``(n,) float64``.
-            present: By the same names which of the steps have a value, ``(n,) bool``; None for all.
+            columns: Each metric's values by name, ``(n,) float64``.
+            present: Which steps have a value, by the same names, ``(n,) bool``; None for all.
             axis: What the steps are: how many batches have ended, or epochs.
         """
         together: dict[bytes, list[str]] = {}  # one by one, thousands of metrics that appear late would take seconds
@@ -138,7 +138,7 @@ class EventFile:
         self._append(records)
 
     def add_value(self, value: Summary.Value, step: int, time: float | None = None, *, axis: Axis = "step") -> None:
-        """Add any other value, such as the functions of this package return.
+        """Add any other value, such as one returned by a function of this package.
 
         Args:
             value: The value, with its tag and metadata.
@@ -171,7 +171,7 @@ class EventFile:
                 self._file.change(lambda old: _kept_records(old, self.path, keep))
 
     def flush(self) -> None:
-        """Try to write what could not be written before, if anything."""
+        """Retry writing what could not be written before, if anything."""
         self._append([])
 
     def close(self) -> None:
@@ -196,7 +196,7 @@ class EventFile:
             yield data, len(tags) * len(steps[rows])
 
     def _append(self, records: Sequence[tuple[bytes, int]]) -> None:
-        if self._is_ours():  # asked before the lock, which a thread of the parent's may hold for ever here
+        if self._is_ours():  # checked before the lock, which in a fork a thread of the parent may hold forever
             with self._lock:
                 self._file.append(*(data for data, _ in records), values=[values for _, values in records])
 
@@ -224,7 +224,7 @@ def write_row(file: EventFile, step: int, row: Mapping[str, float], axis: Axis =
 
 
 def write_histogram(file: EventFile, tag: str, array: Any, step: int, axis: Axis = "step") -> None:
-    """Write the distribution of an array's finite values, and, as ``<tag>/not_finite``, how many others it has."""
+    """Write a histogram of an array's finite values, and, as ``<tag>/not_finite``, how many others it has."""
     buckets = histogram(array)
     if buckets is not None:
         file.add_value(numbers_value(tag, "histograms", buckets), step, axis=axis)
@@ -239,7 +239,7 @@ def rewind_folder(folder: str | PathLike[str], keep: Keep) -> None:
     rewritten file; nothing may be added to it in the meantime.
 
     Args:
-        folder: The run's folder; those in it are other runs.
+        folder: The run's folder; its subfolders are other runs.
         keep: Called with each value's step, tag and axis.
 
     Raises:

@@ -40,7 +40,7 @@ def scalar_records(
         tags: The values' tags, encodable as UTF-8.
         steps: ``(n,) int64``.
         times: ``(n,) float64``, seconds since 1970.
-        columns: Each tag's values, ``(n,)``; they become float32, infinite where they are beyond it.
+        columns: Each tag's values, ``(n,)``; they become float32, infinite if beyond its range.
         axis: What the steps are.
     """
     if not len(steps):
@@ -73,7 +73,7 @@ class _Layout:
     ) -> NDArray[np.uint8]:
         """Return the bytes of the fields, ``(n, fields) uint8``."""
         shifts = 7 * np.arange(self.step_bytes, dtype=np.uint64)
-        # Steps with fewer digits than the largest get leading zeros, which is right in a varint.
+        # Steps with fewer digits than the largest get leading zeros, which are valid in a varint.
         varints = (steps[:, np.newaxis] >> shifts).astype(np.uint8) & 0x7F
         varints[:, :-1] |= 0x80  # there are more
         with np.errstate(over="ignore"):
@@ -105,7 +105,7 @@ def _row_checksums(layout: _Layout) -> RowChecksums:
 # 60 bytes for each tag besides the tag itself; 130,000 tags, grouped as `EventFile` does.
 @functools.lru_cache(maxsize=4096)
 def _layout(tags: tuple[str, ...], step_bytes: int, axis: Axis) -> _Layout:
-    """Return the layout of events with these tags and that many bytes for the step."""
+    """Return the layout of events with these tags and this many bytes for the step."""
     message = bytearray(_TIME + bytes(8) + _STEP + bytes(step_bytes) + _SUMMARY)
     places = [*range(1, 9), *range(10, 10 + step_bytes)]
     wrapped = [_with_length(_VALUE, _with_length(_TAG, tag.encode()) + _SIMPLE_VALUE + bytes(4)) for tag in tags]

@@ -52,7 +52,7 @@ class Activations(Part):
         values = real_numbers(array)
         zeros = values.size - np.count_nonzero(values)
         if values.size and values.min() >= 0 and (zeros or layer in self._rectified):
-            self._rectified.add(layer)  # also an epoch without a zero is a point of the curve
+            self._rectified.add(layer)  # an epoch without a zero is a point of the curve too
             write_row(file, epoch, {f"zeros/{layer}/activations": zeros / values.size}, self.axis)
             values = values[values > 0] if zeros < values.size else values
         write_histogram(file, f"{layer}/activations", values, epoch, self.axis)

@@ -38,7 +38,7 @@ class Additions(ABC):
 
         Args:
             tag: Its name; the part before the first slash is its group.
-            value: A number, or an array or tensor of one element, which is waited for.
+            value: A number, or an array or tensor of one element; this call waits for it.
             step: The step; by default the present one of its axis.
             axis: What the step is: ``"step"``, how many batches have ended, or ``"epoch"``. A run that goes back or is
                 resumed drops what lies after by it.
@@ -51,7 +51,7 @@ class Additions(ABC):
         write_row(file, number, {tag: scalar(value)}, axis)
 
     def add_histogram(self, tag: str, values: Any, step: int | None = None, *, axis: Axis = "step") -> None:
-        """Write the distribution of values now; the arguments are as in `add_scalar`.
+        """Write a histogram of values now; the other arguments are as in `add_scalar`.
 
         Args:
             tag: Its name.
@@ -63,7 +63,7 @@ class Additions(ABC):
         write_histogram(file, tag, _on_host(values), number, axis)
 
     def add_image(self, tag: str, image: Any, step: int | None = None, *, axis: Axis = "step") -> None:
-        """Write one picture, or several, now; the arguments are as in `add_scalar`.
+        """Write one or several images now; the other arguments are as in `add_scalar`.
 
         Args:
             tag: Its name.
@@ -75,7 +75,7 @@ class Additions(ABC):
         self._add(image_value(tag, _on_host(image)), step, axis)
 
     def add_figure(self, tag: str, figure: Figure, step: int | None = None, *, axis: Axis = "step") -> None:
-        """Write a matplotlib figure as a picture now; the arguments are as in `add_scalar`.
+        """Write a matplotlib figure as an image now; the other arguments are as in `add_scalar`.
 
         Args:
             tag: Its name.
@@ -86,7 +86,7 @@ class Additions(ABC):
         self._add(image_value(tag, figure), step, axis)
 
     def add_text(self, tag: str, text: str, step: int | None = None, *, axis: Axis = "step") -> None:
-        """Write a text now; the arguments are as in `add_scalar`.
+        """Write a text now; the other arguments are as in `add_scalar`.
 
         Args:
             tag: Its name.

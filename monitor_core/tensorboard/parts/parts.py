@@ -27,7 +27,7 @@ class Part:
     """One output; subclasses override some of the methods below.
 
     Attributes:
-        name: What it is called in messages, with its article.
+        name: Its name in messages, with its article.
         axis: What the steps of its values are; what is written once, at step 0, does not count epochs.
     """
 

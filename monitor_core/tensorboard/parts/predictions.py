@@ -56,7 +56,7 @@ class Predictions(Part):
         names = self._names(found)
         titles = [f"/{name}" for name in names] if found.scores.shape[1] > 1 else [""]
         for truth, scores, title in zip(found.truth.T, found.scores.T, titles, strict=True):
-            if truth.any():  # else there is nothing to recall
+            if truth.any():  # else recall is undefined
                 file.add_value(pr_curve_value(f"pr_curve{output}{title}", truth, scores), epoch, axis=self.axis)
         if found.exclusive:
             image = confusion_image(found.confusion(), names)

@@ -274,7 +274,7 @@ def test_a_block_that_is_dropped_counts_with_all_its_values(tmp_path, monkeypatc
     assert file.dropped == 5 + 5 + 3
 
 
-def test_closing_twice_and_going_on(tmp_path):
+def test_closing_twice_and_continuing(tmp_path):
     """A closed file takes what is added later."""
     file = EventFile(tmp_path)
     add(file, "loss", [1])

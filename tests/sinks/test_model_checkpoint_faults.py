@@ -235,7 +235,7 @@ def test_a_write_that_failed_by_any_other_name_is_no_reason_to_cut_off(tmp_path,
 
 
 def test_a_pytorch_module_in_a_loop_is_saved_and_goes_on(tmp_path, warned):
-    """In a plain PyTorch loop the best is loaded back, a cut run goes on, and a full disk leaves the old file."""
+    """In a PyTorch loop the best is loaded back, a killed run continues, and a full disk leaves the old file."""
     torch = pytest.importorskip("torch")
     from monitor_core.adapters.torch import TorchModel
 
@@ -314,7 +314,7 @@ def test_strays_in_folders_of_the_template_are_removed(tmp_path):
 
 
 def test_a_save_is_logged(tmp_path, caplog):
-    """Each save is told to the logger, for those who want to see it."""
+    """Each save is logged at INFO."""
     caplog.set_level(logging.INFO, "monitor_core")
     run(ModelCheckpoint(tmp_path / "{epoch}.npy"), 1.0)
     assert f"ModelCheckpoint saved {tmp_path / '1.npy'}" in caplog.messages

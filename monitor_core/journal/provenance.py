@@ -106,7 +106,7 @@ def is_alive(process: Mapping[str, Any]) -> bool | None:
         return birth.items() <= process.items()
     if pid == os.getpid():
         return True
-    return None if os.name == "nt" else _answers(pid)  # on Windows, os.kill would end the process
+    return None if os.name == "nt" else _answers(pid)  # on Windows, signal 0 is Ctrl-C
 
 
 def _answers(pid: int) -> bool:

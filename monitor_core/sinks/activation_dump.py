@@ -97,7 +97,7 @@ class ActivationDump(Sink):
     _chosen: Sequence[str] | None = attrs.field(init=False, repr=False, default=None)
     _is_checked: bool = attrs.field(init=False, repr=False, default=False)
     _files: RunFiles = attrs.field(init=False, repr=False)
-    _told: set[str] = attrs.field(init=False, repr=False, factory=set)
+    _warned: set[str] = attrs.field(init=False, repr=False, factory=set)
 
     @_template.default
     def _make_template(self) -> Template:
@@ -139,7 +139,7 @@ class ActivationDump(Sink):
         self._folder.prepare()
         self._x = self._read_samples(run)
         self._chosen, self._is_checked = self.layers, False
-        self._told.clear()
+        self._warned.clear()
         if _is_built(run.model):
             self._try(run.model)
         self._folder.own()
@@ -190,7 +190,7 @@ class ActivationDump(Sink):
             try:
                 check_layers(self.layers, names)
             except ValueError as error:
-                self._tell("layers", "%s; ActivationDump leaves out the missing ones", error)
+                self._warn_once("layers", "%s; ActivationDump leaves out the missing ones", error)
             self._chosen = [name for name in self.layers if name in names]
 
     def _look(self, model: ModelHandle) -> dict[str, Array]:
@@ -202,16 +202,18 @@ class ActivationDump(Sink):
         used = {name.partition(":")[0] for name in found} | set(found)
         for name in self._chosen or ():
             if name not in used:
-                self._tell(name, "ActivationDump finds no output of the layer %r: the model does not use it", name)
+                self._warn_once(name, "ActivationDump finds no output of the layer %r: the model does not use it", name)
         for name, array in found.items():
             if not is_storable(array):
-                self._tell(name, "ActivationDump leaves out %r, whose output is not numeric (%s)", name, array.dtype)
+                self._warn_once(
+                    name, "ActivationDump leaves out %r, whose output is not numeric (%s)", name, array.dtype
+                )
         return {name: array for name, array in found.items() if is_storable(array)}
 
-    def _tell(self, what: str, message: str, *arguments: object) -> None:
+    def _warn_once(self, what: str, message: str, *arguments: object) -> None:
         """Log a warning, once in a run."""
-        if what not in self._told:
-            self._told.add(what)
+        if what not in self._warned:
+            self._warned.add(what)
             logger.warning(message, *arguments)
 
     def _write(self, activations: Activations) -> None:
@@ -220,7 +222,7 @@ class ActivationDump(Sink):
         self._folder.check_inside(path)
         self._files.write(path, activations)
         if self.max_bytes is not None and (size := path.stat().st_size) > self.max_bytes:
-            self._tell("max_bytes", "%s alone has %d bytes, more than max_bytes=%d", path, size, self.max_bytes)
+            self._warn_once("max_bytes", "%s alone has %d bytes, more than max_bytes=%d", path, size, self.max_bytes)
 
     # --- rewind ----------------------------------------------------------------------------------------------------
 

@@ -114,7 +114,7 @@ class ModelCheckpoint(Sink):
     _best: Best = attrs.field(init=False, repr=False, factory=lambda: Best("min"))
     _turn: int = attrs.field(init=False, repr=False, default=0)
     _epoch_began_at: int = attrs.field(init=False, repr=False, default=0)
-    _told_no_name: bool = attrs.field(init=False, repr=False, default=False)
+    _warned_no_name: bool = attrs.field(init=False, repr=False, default=False)
 
     @_template.default
     def _make_template(self) -> Template:
@@ -235,7 +235,7 @@ class ModelCheckpoint(Sink):
         if self.save_best_only or (self.keep is not None and self.keep.best):
             run.watched.append(Watched(type(self).__name__, self.monitor, mode))
         self._turn = self._epoch_began_at = run.step
-        self._told_no_name = False
+        self._warned_no_name = False
 
     def _check_ending(self, model: ModelHandle) -> None:
         if (framework := frameworks.of_handle(model)) is None:
@@ -290,8 +290,8 @@ class ModelCheckpoint(Sink):
         try:
             return self._store.folder.file(numbers, logs)
         except (KeyError, TypeError) as error:
-            if not self._told_no_name:
-                self._told_no_name = True
+            if not self._warned_no_name:
+                self._warned_no_name = True
                 logger.warning(
                     "%s saves nothing while a field of the file's name is missing: %s",
                     type(self).__name__,

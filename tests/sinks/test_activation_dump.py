@@ -30,7 +30,7 @@ class Model:
 
     Args:
         built: Whether the layers are known before the first batch.
-        outputs: What else is lent.
+        outputs: What else the handle provides.
     """
 
     def __init__(self, *, built=True, outputs=None):
@@ -413,7 +413,7 @@ def test_a_kill_leaves_whole_files(tmp_path):
         command = [sys.executable, "-c", textwrap.dedent(KILLED), str(path), str(100 * kill)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
             written = [int(child.stdout.readline()) for _ in range(3 + kill)]
-            os.kill(child.pid, signal.SIGKILL)  # while it goes on with the next
+            os.kill(child.pid, signal.SIGKILL)  # while it continues with the next
         found = load_activations(path)
         assert found.epoch >= written[-1]
         assert np.unique(found["layer"]).tolist() == [float(found.epoch)]

@@ -322,7 +322,7 @@ def test_a_run_that_is_resumed_has_the_record_of_one_that_was_never_cut(tmp_path
         with contextlib.suppress(RuntimeError):
             parts(tmp_path / "cut", cut_at=cut)
     resumed = parts(tmp_path / "cut")
-    behind = [cut for cut in cuts if cut >= 3]  # before the first checkpoint a run begins anew
+    behind = [cut for cut in cuts if cut >= 3]  # before the first checkpoint a run begins from scratch
     assert len(resumed.runs) == 1 + len(cuts) - len(behind)
     resumed = open_run(tmp_path / "cut", run=-1)
     assert same(resumed, whole_history(whole))

@@ -163,7 +163,7 @@ def test_killed_keras_saves_leave_the_last_good_file(tmp_path):
             child.stdin.write(f"{number + 1}\n")
             child.stdin.flush()
             saved = [int(child.stdout.readline()) for _ in range(3)]
-            os.kill(child.pid, signal.SIGKILL)  # while it goes on with the next
+            os.kill(child.pid, signal.SIGKILL)  # while it continues with the next
             KerasModel(model).load(path)
             (number,) = {int(value) for each in model.get_weights() for value in np.unique(each)}
             assert number >= saved[-1]

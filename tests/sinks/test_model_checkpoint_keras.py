@@ -285,7 +285,7 @@ def test_a_value_that_is_no_number_ends_nothing(tmp_path, warned):
     checkpoint = ModelCheckpoint(tmp_path / "{epoch}.npy", save_best_only=True)
     drive(Bus(checkpoint, model=Model(), strict=True), epochs)
     assert names(tmp_path) == ["3.npy"]
-    assert len(warned()) == 2  # the bus tells of the value, the checkpoint of the metric that is missing then
+    assert len(warned()) == 2  # the bus logs the value, the checkpoint the metric that is then missing
 
 
 def test_a_failed_save_is_not_the_best(tmp_path):

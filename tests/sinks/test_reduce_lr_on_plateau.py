@@ -305,7 +305,7 @@ def test_pytorchs_defaults_are_its_own():
     assert (ReduceLROnPlateau().relative, ReduceLROnPlateau().eps) == (False, 0.0)
 
 
-# --- going on, and starting afresh -----------------------------------------------------------------------------------
+# --- resume, and start from scratch ----------------------------------------------------------------------------------
 
 
 @settings(max_examples=EXAMPLES)

@@ -1,4 +1,4 @@
-"""Validators of arguments, for attrs classes: each names the argument, the rule and the value."""
+"""Validators of arguments, for attrs classes: each error names the argument, the rule and the value."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def number(*, least: float | None = None, finite: bool = False) -> Validator:
         finite: Whether infinities are refused.
 
     Raises:
-        TypeError: By the validator: the value is no Python or NumPy number.
-        ValueError: By the validator: it is out of range.
+        TypeError: Raised by the validator: the value is not a Python or NumPy number.
+        ValueError: Raised by the validator: the value is out of range.
     """
     rules = [f">= {least:g}" if least is not None else "", "finite" if finite else ""]
     rule = " and ".join(filter(None, rules)) or "a number"
@@ -51,7 +51,7 @@ def checked_count(name: str, value: Any, *, least: int = 0) -> int:
     """Return an argument as an integer.
 
     Raises:
-        TypeError: It is no integer.
+        TypeError: It is not an integer.
         ValueError: It is below ``least``.
     """
     try:
@@ -84,14 +84,14 @@ def switch(*, default: bool = False) -> bool:
 _ELSEWHERE = {
     "verbose": "what a sink decides is logged at INFO by the logger 'monitor_core', and Progress() shows the training",
 }
-"""Arguments that are called for from habit, with what serves instead."""
+"""Arguments that users of other libraries expect, with their replacement."""
 
 
 def known_arguments(kind: Any, names: Iterable[str]) -> None:
     """Check the names of keyword arguments for a class's constructor.
 
     Raises:
-        TypeError: There is no such argument; the message has the nearest, and all of them.
+        TypeError: An argument is unknown; the message has the nearest known name, and all of them.
     """
     parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
     if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):

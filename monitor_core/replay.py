@@ -1,9 +1,9 @@
 """Replay: feed what a journal recorded to sinks, without training.
 
-Contract. Sinks hear what they would have heard beside the journal, in the recorded order, through a bus: batches with
-their values as floats, blocks with their recorded times, evaluations, epochs. A request to stop is obeyed before the
+Contract. Sinks receive the recorded events as in the original run, in the same order, through a bus: batches with
+their values as floats, blocks with their recorded times, evaluations, epochs. A request to stop takes effect before the
 next batch, and the rest of the record is not played. Nothing is isolated: what a sink raises propagates. There is no
-model; a stand-in lends its recorded learning rates and the directions of its metrics.
+model; a stand-in provides its recorded learning rates and the directions of its metrics.
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ _TAKEN_AS_ENDED = ("completed", "stopped", "failed")
 
 
 class RecordedModel:
-    """Stands in for the model: a handle that lends what the journal knows of it.
+    """A stand-in for the model: a handle that provides what the journal recorded of it.
 
     Attributes:
-        learning_rates: Each parameter group's, if any are on record: those of the first epoch, from where on they are
-            the sinks' to set.
+        learning_rates: Each parameter group's rate in the first epoch, if recorded; from there on, sinks may set them.
     """
 
     learning_rates: list[float]
@@ -41,41 +40,41 @@ class RecordedModel:
         self._directions: dict[str, Any] = {}
 
     def begin(self, plan: Plan) -> None:
-        """Become what it was when a run began."""
+        """Take the values that the model had when a run began."""
         self._directions = plan.directions
         if plan.learning_rates is not None:
             self.learning_rates = list(plan.learning_rates)
 
     def direction(self, metric: str) -> Literal["min", "max"] | None:
-        """Return the direction in which the metric got better, None if the model did not know it."""
+        """Return the direction in which the metric improves, None if the model did not know it."""
         known = self._directions.get(metric)
         return known if known in ("min", "max") else None
 
     def __getattr__(self, name: str) -> Any:
-        """Say that there is no model to lend anything else."""
+        """Raise for other members, which need the model."""
         what = "no learning rate is on record" if name == "learning_rates" else "a replay has no model"
-        raise AttributeError(f"{what}; pass model=... to lend {name!r}", name=name, obj=self)
+        raise AttributeError(f"{what}; pass model=... to provide {name!r}", name=name, obj=self)
 
 
 def replay(recorded: RecordedRun, *sinks: object, model: ModelHandle | None = None) -> Run:
     """Feed a recorded run to sinks, without training.
 
-    So its CSV file or its TensorBoard folder is written afterwards, or one finds out what another `EarlyStopping` would
-    have done. Where any of the sinks may set the learning rate, that in the logs is theirs, beginning with the first
-    epoch's. Of an epoch that a sink stops within the results cannot be known, and are left out.
+    Use it to write a CSV file or a TensorBoard folder afterwards, or to see what another `EarlyStopping` would have
+    done. If any of the sinks may set the learning rate, the logs have the rate that it sets, beginning with the first
+    epoch's. If a sink stops within an epoch, that epoch's results are unknown and left out.
 
     Args:
         recorded: What `open_run` returned. Several runs are played one after the other, each as a run.
-        *sinks: The sinks, in the order in which they are to be called.
-        model: A handle to lend in the place of the stand-in, for sinks that need more of the model.
+        *sinks: The sinks, in the order in which they are called.
+        model: A handle to use instead of the stand-in, for sinks that need more of the model.
 
     Returns:
-        The run, the last one of several: whether a sink asked to stop, why and in which epoch. Its status is what these
-        sinks made of it; it is ``"interrupted"`` where none asked to stop and the record breaks off.
+        The run, the last one of several: whether a sink asked to stop, why and in which epoch. Its status results from
+        these sinks; it is ``"interrupted"`` if none asked to stop and the record is incomplete.
 
     Raises:
-        SetupError: No run is on record, or a sink needs what only the model has, or cannot begin.
-        HookError: An object is no sink.
+        SetupError: No run is on record, or a sink needs a member that only the model has, or cannot begin.
+        HookError: An object is not a sink.
 
     Example:
         >>> run = replay(open_run("runs/a"), EarlyStopping("val_loss", patience=2))
@@ -96,27 +95,27 @@ def replay(recorded: RecordedRun, *sinks: object, model: ModelHandle | None = No
 
 
 class _ReplayBus(Bus):
-    """A bus that is given blocks as they were recorded, instead of gathering them anew."""
+    """A bus that receives blocks as they were recorded, instead of gathering them again."""
 
     def block(self, block: Block) -> None:
-        """Hand over a block."""
+        """Deliver a block."""
         self.run.step = int(block.steps[-1])
         self._emit("on_block", block)
 
     def batch(self, step: int, logs: Logs) -> None:
-        """Begin and end a batch, for the sinks that hear each."""
+        """Begin and end a batch, for sinks that listen to batches."""
         self._emit("on_batch_begin", step)
         self.run.step = step
         self._emit("on_batch_end", step, logs)
 
 
 class _Player:
-    """Plays runs to a bus."""
+    """Plays runs on a bus."""
 
     def __init__(self, bus: _ReplayBus) -> None:
         self.bus = bus
         self._open: int | None = None
-        self._hears_batches = bus.has_listeners("on_batch_begin", "on_batch_end")
+        self._plays_batches = bus.has_listeners("on_batch_begin", "on_batch_end")
         self._drops_rates = any(getattr(sink, "sets_learning_rate", False) for sink in bus.sinks)
 
     def play(self, run: RunRecord, plan: Plan) -> None:
@@ -135,31 +134,31 @@ class _Player:
             bus.interrupt()
 
     def _play(self, record: Record) -> bool:
-        """Play a record; answer whether to go on."""
+        """Play a record; return whether to continue."""
         rows = record.content
         if not isinstance(rows, Rows):
             return True
-        begins_anew = record.kind is Kind.BATCHES or rows.epoch > self.bus.run.epoch
-        if self.bus.run.stopped and begins_anew:
+        begins_batch_or_epoch = record.kind is Kind.BATCHES or rows.epoch > self.bus.run.epoch
+        if self.bus.run.stopped and begins_batch_or_epoch:
             return False
         self._enter(rows.epoch)
         return _PLAY[record.kind](self, rows)
 
     def _enter(self, epoch: int) -> None:
-        """Begin the epoch, unless it has begun; what lies between two epochs bears the number of the one before."""
+        """Begin the epoch, unless it has begun; records between two epochs have the number of the one before."""
         if epoch > self.bus.run.epoch:
             self._leave()
             self.bus.epoch_begin(epoch)
             self._open = epoch
 
     def _leave(self) -> None:
-        """End the epoch under way, if there is one, without results: it was broken off."""
+        """End the open epoch, if there is one, without results: it was aborted."""
         self._open = None
         self.bus.epoch_abandon()
 
     def _batches(self, rows: Rows) -> bool:
         block = rows.block()
-        played = self._each_batch(block) if self._hears_batches else len(block)
+        played = self._each_batch(block) if self._plays_batches else len(block)
         self.bus.block(block if played == len(block) else rows.first(played).block())
         return played == len(block)
 
@@ -177,7 +176,7 @@ class _Player:
         return True
 
     def _epoch(self, rows: Rows) -> bool:
-        if rows.epoch == self._open:  # else its begin is lost
+        if rows.epoch == self._open:  # else the record of its begin is lost
             self.bus.run.step = int(rows.steps()[-1])
             logs = rows.logs()
             if self._drops_rates:

@@ -1,7 +1,7 @@
 """Learning rate schedules that are ready to use: plain objects that are called with a position and return the rate.
 
-A position is 0-based, an epoch or a step, as `LearningRateScheduler` counts them: position 0 is the first epoch, or
-the first batch. Schedules have no state, so a run that goes on elsewhere goes on with the same rates.
+A position is an epoch or a step, 0-based, as `LearningRateScheduler` counts them: position 0 is the first epoch or the
+first batch. Schedules have no state, so a resumed run continues with the same rates.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def _line(start: float, end: float, fraction: float) -> float:
 
 @attrs.frozen
 class LinearWarmup:
-    """Raise the rate along a line, then follow another schedule, or stay.
+    """Raise the rate linearly, then follow another schedule or stay constant.
 
     Args:
         initial_learning_rate: The rate at position 0, at least 0.
         warmup_target: The rate at position ``warmup_steps``, at least 0.
-        warmup_steps: How many positions the line takes, at least 1.
-        then: The schedule that follows, called with the position counted from ``warmup_steps``; left out, the rate
+        warmup_steps: How many positions the warm-up takes, at least 1.
+        then: The schedule that follows, called with the position counted from ``warmup_steps``; by default, the rate
             stays at ``warmup_target``.
 
     Source: Goyal et al., "Accurate, Large Minibatch SGD" (2017). The same rates as PyTorch's ``LinearLR``, followed by
@@ -73,19 +73,18 @@ class LinearWarmup:
 
 @attrs.frozen
 class CosineDecay:
-    """Lower the rate along half a cosine wave, after a linear warm-up if asked; then it stays.
+    """Lower the rate along half a cosine wave, after an optional linear warm-up; then keep it constant.
 
     Args:
         initial_learning_rate: The rate at position 0, at least 0.
         decay_steps: How many positions the wave takes, at least 1.
-        alpha: The rate in the end, as a fraction of the rate from which the wave starts; at least 0.
-        warmup_target: The rate to which the warm-up leads and from which the wave starts, at least 0. Left out, there
-            is no warm-up and the wave starts from ``initial_learning_rate``.
+        alpha: The final rate, as a fraction of the rate from which the wave starts; at least 0.
+        warmup_target: The rate at which the warm-up ends and the wave starts, at least 0. By default there is no
+            warm-up, and the wave starts from ``initial_learning_rate``.
         warmup_steps: How many positions the warm-up takes, before the wave; at least 1 with ``warmup_target``.
 
     Raises:
-        ValueError: An argument is out of its range, or one of ``warmup_target`` and ``warmup_steps`` is without the
-            other.
+        ValueError: An argument is out of its range, or only one of ``warmup_target`` and ``warmup_steps`` is given.
 
     Source: Loshchilov and Hutter, "SGDR" (2017), without restarts. The same rates as Keras's ``CosineDecay``, and, up
     to ``decay_steps``, as PyTorch's ``CosineAnnealingLR`` with ``eta_min`` = ``alpha`` times the rate.
@@ -107,7 +106,7 @@ class CosineDecay:
         if self.warmup_target is not None:
             _COUNT(self, field, value)
         elif value != 0:
-            raise ValueError(f"warmup_target must be given with warmup_steps (got warmup_steps={value!r} alone)")
+            raise ValueError(f"warmup_target must be given with warmup_steps (got only warmup_steps={value!r})")
 
     def __call__(self, position: int) -> float:
         """Return the rate at a position, 0-based."""
@@ -123,17 +122,17 @@ class CosineDecay:
 
 @attrs.frozen
 class CosineDecayRestarts:
-    """Lower the rate along half a cosine wave, and begin again from above after each.
+    """Lower the rate along half a cosine wave, and restart at the top after each wave.
 
     Args:
         initial_learning_rate: The rate at position 0, at least 0.
         first_decay_steps: How many positions the first wave takes, at least 1.
-        t_mul: How many times longer each wave is than the one before, at least 1.
-        m_mul: By what each wave's height is multiplied after the one before, at least 0.
+        t_mul: The factor from each wave's length to that of the next, at least 1.
+        m_mul: The factor from each wave's height to that of the next, at least 0.
         alpha: The rate at a wave's end, as a fraction of ``initial_learning_rate``; at least 0.
 
-    Source: Loshchilov and Hutter, "SGDR" (2017). The same rates as Keras's ``CosineDecayRestarts`` (where its float32
-    logarithm does not put the first positions of a wave into the one before) and, with ``m_mul=1``, as PyTorch's
+    Source: Loshchilov and Hutter, "SGDR" (2017). The same rates as Keras's ``CosineDecayRestarts`` (unless its float32
+    logarithm assigns a wave's first positions to the wave before) and, with ``m_mul=1``, as PyTorch's
     ``CosineAnnealingWarmRestarts``.
 
     Example:
@@ -155,7 +154,7 @@ class CosineDecayRestarts:
         return self.initial_learning_rate * ((1.0 - self.alpha) * height + self.alpha)
 
     def _place(self, position: int) -> tuple[int, float]:
-        """Return how many waves are over, and how much of the present one, in [0, 1)."""
+        """Return how many waves have ended, and the elapsed fraction of the present one, in [0, 1)."""
         steps: float = self.first_decay_steps
         if self.t_mul == 1:
             return position // self.first_decay_steps, position % self.first_decay_steps / steps

@@ -1,4 +1,4 @@
-"""Replay: sinks that hear a journal are told what they would have been told, and decide as they would have."""
+"""Replay: sinks receive a journal's events as in the original run, and decide the same."""
 
 import math
 import os
@@ -31,7 +31,7 @@ EXAMPLES = settings(max_examples=2000 if os.environ.get("MONITOR_CORE_LONG") els
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Return a folder for many examples, whose files need not survive a power cut."""
+    """Return a folder for many examples, whose files need not survive a power failure."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield tmp_path_factory.mktemp("examples")
@@ -48,7 +48,7 @@ def losses(*values, model=None, folder):
     return open_run(folder)
 
 
-# --- what sinks hear -------------------------------------------------------------------------------------------------
+# --- what sinks receive ----------------------------------------------------------------------------------------------
 
 
 def drive(*sinks):
@@ -138,7 +138,7 @@ def test_a_csv_file_written_afterwards_is_that_of_the_training(folder, runs, per
 
 
 def test_a_killed_run_is_replayed_as_far_as_it_went(tmp_path):
-    """The epoch that was under way has its batches and no end; the run counts as interrupted."""
+    """The open epoch has its batches and no end; the run counts as interrupted."""
     bus = Bus(Journal(tmp_path))
     bus.train_begin()
     bus.epoch_begin(0)
@@ -175,7 +175,7 @@ def test_an_epoch_that_was_aborted_ends_without_results(tmp_path):
 
 
 def test_a_partial_epoch_is_marked(tmp_path):
-    """One that was left by break has its results, and the journal tells it from a whole one."""
+    """An epoch left by break has its results, and the journal marks it as partial."""
     with Loop(Journal(tmp_path)) as loop:
         for epoch in loop.epochs(5):
             for x in loop.batches([1.0, 2.0]):
@@ -225,7 +225,7 @@ def test_early_stopping_decides_as_it_would_have(folder, values, rule):
 
 
 def test_another_patience_can_be_tried_out(tmp_path):
-    """What lies behind its stop is not played."""
+    """Records after its stop are not played."""
     recorded = losses(1.0, 2.0, 0.5, 2.0, 2.0, 2.0, folder=tmp_path)
     history = History()
     run = replay(recorded, EarlyStopping("loss", patience=2), history)
@@ -234,7 +234,7 @@ def test_another_patience_can_be_tried_out(tmp_path):
 
 
 def test_a_stop_at_a_batch_ends_the_replay_there(tmp_path):
-    """The block is cut behind it; the results of its epoch cannot be known."""
+    """The block is truncated there; the results of its epoch cannot be known."""
     with Loop(Journal(tmp_path)) as loop:
         for _ in loop.epochs(2):
             for value in loop.batches([1.0, math.nan, 2.0]):
@@ -318,7 +318,7 @@ def test_a_model_can_be_lent(tmp_path):
 
 
 def test_what_a_sink_raises_propagates(tmp_path):
-    """After the other sinks were served and told of the end."""
+    """After the other sinks were called and notified of the end."""
     last = Recorder("on_epoch_end", "on_exception", "on_train_end")
     with pytest.raises(ValueError, match="no good"):
         replay(losses(1.0, 2.0, folder=tmp_path), Raiser("on_epoch_end", ValueError("no good")), last)

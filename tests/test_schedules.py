@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from monitor_core.schedules import CosineDecay, CosineDecayRestarts, LinearWarmup
 
 EXAMPLES = 3000 if os.environ.get("MONITOR_CORE_LONG") else 100
-KERAS_EXAMPLES = EXAMPLES // 4  # on JAX, Keras compiles its schedules anew at each call
+KERAS_EXAMPLES = EXAMPLES // 4  # on JAX, Keras compiles its schedules again at each call
 rates = st.floats(1e-4, 10)
 fractions = st.floats(0, 1)
 counts = st.integers(1, 25)

@@ -1,8 +1,8 @@
 """What a journal records besides rows of metrics: how a run began and ended, what was decided, what failed.
 
 Contract. Each fact is a JSON object whose ``type`` names its class here and whose other members are the class's fields.
-Of what a file holds nothing is trusted: a fact that lacks a field, or has one of another type, is refused; fields that
-are not known here, of a later release, are passed over.
+Files are not trusted: a fact that lacks a field, or has one of another type, is refused. Unknown fields, from a later
+release, are ignored.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _CHECKS: dict[str, Any] = {
 
 
 def _checked(_: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
-    """Give each field the validator that its annotation asks for."""
+    """Give each field the validator for its annotation."""
     checked = []
     for field in fields:
         kind = str(field.type)
@@ -51,14 +51,14 @@ class Begin:
     """A run begins.
 
     Attributes:
-        id: What tells it from every other run; parts that were recorded one after the other have the same.
+        id: Identifies the run; parts of one run that were recorded one after the other have the same.
         index: Which run of its bus it is, from 0.
-        continues: The ``id`` of the run that it goes on with, from this epoch and step; None for a run of its own.
+        continues: The ``id`` of the run that it continues, from this epoch and step; None for a new run.
         epoch: The last epoch before it, 0-based, -1 if there is none.
         step: How many batches have ended before it.
         config: The configuration.
         versions: Of Python, this package and the frameworks that were imported.
-        git_commit: The commit of the working folder, None if it is in no repository.
+        git_commit: The commit of the working directory, None if it is not in a repository.
         platform: The machine and its system.
         argv: The command line, without what looks secret, see `monitor_core.journal.masking`.
         process: Which process it is, see `monitor_core.journal.provenance.this_process`.
@@ -86,7 +86,7 @@ class Plan:
     Attributes:
         epochs: How many epochs are planned, None if unknown.
         steps_per_epoch: How many batches an epoch has, None if unknown.
-        learning_rates: Each parameter group's, None if the model lends none.
+        learning_rates: Each parameter group's, None if the model's handle provides none.
         directions: For metrics whose direction the model knows, ``"min"`` or ``"max"``.
         watched: For each sink that decides by a metric, by its name: ``metric``, ``mode`` and ``restores``, as in
             `Watched`.
@@ -104,7 +104,7 @@ class Stop:
     """A sink asked for the run's end.
 
     Attributes:
-        reason: Why, in words.
+        reason: Why, human-readable.
         failed: Whether it reported a failure.
         epoch: The epoch in which it was noted, 0-based.
         step: The step at which it was noted.
@@ -123,9 +123,9 @@ class RateChange:
     """The learning rate was changed.
 
     Attributes:
-        reason: What it was and what it is, in words.
-        before: Each parameter group's rate before.
-        after: And then.
+        reason: The change, human-readable.
+        before: Each parameter group's rate before the change.
+        after: Each parameter group's rate after it.
         epoch: The epoch at whose end it was noted, 0-based.
         step: The step at which it was noted.
         time: When, seconds since 1970.
@@ -146,7 +146,7 @@ class SinkFailure:
     Attributes:
         sink: The sink's name.
         hook: The hook's name.
-        error: The exception, in words.
+        error: The exception, as a string.
         traceback: The traceback.
         step: The step at which it was raised.
         time: When it was noted, seconds since 1970.
@@ -165,9 +165,9 @@ class Raised:
     """The training raised.
 
     Attributes:
-        error: The exception, in words.
+        error: The exception, as a string.
         traceback: The traceback.
-        epoch: The epoch under way, 0-based.
+        epoch: The current epoch, 0-based.
         step: The step before.
         time: When, seconds since 1970.
     """
@@ -181,7 +181,7 @@ class Raised:
 
 @attrs.frozen(kw_only=True, field_transformer=_checked)
 class Rewind:
-    """The run went back to where ``epoch`` is the next and ``step`` batches have ended."""
+    """The run went back: ``epoch`` is the next one, and ``step`` batches have ended."""
 
     epoch: int
     step: int
@@ -202,7 +202,7 @@ class End:
     """A run has ended.
 
     Attributes:
-        status: How; ``"running"`` where it continued without being recorded.
+        status: How; ``"running"`` if it continued without being recorded.
         epoch: The last epoch, 0-based.
         step: The last step.
         time: When, seconds since 1970.
@@ -234,7 +234,7 @@ _NAMES = {kind: name for name, kind in _TYPES.items()}
 
 
 def as_json(value: Any) -> Any:
-    """Return a value as JSON has it; what JSON cannot hold as its text."""
+    """Return a value as a JSON value; one that JSON cannot hold becomes a string."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -247,7 +247,7 @@ def as_json(value: Any) -> Any:
 
 
 def encode_fact(fact: Fact) -> bytes:
-    """Return a fact as a journal holds it. Numbers that are not finite are written as Python writes and reads them."""
+    """Return a fact as a journal holds it. Non-finite numbers are written in Python's form."""
     members = attrs.asdict(fact, recurse=False)
     return json.dumps({"type": _NAMES[type(fact)], **members}, separators=(",", ":")).encode("ascii")
 
@@ -256,7 +256,7 @@ def parse_fact(payload: bytes) -> Fact:
     """Return what `encode_fact` encoded.
 
     Raises:
-        ValueError: It is no such thing.
+        ValueError: It is not a known fact.
     """
     try:
         members = json.loads(payload)
@@ -264,4 +264,4 @@ def parse_fact(payload: bytes) -> Fact:
         known = attrs.fields_dict(kind)
         return kind(**{name: value for name, value in members.items() if name in known})
     except (LookupError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"it is no fact that is known here ({type(error).__name__}: {error})") from None
+        raise ValueError(f"it is not a known fact ({type(error).__name__}: {error})") from None

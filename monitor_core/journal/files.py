@@ -1,15 +1,15 @@
 """The file of a journal: framed records that are only ever appended, each with its checksums, and how they are read.
 
 Contract. A file has one writer, the process that made it; readers may come at any time. A reader never raises on
-damage: it returns every record that is whole, before and after what is damaged, and tells what is damaged and where. No
-lock and no memory map is needed, and nothing in the file is executed.
+damage: it returns every whole record, before and after the damage, and lists what is damaged and where. It needs no
+lock and no memory map, and nothing in the file is executed.
 
 Layout, all little-endian. The file's head: 8 bytes of signature, the version (uint32), the CRC-32 of both. Then frames:
 a mark of 4 bytes, the kind, the run's number within the file, the record's number within the file, the payload's
-bytes and the payload's CRC-32 (uint32 each), the CRC-32 of all these, and the payload. The frame's head has a checksum
-of its own so that the length can be trusted where the payload cannot; the mark, so that the next frame is found where
-it cannot either; the number, so that records which are missing without a trace, such as those dropped on a full disk,
-are told.
+bytes and the payload's CRC-32 (uint32 each), the CRC-32 of all these, and the payload. The frame's head has its
+own checksum so that the length can be trusted even if the payload is damaged; the mark, so that the next frame is found
+if the length is damaged too; the number, so that records missing without a trace, such as those dropped on a full disk,
+are detected.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ import attrs
 from monitor_core.journal.facts import Fact, parse_fact
 from monitor_core.journal.rows import Rows, parse_rows
 
-_SIGNATURE = b"\x89MCJ\r\n\x1a\n"  # not ASCII, and spoilt by whatever translates line ends
+_SIGNATURE = b"\x89MCJ\r\n\x1a\n"  # not ASCII, and changed by any translation of line ends
 _VERSION = 1
-_MARK = b"\xf5\xfbMJ"  # its first two bytes are in no UTF-8 text
+_MARK = b"\xf5\xfbMJ"  # its first two bytes never occur in UTF-8
 _FRAME = struct.Struct("<4sIIIII")
 _CHECKSUM = struct.Struct("<I")
 _FRAME_SIZE = _FRAME.size + _CHECKSUM.size
@@ -63,7 +63,7 @@ def frame(kind: Kind, run: int, number: int, payload: bytes) -> bytes:
 
 
 def journal_files(folder: str | PathLike[str]) -> list[Path]:
-    """Return a folder's journals in the order in which they were begun; what is no file, such as a pipe, is none.
+    """Return a folder's journals in the order in which they were begun; only regular files count.
 
     Raises:
         OSError: The folder cannot be read.
@@ -78,7 +78,7 @@ def file_name(number: int) -> str:
 
 
 def file_number(path: Path) -> int | None:
-    """Return the number in a journal's name, None if it is no such name."""
+    """Return the number in a journal's name, None if it is not such a name."""
     match = _NAME.fullmatch(path.name)
     return int(match[1]) if match else None
 
@@ -89,10 +89,10 @@ class Damage:
 
     Attributes:
         file: The file's name.
-        offset: The first byte of it.
-        length: How many bytes it has; 0 where records are missing.
-        reason: What is wrong, in words.
-        unfinished: Whether it is the beginning of a record, at the file's end: its writer was killed, or is at it.
+        offset: The first damaged byte.
+        length: How many bytes are damaged; 0 if records are missing.
+        reason: What is wrong, human-readable.
+        unfinished: Whether it is the beginning of a record at the file's end: the writer was killed, or still writes.
     """
 
     file: str
@@ -103,7 +103,7 @@ class Damage:
 
 
 class Record(NamedTuple):
-    """A record that is whole: its place, kind, the number of its run within the file, and what it holds."""
+    """A whole record: its offset, kind, the number of its run within the file, and its content."""
 
     offset: int
     kind: Kind
@@ -113,14 +113,14 @@ class Record(NamedTuple):
 
 @attrs.frozen
 class JournalContent:
-    """What a file holds: the records that are whole, in the file's order, and what else there is."""
+    """What a file holds: the whole records, in the file's order, and the damage."""
 
     records: list[Record]
     damage: list[Damage]
 
 
 def read_journal(path: str | PathLike[str]) -> JournalContent:
-    """Return what a file holds, whatever was done to it; it may be written to meanwhile.
+    """Return what a file holds, however damaged it is; it may be written to meanwhile.
 
     Raises:
         OSError: The file cannot be read.
@@ -157,7 +157,7 @@ class _Reader:
             position = self._take(position, header) or self._skip(position, header)
         return JournalContent(self._records, self._damage)
 
-    def _tell(self, offset: int, end: int, reason: str, *, unfinished: bool = False) -> None:
+    def _report(self, offset: int, end: int, reason: str, *, unfinished: bool = False) -> None:
         self._damage.append(Damage(self._file, offset, end - offset, reason, unfinished))
 
     def _after_head(self) -> int:
@@ -168,14 +168,14 @@ class _Reader:
             return len(head)
         if FILE_HEAD.startswith(head):
             if head:
-                self._tell(0, end, "the file's head is unfinished", unfinished=True)
+                self._report(0, end, "the file's head is unfinished", unfinished=True)
             return end
         if head.startswith(_SIGNATURE) and head == _sealed(head[: -_CHECKSUM.size]):
             version = _CHECKSUM.unpack_from(head, len(_SIGNATURE))[0]
-            self._tell(0, end, f"it is of format {version}, and this release reads format {_VERSION}")
+            self._report(0, end, f"its format is {version}, and this release reads format {_VERSION}")
             return end
         position = len(FILE_HEAD) if self._header(len(FILE_HEAD)) else self._next(0)
-        self._tell(0, position, "the file's head is damaged, or it is no journal")
+        self._report(0, position, "the file's head is damaged, or it is not a journal")
         return position
 
     def _header(self, position: int) -> _Header | None:
@@ -196,15 +196,15 @@ class _Reader:
         return len(self._data)
 
     def _take(self, position: int, header: _Header | None) -> int | None:
-        """Take over the frame that begins here; return where the next begins, None if this one cannot be trusted."""
+        """Read the frame that begins here; return where the next begins, None if this one cannot be trusted."""
         if header is None or (end := position + _FRAME_SIZE + header.length) > len(self._data):
             return None
         payload = self._view[position + _FRAME_SIZE : end]
-        # Many lengths that lead nowhere could make each of them sum up most of a hostile file.
+        # Without this limit, many wrong lengths in a hostile file could each cost a checksum of most of it.
         if self._in_vain <= len(self._data) and crc32(payload) == header.checksum:
             self._accept(position, end, header, payload)
         elif end == len(self._data) or self._header(end):
-            self._tell(position, end, f"record {header.number} is damaged")
+            self._report(position, end, f"record {header.number} is damaged")
             self._expected = max(self._expected, header.number + 1)
         else:
             self._in_vain += header.length
@@ -213,31 +213,31 @@ class _Reader:
 
     def _accept(self, position: int, end: int, header: _Header, payload: memoryview) -> None:
         missing = header.number - self._expected
-        if missing < 0:  # a network file system may write again what it has no answer to
-            self._tell(position, end, f"record {header.number} is there twice; this one is left out")
+        if missing < 0:  # a network file system may repeat a write that was not acknowledged
+            self._report(position, end, f"record {header.number} is a duplicate; it is left out")
             return
         if missing:
-            self._tell(position, position, f"{missing} record{'s are' if missing > 1 else ' is'} missing before this")
+            self._report(position, position, f"{missing} record{'s are' if missing > 1 else ' is'} missing before this")
         self._expected = header.number + 1
         try:
             kind = Kind(header.kind)
             content = parse_fact(bytes(payload)) if kind is Kind.FACT else parse_rows(payload, self._names)
         except ValueError as error:
-            self._tell(position, end, f"record {header.number} cannot be read: {error}")
+            self._report(position, end, f"record {header.number} cannot be read: {error}")
         else:
             self._records.append(Record(position, kind, header.run, content))
 
     def _skip(self, position: int, header: _Header | None) -> int:
-        """Tell of what is no whole record, and return where the next frame begins."""
+        """Report bytes that are not a whole record, and return where the next frame begins."""
         after = self._next(position + 1)
         if after < len(self._data) or not self._is_begun(position, header):
-            self._tell(position, after, "these bytes are no record")
+            self._report(position, after, "these bytes are not a record")
         else:
-            self._tell(position, after, "the last record is unfinished", unfinished=True)
+            self._report(position, after, "the last record is unfinished", unfinished=True)
         return after
 
     def _is_begun(self, position: int, header: _Header | None) -> bool:
-        """Answer whether the data ends within a frame that begins here."""
+        """Return whether the data ends within a frame that begins here."""
         rest = self._data[position : position + _FRAME_SIZE]
         if len(rest) < _FRAME_SIZE:
             return rest.startswith(_MARK[: len(rest)])

@@ -3,8 +3,8 @@
 Contract. A value is masked where the name in front of it looks secret: an option's (``--api-key=x``, ``--api-key x``),
 an assignment's (``HF_TOKEN=x``, ``model.password=x``, also within lists, JSON and the query of a URL) or a header's. So
 are user name and password in a URL. A name looks secret if one of its words ends with ``token``, ``key``, ``secret``,
-``password`` or ``credential``. That is on the safe side: ``--sort-key=loss`` loses its value, ``--max-tokens=512`` and
-``--tokenizer=bpe`` do not. A secret without a name is not recognised.
+``password`` or ``credential``. This masks too much rather than too little: ``--sort-key=loss`` loses its value;
+``--max-tokens=512`` and ``--tokenizer=bpe`` do not. A secret without a name is not recognised.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _USER = re.compile(r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@")
 
 
 def masked(arguments: Iterable[str]) -> list[str]:
-    """Return a command line with `MASK` in the place of what looks secret."""
+    """Return a command line with `MASK` in place of what looks secret."""
     shown = []
     awaits_secret = False
     for argument in arguments:
@@ -46,7 +46,7 @@ def _masked_one(argument: str) -> str:
 
 
 def _without_assigned(text: str) -> Iterator[str]:
-    """Yield the parts of a text without the values that are assigned to secret names in it."""
+    """Yield the parts of a string without the values that are assigned to secret names in it."""
     end = 0
     for found in _NAME.finditer(text):
         if found.start() >= end and _is_secret(found[1]) and (value := _VALUE.match(text, found.end())):

@@ -1,7 +1,7 @@
-"""Where a run comes from: versions, the source's revision, host and process, as far as they can be told at no cost.
+"""A run's provenance: versions, the source's revision, host and process, as far as they are known at no cost.
 
-Contract. Nothing here raises, imports a framework, starts a process or needs a network: what cannot be told is left
-out. Everything is returned as JSON values.
+Contract. Nothing here raises, imports a framework, starts a process or needs a network; unknown values are left out.
+Everything is returned as JSON values.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def versions() -> dict[str, str]:
 
 
 def git_commit(folder: Path | None = None) -> str | None:
-    """Return the commit that a folder's git repository is at, in hexadecimal, None where there is none.
+    """Return the commit that a folder's git repository is at, in hexadecimal, None if there is none.
 
-    Git itself is not run; changes that are not committed are not told.
+    Git itself is not run; uncommitted changes are not detected.
 
     Args:
         folder: A folder in the working tree; None: the working folder.
@@ -66,7 +66,7 @@ def _resolved(repository: Path) -> str | None:
     if reference == head:
         return _checked(head)
     common = repository
-    with contextlib.suppress(OSError):  # a worktree's branches are with the main one's
+    with contextlib.suppress(OSError):  # a worktree's branches are in the main repository
         common = repository / _text(repository / "commondir").strip()
     for folder in (repository, common):
         with contextlib.suppress(OSError):
@@ -83,21 +83,21 @@ def _text(path: Path) -> str:
 
 
 def _checked(text: str) -> str | None:
-    """Return a commit, and nothing else that a file might hold."""
+    """Return the string if it is a commit, else None."""
     return text if _COMMIT.fullmatch(text) else None
 
 
 def this_process() -> dict[str, Any]:
-    """Return what tells this process from any other: host, number, and when it began, where the system says so."""
+    """Return what identifies this process: host, pid, and when it began, if the system provides it."""
     process: dict[str, Any] = {"host": platform.node(), "pid": os.getpid()}
     process.update(_birth(os.getpid()))
     return process
 
 
 def is_alive(process: Mapping[str, Any]) -> bool | None:
-    """Answer whether the process that `this_process` described is there; None where that cannot be told from here.
+    """Return whether the process that `this_process` described is alive; None if that cannot be determined from here.
 
-    A process that bears its number but began at another time is not it.
+    A process with the same pid that began at another time is a different one.
     """
     pid = process.get("pid")
     if process.get("host") != platform.node() or not isinstance(pid, int) or pid <= 0:
@@ -106,7 +106,7 @@ def is_alive(process: Mapping[str, Any]) -> bool | None:
         return birth.items() <= process.items()
     if pid == os.getpid():
         return True
-    return None if os.name == "nt" else _answers(pid)  # there, to ask is to interrupt
+    return None if os.name == "nt" else _answers(pid)  # on Windows, signal 0 is Ctrl-C
 
 
 def _answers(pid: int) -> bool:
@@ -114,22 +114,22 @@ def _answers(pid: int) -> bool:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except OSError:  # it is somebody else's
+    except OSError:  # it belongs to another user
         return True
     return True
 
 
 def _birth(pid: int) -> dict[str, str]:
-    """Return when a process that runs began, in ticks of which boot, where the system says so (Linux)."""
+    """Return a running process's start, in ticks, and the boot they count from, if the system has them (Linux)."""
     with contextlib.suppress(OSError, IndexError):
-        fields = _text(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()  # behind its name, which may be anything
-        has_ended = fields[0] in "ZX"  # and its parent has not asked yet
+        fields = _text(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()  # after its name, which may be anything
+        has_ended = fields[0] in "ZX"  # and its parent has not waited for it yet
         return {"boot": _text(_BOOT_ID).strip(), "started": "" if has_ended else fields[19]}
     return {}
 
 
 def describe() -> dict[str, Any]:
-    """Return what a run's record should say of where it comes from."""
+    """Return the provenance to record for a run."""
     return {
         "versions": versions(),
         "git_commit": git_commit(),

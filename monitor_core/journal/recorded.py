@@ -1,7 +1,7 @@
-"""A run as its journal has it: history, decisions, failures, configuration and status, of a run that has ended or not.
+"""A recorded run, finished or not: its history, decisions, failures, configuration and status.
 
-Contract. A journal may be read while it is written to, after a kill, and with damage: what is whole is returned, what
-is not is told in ``damage``. Nothing in the files is executed.
+Contract. A journal may be read while it is written to, after a kill, and with damage: whole records are returned, and
+``damage`` lists what could not be read. Nothing in the files is executed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class RecordedRun:
-    """What a folder's journals hold. Where that is several runs, what there is one of is the last run's.
+    """What a folder's journals hold. If there are several runs, single values are those of the last run.
 
     Attributes:
-        path: What was opened.
-        runs: The runs, in the order in which they were begun or last gone on with.
+        path: The folder or file that was opened.
+        runs: The runs, in the order in which they were begun or last continued.
         history: Every epoch's results, looked up as in a `History`: ``recorded.history["val_loss"]``.
         batches: The same for every batch.
         evaluations: The same for every evaluation; those within an epoch are in its results too.
@@ -59,16 +59,16 @@ class RecordedRun:
 
     @property
     def status(self) -> RecordedStatus:
-        """How the run ended, as `Run.status` has it.
+        """How the run ended, as in `Run.status`.
 
-        Where it had not when this was read: ``"running"`` if its process was there, ``"killed"`` if it was gone, and
-        ``"unknown"`` where that cannot be told, as on another host, or once the journal was taken off its bus.
+        If it had not ended when this was read: ``"running"`` if its process was alive, ``"killed"`` if it was not, and
+        ``"unknown"`` if that cannot be determined, as on another host, or after the journal was removed from its bus.
         """
         return self.last.status
 
     @property
     def begin(self) -> Begin | None:
-        """Where the run comes from: versions, git commit, command line, process; None where that is lost."""
+        """The run's provenance: versions, git commit, command line, process; None if that record is lost."""
         return self.last.begin
 
     @property
@@ -83,7 +83,7 @@ class RecordedRun:
 
     @property
     def outcome(self) -> Outcome:
-        """What the last run was decided by and how it ended."""
+        """The metrics that decided about the last run, and how it ended."""
         return self.last.outcome()
 
     @property
@@ -93,15 +93,14 @@ class RecordedRun:
 
     @property
     def exception(self) -> Raised | None:
-        """What the training raised, None if that is not on record."""
+        """What the training raised, None if that is not recorded."""
         return next(reversed(self.last.facts(Raised)), None)
 
     @property
     def state(self) -> dict[str, Any]:
         """The run's state after its last whole epoch, for `Bus.load_state_dict`.
 
-        The states of sinks are not in it: those with arrays are in checkpoints, and what a sink knows of a run it
-        learns from `monitor_core.replay`.
+        It has no states of sinks: those with arrays are in checkpoints, and `monitor_core.replay` rebuilds the others.
         """
         return {"format": 2, "run": self.last.state(), "sinks": []}
 
@@ -152,7 +151,7 @@ def read_runs(source: Path) -> tuple[list[RunRecord], list[Damage]]:
 
 
 def record_of(path: Path, runs: list[RunRecord], damage: Iterable[Damage]) -> RecordedRun:
-    """Return runs as what `open_run` returns."""
+    """Return runs in the form that `open_run` returns."""
     return RecordedRun(
         path,
         tuple(runs),

@@ -1,4 +1,4 @@
-"""Epochs and batches as a journal recorded them: columns of one length, looked up as those of a `History` are."""
+"""Epochs and batches as a journal recorded them: columns of one length, looked up as in a `History`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _RecordedRows(MetricColumns):
 
     @property
     def times(self) -> NDArray[np.float64]:
-        """When each was recorded, or the batch ended, seconds since 1970, ``(rows,) float64``."""
+        """When each row was recorded, or its batch ended, seconds since 1970, ``(rows,) float64``."""
         return self._times
 
     def to_pandas(self) -> pd.DataFrame:

@@ -1,9 +1,9 @@
 """Rows of metrics as a journal holds them: a step, a time and the values of each, as one matrix of float64.
 
 Layout, all little-endian: the epoch (int64), the number of rows and the bytes of the names (uint32 each), the names as
-a JSON list of texts, then the rows one after the other: the step (int64), the time and the values (float64). Every
-matrix stands by itself, names included, so that what is lost elsewhere costs nothing here; and since rows lie one after
-the other, many matrices of the same names are decoded as one. A value that is missing is a NaN of bits of its own.
+a JSON list of strings, then the rows one after the other: the step (int64), the time and the values (float64). Every
+matrix is self-contained, names included, so that damage elsewhere does not affect it. As rows lie one after the other,
+many matrices of the same names are decoded as one. A missing value is a NaN with bits reserved for it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from monitor_core.values.blocks import Block
 
 _HEAD = struct.Struct("<qII")
 _LABELS = 2
-"""Columns of the matrix before the values: step and time."""
+"""How many columns of the matrix come before the values: step and time."""
 _MISSING_BITS = 0x7FF84D434A000001
 _MISSING = struct.unpack("<d", struct.pack("<Q", _MISSING_BITS))[0]
 
@@ -112,13 +112,13 @@ def parse_rows(payload: memoryview, known: dict[bytes, tuple[str, ...]]) -> Rows
 
     Args:
         payload: The bytes.
-        known: Names that were met before, by their bytes; those met here are added.
+        known: Names that were decoded before, by their bytes; new ones are added.
 
     Raises:
-        ValueError: It is no such thing.
+        ValueError: The bytes are not rows that `encode_rows` encoded.
     """
     if len(payload) < _HEAD.size:
-        raise ValueError("rows lack their head")
+        raise ValueError("the head of the rows is incomplete")
     epoch, rows, size = _HEAD.unpack_from(payload)
     begin = _HEAD.size + size
     text = bytes(payload[_HEAD.size : begin])
@@ -128,7 +128,7 @@ def parse_rows(payload: memoryview, known: dict[bytes, tuple[str, ...]]) -> Rows
     if not rows:
         raise ValueError("there are no rows")
     if begin + 8 * rows * (_LABELS + len(names)) != len(payload):
-        raise ValueError(f"{rows} rows of {len(names)} metrics have not {len(payload) - begin} bytes")
+        raise ValueError(f"{rows} rows of {len(names)} metrics do not fit {len(payload) - begin} bytes")
     return Rows(epoch, names, payload[begin:])
 
 
@@ -136,16 +136,16 @@ def _decoded(text: bytes) -> tuple[str, ...]:
     try:
         names = json.loads(text)
     except RecursionError:
-        raise ValueError("names are no list of texts") from None
+        raise ValueError("names are not a list of strings") from None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError("names are no list of texts")
+        raise ValueError("names are not a list of strings")
     if len(set(names)) < len(names):
-        raise ValueError("a name is there twice")
+        raise ValueError("names contain a duplicate")
     return tuple(names)
 
 
 def extend_table(table: Table, parts: Iterable[Rows]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Append rows to a table, those of the same names at once; return their steps and times."""
+    """Append rows to a table, neighbours with the same names together; return their steps and times."""
     steps: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     times: list[NDArray[np.float64]] = [np.empty(0)]
     for names, group in _by_names(parts):
@@ -157,7 +157,7 @@ def extend_table(table: Table, parts: Iterable[Rows]) -> tuple[NDArray[np.int64]
 
 
 def _by_names(parts: Iterable[Rows]) -> Iterator[tuple[tuple[str, ...], list[Rows]]]:
-    """Yield neighbours of the same names together; by identity, as there may be thousands of names."""
+    """Yield neighbours with the same names together, compared by identity: there may be thousands of names."""
     for _, group in itertools.groupby(parts, key=lambda rows: id(rows.names)):
         neighbours = list(group)
         yield neighbours[0].names, neighbours

@@ -1,8 +1,8 @@
-"""The runs in the files of a journal: each run's records in order, put together from all that continued it.
+"""The runs in a journal's files: each run's records in order, joined from all processes that continued it.
 
-Contract. A run may have been recorded by several processes, each of which went on from a checkpoint of the one before,
-and may have gone back within a process. What lay behind where it went back is left out, failures excepted, so that the
-records are those of one run without a break. Nothing that a file holds raises.
+Contract. A run may have been recorded by several processes, each of which continued from a checkpoint of the one
+before, and may have gone back within a process. Records after the point it went back to are left out, except failures,
+so that the records are those of one uninterrupted run. No content of a file raises.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class RunRecord:
     """One run.
 
     Attributes:
-        begin: How it began, or was last gone on with; None where that record is lost.
+        begin: How it began, or was last continued; None if that record is lost.
         records: What was recorded, in order.
-        status: How it ended; where it has not, ``"running"`` if its process was there when the record was read,
-            ``"killed"`` if it was gone; ``"unknown"`` where that cannot be told.
+        status: How it ended. If it has not, ``"running"`` if its process was alive when the record was read,
+            ``"killed"`` if it was not, ``"unknown"`` if that cannot be determined.
     """
 
     begin: Begin | None = None
@@ -63,7 +63,7 @@ class RunRecord:
 
     @property
     def decisions(self) -> list[Decision]:
-        """What was decided, in order."""
+        """The decisions, in order."""
         return [record.content for record in self.records if isinstance(record.content, (Stop, RateChange))]
 
     @property
@@ -76,7 +76,7 @@ class RunRecord:
         return [record.content for record in self.records if record.kind is kind and isinstance(record.content, Rows)]
 
     def state(self) -> dict[str, Any]:
-        """Return what a run that continues elsewhere must know, as of `Run.state_dict`, after the last whole epoch."""
+        """Return the state, in the form of `Run.state_dict`, that a continued run needs, after the last whole epoch."""
         epochs, stops = self.rows(Kind.EPOCH), self.facts(Stop)
         if epochs:
             epoch, step = epochs[-1].epoch, int(epochs[-1].steps()[-1])
@@ -92,7 +92,7 @@ class RunRecord:
         }
 
     def outcome(self) -> Outcome:
-        """Return what the run was decided by and how it ended; of the plan, what is not as written is left out."""
+        """Return the metrics that decided about the run and how it ended; malformed parts of the plan are left out."""
         plans, ends, stops = self.facts(Plan), self.facts(End), self.facts(Stop)
         best = ends[-1].best_epochs if ends else {}
         status = ends[-1].status if ends else None
@@ -103,13 +103,13 @@ class RunRecord:
         return outcome
 
     def go_back(self, epoch: int, step: int) -> None:
-        """Leave out what lies behind where ``epoch`` is the next and ``step`` batches have ended."""
+        """Leave out what was recorded after ``step`` batches had ended and ``epoch`` was the next."""
         kept = (_before(record, epoch, step) for record in self.records)
         self.records = [record for record in kept if record is not None]
 
 
 def _watched(sink: str, how: Any, best_epoch: Any) -> Watched | None:
-    """Return what a journal says of a metric that a sink decides by, None where it is not as journals write it."""
+    """Return the metric that a sink decides by, as recorded, None if the record is malformed."""
     if not isinstance(how, dict) or not isinstance(how.get("metric"), str) or how.get("mode") not in ("min", "max"):
         return None
     best = best_epoch if type(best_epoch) is int else None
@@ -117,12 +117,12 @@ def _watched(sink: str, how: Any, best_epoch: Any) -> Watched | None:
 
 
 def _before(record: Record, epoch: int, step: int) -> Record | None:
-    """Return what of a record lies before, None for nothing."""
+    """Return the part of a record from before that point, None if there is none."""
     content = record.content
     if isinstance(content, (Plan, SinkFailure, Raised)):
         return record
     if isinstance(content, Rows):
-        if record.kind is Kind.BATCHES:  # of an epoch that was broken off and begins again, some may count
+        if record.kind is Kind.BATCHES:  # of an aborted epoch that begins again, some batches may count
             content = content.up_to(step)
             return record._replace(content=content) if len(content) else None
         return record if content.epoch < epoch and len(content.up_to(step)) else None
@@ -132,7 +132,7 @@ def _before(record: Record, epoch: int, step: int) -> Record | None:
 
 
 def join_runs(files: Iterable[JournalContent]) -> tuple[list[RunRecord], list[Damage]]:
-    """Return the runs of a journal's files in the order in which they were begun, or last gone on with, and damage."""
+    """Return the runs of a journal's files, in the order in which they were begun or last continued, and damage."""
     joiner = _Joiner()
     for content in files:
         parts = list(_parts(content))
@@ -164,14 +164,14 @@ def _status(run: RunRecord) -> RecordedStatus:
 
 
 def _lasting(damage: list[Damage], parts: list[RunRecord]) -> list[Damage]:
-    """Return the damage without a record that is being written."""
+    """Return the damage, except a record that is being written."""
     if parts and parts[-1].status == "running":
         return [each for each in damage if not each.unfinished]
     return damage
 
 
 class _Joiner:
-    """Puts parts of runs together."""
+    """Joins parts of runs."""
 
     def __init__(self) -> None:
         self.runs: list[RunRecord] = []
@@ -196,7 +196,7 @@ class _Joiner:
 
     def _continue(self, part: RunRecord, earlier: RunRecord | None, epoch: int, step: int) -> None:
         if earlier is None:
-            self.damage.append(Damage("", 0, 0, "the run that a later one goes on with is not here"))
+            self.damage.append(Damage("", 0, 0, "the run that a later one continues is missing"))
             return
         part.records = list(earlier.records)
         part.go_back(epoch, step)

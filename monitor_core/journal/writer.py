@@ -1,9 +1,9 @@
-"""Writing a journal: a file of one's own in a folder, to which records are appended.
+"""Writing a journal: each process appends records to its own file in a folder.
 
-Contract. Each record is handed to the operating system at once. Once the writer is made it raises nothing that has to
-do with the file, see `AppendFile`. Threads may share a writer. A process that was forked off writes nothing. Processes
-that write to one folder, on one machine or on several, each have a file of their own: to take its name is to create it,
-which every file system does for one process only, so that nothing needs a lock and nothing is lost.
+Contract. Each record is written to the operating system immediately. After its constructor, the writer raises no error
+of the file, see `AppendFile`. Threads may share a writer. A forked process writes nothing. Processes that write to one
+folder, on one machine or on several, each have their own file: they claim its name by creating it, which every file
+system lets only one process do, so no lock is needed and nothing is lost.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from monitor_core.journal.rows import encode_rows
 from monitor_core.values.blocks import Block, count_values
 
 PENDING_BYTES = 8 << 20
-"""How many bytes of records wait while they cannot be written: an hour's of 100 scalars a second and more."""
+"""How many bytes of records wait while they cannot be written: over an hour of 100 scalars per second."""
 PRIVATE = 0o600
-"""Permissions of a file, which holds the command line and the configuration: its owner's alone."""
+"""Permissions of a file: only its owner may read the command line and the configuration in it."""
 
 
 class JournalWriter:
     """Appends records to a new file in a folder, which only its owner may read.
 
     Args:
-        folder: The folder; made where missing.
+        folder: The folder; created if missing.
 
     Attributes:
         path: The file, absolute.
@@ -61,7 +61,7 @@ class JournalWriter:
 
     @property
     def is_ours(self) -> bool:
-        """Whether this process made it, and was not forked off since."""
+        """Whether this process created it, and not a parent that it was forked from."""
         return os.getpid() == self._pid
 
     @property
@@ -70,7 +70,7 @@ class JournalWriter:
         return self._file.dropped
 
     def fact(self, fact: Fact) -> None:
-        """Append a fact; a `Begin` first, with which also a file that was removed and is made anew begins."""
+        """Append a fact, a `Begin` first; if the file is removed, its replacement begins with that record too."""
         is_begin = isinstance(fact, Begin)
         self._run += is_begin
         record = self._append(Kind.FACT, encode_fact(fact))
@@ -88,25 +88,25 @@ class JournalWriter:
         self._append(kind, payload, len(logs))
 
     def close(self) -> None:
-        """Put on disk what was written; what comes later opens the file again."""
+        """Sync and close the file; a later record opens it again."""
         if self.is_ours:
             with self._lock:
                 self._file.close()
 
     def _append(self, kind: Kind, payload: bytes, values: int = 1) -> bytes:
-        if not self.is_ours:  # the lock may be held for ever, by a thread that the fork did not copy
+        if not self.is_ours:  # a thread that the fork did not copy may hold the lock forever
             return b""
         with self._lock:
             record = frame(kind, self._run, self._number, payload)
             self._number += 1
             self._file.append(record, values=[values])
-            if not self._file.waiting:  # else it could be that the old head, or the begin itself, is still to come
+            if not self._file.waiting:  # else the old head, or the begin itself, may not be written yet
                 self._file.head = self._head
         return record
 
 
 def _claimed(folder: Path) -> Path:
-    """Create a file of the next number that is free."""
+    """Create a file with the next free number."""
     folder.mkdir(parents=True, exist_ok=True)
     number = max((file_number(each) or 0 for each in journal_files(folder)), default=-1) + 1
     while True:

@@ -1,7 +1,7 @@
-"""How a ``for`` loop over a generator is left: by ``break`` or ``return``, or by an exception.
+"""How a ``for`` loop over a generator exits: by ``break`` or ``return``, or by an exception.
 
-A generator that is left gets the same `GeneratorExit` in each case. What differs is the instruction that the consumer's
-frame is at: ``break`` and ``return`` drop the iterator by an instruction that cannot raise.
+The generator gets the same `GeneratorExit` in each case. The difference is the instruction that the consumer's frame is
+at: ``break`` and ``return`` drop the iterator by an instruction that cannot raise.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ _SUSPENDED = {"YIELD_VALUE", "RESUME", "SEND"}
 
 
 def is_left_by_break() -> bool:
-    """Return whether the generator that calls this, within ``except GeneratorExit``, is left by break or return.
+    """Return whether the loop over the generator that calls this exits by break or return.
 
-    Generators in between, such as a progress bar's, are passed over. Where the interpreter tells nothing, and where the
-    generator is closed by a call, the answer is False.
+    To be called within ``except GeneratorExit``. Generators in between, such as a progress bar's, are skipped. It is
+    False if the interpreter does not provide frames, and if the generator is closed by a call.
     """
     try:
         frame = sys._getframe(1).f_back

@@ -1,8 +1,8 @@
-"""The loop: drives a bus from a training loop of one's own, in any framework, with or without `fit` calls inside.
+"""The loop: drives a bus from a custom training loop, in any framework, with or without `fit` calls inside.
 
-Contract. A `Loop` is a context manager: the run begins on entering and ends on leaving, with everything flushed,
-also when the body raises or is interrupted. One epoch or evaluation is open at a time. A batch counts as finished when
-its turn in ``batches`` is over, or, if the loop is left inside of it, once something was logged in it.
+Contract. A `Loop` is a context manager: the run begins on enter and ends on exit, with everything flushed, also when
+the body raises or is interrupted. One epoch or evaluation is open at a time. A batch counts as finished when the next
+one is asked for or, if the loop exits within it, once something was logged in it.
 """
 
 from __future__ import annotations
@@ -35,30 +35,30 @@ T = TypeVar("T")
 
 
 class Loop:
-    """Drive sinks from a training loop of one's own; use it as a context manager.
+    """Drive sinks from a custom training loop; use it as a context manager.
 
     Args:
         *sinks: Sinks, in the order in which they are to be called.
         model: The model, for sinks that need it: a Keras model, a PyTorch module, or a handle.
         optimizer: The optimizer of a PyTorch module, for sinks that read or set the learning rate or save the
-            training's state. With several modules, optimizers or schedulers, give ``model=TorchModel(...)`` instead.
-        validation_data: Data for sinks that look at the model, usually ``(x, y)``, or a data set or loader, which is
-            read without a trace. Samples that you draw from a shuffled loader use up random numbers, and change the
-            training that follows.
+            training's state. With several modules, optimizers or schedulers, pass ``model=TorchModel(...)`` instead.
+        validation_data: Data for sinks that compute outputs of the model, usually ``(x, y)``, or a data set or loader,
+            which is read without changing the training. Samples that you draw from a shuffled loader yourself use up
+            random numbers and change the training that follows.
         initial_epoch: The first epoch's number, 0-based, at least 0.
-        record: The run's folder. A `Journal` is kept there; runs that are there already stay. See
+        record: The run's folder. A `Journal` is written there; earlier runs in it are kept. See
             `monitor_core.loop.recording`.
-        resume: The run's folder, to record in as by ``record``, and to keep what the run needs to continue (weights,
-            optimizer, random generators, the states of all sinks). If that is there from a run that was cut off, this
-            one continues after its last checkpoint, as if it had never been cut: `epochs` begins with the next epoch.
-            It needs ``model``. See `monitor_core.loop.resume`.
+        resume: The run's folder, to record in as by ``record``, and to save what the run needs to continue (weights,
+            optimizer, random generators, the states of all sinks). If it holds an interrupted run, this one continues
+            after its last checkpoint, with the same results as an uninterrupted run: `epochs` begins with the next
+            epoch. It needs ``model``. See `monitor_core.loop.resume`.
         strict: Whether to check the order of batches, and to let every exception of a sink propagate.
 
     Attributes:
         bus: The bus that carries the events.
 
     Raises:
-        HookError: An object is no sink.
+        HookError: An object is not a sink.
         TypeError: ``record`` or ``resume`` is not a path, or ``optimizer`` is given without a PyTorch module.
         ValueError: ``initial_epoch`` is below 0; or ``record``, ``resume`` and a `Journal` name different folders.
 
@@ -91,7 +91,7 @@ class Loop:
             self._resume = attach(self.bus, record=record, resume=resume)
         self._epoch: Epoch | None = None
         self._scope: Scope | None = None
-        self._left: Scope | None = None  # an epoch that was broken off
+        self._left: Scope | None = None  # an epoch that was aborted
 
     @property
     def run(self) -> Run:
@@ -105,15 +105,15 @@ class Loop:
 
     @property
     def in_epoch(self) -> bool:
-        """Whether an epoch of `epochs` is under way."""
+        """Whether an epoch of `epochs` is open."""
         return self._epoch is not None
 
     def __enter__(self) -> Self:
-        """Begin a run, or go on with the one in ``resume``.
+        """Begin a run, or continue the one in ``resume``.
 
         Raises:
             OrderError: With ``resume``, this is the second run.
-            SetupError: A sink cannot begin, or the run in ``resume`` cannot go on.
+            SetupError: A sink cannot begin, or the run in ``resume`` cannot continue.
         """
         if self._resume is not None:
             self._resume.begin()
@@ -123,7 +123,7 @@ class Loop:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the run, whatever happened, and let an exception go on."""
+        """End the run in any case, and let an exception propagate."""
         with deferred_interrupts:
             self._exit(error)
 
@@ -147,13 +147,13 @@ class Loop:
     def epochs(self, epochs: int) -> Iterator[int]:
         """Yield the epochs up to a total, emitting their events, until a sink asks to stop.
 
-        An epoch's logs are the means of what was logged in its batches, then what was logged outside of them, which
-        wins. An epoch that is left by ``break`` or ``return`` ends like any other if at least one batch has ended in
-        it, and the journal marks it as partial. An exception leaves no record of its epoch.
+        An epoch's logs are the means of the values logged in its batches; values logged outside of batches replace
+        means of the same name. An epoch left by ``break`` or ``return`` ends normally if at least one batch has ended
+        in it, and the journal marks it as partial. An exception leaves no record of its epoch.
 
         Args:
-            epochs: The total number of epochs, at least 0: as in Keras, training goes on from the next epoch (0, or
-                ``initial_epoch``, or where an earlier call or a resumed run left off) to this number.
+            epochs: The total number of epochs, at least 0: as in Keras, training continues from the next epoch (0,
+                ``initial_epoch``, or the one after an earlier call or a resumed run) to this number.
 
         Raises:
             OrderError: The loop has not been entered, or an epoch is open.
@@ -182,13 +182,13 @@ class Loop:
                 self._leave(epoch, scope, partial=False)
                 raise
             finally:
-                if self._epoch is scope:  # else the loop was left meanwhile
+                if self._epoch is scope:  # else the loop has exited meanwhile
                     self._scope = self._epoch = None
             self.bus.epoch_end(epoch, scope.results())
 
     def _leave(self, epoch: int, scope: Epoch, *, partial: bool) -> None:
-        """End an epoch that was left; what raises here is raised when the loop is left: see `Scope.attempt`."""
-        if self._epoch is not scope:  # the loop was left meanwhile
+        """End an epoch that was left; what raises here is raised when the loop exits: see `Scope.attempt`."""
+        if self._epoch is not scope:  # the loop has exited meanwhile
             return
         self._left = scope
         scope.end()
@@ -201,26 +201,26 @@ class Loop:
         """Yield the batches of a data set, emitting their events; in an evaluation, its batches.
 
         Args:
-            data: Any iterable; where it has a length, that is the epoch's number of steps.
+            data: Any iterable; if it has a length, that is the epoch's number of steps.
 
         Raises:
-            OrderError: No epoch and no evaluation is under way, or a batch is.
+            OrderError: No epoch or evaluation is open, or a batch is.
         """
         return self._require_scope("batches").start(data)
 
     def log(self, logs: Mapping[str, Any] | None = None, /, *, weight: Any = None, **metrics: Any) -> None:
-        """Log metrics of the batch under way, or, outside of a batch, of the epoch or evaluation.
+        """Log metrics of the current batch or, outside of a batch, of the epoch or evaluation.
 
-        Device values are welcome and not waited for.
+        Values may be on a device; this does not wait for them.
 
         Args:
-            logs: Metrics by name, for names that are no Python identifiers, such as ``train/loss``.
-            weight: What these values weigh in the epoch's mean, at least 0, such as the batch's number of samples;
-                1 if left out. It has no meaning outside of a batch.
+            logs: Metrics by name, for names that are not Python identifiers, such as ``train/loss``.
+            weight: The weight of these values in the epoch's mean, at least 0, such as the batch's number of samples;
+                1 by default. It has no effect outside of a batch.
             **metrics: Metrics by name.
 
         Raises:
-            OrderError: No epoch and no evaluation is under way.
+            OrderError: No epoch or evaluation is open.
             ValueError: ``weight`` is below 0 or not finite.
         """
         scope = self._scope
@@ -233,7 +233,7 @@ class Loop:
         except Exception:  # a mapping, an array of another library, or not a metric
             scope.log(metrics, None)
             return
-        if scope.values:  # it has logged before: a later value counts, with the weight of its own call
+        if scope.values:  # the batch has logged before: a later value counts, with its own weight
             scope.log(metrics, None)
         else:
             scope.values = metrics
@@ -246,13 +246,13 @@ class Loop:
 
     @contextmanager
     def evaluation(self, prefix: str = "val_") -> Iterator[dict[str, float]]:
-        """Evaluate: what is logged inside arrives in the epoch's logs under the prefix.
+        """Evaluate: metrics logged inside are added to the epoch's logs under the prefix.
 
-        Outside of an epoch, such as on test data after the last one, it arrives in ``on_evaluation_end`` and in what
-        is yielded alone.
+        Outside of an epoch, such as on test data after the last one, they are only passed to ``on_evaluation_end`` and
+        stored in the yielded dict.
 
         Args:
-            prefix: What the names of the metrics get in the epoch's logs, unless they begin with it already.
+            prefix: The prefix of the metrics' names in the epoch's logs, unless they begin with it already.
 
         Yields:
             A dict that holds the results, without the prefix, once the evaluation has ended.
@@ -297,7 +297,7 @@ class Loop:
             self._scope = outer
 
     def join_fit_epoch(self) -> None:
-        """Claim the epoch under way for one epoch of a `fit` inside it; for adapters.
+        """Claim the open epoch for one epoch of a `fit` inside it; for adapters.
 
         Raises:
             OrderError: A `fit` has had its epoch in this one already.
@@ -308,7 +308,7 @@ class Loop:
         if epoch.joined_by_fit:
             raise OrderError(
                 f"a second fit epoch inside epoch {self.run.epoch} of the loop: call fit(epochs=1) once in each "
-                "epoch of loop.epochs(...), or leave loop.epochs away, and each fit epoch is the run's next"
+                "epoch of loop.epochs(...), or omit loop.epochs, and each fit epoch is the run's next"
             )
         epoch.joined_by_fit = True
 

@@ -1,7 +1,7 @@
 """The folder of a run: what ``record=...`` and ``resume=...`` of a `Loop` or an adapter add to its sinks.
 
-Contract. Either adds a `Journal` for the folder, unless there is one among the sinks; runs that are there stay, and new
-ones are recorded after them. Every batch is recorded if another sink records batches. ``resume`` also keeps
+Contract. Either adds a `Journal` for the folder, unless there is one among the sinks; earlier runs are kept, and new
+ones are appended. Every batch is recorded if another sink records batches. ``resume`` also keeps
 checkpoints, and continues; see `monitor_core.loop.resume`. Folders that differ are an error that names both.
 """
 
@@ -16,7 +16,7 @@ from monitor_core.sinks.journal import Journal
 
 
 def attach(bus: Bus, *, record: str | PathLike[str] | None, resume: str | PathLike[str] | None) -> Resume | None:
-    """Add what records the runs of a bus, and what lets one continue.
+    """Add the sinks that record a bus's runs, and return the object that resumes one.
 
     Args:
         bus: The bus, with its sinks.
@@ -24,7 +24,7 @@ def attach(bus: Bus, *, record: str | PathLike[str] | None, resume: str | PathLi
         resume: The folder to record and to continue in, or None.
 
     Returns:
-        What continues the run, None without ``resume``.
+        The object that resumes the run, None without ``resume``.
 
     Raises:
         TypeError: A folder is not a path.
@@ -45,7 +45,7 @@ def attach(bus: Bus, *, record: str | PathLike[str] | None, resume: str | PathLi
 def _checked(name: str, folder: object) -> Path:
     if not isinstance(folder, (str, PathLike)):
         raise TypeError(f"{name} must be the path of the run's folder (got {folder!r})")
-    return Path(folder).absolute()  # wherever the process is later
+    return Path(folder).absolute()  # so that a later chdir does not move it
 
 
 def _add_journal(bus: Bus, option: str, folder: Path) -> None:

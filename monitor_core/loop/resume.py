@@ -1,12 +1,12 @@
-"""Continuing a run that was cut off: what ``resume=...`` of a `Loop` or an adapter does besides recording.
+"""Resuming an interrupted run: what ``resume=...`` of a `Loop` or an adapter does besides recording.
 
-Contract. The run's folder gets a folder ``resume`` with the last checkpoint: the model's weights, and beside them the
-states of the run, of all sinks, of the optimizer and of the random generators. The first is made at train begin, the
+Contract. The run's folder gets a folder ``resume`` with the last checkpoint: the model's weights, and the states of the
+run, of all sinks, of the optimizer and of the random generators. The first checkpoint is saved at train begin, the
 others at the ends of epochs, but not of a run that has failed. A run that begins with such a folder continues after the
 epoch of its last checkpoint; what was recorded later is dropped, and trained again. It trains even if it had been asked
-to stop, unless a sink asks again at once. Where the journal has epochs and no checkpoint is there, nothing is touched.
+to stop, unless a sink asks again at once. If the journal has epochs but there is no checkpoint, no file is changed.
 
-This module puts sinks together, and so, alone in the core with `monitor_core.loop.recording`, it imports some.
+This module combines sinks. Only it and `monitor_core.loop.recording` import sinks within the core.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from monitor_core.journal.recorded import read_runs, record_of
 from monitor_core.journal.run_records import RunRecord
 
 SHARE = 0.02
-"""The part of the run's time that saving may take."""
+"""The share of the run's time that saving may take."""
 
 
 @attrs.define(eq=False)
 class ResumePoint(Sink):
-    """Save what a run needs to continue: at its begin, at its last epoch's end, and as often between as `SHARE` allows.
+    """Save what a run needs to continue: at its begin, at its last epoch's end, and between as often as `SHARE` allows.
 
     Args:
-        store: The checkpoints, of weights alone.
+        store: The checkpoints, of weights only.
     """
 
     name: ClassVar[str] = "resume"
@@ -53,10 +53,10 @@ class ResumePoint(Sink):
     _due: float = attrs.field(init=False, repr=False, default=0.0)
 
     def own(self) -> None:
-        """Keep other processes from the files until the train's end; that of `on_train_begin` would come too late.
+        """Take ownership of the files until train end; in `on_train_begin` it would be too late.
 
         Raises:
-            SetupError: The folder cannot be written, or another process owns them.
+            SetupError: The folder cannot be written, or another process owns it.
         """
         self.store.folder.prepare()
         self.store.folder.own()
@@ -66,10 +66,10 @@ class ResumePoint(Sink):
         return resume(self.store, bus.load_state_dict, bus.run.model)
 
     def on_train_begin(self, run: Run) -> None:
-        """Save the state to begin from, unless the run continues from one.
+        """Save the initial state, unless the run continues from a checkpoint.
 
         Raises:
-            SetupError: It cannot be saved.
+            SetupError: The state cannot be saved.
         """
         check_state(run.bus_state, "resume", "resume=")
         self.own()
@@ -82,7 +82,7 @@ class ResumePoint(Sink):
                 raise SetupError(f"resume: the model cannot be saved to {self.store.folder.path}: {error}") from error
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
-        """Save, unless the last time was too short ago, or the run has failed: it continues from before that."""
+        """Save, unless the last save was too recent, or the run has failed: it then continues from an earlier save."""
         if not run.failed and (time.monotonic() >= self._due or run.stopped or epoch + 1 == run.epochs):
             self._save(run)
 
@@ -102,11 +102,11 @@ class ResumePoint(Sink):
             self._due = ended + (ended - began) / SHARE
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the files that are kept."""
+        """Return the kept files."""
         return {"files": self.store.to_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue with the files that `state_dict` named.
+        """Continue with the files that `state_dict` returned.
 
         Raises:
             ValueError: A file lies outside of the folder.
@@ -128,19 +128,19 @@ class Resume:
         self._is_used = False
 
     def begin(self) -> bool:
-        """Continue the run on record; call it once the bus has the model's handle, before train begin.
+        """Continue the recorded run; call it once the bus has the model's handle, before train begin.
 
         Returns:
             Whether there was one.
 
         Raises:
             OrderError: A run of this bus has begun already.
-            SetupError: Another process is at it, or what is on record is not whole, or does not fit this run.
+            SetupError: Another process uses the folder, or its files are incomplete or do not fit this run.
         """
         if self._is_used:
             raise OrderError(
                 f"resume={str(self.folder)!r} is for one run, and this is the second: put several fits into one "
-                "Loop(..., resume=...), or give each run a folder of its own"
+                "Loop(..., resume=...), or give each run its own folder"
             )
         point = self._owned_point()
         runs, damage = self._runs()
@@ -149,15 +149,15 @@ class Resume:
         self._bus.add(point)
         self._is_used = True
         try:
-            goes_on = point.resume(self._bus)
+            continues = point.resume(self._bus)
         except (ValueError, LookupError, OSError) as error:
-            raise SetupError(f"resume: the run in {self.folder} cannot go on: {error}") from error
-        if goes_on:
+            raise SetupError(f"resume: the run in {self.folder} cannot continue: {error}") from error
+        if continues:
             self._continue(runs, damage)
-        return goes_on
+        return continues
 
     def _owned_point(self) -> ResumePoint:
-        """Become the one process that is at this run, before anything of it is read."""
+        """Take ownership of the run's folder for this process, before reading it."""
         suffix = getattr(self._bus.run.model, "weights_suffix", "")
         folder = str(self.folder / "resume").replace("{", "{{").replace("}", "}}")
         template = Template(f"{folder}/{{epoch:06d}}{suffix}", numbers=("epoch",))
@@ -175,33 +175,31 @@ class Resume:
             return [], []
 
     def _begin_first(self, point: ResumePoint, runs: list[RunRecord]) -> None:
-        """Begin where there is no checkpoint: with a new run, or again with one that was killed before its first."""
+        """Begin without a checkpoint: a new run, or again one that was killed before its first checkpoint."""
         last = runs[-1] if runs else RunRecord()
         index = point.store.index_path
         if epochs := last.rows(Kind.EPOCH):
             raise SetupError(
                 f"resume: the run in {self.folder} cannot continue: its journal has epochs up to {epochs[-1].epoch} "
-                f"(0-based), and its checkpoint is not there: {index} is missing. Put the files "
-                f"of {index.parent} back, or begin a new run: in another folder, or here with the journal's "
-                "files (journal-*.mcj) moved away"
+                f"(0-based), but its checkpoint is missing: there is no {index}. Put the files "
+                f"of {index.parent} back, or begin a new run: in another folder, or here after moving the journal's "
+                "files (journal-*.mcj) away"
             )
         if last.begin is not None:
             self._bus.run.id = last.begin.id
 
     def _continue(self, runs: list[RunRecord], damage: list[Damage]) -> None:
-        """Keep for the sinks what the journal has of the run, up to where it continues; say why it had ended."""
+        """Pass the journal's record up to the checkpoint to the sinks; log why the run had ended."""
         run = self._bus.run
         logger.info("the run in %s continues with epoch %d, after step %d", self.folder, run.epoch + 1, run.step)
         numbers = [number for number, each in enumerate(runs) if each.begin is not None and each.begin.id == run.id]
         if not numbers:
-            logger.warning(
-                "the run in %s continues without what it had recorded: its journal is not there", self.folder
-            )
+            logger.warning("the run in %s continues without its earlier record: its journal is missing", self.folder)
             return
         runs = runs[: numbers[-1] + 1]
         for record in runs[-1].records:
             fact = record.content
-            if isinstance(fact, (Stop, Raised)) and fact.step > run.step:  # else the checkpoint says it
+            if isinstance(fact, (Stop, Raised)) and fact.step > run.step:  # else the checkpoint has it
                 why = fact.reason if isinstance(fact, Stop) else fact.error
                 logger.info("it had ended in epoch %d, at step %d: %s", fact.epoch, fact.step, why)
         runs[-1].go_back(run.epoch + 1, run.step)

@@ -1,7 +1,7 @@
-"""What a loop has under way: an epoch, an evaluation or a prediction, with its batches and its results.
+"""What a loop has open: an epoch, an evaluation or a prediction, with its batches and its results.
 
-A batch counts as finished when its turn is over, or, if it is left by ``break``, ``return`` or an exception, once
-something was logged in it. A value counts as it was when it was logged.
+A batch counts as finished when the next one is asked for or, if it is left by ``break``, ``return`` or an exception,
+once something was logged in it. A value is kept as it was when it was logged.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ T = TypeVar("T")
 
 
 class Scope:
-    """Something with batches and results: what `Loop.log` and `Loop.batches` refer to while it is under way.
+    """Something with batches and results: what `Loop.log` and `Loop.batches` refer to while it is open.
 
     Args:
         bus: The bus.
         begin: Begins a batch; takes its number.
-        end: Ends a batch; takes its number, and what was logged: see `Bus.batch_end_kept`.
+        end: Ends a batch; takes its number and its logs: see `Bus.batch_end_kept`.
         number: The number before that of the first batch.
 
     Attributes:
         bus: The bus.
         logs: What was logged outside of a batch.
-        values: What was logged in the batch under way, kept; None outside of a batch.
+        values: What was logged in the current batch, kept; None outside of a batch.
         number: The number of the last batch.
     """
 
     stops = False
-    """Whether its batches end where a stop is requested."""
+    """Whether its batches end when a stop is requested."""
 
     def __init__(self, bus: Bus, begin: Callable[[int], None], end: Callable[..., None], number: int = -1) -> None:
         self.bus = bus
@@ -52,7 +52,7 @@ class Scope:
         self._error: BaseException | None = None
 
     def log(self, values: Mapping[str, Any], weight: Any) -> None:
-        """Log metrics of the batch under way, or outside of one: any values, at any depth, with any weight."""
+        """Log metrics of the current batch, or outside of one: any values, at any depth, with any weight."""
         flat = dict(named(values))
         if self.values is None:
             self._log_outside(flat)
@@ -74,12 +74,12 @@ class Scope:
         return iterator
 
     def end(self) -> None:
-        """End the batches that were left and are still referred to."""
+        """End batches that were left and are still referenced."""
         for iterator in list(self._iterators):
             iterator.close()
 
     def close(self) -> None:
-        """End what was left open, and raise what could not be raised when it was left."""
+        """End what was left open, and raise the exception that `attempt` kept."""
         self.end()
         error, self._error = self._error, None
         if error is not None:
@@ -111,7 +111,7 @@ class Scope:
                     self.attempt(partial(end, number, *self._take()) if values else self._abandon_batch)
                     raise
                 self.number = number
-                if self._weights is None and self._raw is None:  # as nearly always, and 0.2 us less
+                if self._weights is None and self._raw is None:  # the usual case, 0.2 us faster
                     values, self.values = self.values, None
                     end(number, values)
                 else:
@@ -125,7 +125,7 @@ class Scope:
                 self._end_batches()
 
     def _take(self) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any] | None]:
-        """Return the values, weights and raw values of the batch under way, which ends."""
+        """Return the values, weights and raw values of the current batch, and end it."""
         taken = (self.values or {}, self._weights, self._raw)
         self.values = self._weights = self._raw = None
         return taken
@@ -146,10 +146,10 @@ class Scope:
 
 
 class Averaged(Scope):
-    """A scope whose results are the means of its batches, and over them what was logged outside of batches.
+    """A scope whose results are the means of its batches, updated with what was logged outside of batches.
 
     Attributes:
-        means: The means of its batches, as far as they were delivered.
+        means: The means of the batches that were delivered.
     """
 
     def __init__(self, bus: Bus, begin: Callable[[int], None], end: Callable[..., None]) -> None:
@@ -157,12 +157,12 @@ class Averaged(Scope):
         self.means = Means()
 
     def results(self) -> dict[str, Any]:
-        """Return the means of what was logged in batches, and over them what was logged outside."""
+        """Return the means of what was logged in batches, updated with what was logged outside."""
         return {**self.means.take(), **self.logs}
 
 
 class Epoch(Averaged):
-    """A training epoch: its batches advance the run's step, and end where a stop is requested."""
+    """A training epoch: its batches advance the run's step, and end when a stop is requested."""
 
     stops = True
     joined_by_fit = False
@@ -177,12 +177,12 @@ class Epoch(Averaged):
         return self.bus.run.step > self._first_step
 
     def start(self, data: Iterable[T]) -> Iterator[T]:
-        """Return `batches`, of which there are none once the run is to stop."""
+        """Return `batches`; there are none once a stop is requested."""
         return iter(()) if self.bus.run.stopped else super().start(data)
 
     def _begin_batches(self, data: Iterable[Any]) -> None:
         self.number = self.bus.run.step
-        with suppress(Exception):  # it is wanted for a plan alone
+        with suppress(Exception):  # only the plan needs it
             self.bus.run.steps_per_epoch = len(data)  # type: ignore[arg-type]
         self.bus.gather_means(self.means)
 
@@ -197,17 +197,17 @@ class Evaluation(Averaged):
         super().__init__(bus, bus.evaluation_batch_begin, bus.evaluation_batch_end_kept)
 
     def results(self) -> dict[str, Any]:
-        """Return the means of all batches, and over them what was logged outside."""
+        """Return the means of all batches, updated with what was logged outside."""
         self.bus.evaluation_flush()
         return super().results()
 
 
 class Prediction(Scope):
-    """A prediction: its batches are numbered from 0; what is logged in one is for the sinks, of any shape."""
+    """A prediction: its batches are numbered from 0; logged outputs may have any shape and go to the sinks."""
 
     def __init__(self, bus: Bus) -> None:
         super().__init__(bus, bus.prediction_batch_begin, bus.prediction_batch_end)
 
     def log(self, values: Mapping[str, Any], weight: Any) -> None:
-        """Log outputs of the batch under way, or of the prediction, as they are."""
+        """Log outputs of the current batch, or of the prediction, unchanged."""
         (self.logs if self.values is None else self.values).update(values)

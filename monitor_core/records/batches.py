@@ -1,4 +1,4 @@
-"""The values of every batch as columns of one length, with their runs, epochs, steps and times."""
+"""Every batch's values as columns of one length, with their runs, epochs, steps and times."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monitor_core.records.lookup import MetricColumns
 
 @attrs.frozen
 class _Segment:
-    """A stretch of batches of one block with evenly spaced steps: their labels, once instead of 24 bytes a row."""
+    """The labels of a stretch of a block's batches with evenly spaced steps, stored once instead of 24 bytes a row."""
 
     run: int
     epoch: int
@@ -29,7 +29,7 @@ class _Segment:
 
 
 class BatchHistory(MetricColumns):
-    """The values of every batch as columns of one length: `History.batches`.
+    """Every batch's values as columns of one length: `History.batches`.
 
     A batch takes 8 bytes for each metric and 4 for its time; times are exact to a microsecond within a block that
     spans up to 16 seconds.
@@ -48,7 +48,7 @@ class BatchHistory(MetricColumns):
 
     @property
     def last_run(self) -> int:
-        """The run of the last batch, -1 where there is none."""
+        """The run of the last batch, -1 if there is none."""
         return self._segments[-1].run if self._segments else -1
 
     @property
@@ -104,5 +104,5 @@ class BatchHistory(MetricColumns):
 
 
 def joined(parts: list[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
-    """Return arrays as one of this dtype, empty where there are none."""
+    """Return the arrays joined as this dtype; the result is empty if there are none."""
     return np.concatenate(parts).astype(dtype) if parts else np.empty(0, dtype)

@@ -1,4 +1,4 @@
-"""Growing tables of float64 columns: the memory of what records values."""
+"""Growing tables of float64 columns, which hold recorded values in memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 class Column:
     """An array of floats that grows at its end, at 8 to 9 bytes a float64 value.
 
-    What `array` returned stays as it was: growing never moves or changes values that were handed out.
+    Arrays that `array` returned never change: growing neither moves nor changes their values.
     """
 
     __slots__ = ("_data", "_length")
@@ -43,7 +43,7 @@ class Column:
         self._length = end
 
     def truncate(self, length: int) -> None:
-        """Drop all but the first values; arrays handed out keep them."""
+        """Drop all but the first values; arrays that were returned keep theirs."""
         self._data = self._data[: min(length, self._length)].copy()
         self._length = len(self._data)
 
@@ -67,7 +67,7 @@ class Table:
         return iter(self._columns)
 
     def __contains__(self, name: object) -> bool:
-        """Answer whether there is a column of exactly that name."""
+        """Return whether there is a column of exactly that name."""
         return name in self._columns
 
     def __getitem__(self, name: str) -> NDArray[np.float64]:
@@ -93,7 +93,7 @@ class Table:
         self._length += rows
 
     def truncate(self, length: int) -> None:
-        """Drop all but the first rows, and the columns that have nothing left."""
+        """Drop all but the first rows, and columns that become empty."""
         for column in self._columns.values():
             column.truncate(length)
         self._length = min(self._length, length)

@@ -1,4 +1,4 @@
-"""Recorded columns as a pandas frame. pandas is imported when a frame is asked for."""
+"""Recorded columns as a pandas frame; pandas is imported only when a frame is created."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def frame(labels: Mapping[str, NDArray[Any]], metrics: Mapping[str, NDArray[Any]
     """Return the labels and then the metrics as the columns of a frame.
 
     Args:
-        labels: What numbers the rows: ``run``, ``epoch``, and ``step`` and ``time`` where there are.
+        labels: The labels of the rows: ``run``, ``epoch``, and ``step`` and ``time`` if recorded.
         metrics: Each metric's values, of the same length; one that is named like a label becomes ``logs/<name>``.
 
     Raises:

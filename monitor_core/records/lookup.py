@@ -1,4 +1,4 @@
-"""How the metrics of a record are looked up: the same for what is in memory and for what a journal holds."""
+"""How a record's metrics are looked up, the same in memory and in a journal."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class MetricColumns:
     """Columns of one length, by their metrics' names; ``acc`` finds ``accuracy`` and vice versa.
 
     Attributes:
-        where: What has the metrics, for messages about a name that is not there.
-        empty: The message where nothing is recorded at all; "" for the same as about any name.
+        where: What has the metrics, for messages about an unknown name.
+        empty: The message if nothing is recorded at all; "" for the same message as for an unknown name.
     """
 
     __slots__ = ()
@@ -83,7 +83,7 @@ class Results(MetricColumns):
     where = "this history"
 
     def __bool__(self) -> bool:
-        """Return True, also while it is empty: code such as Keras's drops a listener that is not."""
+        """Return True, even while it is empty: code such as Keras's drops a callback that is false."""
         return True
 
     @property

@@ -1,8 +1,8 @@
-"""How epochs and steps are numbered where several runs share a record: no run writes over the numbers of another.
+"""How epochs and steps are numbered if several runs share a record, so that no two runs use the same numbers.
 
 Contract. A run whose first epoch is 0 is numbered from after the last epoch, and one that counts its steps from 1 from
-after the last step. A run that begins with a later epoch, such as one that is resumed, keeps its numbers, whatever is
-there; so do steps that are not counted from 1.
+after the last step. A run that begins with a later epoch, such as a resumed run, keeps its numbers, whatever is
+recorded; so do steps that are not counted from 1.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Numbering:
         self._shift = None
 
     def settle(self, epoch: int, step: int) -> None:
-        """Settle, with a run's first epoch, how its numbers are shifted; later calls do nothing.
+        """Determine, from a run's first epoch, how its numbers are shifted; later calls do nothing.
 
         Args:
             epoch: The run's first epoch, 0-based.
@@ -70,10 +70,10 @@ class Numbering:
             self.last_epoch = max(self.last_epoch, self.epoch(epoch))
 
     def rewind(self, epoch: int, step: int) -> tuple[int, int]:
-        """Go back to where an epoch of the run is the next, and so many of its batches have ended.
+        """Go back to the point where this epoch is the run's next, and this many of its batches have ended.
 
         Returns:
-            The first number that is no epoch's any more, and the last one that is still a step's.
+            The number that the next epoch gets, and that of the last remaining step.
         """
         if self._shift is None and epoch > 0:  # the run continues one of an earlier process, whose numbers it has
             self._shift = (0, 0)

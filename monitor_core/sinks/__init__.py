@@ -1,1 +1,1 @@
-"""The sinks that come with the package, one in each module; import them from ``monitor_core``."""
+"""The package's sinks, one in each module; import them from ``monitor_core``."""

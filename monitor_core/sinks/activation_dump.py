@@ -1,8 +1,8 @@
-"""Activation dumps: what the layers give for a few validation samples, as a file for every N-th epoch.
+"""Activation dumps: the layers' outputs on a few validation samples, as a file for every N-th epoch.
 
-Contract. The samples are read once, at train begin, and let go of at train end. A file is complete or not there, at any
-moment; one that cannot be written raises, which the bus reports, and the next is tried anew. Only files of this run
-are ever removed: each says of itself which run it is of, and is asked before.
+Contract. The samples are read once, at train begin, and released at train end. Files are written atomically. A write
+that fails raises, which the bus reports; the next file is tried again. Only files of this run are removed: each file
+holds the id of its run, which is checked first.
 """
 
 from __future__ import annotations
@@ -45,28 +45,29 @@ class ActivationDump(Sink):
 
     A file is an ``.npz`` that ``numpy.load`` opens: an array for each layer, samples first, under the layer's name,
     and ``__epoch__`` (0-based), ``__step__`` and ``__run__``; `monitor_core.load_activations`
-    reads it too. The model computes in inference mode and is left as it was. `monitor_core.plotting` draws what was
-    written: ``plot_feature_maps``, ``plot_activation_distributions`` and ``plot_dead_units``.
+    reads it too. The model computes in inference mode and is not changed. `monitor_core.plotting` plots the
+    files: ``plot_feature_maps``, ``plot_activation_distributions`` and ``plot_dead_units``.
 
-    The model's handle decides what a layer is, and how it is called: see `KerasModel.activations` and
-    `TorchModel.activations`. Outputs that are no numbers, such as texts, are left out with a warning.
+    The model's handle decides what a layer is and what its name is: see `KerasModel.activations` and
+    `TorchModel.activations`. Outputs that are not numbers, such as strings, are left out with a warning.
 
     Args:
         filepath: The file, with fields for ``epoch``, counted from 1, and ``step``: ``"activations/{epoch:04d}.npz"``.
             A field is a name and a format spec, nothing else.
         layers: The names of the layers; None for all. A layer's name stands for all of its outputs.
-        every: Every how many epochs, at least 1: with 5 at the ends of the 5th, 10th, 15th, ...
-        samples: How many samples, the first ones of the data, at least 1.
-        data: Samples to use in place of the validation data, of any kind that `first_samples` reads. None takes the
-            validation data that were lent: ``validation_data=`` of `KerasAdapter`, ``adapter.fit`` or `Loop`.
-        keep: How many files of the run stay, the newest, at least 1; None keeps all.
-        max_bytes: How many bytes they may have together; the oldest go first, the newest stays always. None for any.
+        every: Write a file every this many epochs, at least 1: with 5 after the 5th, 10th, 15th, ...
+        samples: How many of the data's first samples to use, at least 1.
+        data: Samples to use in place of the validation data, of any kind that `first_samples` reads. None uses the
+            validation data: ``validation_data=`` of `KerasAdapter`, ``adapter.fit`` or `Loop`.
+        keep: How many of the run's newest files to keep, at least 1; None keeps all.
+        max_bytes: How many bytes the files may take together; the oldest are removed first, the newest is always kept.
+            None for no limit.
 
     Attributes:
-        files: The files of the run that are there, the oldest first.
+        files: The run's existing files, the oldest first.
 
     Raises:
-        TypeError: ``filepath`` is no path, ``layers`` no sequence of names, or a number no integer.
+        TypeError: ``filepath`` is not a path, ``layers`` not a sequence of names, or a number not an integer.
         ValueError: An argument breaks its rule above.
 
     Example:
@@ -96,7 +97,7 @@ class ActivationDump(Sink):
     _chosen: Sequence[str] | None = attrs.field(init=False, repr=False, default=None)
     _is_checked: bool = attrs.field(init=False, repr=False, default=False)
     _files: RunFiles = attrs.field(init=False, repr=False)
-    _told: set[str] = attrs.field(init=False, repr=False, factory=set)
+    _warned: set[str] = attrs.field(init=False, repr=False, factory=set)
 
     @_template.default
     def _make_template(self) -> Template:
@@ -121,24 +122,24 @@ class ActivationDump(Sink):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files of the run that are there, the oldest first."""
+        """The run's existing files, the oldest first."""
         return self._files.paths
 
     # --- train begin and end ---------------------------------------------------------------------------------------
 
     def on_train_begin(self, run: Run) -> None:
-        """Read the samples and look at the model once, so that what cannot be done is known now.
+        """Read the samples and compute the activations once, so that errors show now.
 
-        A model that is not built yet is looked at after its first epoch.
+        A model that is not built yet is first used after its first epoch.
 
         Raises:
-            SetupError: The folder cannot be written, there are no samples, or the model cannot be looked at, such as
-                for a layer that does not exist.
+            SetupError: The folder cannot be written, there are no samples, or the activations cannot be computed, for
+                example because a layer does not exist.
         """
         self._folder.prepare()
         self._x = self._read_samples(run)
         self._chosen, self._is_checked = self.layers, False
-        self._told.clear()
+        self._warned.clear()
         if _is_built(run.model):
             self._try(run.model)
         self._folder.own()
@@ -148,8 +149,8 @@ class ActivationDump(Sink):
         data = run.validation_data if self.data is None else self.data
         if data is None:
             raise SetupError(
-                "ActivationDump needs samples, and no validation data were lent: give ActivationDump(..., data=x), or "
-                "validation_data= to the adapter, adapter.fit or the Loop (model.fit lends none)"
+                "ActivationDump needs samples, and there are no validation data: pass ActivationDump(..., data=x), or "
+                "validation_data= to the adapter, adapter.fit or the Loop (model.fit does not provide them)"
             )
         try:
             return first_samples(data, self.samples)[0]
@@ -161,18 +162,18 @@ class ActivationDump(Sink):
         try:
             self._look(model)
         except Exception as error:
-            raise SetupError(f"ActivationDump cannot look at the model's layers: {error}") from error
+            raise SetupError(f"ActivationDump cannot compute the layers' activations: {error}") from error
         self._is_checked = True
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
-        """Let go of the samples, and let other processes write such files."""
+        """Release the samples, and let other processes write such files."""
         self._x = None
         self._folder.disown()
 
     # --- dumps -----------------------------------------------------------------------------------------------------
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
-        """Write a file, if this epoch's turn has come, and remove what is beyond the limits."""
+        """Write a file if one is due, and remove files beyond the limits."""
         if (epoch + 1) % self.every:
             return
         if not self._is_checked:
@@ -182,18 +183,18 @@ class ActivationDump(Sink):
             self._write(Activations(arrays, epoch=epoch, step=run.step))
 
     def _choose(self, model: ModelHandle) -> None:
-        """Leave out, with a warning, layers that a model has not which was not built at train begin."""
+        """Leave out, with a warning, missing layers of a model that was not built at train begin."""
         self._is_checked = True
         names = model.layer_names()
         if self.layers is not None and names is not None:
             try:
                 check_layers(self.layers, names)
             except ValueError as error:
-                self._tell("layers", "%s; ActivationDump leaves out what there is not", error)
+                self._warn_once("layers", "%s; ActivationDump leaves out the missing ones", error)
             self._chosen = [name for name in self.layers if name in names]
 
     def _look(self, model: ModelHandle) -> dict[str, Array]:
-        """Return the activations of the chosen layers, as far as they can be written."""
+        """Return those activations of the chosen layers that can be written."""
         if self._chosen is None:
             found = dict(model.activations(self._x))
         else:
@@ -201,16 +202,18 @@ class ActivationDump(Sink):
         used = {name.partition(":")[0] for name in found} | set(found)
         for name in self._chosen or ():
             if name not in used:
-                self._tell(name, "ActivationDump finds no output of the layer %r: the model does not use it", name)
+                self._warn_once(name, "ActivationDump finds no output of the layer %r: the model does not use it", name)
         for name, array in found.items():
             if not is_storable(array):
-                self._tell(name, "ActivationDump leaves out %r, whose output is no number (%s)", name, array.dtype)
+                self._warn_once(
+                    name, "ActivationDump leaves out %r, whose output is not numeric (%s)", name, array.dtype
+                )
         return {name: array for name, array in found.items() if is_storable(array)}
 
-    def _tell(self, what: str, message: str, *arguments: object) -> None:
-        """Warn, once in a run."""
-        if what not in self._told:
-            self._told.add(what)
+    def _warn_once(self, what: str, message: str, *arguments: object) -> None:
+        """Log a warning, once in a run."""
+        if what not in self._warned:
+            self._warned.add(what)
             logger.warning(message, *arguments)
 
     def _write(self, activations: Activations) -> None:
@@ -219,9 +222,9 @@ class ActivationDump(Sink):
         self._folder.check_inside(path)
         self._files.write(path, activations)
         if self.max_bytes is not None and (size := path.stat().st_size) > self.max_bytes:
-            self._tell("max_bytes", "%s alone has %d bytes, more than max_bytes=%d", path, size, self.max_bytes)
+            self._warn_once("max_bytes", "%s alone has %d bytes, more than max_bytes=%d", path, size, self.max_bytes)
 
-    # --- going back ------------------------------------------------------------------------------------------------
+    # --- rewind ----------------------------------------------------------------------------------------------------
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
         """Drop this run's files from ``epoch`` on."""
@@ -236,11 +239,11 @@ class ActivationDump(Sink):
         return {"filepath": Path(self.filepath)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the files of this run have in common."""
+        """Return the run's id, which its files hold."""
         return {"run": self._files.run} if self._files.run else {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue with the files of the run that `state_dict` was taken of."""
+        """Continue with the files of the run whose `state_dict` this is."""
         self._files.run = state["run"]
         self._files.go_on(self._folder.files("*.npz"))
 

@@ -1,8 +1,8 @@
 """The CSV file: a row for every epoch, or for every batch, on disk as soon as its epoch has ended.
 
-Contract. Once the run has begun, nothing that happens to the file ends it: rows that cannot be written wait, see
-`AppendFile`. Rows that are there are copied as they are, never formatted anew. Names are encoded as UTF-8, numbers so
-that reading them gives the same float64; lines end with a carriage return and a line feed, as the format has it.
+Contract. Once the run has begun, a failure to write the file does not end it: rows that cannot be written wait, see
+`AppendFile`. Existing rows are copied unchanged, never formatted again. Names are encoded as UTF-8. Numbers are written
+so that reading them gives the same float64. Lines end with a carriage return and a line feed, as the format requires.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ class CSVLogger(Sink):
     is ``nan``. For one `fit` whose epochs all have the same metrics, validation among them, the file is byte for byte
     that of Keras's ``CSVLogger``.
 
-    The first run of this object replaces the file, unless ``append`` is true; each later run goes on with it, until
-    `reset`. **Numbers go on too**: a run whose first epoch is 0 is numbered from behind the last row, and so are
-    its steps. A run that begins with a later epoch (``initial_epoch``, a resumed run) keeps its numbers, be they in
-    the file or not; only its steps go on if it counts them from 1 again.
+    The first run of this object replaces the file, unless ``append`` is true; each later run appends to it, until
+    `reset`. **Numbers continue too**: a run whose first epoch is 0 is numbered from after the last row, and so are
+    its steps. A run that begins with a later epoch (``initial_epoch``, a resumed run) keeps its numbers, whether or not
+    the file has them already; only its steps continue if it counts them from 1 again.
 
     Args:
-        filename: The file; its folder is made where missing.
-        separator: The character between two fields; a file that is appended to keeps its own.
-        append: Whether to go on with a file that is there, its columns and its numbers. A last line that was cut
-            short by a kill is dropped, with a warning.
+        filename: The file; its folder is created if missing.
+        separator: The character between two fields; an existing file that is appended to keeps its own.
+        append: Whether to continue an existing file, its columns and its numbers. A last line that a kill left
+            incomplete is dropped, with a warning.
         per_batch: Whether to write a row for each batch, with what the framework reports for it, instead of epochs.
 
     Raises:
         ValueError: ``separator`` is not one character, or is a quote or a line end.
         SetupError: At train begin: the file cannot be written, another process is writing it, or ``append`` is true
-            and it is no such file.
+            and it is not such a file.
 
-    Source: the format of Keras 3.15's ``CSVLogger``. That one also adds ``val_`` columns of its own where there is no
-    validation, drops metrics that are not in the first epoch, writes ``NA`` for missing ones, empties the file at
-    each `fit`, and, when appending, ignores the old header, numbers from 0 again and glues onto an unfinished line.
+    Source: the format of Keras 3.15's ``CSVLogger``. Keras's also adds ``val_`` columns where there is no validation,
+    drops metrics that are not in the first epoch, writes ``NA`` for missing ones, empties the file at each `fit`, and,
+    when appending, ignores the old header, numbers from 0 again and appends to an unfinished line.
 
     Example:
         >>> logger = CSVLogger("run.csv")
@@ -85,7 +85,7 @@ class CSVLogger(Sink):
     @separator.validator
     def _check_separator(self, _: Any, value: Any) -> None:
         if not isinstance(value, str) or len(value) != 1 or value in '"\r\n\0':
-            raise ValueError(f"separator must be one character, and no quote or line end (got {value!r})")
+            raise ValueError(f"separator must be one character, not a quote or a line end (got {value!r})")
 
     @_sheet.default
     def _empty_sheet(self) -> Sheet:
@@ -101,7 +101,7 @@ class CSVLogger(Sink):
         return hook != ("on_epoch_end" if self.per_batch else "on_block")
 
     def reset(self) -> None:
-        """Let the next run treat the file as the first one did: replace it, or continue what is there."""
+        """Let the next run treat the file as the first run did: replace it or, with ``append``, continue it."""
         if self._file is not None:
             self._file.close()
         self._file, self._sheet, self._numbers = None, self._empty_sheet(), Numbering()
@@ -109,7 +109,7 @@ class CSVLogger(Sink):
     # --- hooks -----------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, run: Run) -> None:
-        """Open the file; a run that is resumed keeps what it has, whatever ``append`` says.
+        """Open the file; a resumed run keeps its rows, whatever ``append`` is.
 
         Raises:
             SetupError: The file cannot be written or appended to, or another process is writing it.
@@ -119,7 +119,7 @@ class CSVLogger(Sink):
         self._numbers.begin()
 
     def on_epoch_begin(self, run: Run, epoch: int) -> None:
-        """Settle, with the run's first epoch, how its numbers are shifted."""
+        """Determine, from the run's first epoch, how its numbers are shifted."""
         if not self._numbers.is_settled:
             self._numbers.last_epoch, self._numbers.last_step = (*self._sheet.last, 0)[:2]
             self._numbers.settle(epoch, run.step)
@@ -139,12 +139,12 @@ class CSVLogger(Sink):
         """Drop this run's rows from ``epoch`` on or, per batch, after ``step``."""
         had_rows = self._numbers.is_settled
         next_epoch, last_step = self._numbers.rewind(epoch, step)
-        if not had_rows:  # those there are from the run that it continues, if any
+        if not had_rows:  # existing rows are those of the run that it continues, if any
             self._first_row = 0 if self._numbers.is_settled else self._sheet.rows
         self._drop(self._first_row, *((1, last_step + 1) if self.per_batch else (0, next_epoch)))
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
-        """Put the file on disk and close it."""
+        """Sync and close the file."""
         if self._file is not None:
             self._file.close()
 
@@ -152,7 +152,7 @@ class CSVLogger(Sink):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """The file, and what its rows are."""
+        """The file, and whether its rows are batches."""
         return {"filename": self.filename, "per_batch": self.per_batch}
 
     def state_dict(self) -> dict[str, Any]:
@@ -246,7 +246,7 @@ class CSVLogger(Sink):
         """Rewrite the file with a wider header, and as many empty fields at the end of each row."""
 
         def change(old: BinaryIO) -> Iterator[bytes]:
-            file.head = head  # not before: until now, a file made anew would get the rows of the old shape
+            file.head = head  # not before: until now, a file created again would get the rows of the old shape
             yield head
             for index, record in enumerate(_records(old)):
                 row = record.rstrip(b"\r\n")
@@ -256,7 +256,7 @@ class CSVLogger(Sink):
         file.change(change)
 
     def _drop(self, first: int, column: int, limit: int) -> None:
-        """Rewrite the file without those of the rows after the first ones whose number reaches a limit."""
+        """Rewrite the file: keep the first rows, and of the others only those whose number is below the limit."""
         sheet, file = self._sheet, self._file
         if file is None or sheet.rows <= first or sheet.last[column] < limit:
             return

@@ -1,4 +1,4 @@
-"""Early stopping: end the training when a metric has stopped getting better, and go back to the best weights."""
+"""Early stopping: end the training when a metric no longer improves, and restore the best weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Unit = Literal["epoch", "step"]
 
 
 def _as_float(value: Any) -> Any:
-    """Return a number as a float, so that all comparisons are in float64; the rest is left to the validator."""
+    """Return a number as a float, so that all comparisons are in float64; other values are left to the validator."""
     return float(value) if isinstance(value, Real) else value
 
 
@@ -40,13 +40,13 @@ def _number() -> float | None:
 
 @attrs.frozen
 class _Judged:
-    """The value that was judged last.
+    """The last value that was judged.
 
     Attributes:
         value: The value.
         epoch: Its epoch, 0-based.
         step: The run's step at that time.
-        is_spared: Whether patience could not run out by it: it was better than the best, or the very first.
+        is_spared: Whether it could not exhaust patience: it was better than the best, or the very first.
     """
 
     value: float
@@ -57,16 +57,16 @@ class _Judged:
 
 @attrs.define(eq=False)
 class EarlyStopping(Sink):
-    """Stop the training when a metric has not got better for a while, and go back to the best weights if asked.
+    """Stop the training when a metric no longer improves, and restore the best weights if asked.
 
     An epoch is better if its value beats the best so far by more than ``min_delta``; the first value is the best at
-    once. After ``patience`` epochs in a row that were not better the run is asked to stop, with the reason in
+    once. After ``patience`` epochs in a row that were not better, the run is asked to stop, with the reason in
     ``run.stop_reason``. An epoch without the metric is not counted, with one warning; NaN is never the best and counts
     as not better.
 
-    Each run is judged from scratch; a `Loop` makes many `fit` calls one run. A run that is resumed is judged on, by the
-    arguments that are given now: if its last value would stop it by them, it ends before its next epoch, with a warning
-    that says which argument to change.
+    Each run is judged from scratch; a `Loop` makes many `fit` calls one run. A resumed run continues with its best
+    value and counts, but with the present arguments: if its last value would stop it by them, it ends before its next
+    epoch, with a warning that says which argument to change.
 
     Args:
         monitor: The metric's name; ``acc`` and ``accuracy`` find each other.
@@ -78,14 +78,14 @@ class EarlyStopping(Sink):
         baseline: A value to beat (by ``min_delta``) as well: until one does, every epoch counts against the patience.
             It never becomes the best; an epoch that beats the best does not stop the run.
         restore_best_weights: Whether to set the best epoch's weights when the run ends, whether stopped, completed or
-            broken off. They are kept in host memory and fetched whenever an epoch is better.
-        start_from_epoch: The first epoch to look at, 0-based; earlier ones are passed over (but see ``check_finite``).
+            aborted. They are kept in host memory and fetched whenever an epoch is better.
+        start_from_epoch: The first epoch to judge, 0-based; earlier ones are ignored (but see ``check_finite``).
         stopping_threshold: A value that is good enough: one that reaches it stops the run at once.
         divergence_threshold: A value that is too bad: one that is worse stops the run at once, as failed.
         check_finite: Whether a value that is NaN or infinite stops the run at once, as failed, in any epoch.
-        unit: ``"epoch"``, or ``"step"``: look at the batches' values instead and count those that have the metric.
-            They are fetched together, without a wait for the device at each, so that the run stops up to 256 batches or
-            1 second after the batch that decided. Keras's batch values are means since the epoch began.
+        unit: ``"epoch"``, or ``"step"``: judge the batches' values instead and count those that have the metric.
+            They are fetched together, without waiting for the device at each batch, so the run stops up to 256 batches
+            or 1 second after the deciding batch. Keras's batch values are means since the epoch began.
 
     Attributes:
         best: The best value so far, None before the first.
@@ -97,7 +97,7 @@ class EarlyStopping(Sink):
         wait: How many epochs in a row were not better.
 
     Raises:
-        TypeError: ``patience`` or ``start_from_epoch`` is no integer, or an option is of a wrong type.
+        TypeError: ``patience`` or ``start_from_epoch`` is not an integer, or an option is of a wrong type.
         ValueError: An argument breaks its rule above, or weights are to be restored with ``unit="step"``: they are read
             at the end of an epoch only.
 
@@ -200,7 +200,7 @@ class EarlyStopping(Sink):
             run.watched.append(self._watched)
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
-        """Judge the epoch; with ``unit="step"`` only see that its batches had the metric."""
+        """Judge the epoch; with ``unit="step"`` only check that its batches had the metric."""
         if self.unit == "epoch":
             value = self._monitor.read(logs)
             if value is not None:
@@ -269,7 +269,7 @@ class EarlyStopping(Sink):
         run.stop(reason, failed=failed)
 
     def _verdict(self) -> str:
-        """Say in words that patience has run out."""
+        """Return the reason for which patience has run out."""
         what = "step" if self.unit == "step" else "epoch"
         waited = f"{self.wait} {what}{'s' if self.wait > 1 else ''}"
         best = self._best.value
@@ -282,14 +282,14 @@ class EarlyStopping(Sink):
         return f"{self.monitor} did not {what} for {waited}; its best was {best:.6g} {where}"
 
     def on_exception(self, run: Run, error: BaseException) -> None:
-        """Learn that the training raised and ends here."""
+        """Remember that the training raised, so that train end restores the weights."""
         self._raised = True
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
         """Set the best weights, if asked.
 
-        Not where the run ends only because the next one begins (`fit` tells nobody that it raised), or never began: the
-        model's weights may be somebody else's by then.
+        Not if the run ends only because the next one begins (`fit` does not report that it raised), or never began: by
+        then, something else may have set the model's weights.
         """
         self._run = None
         if not self.restore_best_weights or self.best_weights is None:
@@ -299,15 +299,15 @@ class EarlyStopping(Sink):
             model.set_weights(self.best_weights)
         elif run.status == "interrupted":
             logger.warning(
-                "%s did not restore the weights of epoch %d: the run was left open by an exception, and found so when "
-                "the next one began; adapter.fit(...) or a Loop restores them at once",
+                "%s did not restore the weights of epoch %d: an exception left the run open until the next one began; "
+                "use adapter.fit(...) or a Loop, which restore them immediately",
                 type(self).__name__,
                 self.best_epoch + 1,
             )
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """The metric, and whether it is that of epochs or of steps."""
+        """The metric, and whether epochs or steps are judged."""
         return {"monitor": self.monitor, "unit": self.unit}
 
     def state_dict(self) -> dict[str, Any]:
@@ -324,7 +324,7 @@ class EarlyStopping(Sink):
         """Continue from what `state_dict` returned, and stop the run at once if its last value does so.
 
         Raises:
-            ValueError: The state is of another direction.
+            ValueError: The state has another direction.
         """
         self._best.restore(state["best"])
         restore(self._patience, state["patience"])
@@ -338,12 +338,12 @@ class EarlyStopping(Sink):
             self._judge_again(self._last)
 
     def _judge_again(self, last: _Judged) -> None:
-        """Stop a run that is resumed, if by the present arguments its last value does."""
+        """Stop a resumed run if, by the present arguments, its last value does."""
         complaint = self._complaint(last) if last.epoch >= self.start_from_epoch else None
         if self._run is not None and complaint is not None:
             reason, argument = complaint
             logger.warning(
-                "%s ends the run before its next epoch: %s; change %s to train on",
+                "%s ends the run before its next epoch: %s; change %s to continue",
                 type(self).__name__,
                 reason,
                 argument,

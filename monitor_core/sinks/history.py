@@ -1,4 +1,4 @@
-"""The history: every epoch's results, and every batch's if asked, in memory, over any number of fits and runs."""
+"""The history: every epoch's results, and optionally every batch's, in memory, over any number of fits and runs."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ class _Epochs:
 
 @attrs.define(eq=False)
 class History(Results, Sink):
-    """Keep every epoch's results, and every batch's if asked, over any number of `fit` calls and runs.
+    """Keep every epoch's results, and optionally every batch's, over any number of `fit` calls and runs.
 
     ``history["loss"]`` is an array over all epochs; a metric that appears late or is missing in an epoch is NaN
-    there, so that all columns have one length. ``acc`` finds ``accuracy`` and vice versa, unless both are there.
+    there, so that all columns have the same length. ``acc`` finds ``accuracy`` and vice versa, unless both exist.
 
     Args:
         per_batch: Whether to record every batch too, in `batches`.
 
     Attributes:
-        outcome: What the last run was decided by and how it ended, which plots mark; files do not hold it.
+        outcome: The metrics that decided about the last run, and how it ended; plots mark them. Files do not hold it.
 
     Example:
         >>> history = History()
@@ -105,15 +105,15 @@ class History(Results, Sink):
         return hook != "on_block" or self.per_batch
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Drop everything that was recorded."""
         self.batches = BatchHistory()
         self.outcome = Outcome()
         self._epochs, self._stretches, self._run = Table(), [], 0
 
     def on_train_begin(self, run: Run) -> None:
-        """Begin a run, whose number follows those of the runs that left a record since the last reset."""
+        """Begin a run; its number follows those of the runs recorded since the last reset."""
         self._run = self._recorded_runs()
-        self.outcome = Outcome(run.watched)  # the list itself: sinks that follow have yet to add to it
+        self.outcome = Outcome(run.watched)  # the list itself: later sinks still add to it
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
         """Note how the run ended, and why."""
@@ -149,7 +149,7 @@ class History(Results, Sink):
         self.batches.truncate(self._run, step)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how much is recorded, not the record."""
+        """Return how many epochs and batches are recorded, not the values."""
         return {"run": self._run, "epochs": len(self), "batches": len(self.batches)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -158,10 +158,10 @@ class History(Results, Sink):
         self._on_record = (state["epochs"], state["batches"])
 
     def load_record(self, recorded: RecordedRun) -> None:
-        """Take what was recorded up to the state that was loaded; ``resume=...`` of a loop or an adapter calls this.
+        """Load what was recorded up to the loaded state; ``resume=...`` of a loop or an adapter calls this.
 
         Args:
-            recorded: A journal's record up to there. Of runs before this history's first it may hold more.
+            recorded: A journal's record up to that state. It may hold runs from before this history's first.
         """
         parts = _arrays(recorded.history, recorded.batches)
         labels = (parts["labels"], parts["batch_labels"])
@@ -173,16 +173,16 @@ class History(Results, Sink):
         self._fill({part: _last(lacking[part], columns) for part, columns in parts.items()})
         if (len(self), len(self.batches)) != self._on_record:
             logger.warning(
-                "the journal has %d epochs and %d batches of the %d and %d that this history had",
+                "the journal has only %d epochs and %d batches of the %d and %d that this history had",
                 *(len(self), len(self.batches), *self._on_record),
             )
 
     # --- files -----------------------------------------------------------------------------------------------------
 
     def to_json(self, path: str | PathLike[str]) -> None:
-        """Write everything as JSON, whole or not at all.
+        """Write everything as JSON, atomically.
 
-        Values that are not finite are written as the strings ``NaN``, ``Infinity`` and ``-Infinity``.
+        Non-finite values are written as the strings ``NaN``, ``Infinity`` and ``-Infinity``.
         """
         data: dict[str, Any] = {"format": _FORMAT, "runs": self._recorded_runs(), "per_batch": self.per_batch}
         for part, arrays in _arrays(self, self.batches).items():
@@ -195,7 +195,7 @@ class History(Results, Sink):
         """Read what `to_json` wrote.
 
         Raises:
-            ValueError: The file is no such JSON.
+            ValueError: `to_json` did not write the file, or it is damaged.
         """
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -206,10 +206,10 @@ class History(Results, Sink):
             }
             return cls._from_arrays(parts, data["runs"], per_batch=data["per_batch"])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"{path} is no history of format {_FORMAT}: {error}") from error
+            raise ValueError(f"{path} is not a history of format {_FORMAT}: {error}") from error
 
     def to_npz(self, path: str | PathLike[str]) -> None:
-        """Write everything as a compressed NumPy archive without object arrays, whole or not at all."""
+        """Write everything as a compressed NumPy archive without object arrays, atomically."""
         runs = self._recorded_runs()
         header = {"format": np.int64(_FORMAT), "runs": np.int64(runs), "per_batch": np.bool_(self.per_batch)}
         arrays: dict[str, Any] = {name: np.asarray(value) for name, value in header.items()}
@@ -223,11 +223,11 @@ class History(Results, Sink):
         """Read what `to_npz` wrote; nothing in the file is executed.
 
         Raises:
-            ValueError: The file is no such archive.
+            ValueError: `to_npz` did not write the file, or it is damaged.
         """
         parts: dict[str, dict[str, NDArray[Any]]] = {"labels": {}, "epochs": {}, "batch_labels": {}, "batches": {}}
         with (
-            refusing_damage(f"{path} is no history of format {_FORMAT}"),
+            refusing_damage(f"{path} is not a history of format {_FORMAT}"),
             Path(path).open("rb") as file,
             np.load(file, allow_pickle=False) as archive,
         ):
@@ -275,7 +275,7 @@ class History(Results, Sink):
 
 
 def _arrays(epochs: History | RecordedHistory, batches: BatchHistory | RecordedBatches) -> _Arrays:
-    """Return all labels and values as arrays, by what they are of."""
+    """Return all labels and values as arrays, by part."""
     return {
         "labels": {"run": epochs.run, "epoch": np.array(epochs.epoch, dtype=np.int64)},
         "epochs": {name: epochs[name] for name in epochs},

@@ -1,8 +1,8 @@
-"""The journal: an append-only record of a run on disk, which is there whatever becomes of the process.
+"""The journal: an append-only record of a run on disk that survives a killed process.
 
-Contract. What a hook has recorded is with the operating system when it returns: a kill loses nothing of it, a power cut
-what was not on disk yet. Once the run has begun, nothing that happens to the file ends it: records that cannot be
-written wait, see `AppendFile`. Each process has a file of its own in the folder. `monitor_core.open_run` reads it.
+Contract. When a hook returns, the operating system has what it recorded: it survives a killed process; a power failure
+loses what was not yet synced. Once the run has begun, a failure to write the file does not end it: records that cannot
+be written wait, see `AppendFile`. Each process writes its own file in the folder. `monitor_core.open_run` reads them.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ def _copied_config(value: Any) -> dict[str, Any]:
         copy: dict[str, Any] = as_json(value or {})
         json.dumps(copy)
     except (RecursionError, ValueError) as error:
-        raise ValueError(f"config must be something that can be written down: {error}") from None
+        raise ValueError(f"config must be storable as JSON: {error}") from None
     return copy
 
 
 @attrs.define
 class _OnRecord:
-    """What the run under way has on record."""
+    """What is already recorded of the current run."""
 
     run: Run
     planned: bool = False
@@ -64,22 +64,22 @@ class _OnRecord:
 
 @attrs.define(eq=False)
 class Journal(Sink):
-    """Record a run in a folder: every batch and epoch, what was decided and why, what failed, and where it comes from.
+    """Record a run in a folder: every batch and epoch, decisions with their reasons, failures, and its provenance.
 
-    What comes from where: the configuration that is given, the versions of Python, this package and the frameworks that
-    are imported, the git commit of the working folder, the command line, the host and the process. In the command line,
-    values of options that look secret are masked (``--api-key=***``), and so are passwords in URLs; the configuration
-    is recorded as it is given. Only the files' owner may read them.
+    The provenance is the given configuration, the versions of Python, this package and the imported frameworks, the git
+    commit of the working directory, the command line, the host and the process. In the command line, values of options
+    that look secret are masked (``--api-key=***``), and so are passwords in URLs; the configuration is recorded as it
+    is given. Only the files' owner may read them.
 
-    Nothing that was recorded is ever changed: where a run goes back to a checkpoint, that is recorded too, and
-    `open_run` leaves out what lay behind. Runs that follow are recorded behind each other. Processes that write to one
-    folder have a file each, and their runs stay apart.
+    Records are never changed: where a run goes back to a checkpoint, that is recorded too, and `open_run` leaves out
+    what was recorded after the checkpoint. Later runs are appended. Processes that write to one folder have a file
+    each, and their runs stay separate.
 
     Args:
-        folder: The run's folder; made where missing.
+        folder: The run's folder; created if missing.
         per_batch: Whether to record every batch: 24 bytes, and 8 for each further metric.
-        config: The run's configuration, as it is now, such as hyperparameters by name. What JSON cannot hold is
-            recorded as its text.
+        config: The run's configuration, such as hyperparameters by name; it is copied. Values that JSON cannot hold
+            are recorded as strings.
 
     Attributes:
         path: The file, None before the first run.
@@ -87,8 +87,8 @@ class Journal(Sink):
             another fact counts as one.
 
     Raises:
-        TypeError: ``config`` is no mapping.
-        ValueError: ``config`` holds itself, or a number that has no text.
+        TypeError: ``config`` is not a mapping.
+        ValueError: ``config`` contains itself, or an integer with too many digits to write.
         SetupError: At train begin: the folder cannot be written.
 
     Example:
@@ -130,10 +130,10 @@ class Journal(Sink):
     # --- hooks -----------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, run: Run) -> None:
-        """Take a file, and record where the run comes from."""
+        """Create this process's file if there is none, and record the run's provenance."""
         if self._writer is None or not self._writer.is_ours:
             self._writer = JournalWriter(self.folder)
-        elif self._open is not None:  # an exception may have left it so, unknown to its bus
+        elif self._open is not None:  # an exception may have ended the run without its bus being notified
             self._write(End(status="interrupted", **self._place(self._open.run)))
         self._rates = self._stop = None
         self._open = _OnRecord(run)
@@ -146,12 +146,12 @@ class Journal(Sink):
             self._writer.block(block)
 
     def on_evaluation_end(self, run: Run, logs: Logs) -> None:
-        """Record an evaluation's results, if the run is under way."""
+        """Record an evaluation's results, if a run is open."""
         if self._writer is not None and self._open is not None:
             self._writer.row(Kind.EVALUATION, run.epoch, run.step, self._now(), logs)
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
-        """Record the epoch's results, and what was decided and failed since the last."""
+        """Record the epoch's results, and the decisions and failures since the last one."""
         if self._writer is None or self._open is None:
             return
         self._writer.row(Kind.EPOCH, epoch, run.step, self._now(), logs)
@@ -167,14 +167,14 @@ class Journal(Sink):
     def on_exception(self, run: Run, error: BaseException) -> None:
         """Record what the training raised."""
         text = "".join(traceback.format_exception(error))
-        self._write(Raised(error=_in_words(error), traceback=text, **self._place(run)))
+        self._write(Raised(error=_described(error), traceback=text, **self._place(run)))
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
-        """Record that what lies behind is to be left out."""
+        """Record that what came after is to be left out."""
         self._write(Rewind(epoch=int(epoch), step=int(step), time=self._now()))
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
-        """Record how the run has ended, and put the file on disk."""
+        """Record how the run ended, and sync the file."""
         if self._writer is not None and self._open is not None:
             self._note(self._open)
             best = {each.sink: each.best_epoch for each in run.watched if each.best_epoch is not None}
@@ -182,15 +182,15 @@ class Journal(Sink):
             self._open = None
             self._writer.close()
 
-    # --- what is found out -------------------------------------------------------------------------------------------
+    # --- decisions and failures ---------------------------------------------------------------------------------------
 
     def _note(self, on_record: _OnRecord) -> None:
-        """Record a request to stop, and failures, that are not on record yet."""
+        """Record a request to stop, and failures, that are not recorded yet."""
         run = on_record.run
         if run.stop_reason is not None and not on_record.stopped:
             on_record.stopped = True
             stop = [run.stop_reason, int(run.epoch), int(run.step)]
-            if stop != self._stop:  # else a sink asks again, where the run was resumed
+            if stop != self._stop:  # else a sink asks again after the run was resumed
                 self._stop = stop
                 self._write(Stop(reason=run.stop_reason, failed=run.failed, **self._place(run)))
         for failure in run.failures[on_record.failures :]:
@@ -198,10 +198,10 @@ class Journal(Sink):
             self._write(_failure(failure, self._now()))
 
     def _note_rates(self, run: Run, rates: list[float] | None) -> None:
-        """Record that the learning rate has changed, where it has."""
+        """Record a change of the learning rate, if there is one."""
         before, self._rates = self._rates, rates
         if before is not None and rates is not None and rates != before:
-            reason = f"the learning rate is {_listed(rates)} now, and was {_listed(before)}"
+            reason = f"the learning rate changed from {_listed(before)} to {_listed(rates)}"
             self._write(RateChange(reason=reason, before=before, after=rates, **self._place(run)))
 
     def _place(self, run: Run) -> dict[str, Any]:
@@ -224,20 +224,20 @@ class Journal(Sink):
         return {"folder": self.folder}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the learning rates, and the request to stop; that is on record before a checkpoint that has it."""
+        """Return the learning rates and the request to stop, which is recorded before a checkpoint that has it."""
         if self._open is not None:
             self._note(self._open)
         return {} if self._writer is None else {"rates": self._rates, "stop": self._stop}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue the run on record; a sink that asks again at once to stop is not recorded twice."""
+        """Continue the recorded run; a sink that asks again at once to stop is not recorded twice."""
         self._rates, self._stop = state["rates"], state["stop"]
 
 
 def _learning_rates(run: Run) -> list[float] | None:
-    """Return each parameter group's rate, None where the model lends none; to be asked at an epoch's end only.
+    """Return each parameter group's rate, None if the model's handle provides none; call it only as an epoch ends.
 
-    Within an epoch, some handles wait for the device to tell.
+    Within an epoch, some handles wait for the device.
     """
     with suppress(Exception):
         model: Any = run.model
@@ -247,7 +247,7 @@ def _learning_rates(run: Run) -> list[float] | None:
 
 def _plan(run: Run, rates: list[float] | None, logs: Logs) -> Plan:
     directions = {}
-    with suppress(Exception):  # a handle need not know any
+    with suppress(Exception):  # a handle need not know any direction
         model: Any = run.model
         directions = {name: known for name in logs if (known := model.direction(name)) is not None}
     return Plan(
@@ -265,14 +265,14 @@ def _failure(failure: Failure, time: float) -> SinkFailure:
     return SinkFailure(
         sink=failure.sink,
         hook=failure.hook,
-        error=_in_words(failure.error),
+        error=_described(failure.error),
         traceback=failure.traceback,
         step=int(failure.step),
         time=time,
     )
 
 
-def _in_words(error: BaseException) -> str:
+def _described(error: BaseException) -> str:
     return "".join(traceback.format_exception_only(error)).strip()
 
 

@@ -27,16 +27,16 @@ def _check_schedule(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
 
 
 def _takes_rate(schedule: Callable[..., Any]) -> bool:
-    """Answer whether to call a schedule with the present rate too, judged by its signature alone.
+    """Return whether to call a schedule with the present rate too, judged by its signature alone.
 
     Raises:
-        TypeError: It takes neither one nor two positional arguments, or does not tell.
+        TypeError: It takes neither one nor two positional arguments, or has no signature to inspect.
     """
     wanted = f"schedule must take (epoch) or (epoch, rate), positionally (got {_name(schedule)}"
     try:
         signature = inspect.signature(schedule)
-    except (TypeError, ValueError):  # some built-ins tell nothing about themselves
-        raise TypeError(f"{wanted}, which does not tell: wrap it in a function)") from None
+    except (TypeError, ValueError):  # some built-ins have no signature
+        raise TypeError(f"{wanted}, which has no signature to inspect: wrap it in a function)") from None
     for arguments in ((0, 0.0), (0,)):
         try:
             signature.bind(*arguments)
@@ -56,10 +56,10 @@ class LearningRateScheduler(Sink):
     """Set the learning rate that a schedule gives, before each epoch or before each batch.
 
     With several parameter groups a schedule of one argument sets the same rate for all; one that takes the present
-    rate is asked for each group with the group's own. What the schedule returns must be a finite number of at least 0;
+    rate is called for each group with the group's own. What the schedule returns must be a finite number of at least 0;
     a schedule that raises, or returns anything else, is reported as any sink that fails, and leaves the rate as it is.
 
-    On the JAX back end of Keras, ``unit="step"`` makes Keras write the whole state back at each batch, with a warning.
+    On Keras's JAX backend, ``unit="step"`` makes Keras write the whole state back at each batch, with a warning.
 
     Args:
         schedule: Called with the position, and with the present rate too if its signature takes two positional
@@ -73,8 +73,8 @@ class LearningRateScheduler(Sink):
         TypeError: ``schedule`` cannot be called with one or two positional arguments.
         ValueError: ``unit`` is neither.
 
-    Source: by epoch, the same rates as Keras's ``LearningRateScheduler``, which also hands over the rate to any
-    function that can take it, one such as ``lambda epoch, base=0.1: ...`` included.
+    Source: by epoch, the same rates as Keras's ``LearningRateScheduler``, which also passes the rate to any
+    function that can take it, including one such as ``lambda epoch, base=0.1: ...``.
 
     Example:
         >>> from monitor_core.schedules import CosineDecay
@@ -101,7 +101,7 @@ class LearningRateScheduler(Sink):
         return hook != "on_batch_begin" or self.unit == "step"
 
     def on_train_begin(self, run: Run) -> None:
-        """Find out whether the rate can be set.
+        """Check that the rate can be set.
 
         Raises:
             SetupError: The optimizer's rate is a schedule object.

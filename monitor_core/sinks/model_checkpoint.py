@@ -1,7 +1,7 @@
 """Model checkpoints: save the model at each epoch, at each best one, or every N steps, and find them again.
 
-Contract. What is saved, and when, is decided here; how files survive kills and full disks, and how they are found
-again, is `monitor_core.files.checkpoints`'s. A save that fails raises, which the bus reports.
+Contract. This module decides what is saved, and when; `monitor_core.files.checkpoints` makes files survive kills and
+full disks, and finds them again. A save that fails raises, which the bus reports.
 """
 
 from __future__ import annotations
@@ -40,42 +40,42 @@ def _check_save_freq(_: Any, __: Any, value: Any) -> None:
 
 @attrs.define(eq=False)
 class ModelCheckpoint(Sink):
-    """Save the model at the end of each epoch, or every N steps; all of them, or only those better than all before.
+    """Save the model at the end of each epoch, or every N steps: each time, or only if better than all before.
 
     It is called after all other sinks, so that what it saves includes the decisions of this epoch. Each run is judged
-    by itself; a `Loop` makes many `fit` calls one run, and `resume` continues an earlier one.
+    from scratch; a `Loop` makes many `fit` calls one run, and `resume` continues an earlier one.
 
-    Where the metric is missing, None, not a number or NaN, an epoch is never better, with one warning for the first
-    three. Where a field of the name is missing, nothing is saved, with one warning.
+    An epoch whose metric is missing, None, not a number or NaN is never better; the first three log one warning. If a
+    field of the file's name is missing, nothing is saved, with one warning.
 
     Args:
         filepath: The file, with fields for ``epoch`` and ``batch`` (of the epoch), both counted from 1, ``step``, and
             any metric: ``"runs/{epoch:03d}-{val_loss:.2f}.keras"``. A field is a name and a format spec, nothing else.
-            A relative path is below the working directory at construction, wherever the process goes later.
+            A relative path is resolved against the working directory at construction.
             The ending names the format: ``.keras``, ``.h5`` or ``.weights.h5`` for Keras models, any for others.
         monitor: The metric's name; ``acc`` and ``accuracy`` find each other.
-        save_best_only: Whether to save only where the metric is better than at all saves before.
-        save_weights_only: Whether to save the weights alone.
+        save_best_only: Whether to save only if the metric is better than at all earlier saves.
+        save_weights_only: Whether to save only the weights.
         mode: ``"min"``, ``"max"``, or ``"auto"``: the metric's own direction on a Keras model, else that of its name
             in `monitor_core.metrics.DIRECTIONS`.
         save_freq: ``"epoch"``, or a number of steps, at least 1: save at the end of the batch by which that many have
-            been trained since the last turn, and compare what that batch has. Each such batch waits for the device.
+            been trained since the last save, and compare that batch's metric. Each such batch waits for the device.
         initial_value_threshold: The best value to begin with.
-        keep: Which files of the run stay: ``Keep(best=3, last=1)``. None keeps all. A file that would not stay is not
-            saved in the first place. The names must differ.
-        save_state: Whether to save, beside the index, the state of the run, of all sinks and of the training
-            (optimizer, random generators, Python's own and NumPy's global one among them), so that `resume` can
-            continue. The last two states stay, as far as their files do. The names must differ from one save to the
-            next.
+        keep: Which files of the run to keep: ``Keep(best=3, last=1)``. None keeps all. A file that would not be kept is
+            not saved in the first place. The names must differ.
+        save_state: Whether to save, next to the index, the state of the run, of all sinks and of the training
+            (optimizer, random generators, Python's own and NumPy's global one included), so that `resume` can
+            continue. The last two states are kept, as long as their files are. The names must differ from one save to
+            the next.
 
     Attributes:
         best: The best value so far; None, or the threshold, before the first.
-        best_path: The file with the best value of those that are there, None if there is none.
+        best_path: The existing file with the best value, None if there is none.
         latest_path: The file that was saved last, None if there is none.
-        index_path: The index: ``<name>.latest.json`` beside the files; a name without fields needs none.
+        index_path: The index: ``<name>.latest.json`` next to the files; a name without fields needs none.
 
     Raises:
-        TypeError: ``filepath`` is no path, ``keep`` no `Keep`, or an option no boolean.
+        TypeError: ``filepath`` is not a path, ``keep`` not a `Keep`, or an option not a boolean.
         ValueError: An argument breaks its rule above.
 
     Example:
@@ -85,8 +85,8 @@ class ModelCheckpoint(Sink):
         >>> checkpoint.load_best(model)
 
     Source: Keras 3.15's callback of the same name, whose decisions these are, except that there a NaN that comes first
-    stays the best for ever, an epoch without the metric is saved, values are compared in float32, ``save_freq=N``
-    counts the last execution of several batches as full, and the best value outlives the run.
+    stays the best, an epoch without the metric is saved, values are compared in float32, ``save_freq=N``
+    counts the last execution of several batches as full, and the best value carries over to the next run.
     """
 
     __copy__ = independent_copy
@@ -114,7 +114,7 @@ class ModelCheckpoint(Sink):
     _best: Best = attrs.field(init=False, repr=False, factory=lambda: Best("min"))
     _turn: int = attrs.field(init=False, repr=False, default=0)
     _epoch_began_at: int = attrs.field(init=False, repr=False, default=0)
-    _told_no_name: bool = attrs.field(init=False, repr=False, default=False)
+    _warned_no_name: bool = attrs.field(init=False, repr=False, default=False)
 
     @_template.default
     def _make_template(self) -> Template:
@@ -153,24 +153,24 @@ class ModelCheckpoint(Sink):
 
     @property
     def best_path(self) -> Path | None:
-        """The file with the best value of those that are there; before the first run, what the index says."""
+        """The existing file with the best value; before the first run, as the index has it."""
         return self._store.path("best")
 
     @property
     def latest_path(self) -> Path | None:
-        """The file that was saved last; before the first run, what the index says."""
+        """The file that was saved last; before the first run, as the index has it."""
         return self._store.path("latest")
 
     @property
     def index_path(self) -> Path:
-        """The file that names the latest and the best checkpoint; there is none where the name has no fields."""
+        """The file that names the latest and the best checkpoint; there is none if the name has no fields."""
         return self._store.index_path
 
     def load_best(self, model: ModelHandle) -> Path:
-        """Set a model's state to the best checkpoint; in a new process too, by the index. Return the file.
+        """Load the best checkpoint into a model and return its file; the index finds it in a new process too.
 
         Args:
-            model: The model, or its handle with ``load``; those of Keras and PyTorch execute nothing from a file.
+            model: The model, or its handle with ``load``. Keras and PyTorch handles execute nothing from a file.
 
         Raises:
             FileNotFoundError: There is none.
@@ -179,7 +179,7 @@ class ModelCheckpoint(Sink):
         return self._store.load(model, "best")
 
     def load_latest(self, model: ModelHandle) -> Path:
-        """Set a model's state to the latest checkpoint, as `load_best` does to the best. Return the file.
+        """Load the latest checkpoint into a model and return its file, as `load_best` does with the best.
 
         Raises:
             FileNotFoundError: There is none.
@@ -188,11 +188,11 @@ class ModelCheckpoint(Sink):
         return self._store.load(model, "latest")
 
     def resume(self, bus: Bus) -> bool:
-        """Continue the run that the latest checkpoint was part of; call it before train begin.
+        """Continue the run of the latest checkpoint; call it before train begin.
 
-        The model, the optimizer and the random generators, as far as the model's handle provides them, the run's
-        numbers and the states of all sinks become those at that checkpoint. An epoch that was aborted begins again.
-        Where a file of the checkpoint is damaged, the one before it is taken, with a warning.
+        Restores the model, the optimizer and the random generators, as far as the model's handle provides them, the
+        run's numbers and the states of all sinks. An epoch that was aborted begins again. If a file of the checkpoint
+        is damaged, the checkpoint before it is used, with a warning.
 
         Args:
             bus: The bus, with the same sinks and the model's handle: ``loop.bus`` or ``adapter.bus``.
@@ -210,15 +210,15 @@ class ModelCheckpoint(Sink):
     # --- hooks -----------------------------------------------------------------------------------------------------
 
     def wants_hook(self, hook: str) -> bool:
-        """Listen to batches only if they are counted, so that they stay asynchronous otherwise."""
+        """Listen to batches only if they are counted; otherwise they stay asynchronous."""
         return hook != ("on_batch_end" if self.save_freq == "epoch" else "on_epoch_end")
 
     def on_train_begin(self, run: Run) -> None:
-        """Begin from scratch; make the folder, and clear what a kill has left in it.
+        """Begin from scratch; create the folder, and remove temporary files that a kill left in it.
 
         Raises:
-            SetupError: The folder cannot be written, another process saves under such names, a folder stands in the
-                file's place, the direction is not known, a metric is misspelt, the model cannot be saved under such a
+            SetupError: The folder cannot be written, another process saves under such names, a folder has the file's
+                name, the direction is not known, a metric is misspelt, the model cannot be saved under such a
                 name, or the state of a sink cannot be saved.
         """
         mode = self._monitor.direction(run.model)
@@ -235,7 +235,7 @@ class ModelCheckpoint(Sink):
         if self.save_best_only or (self.keep is not None and self.keep.best):
             run.watched.append(Watched(type(self).__name__, self.monitor, mode))
         self._turn = self._epoch_began_at = run.step
-        self._told_no_name = False
+        self._warned_no_name = False
 
     def _check_ending(self, model: ModelHandle) -> None:
         if (framework := frameworks.of_handle(model)) is None:
@@ -248,7 +248,7 @@ class ModelCheckpoint(Sink):
             )
 
     def on_epoch_begin(self, run: Run, epoch: int) -> None:
-        """Note where the epoch begins, for the numbers of its batches."""
+        """Note the step at which the epoch begins, for the numbers of its batches."""
         self._epoch_began_at = run.step
 
     def on_batch_end(self, run: Run, step: int, logs: Logs) -> None:
@@ -258,11 +258,11 @@ class ModelCheckpoint(Sink):
             self._consider(run, run.epoch, logs, "this batch")
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
-        """Save, if this epoch is to be saved."""
+        """Save if due."""
         self._consider(run, epoch, logs, "this epoch")
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
-        """Count batches from there."""
+        """Count batches from the rewound step."""
         self._turn = min(self._turn, step)
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
@@ -272,7 +272,7 @@ class ModelCheckpoint(Sink):
     # --- saving ----------------------------------------------------------------------------------------------------
 
     def _consider(self, run: Run, epoch: int, logs: Logs, where: str) -> None:
-        """Save, if this is to be saved."""
+        """Save, unless ``save_best_only`` or ``keep`` rule it out."""
         value = self._value(logs, where)
         if self.save_best_only and (value is None or not self._best.beats(value, self._best.value)):
             return
@@ -286,17 +286,21 @@ class ModelCheckpoint(Sink):
         self._store.enter(saved, (lambda: self._whole_state(run)) if self.save_state else None)
 
     def _path(self, numbers: Mapping[str, int], logs: Logs) -> Path | None:
-        """Return the file's path; None, with one warning in a run, where the logs lack what its name needs."""
+        """Return the file's path; None, with one warning in a run, if the logs lack a field of its name."""
         try:
             return self._store.folder.file(numbers, logs)
         except (KeyError, TypeError) as error:
-            if not self._told_no_name:
-                self._told_no_name = True
-                logger.warning("%s saves nothing where its file has no name: %s", type(self).__name__, error.args[0])
+            if not self._warned_no_name:
+                self._warned_no_name = True
+                logger.warning(
+                    "%s saves nothing while a field of the file's name is missing: %s",
+                    type(self).__name__,
+                    error.args[0],
+                )
             return None
 
     def _value(self, logs: Logs, where: str) -> float | None:
-        """Return the metric's value, None where it is none; where it decides nothing it may be missing silently."""
+        """Return the metric's value, None if it has none; warn only if the value decides about a save."""
         found = self._monitor.find(logs)
         if found is not None and logs[found] is not None:
             return self._monitor.convert(found, logs[found])
@@ -306,7 +310,7 @@ class ModelCheckpoint(Sink):
 
     def _whole_state(self, run: Run) -> dict[str, Any]:
         state = whole_state(run.bus_state, run.model)
-        if self.save_freq != "epoch":  # within an epoch, which begins again
+        if self.save_freq != "epoch":  # within an epoch, which begins again on resume
             state["state"]["run"]["epoch"] -= 1
         return state
 
@@ -314,11 +318,11 @@ class ModelCheckpoint(Sink):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """The files, and the metric that they are compared by."""
+        """The files, and the metric by which they are compared."""
         return {"filepath": Path(self.filepath), "monitor": self.monitor}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best value, the files that are kept, and the step of the last turn."""
+        """Return the best value, the files that are kept, and the step of the last save."""
         best = state_of(self._best, "mode", "value")
         return {"best": best, "files": self._store.to_state(), "turn": self._turn}
 
@@ -326,7 +330,7 @@ class ModelCheckpoint(Sink):
         """Continue from what `state_dict` returned.
 
         Raises:
-            ValueError: A file lies outside of the folder, or the state is of another direction.
+            ValueError: A file lies outside of the folder, or the state has another direction.
         """
         self._store.load_files(state["files"])
         self._best.restore(state["best"])

@@ -1,8 +1,8 @@
 """The progress: bars in a terminal or a notebook, one plain line for each epoch anywhere else.
 
-Contract. Values come with the blocks, at most about a second late, so a batch costs nothing here; where no bars are
-shown, blocks are not asked for at all. What cannot be written (a closed stream, a broken pipe) is dropped silently.
-Several of these may show bars at once, in threads too. Evaluations and predictions outside of a run show nothing.
+Contract. Values arrive with the blocks, at most about a second late, so a batch costs nothing here. Without bars, this
+sink receives no blocks at all. What cannot be written (a closed stream, a broken pipe) is dropped silently. Several
+instances may show bars at once, in threads too. Evaluations and predictions outside of a run show nothing.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from monitor_core.sinks.progress_lines import METRIC_WIDTH, Columns, format_dura
 from monitor_core.values.blocks import Block
 
 SHORT_RUN = 20
-"""Epochs up to which a run leaves a line for each of them in a terminal, unless told otherwise."""
+"""Runs of up to this many epochs leave a line for each epoch in a terminal, unless ``epoch_lines`` is given."""
 
 
 def _printable(text: str) -> str:
-    """Return the text on one line and without control characters, whoever wrote it."""
+    """Return the string on one line and without control characters."""
     return "".join(each if each.isprintable() else " " for each in text).strip()
 
 
@@ -57,27 +57,28 @@ def _check_file(_: object, __: object, value: Any) -> None:
 
 @attrs.define(eq=False)
 class Progress(Sink):
-    """Show how far the training is: bars in a terminal and in a notebook, a plain line for each epoch elsewhere.
+    """Show the training's progress: bars in a terminal and in a notebook, a plain line for each epoch elsewhere.
 
     In a terminal or a notebook, one bar counts the run's epochs and shows the last epoch's results; while an epoch
     takes longer than half a second, a second bar counts its batches and shows their latest values. Runs of up to 20
-    epochs leave a line for each epoch; longer ones leave the last epoch's. In a file, a pipe or a CI log there
-    is one line for each epoch and no control character. A run that did not complete leaves a last line that says why.
+    epochs leave a line for each epoch; longer ones leave the last epoch's. Files,
+    pipes and CI logs get one line for each epoch and no control characters. A run that did not complete ends with a
+    line that says why.
 
     Bars need the package tqdm: ``pip install "monitor_core[progress]"``. Without it, and in a notebook without
-    ipywidgets, there are plain lines.
+    ipywidgets, plain lines are written.
 
     Args:
-        file: Where to write; None: standard error as it is at train begin, in a notebook the cell's output.
-        metrics: Names of the metrics to show, in that order; None: all of them.
-        bars: Whether to draw bars; None: in a terminal and in a notebook, where tqdm is installed.
+        file: The stream to write to. None is standard error at train begin or, in a notebook, the cell's output.
+        metrics: Names of the metrics to show, in that order. None shows all.
+        bars: Whether to draw bars. None draws them in a terminal and in a notebook, if tqdm is installed.
         batches: Whether the bars show the batches of an epoch too.
-        epoch_lines: Whether a line for each epoch stays in a terminal or a notebook; None: in runs of at most 20
-            epochs, and where their number is unknown.
+        epoch_lines: Whether to leave a line for each epoch in a terminal or a notebook. None leaves them in runs of at
+            most 20 epochs or of an unknown number.
 
     Raises:
         TypeError: ``file`` has no method ``write``, or an option is of a wrong type.
-        ValueError: ``metrics`` is no list of names.
+        ValueError: ``metrics`` is not a list of names.
 
     Example:
         >>> with Loop(Progress()) as loop:
@@ -119,7 +120,7 @@ class Progress(Sink):
     _in_run: bool = attrs.field(init=False, repr=False, default=False)
 
     def wants_hook(self, hook: str) -> bool:
-        """Listen to blocks only where their batches can be shown: the stream is a terminal, or this a notebook."""
+        """Listen to blocks only if batches can be shown: the stream is a terminal, or this is a notebook."""
         if hook not in ("on_block", "on_evaluation_begin", "on_evaluation_end"):
             return True
         stream = SafeStream(sys.stderr if self.file is None else self.file)
@@ -127,7 +128,7 @@ class Progress(Sink):
         return self.batches and (is_shown if self.bars is None else self.bars)
 
     def on_train_begin(self, run: Run) -> None:
-        """Look where to write; bars that an earlier run left open are closed."""
+        """Choose bars or lines for the stream; close bars that an earlier run left open."""
         self._close_bars()
         tqdm = None if self.bars is False else _tqdm()
         in_notebook = self.file is None and any(
@@ -147,13 +148,13 @@ class Progress(Sink):
         self._last_line, self._error, self._in_run = None, None, True
 
     def on_epoch_begin(self, run: Run, epoch: int) -> None:
-        """Show which epoch it is."""
+        """Show the epoch's number."""
         self._latest, self._first_step, self._began = {}, run.step, progress_bars.now()
         if self._bars is not None:
             self._bars.begin_epoch(epoch, _epochs(run, epoch))
 
     def on_block(self, run: Run, block: Block) -> None:
-        """Show how far the epoch is, and the latest values."""
+        """Show the epoch's progress and the latest values."""
         if self._bars is None or not len(block):
             return
         for name, column in block.columns.items():
@@ -164,12 +165,12 @@ class Progress(Sink):
         self._bars.advance(done, total, progress_bars.now() - self._began, self._shown(self._latest))
 
     def on_evaluation_begin(self, run: Run) -> None:
-        """Say that the epoch's batches wait for an evaluation."""
+        """Show that the epoch's batches wait for an evaluation."""
         if self._bars is not None:
             self._bars.evaluating(begins=True)
 
     def on_evaluation_end(self, run: Run, logs: Logs) -> None:
-        """Say that they go on."""
+        """Show that the epoch's batches continue."""
         if self._bars is not None:
             self._bars.evaluating(begins=False)
 
@@ -191,13 +192,13 @@ class Progress(Sink):
         self._bars.end_epoch(epoch, [] if keeps_lines else self._shown(logs))
 
     def on_exception(self, run: Run, error: BaseException) -> None:
-        """Take the bars away, so that what is printed next stands by itself."""
+        """Close the bars, so that later output is not mixed with them."""
         if isinstance(error, Exception):
             self._error = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         self._close_bars()
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
-        """Take the bars away and say how the run ended, unless it completed."""
+        """Close the bars and say how the run ended, unless it completed."""
         if not self._in_run:
             return
         self._in_run = False
@@ -221,7 +222,7 @@ class Progress(Sink):
         return self._columns.line(cells | self._cells(logs), self._stream.separator)
 
     def _cells(self, logs: Mapping[str, float]) -> dict[str, str]:
-        """Return a cell for each metric of the run so far, so that one that is missing moves no other."""
+        """Return a cell for each metric of the run so far, so that a missing one does not move the others."""
         names = [find_metric(name, logs) or name for name in self.metrics or logs]
         self._seen |= dict.fromkeys(name for name in names if name in logs)
         shown = [name for name in names if name in self._seen] if self.metrics else _pairs(self._seen)
@@ -229,12 +230,12 @@ class Progress(Sink):
         return {f"metric {name}": f"{_printable(name)} {value:<{METRIC_WIDTH}}" for name, value in values.items()}
 
     def _epoch_seconds(self) -> float:
-        """Return what an epoch takes, from end to end of the last ten; the first one alone also compiles."""
+        """Return the mean seconds of the last ten epochs, from end to end: the first epoch also compiles."""
         ends = self._ends
         return ends[-1] - self._began if len(ends) == 1 else (ends[-1] - ends[0]) / (len(ends) - 1)
 
     def _shown(self, logs: Mapping[str, float]) -> Iterator[str]:
-        """Yield the metrics to show, formatted only as far as somebody reads: a bar has room for a few of thousands."""
+        """Yield the metrics to show, formatted lazily: a bar has room for a few of thousands."""
         names = (find_metric(name, logs) for name in self.metrics) if self.metrics else _pairs(logs)
         return (f"{_printable(name)} {format_value(logs[name])}" for name in names if name is not None)
 
@@ -253,7 +254,7 @@ class Progress(Sink):
 
 
 def _tqdm() -> Any:
-    """Return tqdm's class for where this runs, None where it is not installed."""
+    """Return tqdm's class for this terminal or notebook, None if tqdm is not installed."""
     try:
         from tqdm.auto import tqdm
     except ImportError:

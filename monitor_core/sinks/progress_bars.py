@@ -1,7 +1,7 @@
-"""Progress bars on tqdm that cannot hurt: what the progress draws with.
+"""Progress bars on tqdm, and streams, that never make the training fail.
 
-Contract. Nothing here raises for a stream that is closed, broken or cannot show a character. Bars of several runs may
-be open at once, in threads too.
+Contract. Nothing here raises if a stream is closed or broken, or cannot encode a character. Bars of several runs may be
+open at once, in threads too.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from contextlib import suppress
 from typing import Any, TextIO
 
 DELAY = 0.5
-"""Seconds into an epoch before its batches get a bar, so that none flickers where epochs are short."""
+"""Seconds into an epoch before its batches get a bar, so that bars do not flicker in short epochs."""
 INTERVAL = 0.1
 """Seconds between two refreshes of the bars."""
 
 _SEPARATOR, _MORE = ", ", "..."
 LINES_PER_OUTPUT = 500
-"""Lines that share an output of a notebook's cell."""
+"""How many lines share one output of a notebook's cell."""
 _UNKNOWN = "{desc}, {n_fmt} batches, {elapsed}{postfix}"
 
 now = time.perf_counter
 
 
 def of_total(number: int, total: int | None) -> str:
-    """Return how far something is: ``3/50``, or ``3`` where the total is unknown."""
+    """Return a count of a total: ``3/50``, or ``3`` if the total is unknown."""
     return f"{number}" if total is None else f"{number}/{total}"
 
 
 class SafeStream:
     """A text stream that never raises: what cannot be encoded is replaced, what cannot be written is dropped.
 
-    Equal to any other around the same stream; tqdm looks for the field `_wrapped` to recognise it.
+    Two that wrap the same stream are equal; tqdm recognises one by the field `_wrapped`.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -71,7 +71,7 @@ class SafeStream:
 
     @property
     def separator(self) -> str:
-        """What stands between the parts of a line."""
+        """The separator between the parts of a line."""
         return " · " if self._encodable(" · ") == " · " else " | "
 
     def _encodable(self, text: str) -> str:
@@ -84,7 +84,7 @@ class SafeStream:
             return text
 
     def write(self, text: str) -> None:
-        """Write what can be written."""
+        """Write what can be written; drop the rest."""
         if self._wrapped is not None:
             with suppress(OSError, ValueError):
                 self._wrapped.write(self._encodable(text))
@@ -96,11 +96,11 @@ class SafeStream:
 
 
 def fitting(parts: Iterable[str], room: float) -> str:
-    """Return parts as one string of so many characters at most; what does not fit is neither read nor shown.
+    """Return parts as one string of a limited length; parts that do not fit are neither read nor shown.
 
     Args:
         parts: The parts, each shown whole or not at all.
-        room: The number of characters.
+        room: The largest number of characters.
     """
     shown: list[str] = []
     length = fits = 0
@@ -115,21 +115,21 @@ def fitting(parts: Iterable[str], room: float) -> str:
 
 
 def in_kernel() -> bool:
-    """Return whether this runs in IPython's kernel, whose front end is a notebook."""
-    ipython = sys.modules.get("IPython")  # where it is not imported yet, no notebook runs
+    """Return whether this runs in IPython's kernel, as in a notebook."""
+    ipython = sys.modules.get("IPython")  # in a notebook it is always imported
     return getattr(ipython and ipython.get_ipython(), "kernel", None) is not None
 
 
 @functools.cache
 def bar_class(tqdm: type) -> Any:
-    """Return tqdm's class without its monitor thread, which wakes bars that skip updates: these skip none."""
+    """Return tqdm's class without its monitor thread, which wakes bars that skip updates: these never do."""
     return type("ProgressBar", (tqdm,), {"monitor_interval": 0})
 
 
 class NotebookLines:
-    """Lines in one output of a notebook's cell, so that a plot that is shown meanwhile does not come between them.
+    """Lines in one output of a notebook's cell, so that a plot shown meanwhile does not separate them.
 
-    Each line sends the output again, so every `LINES_PER_OUTPUT` a new one begins.
+    Each line sends the whole output again, so a new output begins after `LINES_PER_OUTPUT` lines.
     """
 
     def __init__(self) -> None:
@@ -152,12 +152,12 @@ class NotebookLines:
 
 
 class Bars:
-    """A bar for the run's epochs and, below it, while an epoch takes long, one for the epoch's batches.
+    """A bar for the run's epochs and, below it, in long epochs, one for the epoch's batches.
 
     Args:
         bar_class: tqdm's class.
-        stream: Where to draw; None for a notebook. There the second bar is open from the first epoch on, so that both
-            keep their place above all that is shown later.
+        stream: The stream to draw on; None for a notebook. There the second bar is open from the first epoch on, so
+            that both stay above later output.
         batches: Whether there is a second bar.
     """
 
@@ -194,7 +194,7 @@ class Bars:
         )
 
     def begin_epoch(self, epoch: int, epochs: int | None) -> None:
-        """Show that an epoch begins; a run of one epoch needs no bar of its own."""
+        """Show that an epoch begins; a run of one epoch has no bar for epochs."""
         self.end_batches()
         self._label = f"Epoch {of_total(epoch + 1, epochs)}"
         self._batches_due = now() + DELAY
@@ -211,7 +211,7 @@ class Bars:
             self._batch_bar = self._open(self._label, None, _UNKNOWN)
 
     def advance(self, done: int, total: int | None, elapsed: float, metrics: Iterable[str]) -> None:
-        """Show how many batches of the epoch have ended, and their latest metrics, of which as many are read as fit."""
+        """Show how many batches of the epoch have ended, and as many of their latest metrics as fit."""
         moment = now()
         if moment < self._batches_due:
             return
@@ -230,23 +230,23 @@ class Bars:
         known = "{desc} |{bar}| {n_fmt}/{total_fmt}, {remaining} left{postfix}"
         bar_format = _UNKNOWN if total is None else known
         if self._batch_bar is not None and self._stream is None:
-            bar = self._batch_bar  # in a notebook each bar would leave an empty output behind
+            bar = self._batch_bar  # in a notebook each closed bar would leave an empty output
             bar.desc, bar.bar_format, bar.total = self._label, bar_format, total
             bar.reset(total=total)
         else:
             self._close_batches()
-            # The delay keeps it from showing itself before it is told when the epoch began.
+            # The delay keeps the bar hidden until its start time is set below.
             bar = self._open(self._label, total, bar_format, delay=1e-9)
         bar.start_t = bar.last_print_t = time.time() - elapsed
         self._batch_bar, self._batches_ended = bar, False
 
     def evaluating(self, *, begins: bool) -> None:
-        """Say why the batches stand still."""
+        """Show whether an evaluation holds up the batches."""
         if not self._batches_ended:
             self._batch_bar.set_description_str(f"{self._label}, evaluating" if begins else self._label)
 
     def end_batches(self) -> None:
-        """Take the bar of the batches away; in a notebook it stays for the next epoch."""
+        """Close the bar of the batches; in a notebook it stays for the next epoch."""
         self._batches_ended = True
         if self._stream is not None:
             self._close_batches()
@@ -258,7 +258,7 @@ class Bars:
             bar.close()
 
     def end_epoch(self, epoch: int, metrics: Iterable[str]) -> None:
-        """Show an epoch's results, the last ones where epochs end faster than anybody reads."""
+        """Show an epoch's results; if epochs end faster than bars refresh, only the latest."""
         self.end_batches()
         self._ended = epoch + 1, metrics
         if (moment := now()) >= self._epochs_due:
@@ -273,7 +273,7 @@ class Bars:
 
     @staticmethod
     def _set_metrics(bar: Any, metrics: Iterable[str]) -> None:
-        """Show as many metrics as fit beside a bar of 5 characters, whole ones."""
+        """Show as many whole metrics as fit next to a bar of 5 characters."""
         bar.postfix = None
         state = bar.format_dict
         room = math.inf
@@ -296,7 +296,7 @@ class Bars:
             bar.close()
 
     def close(self) -> None:
-        """Take all bars away."""
+        """Close all bars."""
         self._batches_ended = True
         self._close_batches()
         self._close_run()

@@ -1,7 +1,7 @@
-"""The lines of the progress: numbers and durations for people to read, in columns that stay where they are.
+"""The lines of the progress: human-readable numbers and durations in aligned columns.
 
-Contract. A column is as wide as the widest cell that it has had in this run, so that lines below each other align from
-the first one on where cells keep their length, and else from the longest one on.
+Contract. A column is as wide as its widest cell so far in this run, so lines align from the first one on if cells keep
+their length, else from the longest one on.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 METRIC_WIDTH = 6
-"""Characters that a metric's value gets at least: four digits, a point and a zero."""
+"""Minimum width of a metric's value: four digits, a point and a zero."""
 _WIDTHS = {"time": len("9.9 s in all"), "duration": len("9.9 s")}
-"""What columns get at least, so that short runs align from their first line on."""
+"""Minimum widths of columns, so that short runs align from their first line on."""
 
 
 def format_value(value: float) -> str:
-    """Return a metric's value for people to read: four significant digits, an exponent for the tiny and the huge."""
+    """Return a human-readable value: four significant digits, with an exponent for tiny and huge ones."""
     if 9999.5 <= abs(value) < 1e7:
         return f"{value:.0f}"
     return f"{value:.4g}"
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration in seconds for people to read: ``35 ms``, ``0.4 s``, ``12 s``, ``3 min 20 s``."""
+    """Return a duration in seconds, human-readable: ``35 ms``, ``0.4 s``, ``12 s``, ``3 min 20 s``."""
     if seconds < 0.095:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 9.95:

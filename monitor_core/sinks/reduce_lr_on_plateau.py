@@ -1,4 +1,4 @@
-"""The plateau rule: lowers the learning rate when a metric has stopped getting better."""
+"""The plateau rule: lowers the learning rate when a metric no longer improves."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Rule = Literal["keras", "pytorch"]
 
 @attrs.define
 class Plateau:
-    """Whether a value has stopped getting better, for longer than patience allows.
+    """Whether a value has not improved for longer than patience allows.
 
     Attributes:
-        best: What is better.
-        patience: How many values in a row may be no better.
+        best: The best value so far, and the rule for what is better.
+        patience: How many values in a row may not improve.
         cooldown: How many values the cooldown after `begin_again` takes: they reset the count, and are not counted.
         last_counts: Whether the cooldown's last value is counted nevertheless, as in Keras.
-        spared: How many values of the cooldown are still to come.
+        spared: How many values of the cooldown are left.
     """
 
     best: Best
@@ -42,7 +42,7 @@ class Plateau:
     spared: int = 0
 
     def is_reached(self, value: float) -> bool:
-        """Take a value into account; answer whether a plateau is reached, and still is."""
+        """Take a value into account; return whether a plateau is reached."""
         is_spared = self.spared > self.last_counts
         if self.spared:
             self.spared -= 1
@@ -53,15 +53,15 @@ class Plateau:
         return not is_spared and self.patience.wait()
 
     def begin_again(self) -> None:
-        """Begin to count anew, after the cooldown."""
+        """Begin to count again, after the cooldown."""
         self.spared = self.cooldown
         self.patience.reset()
 
 
 class _PyTorchBest(Best):
-    """The best so far as PyTorch's scheduler has it: from infinity on, and the difference taken on the other side.
+    """The best so far by PyTorch's rule: it begins at infinity, and the difference is taken on the other side.
 
-    ``value < best - min_delta`` and ``value + min_delta < best`` differ by a rounding where the values do.
+    ``value < best - min_delta`` and ``value + min_delta < best`` may round differently.
     """
 
     def beats(self, value: float, reference: float | None) -> bool:
@@ -91,16 +91,16 @@ def _magnitude(value: Any) -> Any:
 
 @attrs.define(eq=False)
 class ReduceLROnPlateau(Sink):
-    """Multiply the learning rate by a factor when a metric has not got better for some epochs.
+    """Multiply the learning rate by a factor when a metric did not improve for some epochs.
 
-    All parameter groups are lowered together, each to its own bound at most. An epoch without the metric is not
+    All parameter groups are lowered together, none below its own bound. An epoch without the metric is not
     counted; NaN counts as no improvement. Each run starts from scratch, unless it is resumed.
 
     Args:
         monitor: The metric's name.
         factor: What the rate is multiplied by, at least 0 and below 1.
         patience: By Keras's rule, the rate is lowered at the end of this many epochs in a row without an improvement
-            (0 acts as 1). By PyTorch's rule, so many are tolerated, and the rate is lowered at the end of the next.
+            (0 acts as 1). By PyTorch's rule, this many are tolerated, and the rate is lowered after the next.
         mode: ``"min"``, ``"max"`` or ``"auto"``, which knows common metrics and never guesses; see `Monitor`.
         min_delta: What counts as an improvement: beating the best by more than this; its sign is ignored.
         cooldown: How many epochs after a reduction are not counted. By Keras's rule, ``cooldown=N`` spares N - 1
@@ -109,20 +109,20 @@ class ReduceLROnPlateau(Sink):
         rule: ``"keras"``, or ``"pytorch"`` for what ``torch.optim.lr_scheduler.ReduceLROnPlateau`` does.
         relative: Whether ``min_delta`` is a fraction of the best (PyTorch's ``threshold_mode="rel"``) instead of a
             difference. Left out, it is False by Keras's rule and True by PyTorch's. It is a fraction of the best's
-            absolute value by Keras's rule; by PyTorch's, of the best itself, so that below zero worse values beat it.
+            absolute value by Keras's rule; by PyTorch's, of the best itself, so that below zero a worse value beats it.
         eps: A rate is left as it is if it would fall by no more than this. Left out, it is 0 by Keras's rule and 1e-8
             by PyTorch's.
 
     Attributes:
         best: The best value so far, None before the first by Keras's rule, infinite by PyTorch's.
         wait: How many epochs in a row did not improve.
-        cooldown_counter: How many epochs of the cooldown are still to come.
+        cooldown_counter: How many epochs of the cooldown are left.
 
     Raises:
         TypeError: An argument is of another type.
         ValueError: An argument is out of its range.
 
-    Source: Keras 3.15's ``ReduceLROnPlateau``; there a NaN that comes first remains the best for ever, here never.
+    Source: Keras 3.15's ``ReduceLROnPlateau``; there a NaN that comes first remains the best, here it never is.
     With ``rule="pytorch"``, PyTorch's class of this name, whose ``threshold`` is ``min_delta`` here.
 
     Example:
@@ -179,11 +179,11 @@ class ReduceLROnPlateau(Sink):
 
     @property
     def cooldown_counter(self) -> int:
-        """How many epochs of the cooldown are still to come."""
+        """How many epochs of the cooldown are left."""
         return self._plateau.spared
 
     def _fresh(self, mode: Mode) -> Plateau:
-        """Return the rule's decision as it is before the first epoch."""
+        """Return the rule's state before the first epoch."""
         if self.rule == "pytorch":
             worst = math.inf if mode == "min" else -math.inf
             best: Best = _PyTorchBest(mode, self.min_delta, self.relative, worst)
@@ -196,7 +196,7 @@ class ReduceLROnPlateau(Sink):
 
         Raises:
             SetupError: The optimizer's rate is a schedule object, the metric's direction is not known, or ``min_lr``
-                has not one bound for each parameter group.
+                does not have one bound for each parameter group.
         """
         model: Any = run.model
         check_rate_can_be_set(model, type(self).__name__)
@@ -220,13 +220,13 @@ class ReduceLROnPlateau(Sink):
         after = [self._lowered(rate, bound) for rate, bound in zip(before, self._bounds(len(before)), strict=True)]
         if after != before:
             model.learning_rates = after
-            self._tell(epoch, before, after, value)
-        if after != before or self.rule == "pytorch":  # PyTorch's counts anew also where nothing is left to lower
+            self._log(epoch, before, after, value)
+        if after != before or self.rule == "pytorch":  # PyTorch's counts again even if no rate could be lowered
             self._plateau.begin_again()
 
-    def _tell(self, epoch: int, before: list[float], after: list[float], value: float) -> None:
+    def _log(self, epoch: int, before: list[float], after: list[float], value: float) -> None:
         logger.info(
-            "epoch %d: the learning rate is reduced from %s to %s: %s did not improve for %d epochs; "
+            "epoch %d: reduced the learning rate from %s to %s: %s did not improve for %d epochs; "
             "it is %s, its best was %s",
             epoch + 1,
             ", ".join(map(str, before)),
@@ -245,7 +245,7 @@ class ReduceLROnPlateau(Sink):
         if not rate - lower > self.eps:
             return rate
         if self.rule == "keras" and not _float32(rate) > _float32(bound):
-            return rate  # it is at its bound: Keras keeps rates in float32, a rounding above or below it
+            return rate  # it is at its bound: Keras keeps rates in float32, rounded above or below it
         return lower
 
     @property
@@ -266,7 +266,7 @@ class ReduceLROnPlateau(Sink):
         """Continue from what `state_dict` returned.
 
         Raises:
-            ValueError: The state is of another direction.
+            ValueError: The state has another direction.
         """
         self._plateau.best.restore(state["best"])
         restore(self._plateau.patience, {"waited": state["waited"]})

@@ -1,9 +1,9 @@
-"""TensorBoard: the run's metrics, and what is inside the model, as event files; TensorFlow is not needed.
+"""TensorBoard: the run's metrics, and the model's weights and outputs, as event files; TensorFlow is not needed.
 
-Contract. The files are made at train begin, and what is written reaches them at once: with each block, at each epoch's
-end, and with each ``add_...``, which may be called from any thread. The model is looked at where an epoch ends, on the
-thread that trains, and never between two batches. Each output is a part, see `monitor_core.tensorboard.parts`: if one
-fails, a warning is logged once, and the others and the training continue.
+Contract. The files are created at train begin and written immediately: with each block, at each epoch's end, and with
+each ``add_...``, which may be called from any thread. The model is read as an epoch ends, on the thread that trains,
+and never between two batches. Each output is a part, see `monitor_core.tensorboard.parts`: if one fails, a warning is
+logged once, and the others and the training continue.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _check_update_freq(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
 
 def _check_texts(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, Mapping) or not all(isinstance(text, str) for pair in value.items() for text in pair):
-        raise TypeError(f"{field.name} must map tags to texts (got {value!r})")
+        raise TypeError(f"{field.name} must map tags to strings (got {value!r})")
 
 
 def _check_labels(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
@@ -68,50 +68,50 @@ def _check_labels(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
 class TensorBoard(Additions, Sink):
     """Write the run for TensorBoard: ``tensorboard --logdir logs`` shows it while it trains.
 
-    The folder ``train`` gets the metrics of the training as ``epoch_<name>``, with the learning rate, ``validation``
-    gets those with the prefix ``val_`` under the same tags. An evaluation, within an epoch or on its own, is
+    The folder ``train`` gets the training's metrics as ``epoch_<name>``, with the learning rate; ``validation`` gets
+    those with the prefix ``val_`` under the same tags. An evaluation, within an epoch or on its own, is
     ``evaluation_<name>_vs_iterations`` over the steps.
 
-    **Epochs and steps go on**: where one object hears several runs, such as repeated `fit` calls, a run whose first
-    epoch is 0 is numbered from behind the last one, and so are its steps. A new object begins with 0, also in a
-    folder that has files already, whose values TensorBoard then replaces from there on; a run that is resumed
-    (``ModelCheckpoint.resume``) goes on where it was, and what was written after its checkpoint is dropped.
+    **Epochs and steps continue**: if one object records several runs, such as repeated `fit` calls, a run whose first
+    epoch is 0 is numbered from after the last one, and so are its steps. A new object begins with 0, even in a folder
+    that has files already; TensorBoard then replaces their values from there on. A resumed run
+    (``ModelCheckpoint.resume``) continues where it was, and what was written after its checkpoint is dropped.
 
-    "Every N epochs" begins with the first epoch. Looks at the model need members of its handle, and those at its
-    activations, gradients and predictions need validation data: ``validation_data=`` of the `KerasAdapter`, of
+    "Every N epochs" begins with the first epoch. Outputs that read the model need members of its handle; activations,
+    gradients and predictions also need validation data: ``validation_data=`` of the `KerasAdapter`, of
     ``adapter.fit``, or of the `Loop`.
 
     Args:
         log_dir: The folder.
         update_freq: ``"batch"`` also writes every batch's metrics, as ``batch_<name>`` over the steps; a number N those
-            of every Nth batch: at the steps that are multiples of N. Epochs are always written.
+            of every Nth batch, at the steps that are multiples of N. Epochs are always written.
         write_graph: Whether to write the model's layers as a graph, and as a table in the text tab.
-        write_images: Whether to write the weights as images, every ``histogram_freq`` epochs, or every epoch where
+        write_images: Whether to write the weights as images, every ``histogram_freq`` epochs, or every epoch if
             that is 0.
         histogram_freq: Every how many epochs to write the distributions of the weights; 0 for never.
-        write_activations: Whether to write the distributions of each layer's outputs, as often as ``write_images``; of
-            rectified ones those of the positive part, and the share of zeros as a scalar. None writes them with the
-            histograms where validation data are at hand: not an iterator, and not a ``tf.data.Dataset``, which may
-            shuffle differently once it was read.
+        write_activations: Whether to write the distributions of each layer's outputs, as often as ``write_images``; for
+            rectified outputs that of the positive part, and the share of zeros as a scalar. None writes them with the
+            histograms if there are validation data that can be read again: not an iterator, and not a
+            ``tf.data.Dataset``, which may shuffle differently once it was read.
         write_gradients: Whether to write the distributions of the gradients, as often.
-        write_steps_per_second: Whether to write how many steps a second each epoch has trained, evaluations left out.
+        write_steps_per_second: Whether to write each epoch's training steps per second, without evaluations.
         embeddings_freq: Every how many epochs to write every embedding layer's matrix for the projector; 0 for never.
-        embeddings_metadata: By the layer's name a label for each row, several columns of labels by their titles, or the
-            name of a file with a label in each line, or titles in the first line and tabs between columns; or one such
-            file for all layers. A relative name starts at ``log_dir``, as in Keras.
-        embeddings_history: Whether to keep the embeddings of every epoch that was written, each as a run of its own.
-            The projector opens with the latest, and without this has that one alone.
+        embeddings_metadata: For each layer's name, a label for each row, several columns of labels by their titles, or
+            the name of a file with a label in each line, or with titles in the first line and tabs between columns; or
+            one such file for all layers. A relative name is resolved against ``log_dir``, as in Keras.
+        embeddings_history: Whether to keep the embeddings of every written epoch, each as a separate run. The projector
+            opens with the latest; without this option it has only that one.
         predictions_freq: Every how many epochs to write a classifier's precision-recall curves and confusion matrix; 0
             for never.
         class_names: The classes' names, in the order of the model's outputs.
-        samples: How many validation samples to look at for activations and gradients.
+        samples: How many validation samples to use for activations and gradients.
         prediction_samples: How many validation samples to predict.
-        text: Texts to write once, as Markdown, by their tags.
-        hparams: The run's hyperparameters by name: numbers, booleans, texts; others are written as texts. The table
-            compares the log folders in that folder which TensorBoard is started with.
-        hparams_metrics: Which of an epoch's metrics stand beside them, such as ``val_accuracy``; by default all. The
+        text: Markdown strings to write once, by their tags.
+        hparams: The run's hyperparameters by name: numbers, booleans, strings; other values are written as strings.
+            The table compares the log folders in the folder that TensorBoard is started with.
+        hparams_metrics: Which of an epoch's metrics the table shows too, such as ``val_accuracy``; by default all. The
             table then has the hyperparameters of one of the log folders as columns.
-        profile_steps: The first and the last step of the run, from 1, to profile where the framework has a profiler.
+        profile_steps: The first and the last step of the run, from 1, to profile if the framework has a profiler.
 
     Raises:
         TypeError: An argument is of another type.
@@ -217,7 +217,7 @@ class TensorBoard(Additions, Sink):
         }.get(hook, True)
 
     def reset(self) -> None:
-        """Let the next run begin anew, with epoch 0 and step 0 in new files."""
+        """Let the next run begin from scratch, with epoch 0 and step 0 in new files."""
         if self._run is not None:
             self._files.close()
         self._files, self._numbers = RunFiles(self.log_dir), Numbering()
@@ -255,7 +255,7 @@ class TensorBoard(Additions, Sink):
         return self._files[TRAIN], checks.checked_count("step", step)
 
     def _present(self, axis: Axis) -> int:
-        """Return the number of the epoch that is under way, or of the last step; between runs the largest."""
+        """Return the number of the current epoch or of the last step; between runs the largest."""
         numbers, run = self._numbers, self._run
         if run is None or not numbers.is_settled:
             return max(0, numbers.last_epoch) if axis == "epoch" else numbers.last_step
@@ -264,7 +264,7 @@ class TensorBoard(Additions, Sink):
     # --- hooks -----------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, run: Run) -> None:
-        """Make files, in place of those there are unless the run is resumed, and write what is known at its begin.
+        """Create files, or continue those of a resumed run, and write what is known at train begin.
 
         Raises:
             SetupError: The folder cannot be written, or an option does not fit the model.
@@ -278,7 +278,7 @@ class TensorBoard(Additions, Sink):
         self._parts.begin(run, self._files)
 
     def on_epoch_begin(self, run: Run, epoch: int) -> None:
-        """Settle, with the run's first epoch, how its numbers go on."""
+        """Determine, from the run's first epoch, how its numbers continue."""
         self._numbers.settle(epoch, run.step)
         self._stopwatch.begin_epoch(run)
         self._spacing.begin_epoch(run.step)
@@ -290,7 +290,7 @@ class TensorBoard(Additions, Sink):
             self._profile.begin_batch(run, step)
 
     def on_batch_end(self, run: Run, step: int, logs: Logs) -> None:
-        """End the profile behind its last step."""
+        """End the profile after its last step."""
         if self._profile is not None:
             self._profile.end_batch(step)
 
@@ -301,13 +301,13 @@ class TensorBoard(Additions, Sink):
         scalars.write_block(self._spacing.chosen(block, shift), shift, self._files)
 
     def on_evaluation_begin(self, run: Run) -> None:
-        """Leave the time of evaluations out."""
+        """Exclude evaluations from the steps per second."""
         self._stopwatch.pause()
 
     def on_evaluation_end(self, run: Run, logs: Logs) -> None:
         """Write the evaluation's metrics.
 
-        Where no batch was heard, it is known at the epoch's end alone how many there were.
+        If batches are not reported, their number is known only at the epoch's end.
         """
         self._stopwatch.resume()
         if run.step == self._epoch_began_at:
@@ -316,7 +316,7 @@ class TensorBoard(Additions, Sink):
             scalars.write_evaluation(logs, self._numbers.step(run.step), self._files)
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
-        """Write the epoch's metrics, and of the model what is due."""
+        """Write the epoch's metrics, and the outputs of the model that are due."""
         self._numbers.settle(epoch, run.step)  # where this sink was added within the epoch
         number = self._numbers.epoch(epoch)
         speed = self._stopwatch.rate(run) if self.write_steps_per_second else {}
@@ -329,7 +329,7 @@ class TensorBoard(Additions, Sink):
             self._parts.call("end_epoch", run, number, self._files)
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
-        """Put the files on disk and close them."""
+        """Sync and close the files."""
         self._numbers.record(run.step)
         if self._profile is not None:
             self._profile.end()
@@ -340,7 +340,7 @@ class TensorBoard(Additions, Sink):
             self._files.close()
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
-        """Drop what lies after, by the epoch or by the step of each value, from files of earlier processes too."""
+        """Drop later values, by their epoch or step, from files of earlier processes too."""
         next_epoch, last_step = self._numbers.rewind(epoch, step)
         self._files.rewind(lambda number, _tag, axis: number < next_epoch if axis == "epoch" else number <= last_step)
         self._parts.call("rewind", self._numbers.last_epoch + 1, self._files)
@@ -351,7 +351,7 @@ class TensorBoard(Additions, Sink):
         return {"log_dir": self.log_dir}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how far the files go, and how this run's epochs and steps are numbered in them."""
+        """Return the largest epoch and step in the files, and how this run's are numbered."""
         return {} if self._run is None else self._numbers.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -359,7 +359,7 @@ class TensorBoard(Additions, Sink):
         self._numbers = Numbering.from_state(state)
 
     def _write_evaluations(self, run: Run) -> None:
-        """Write the evaluations of the epoch that had to wait for its number of steps."""
+        """Write the epoch's evaluations that had to wait for its number of steps."""
         held, self._evaluated_early, self._epoch_began_at = self._evaluated_early, [], None
         for logs in held:
             scalars.write_evaluation(logs, self._numbers.step(run.step), self._files)

@@ -1,4 +1,4 @@
-"""Termination of a training whose values are not finite any more."""
+"""Termination of a training whose values are no longer finite."""
 
 from __future__ import annotations
 
@@ -24,19 +24,18 @@ Every = Literal["batch", "block"]
 class TerminateOnNaN(Sink):
     """Stop the training as failed when a metric is NaN or infinite.
 
-    The reason names the metric, the epoch and the step. The epochs' own logs are looked at too, for loops that log
-    nothing per batch. Values that are no numbers are passed over; that the metric is in no log at all is warned about
-    once.
+    The reason names the metric, the epoch and the step. Epoch logs are checked too, for loops that log nothing per
+    batch. Values that are not numbers are ignored. If the metric is in no log at all, a warning is logged once.
 
     Args:
-        monitor: The metric's name; None: every metric there is, those of the validation too.
-        every: When to look at the batches. ``"batch"``: at once, which waits for the device at each batch.
-            ``"block"``: when their values are fetched together, without a wait; up to 256 batches or 1 second later.
+        monitor: The metric's name; None checks every metric, validation metrics included.
+        every: When to check the batches. ``"batch"``: immediately, which waits for the device at each batch.
+            ``"block"``: when their values are fetched together, without waiting, up to 256 batches or 1 second later.
         raise_error: Whether to raise a RuntimeError that ends the training, instead of asking the run to stop.
 
     Raises:
         TypeError: ``raise_error`` is not a bool.
-        ValueError: ``monitor`` is no name, or ``every`` none of these.
+        ValueError: ``monitor`` is not a name, or ``every`` neither of these.
 
     Example:
         >>> with Loop(TerminateOnNaN()) as loop:
@@ -46,7 +45,7 @@ class TerminateOnNaN(Sink):
         >>> loop.run.stop_reason
         'loss is nan at step 1, in epoch 1'
 
-    Source: Keras's callback of the same name, which looks at the batches' ``loss`` alone.
+    Source: Keras's callback of the same name, which checks only the batches' ``loss``.
     """
 
     __copy__ = independent_copy
@@ -74,14 +73,14 @@ class TerminateOnNaN(Sink):
         return hook != ("on_block" if self.every == "batch" else "on_batch_end")
 
     def on_batch_end(self, run: Run, step: int, logs: Logs) -> None:
-        """Look at a batch's values, waiting for the device."""
+        """Check a batch's values, waiting for the device."""
         for name, value in self._watched(logs):
             if not math.isfinite(value):
                 self._end(run, f"{name} is {value} at step {step}, in epoch {run.epoch + 1}")
                 return
 
     def on_block(self, run: Run, block: Block) -> None:
-        """Look at the values of some batches, the earliest first."""
+        """Check the values of some batches, the earliest first."""
         found: list[tuple[int, str]] = []
         for name in self._names(block.columns):
             wrong = ~np.isfinite(block.columns[name])
@@ -95,7 +94,7 @@ class TerminateOnNaN(Sink):
             self._end(run, f"{name} is {value} at step {step}, in epoch {block.epoch + 1}")
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
-        """Look at the epoch's values."""
+        """Check the epoch's values."""
         for name, value in self._watched(logs):
             if not math.isfinite(value):
                 self._end(run, f"{name} is {value} at the end of epoch {epoch + 1}, step {run.step}")
@@ -110,7 +109,7 @@ class TerminateOnNaN(Sink):
         run.stop(reason, failed=True)
 
     def _watched(self, logs: Logs) -> Iterator[tuple[str, float]]:
-        """Yield the metrics to look at, those that are numbers."""
+        """Yield the metrics to check that are numbers."""
         monitor = self._monitor
         if monitor is None:
             for name, value in flatten(logs):

@@ -1,7 +1,7 @@
 """The webhook: a run's events, posted as JSON to a web address.
 
-Contract. That of `monitor_core.network.sink` and `monitor_core.network.http`: no step waits for the server, no token
-is shown.
+Contract. That of `monitor_core.network.sink` and `monitor_core.network.http`: no step waits for the server, and no
+token is shown.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from monitor_core.network.sink import NetworkSink
 from monitor_core.values.blocks import Block, count_values
 
 EVENTS = ("train_begin", "epoch_end", "exception", "train_end")
-"""The events that there are besides blocks."""
+"""The events that can be posted besides blocks."""
 
 
 def _as_tuple(value: Any) -> Any:
@@ -49,32 +49,32 @@ def _seconds(default: float) -> Any:
 class Webhook(NetworkSink):
     """Post a run's events to a web address, as JSON, without making the training wait.
 
-    Each body is an object with ``event``, ``run`` (which one of its bus, from 0), ``epoch`` (0-based, -1 before the
+    Each body is an object with ``event``, ``run`` (its index within the bus, from 0), ``epoch`` (0-based, -1 before the
     first), ``step``, ``status``, ``time`` (seconds since 1970), and more by event:
 
     - ``"train_begin"``: ``epochs`` and ``steps_per_epoch``, null where unknown.
     - ``"epoch_end"``: ``logs``.
-    - ``"exception"``: ``error``, what the training raised, in words.
+    - ``"exception"``: ``error``, the exception that the training raised, as a string.
     - ``"train_end"``: ``reason``, why the run was asked to stop, else null; and the last epoch's ``logs``.
     - ``"block"``, with ``per_batch=True``: ``steps``, ``times`` and ``columns``, lists for up to 256 batches; a metric
       is null where it is missing.
 
-    Numbers that are not finite are the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``. Answers of 500 and above,
-    429 (after the time that it asks for) and broken connections are tried again, others not. The server gets the
-    events in order, and may get one twice.
+    Non-finite numbers are the strings ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``. A post is tried again after a
+    status of 500 or above, a 429 (after the time that it asks for) or a broken connection, not after other errors. The
+    server gets the events in order, and may get one twice.
 
     Args:
-        url: The address, http or https. A user name and password in it are sent as basic authentication. Nothing
-            shows more of it than its scheme, host and port.
+        url: The address, http or https. A user name and password in it are sent as basic authentication. Logs and
+            ``repr`` show only its scheme, host and port.
         per_batch: Whether to post the batches' values too.
         events: Which events to post, of `EVENTS`.
-        format: Makes the body from an event, or None where it is not to be posted. It is called on the sink's own
+        format: Returns the body for an event, or None to skip the event. It is called on the sink's own
             thread, with floats as they are, and may be called again for the same event.
         headers: Headers to send, such as ``Authorization``.
-        timeout: How many seconds a post may take in all, above 0; a server that answers more slowly is as good as down.
+        timeout: How many seconds a post may take in all, above 0; a slower server counts as down.
         limit: How many messages wait at most; when there are more, the oldest are dropped.
-        retry_seconds: For how many seconds a message is tried again.
-        flush_seconds: For how many seconds a run's end waits for what is still to be posted.
+        retry_seconds: For how many seconds to retry a message.
+        flush_seconds: For how many seconds the run's end waits for pending messages.
 
     Raises:
         TypeError: An argument is of a wrong type.
@@ -113,7 +113,7 @@ class Webhook(NetworkSink):
         return Poster(self.url, self.headers, self.timeout)
 
     def wants_hook(self, hook: str) -> bool:
-        """Listen to what is to be posted, and to the run's end."""
+        """Listen to the events to post, and to the run's end."""
         if hook == "on_block":
             return self.per_batch
         return hook == "on_train_end" or hook.removeprefix("on_") in self.events
@@ -135,7 +135,7 @@ class Webhook(NetworkSink):
         self._send("exception", run, error="".join(traceback.format_exception_only(error)).strip())
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
-        """Post how the run has ended, and wait for what is still to be posted."""
+        """Post how the run ended, and wait for pending messages."""
         if "train_end" in self.events:
             self._send("train_end", run, reason=run.stop_reason, logs=logs)
         super().on_train_end(run, logs)
@@ -146,14 +146,14 @@ class Webhook(NetworkSink):
 
     def __copy__(self) -> Webhook:
         new = independent_copy(self)
-        new.__dict__.pop("_outbox_made", None)  # it has messages and a thread of its own
+        new.__dict__.pop("_outbox_made", None)  # a copy gets its own messages and thread
         return new
 
     def deliver(self, message: dict[str, Any]) -> None:
         """Post an event; on the sink's own thread.
 
         Raises:
-            DeliveryError: The server did not take it, or it could not be formatted.
+            DeliveryError: The server refused it, or it could not be formatted.
         """
         body = self._body({**message, **message.get("block", {})})
         if body is not None:
@@ -165,12 +165,12 @@ class Webhook(NetworkSink):
             body = event if self.format is None else self.format(event)
             return None if body is None else json.dumps(_as_json(body), allow_nan=False).encode("ascii")
         except Exception as error:
-            cause = f"no body can be made of an event: {type(error).__name__}: {error}"
+            cause = f"an event cannot be formatted as JSON: {type(error).__name__}: {error}"
             raise DeliveryError(cause, retry=False) from None
 
 
 def _as_json(value: Any) -> Any:
-    """Return a value with the floats that JSON has not as texts."""
+    """Return a value with the floats that JSON cannot hold as strings."""
     if isinstance(value, float):
         return finite_or_name(value)
     if isinstance(value, Mapping):

@@ -108,7 +108,7 @@ def test_every_type_of_fact_is_there():
 
 
 def test_a_file_cut_at_any_byte_is_read_up_to_there(file):
-    """All that is whole is read; a cut within a record is told as its unfinished beginning, between two it is none."""
+    """All whole records are read; a cut within a record is reported as unfinished, one between two is no damage."""
     frames = whole_file()
     expected, _ = file(*frames)
     ends = np.cumsum([len(each) for each in frames])
@@ -121,7 +121,7 @@ def test_a_file_cut_at_any_byte_is_read_up_to_there(file):
 
 
 def test_a_flipped_bit_costs_its_record_alone(file):
-    """Whichever bit of the file it is: all other records are read, and the damage is told where it is."""
+    """Whichever bit of the file it is: all other records are read, and the damage is reported where it is."""
     payloads = [*ROWS, (Kind.FACT, encode_fact(FACTS[-2]))]
     frames = [FILE_HEAD, *(frame(kind, 0, number, payload) for number, (kind, payload) in enumerate(payloads))]
     expected, _ = file(*frames)
@@ -140,7 +140,7 @@ def test_a_flipped_bit_costs_its_record_alone(file):
 @EXAMPLES
 @given(data=st.data())
 def test_whatever_is_done_to_a_file_no_record_is_invented_and_every_loss_is_told(tmp_path_factory, data):
-    """Pieces cut out, overwritten, doubled and moved: what is read is a part of what was written."""
+    """Pieces removed, overwritten, duplicated and moved: what is read is a part of what was written."""
     frames = whole_file()
     path = tmp_path_factory.getbasetemp() / "journal-0001.mcj"
     path.write_bytes(b"".join(frames))
@@ -159,12 +159,12 @@ def test_whatever_is_done_to_a_file_no_record_is_invented_and_every_loss_is_told
 
 
 def test_records_behind_a_torn_one_are_found(file):
-    """As after a write that was broken off and could not be taken back."""
+    """As after a write that failed midway and could not be undone."""
     frames = whole_file()
     expected, _ = file(*frames)
     records, damage = file(*frames[:4], frames[4][:50], *frames[5:])
     assert records == expected[:3] + expected[4:]
-    assert [each.reason for each in damage] == ["these bytes are no record", "1 record is missing before this"]
+    assert [each.reason for each in damage] == ["these bytes are not a record", "1 record is missing before this"]
 
 
 def test_records_that_are_missing_without_a_trace_are_told(file):
@@ -182,7 +182,7 @@ def test_a_record_that_is_there_twice_counts_once(file):
     expected, _ = file(*frames)
     records, damage = file(*frames[:4], frames[3], *frames[4:])
     assert records == expected
-    assert [each.reason for each in damage] == ["record 2 is there twice; this one is left out"]
+    assert [each.reason for each in damage] == ["record 2 is a duplicate; it is left out"]
 
 
 def test_a_file_of_a_later_format_is_told_as_such(file):
@@ -190,7 +190,7 @@ def test_a_file_of_a_later_format_is_told_as_such(file):
     head = FILE_HEAD[:8] + struct.pack("<I", 2)
     records, damage = file(head, struct.pack("<I", crc32(head)), *whole_file()[1:])
     assert records == []
-    assert damage[0].reason == "it is of format 2, and this release reads format 1"
+    assert damage[0].reason == "its format is 2, and this release reads format 1"
 
 
 @pytest.mark.parametrize("data", [b"epoch,loss\n0,0.5\n", b"\x89MCJ", b"x" * 100, b"\xf5\xfbMJ" * 30])
@@ -221,13 +221,13 @@ def test_an_empty_file_holds_nothing_yet(file):
         (Kind.FACT, b'{"type":"rewind","epoch":true,"step":1,"time":1}', "64 bits"),
         (Kind.FACT, b'{"type":"rewind","epoch":1,"time":1}', "step"),
         (Kind.FACT, b"\xff\xfe", "Decode"),
-        (Kind.BATCHES, b"", "lack their head"),
-        (Kind.BATCHES, struct.pack("<qII", 0, 2**32 - 1, 2) + b"[]", "have not 0 bytes"),
+        (Kind.BATCHES, b"", "the head of the rows is incomplete"),
+        (Kind.BATCHES, struct.pack("<qII", 0, 2**32 - 1, 2) + b"[]", "do not fit 0 bytes"),
         (Kind.BATCHES, struct.pack("<qII", 0, 0, 2) + b"[]", "no rows"),
-        (Kind.BATCHES, struct.pack("<qII", 0, 1, 2**32 - 1) + b"[]", "have not"),
-        (Kind.BATCHES, struct.pack("<qII", 0, 1, 9) + b'["a","a"]' + bytes(32), "twice"),
-        (Kind.BATCHES, struct.pack("<qII", 0, 1, 3) + b"[1]" + bytes(24), "no list of texts"),
-        (Kind.BATCHES, struct.pack("<qII", 0, 1, 10**5) + b"[" * 10**5, "no list of texts"),
+        (Kind.BATCHES, struct.pack("<qII", 0, 1, 2**32 - 1) + b"[]", "do not fit"),
+        (Kind.BATCHES, struct.pack("<qII", 0, 1, 9) + b'["a","a"]' + bytes(32), "duplicate"),
+        (Kind.BATCHES, struct.pack("<qII", 0, 1, 3) + b"[1]" + bytes(24), "not a list of strings"),
+        (Kind.BATCHES, struct.pack("<qII", 0, 1, 10**5) + b"[" * 10**5, "not a list of strings"),
         (77, b"", "77 is not a valid Kind"),
     ],
 )  # fmt: skip
@@ -299,7 +299,7 @@ def in_full(block):
 @EXAMPLES
 @given(st.lists(blocks(), min_size=1, max_size=4))
 def test_blocks_come_back_exactly(tmp_path_factory, given_blocks):
-    """Steps, times, values to the bit, NaN apart from what is missing, names of any text, masks only where needed."""
+    """Steps, times, values to the bit, NaN apart from missing values, any names, masks only where needed."""
     path = tmp_path_factory.getbasetemp() / "journal-0002.mcj"
     payloads = [encode_rows(each.epoch, each.steps, each.times, each.columns, each.present) for each in given_blocks]
     frames = [frame(Kind.BATCHES, 0, number, payload) for number, payload in enumerate(payloads)]

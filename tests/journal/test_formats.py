@@ -12,7 +12,7 @@ DATA = Path(__file__).parent / "data"
 
 
 def test_there_is_a_sample_of_the_present_format():
-    """Whoever raises the version adds one."""
+    """A change that raises the version adds a sample."""
     assert (DATA / f"format-{_VERSION}").is_dir()
 
 

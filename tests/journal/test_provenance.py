@@ -109,7 +109,7 @@ def process():
 
 
 def test_a_process_is_alive_until_it_has_ended(process):
-    """Also while nobody has asked for its result, and once its number belongs to nobody."""
+    """Even before its parent has waited for it, and once its pid is free."""
     other, said = process
     assert is_alive(said) is True
     other.kill()
@@ -143,7 +143,7 @@ def test_where_the_system_tells_no_begin_the_number_must_do(monkeypatch):
 
 @pytest.mark.parametrize("other", [{"host": "elsewhere"}, {"pid": "1"}, {"pid": 0}, {"pid": -1}, {"pid": None}])
 def test_of_processes_elsewhere_nothing_is_known(other):
-    """Nor of what is no process."""
+    """Nor of values that do not describe a process."""
     assert is_alive({**this_process(), **other}) is None
     assert is_alive({}) is None
 

@@ -1,4 +1,4 @@
-"""Opening what was recorded: of runs that have ended, go on or were killed, whole or damaged."""
+"""Opening recorded runs: finished, running or killed, whole or damaged."""
 
 import json
 import platform
@@ -183,7 +183,7 @@ def test_a_run_that_goes_on_with_one_that_is_not_here_says_so(tmp_path):
     written(tmp_path, attrs.evolve(BEGIN, continues="gone", epoch=3, step=4), (4, 1.0))
     opened = open_run(tmp_path)
     assert opened.history.epoch == [4]
-    assert [each.reason for each in opened.damage] == ["the run that a later one goes on with is not here"]
+    assert [each.reason for each in opened.damage] == ["the run that a later one continues is missing"]
 
 
 def test_of_two_that_go_on_with_the_same_run_each_has_all_of_its_own(tmp_path):
@@ -222,7 +222,7 @@ def test_what_lies_behind_a_rewind_is_left_out(tmp_path, steps, epoch, kept):
 
 
 def test_damage_is_told_with_its_file_and_the_rest_is_there(tmp_path):
-    """A flipped bit in the first of two files, a cut in the second."""
+    """A flipped bit in the first of two files, a truncation in the second."""
     recorded(tmp_path, 1.0, 2.0, 3.0)
     written(tmp_path, BEGIN, (0, 4.0), (1, 5.0), BEGIN, number=1)
     first, second = sorted(tmp_path.iterdir())
@@ -274,7 +274,7 @@ def test_a_folder_of_damaged_files_gives_nothing_and_no_exception(tmp_path):
     ],
 )
 def test_facts_that_make_no_sense_are_no_exception(tmp_path, facts):
-    """A run that goes on with itself, numbers beyond all numbers, processes that are none."""
+    """A run that continues itself, huge numbers, and processes that do not exist."""
     written(tmp_path, *facts, (0, 1.0), *facts)
     opened = open_run(tmp_path)
     assert len(opened.runs) == 1

@@ -69,7 +69,7 @@ def test_files_are_in_the_order_of_their_numbers(tmp_path):
 
 
 def test_a_name_that_is_taken_meanwhile_is_nobody_elses(tmp_path, monkeypatch):
-    """Whoever creates the file has it; where a link was put, it is not followed."""
+    """The process that creates the file has it; a link in its place is not followed."""
     monkeypatch.setattr("monitor_core.journal.writer.journal_files", lambda folder: [])  # it was empty a moment ago
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "journal-0000.mcj").symlink_to(tmp_path / "outside")
@@ -130,7 +130,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path, folder):
 
 
 def test_a_file_that_was_removed_is_made_anew_with_the_runs_begin(tmp_path):
-    """What is told of it is that records are missing."""
+    """The damage says only that records are missing."""
     writer = JournalWriter(tmp_path / "run")
     writer.fact(BEGIN)
     writer.fact(mark(1))

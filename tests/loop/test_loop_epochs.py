@@ -72,7 +72,7 @@ def test_plan_stands_in_the_run():
 
 
 def test_data_whose_length_raises():
-    """A data set that has a ``__len__`` and no length is no error."""
+    """A data set that has a ``__len__`` but no length is not an error."""
 
     class Stream:
         def __len__(self):
@@ -87,7 +87,7 @@ def test_data_whose_length_raises():
 
 
 def test_model_and_validation_data_are_lent():
-    """What the loop was given stands in the run."""
+    """The run has the arguments of the loop."""
     handle, data = Handle(0.5), ("x", "y")
     with Loop(model=handle, validation_data=data) as loop:
         assert (loop.run.model, loop.run.validation_data, loop.run.learning_rate) == (handle, data, 0.5)
@@ -112,7 +112,7 @@ def test_initial_epoch():
 
 
 def test_epochs_go_on_to_a_larger_total():
-    """A second call goes on where the first left off."""
+    """A second call continues after the first."""
     with Loop(recorder := Recorder("on_epoch_end")) as loop:
         assert list(loop.epochs(2)) == [0, 1]
         assert list(loop.epochs(3)) == [2]

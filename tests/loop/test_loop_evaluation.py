@@ -81,7 +81,7 @@ def test_evaluation_of_many_batches():
 
 
 def test_evaluation_that_raises_is_not_recorded():
-    """An evaluation that was broken off has no result, and the epoch goes on."""
+    """An evaluation that was aborted has no result, and the epoch continues."""
     with Loop(recorder := Recorder("on_evaluation_end", "on_epoch_end")) as loop:
         for _ in loop.epochs(1):
             with pytest.raises(ValueError, match="boom"), loop.evaluation():

@@ -46,7 +46,7 @@ def test_stop_request(hook, heard):
 
 
 def test_stop_request_of_the_training_itself():
-    """The training may ask too, for a failure; the batch under way is finished."""
+    """The training may ask too, for a failure; the current batch is finished."""
     with Loop(blocks := BlockRecorder()) as loop:
         for _ in loop.epochs(3):
             for x in loop.batches([1.0, math.nan, 3.0]):
@@ -72,7 +72,7 @@ def test_stopped_loop_yields_no_batches():
     [(ValueError("boom"), "failed"), (KeyboardInterrupt(), "interrupted"), (SystemExit(), "interrupted")],
 )
 def test_exception_in_a_batch(error, status):
-    """Everything so far is handed over, the epoch is not recorded, the sinks are told, and the error goes on."""
+    """Everything so far is delivered, the epoch is not recorded, sinks are notified, and the error propagates."""
     loop = Loop(recorder := Recorder())
     with pytest.raises(type(error)) as caught, loop:
         for _ in loop.epochs(2):
@@ -145,7 +145,7 @@ def test_critical_sink_ends_the_loop_as_failed(hook):
 
 
 def test_critical_failure_on_leaving_fails_the_run():
-    """A run whose last values could not be handed over to a critical sink is not completed."""
+    """A run whose last values could not be delivered to a critical sink is not completed."""
     recorder = Recorder("on_train_end")
     with (
         pytest.raises(ValueError, match="boom"),

@@ -1,4 +1,4 @@
-"""``resume=...``: what goes on, what is refused, and what a second run may not. Kills: see `faults/test_resume.py`."""
+"""``resume=...``: what continues, what is refused, and a second run. Kills: see `faults/test_resume.py`."""
 
 import json
 import os
@@ -135,7 +135,7 @@ def test_a_run_that_a_sink_stopped_trains_on(tmp_path, caplog):
 
 
 def test_a_run_that_failed_continues_from_before_that(tmp_path, caplog):
-    """What it had then is nothing to go on from; why it failed is logged."""
+    """Its state then is not one to continue from; why it failed is logged."""
     caplog.set_level("INFO", logger="monitor_core")
     trained(tmp_path, epochs=2)
     trained(tmp_path, StopsAfterAnEpoch("loss is nan", failed=True), epochs=4)
@@ -145,7 +145,7 @@ def test_a_run_that_failed_continues_from_before_that(tmp_path, caplog):
 
 
 def test_runs_that_were_cut_again_and_again_are_one(tmp_path):
-    """Also where two went on from the same checkpoint."""
+    """Even if two continued from the same checkpoint."""
     for cut_at in (3, 3, 2, 5, 5):
         with pytest.raises(CutError):
             trained(tmp_path, cut_at=cut_at)
@@ -186,7 +186,7 @@ def test_a_run_is_recorded_and_no_checkpoint_kept(tmp_path):
 @pytest.mark.parametrize("option", ["record", "resume"])
 @pytest.mark.parametrize("make", [Loop, KerasAdapter])
 def test_a_journal_elsewhere_is_refused(tmp_path, make, option):
-    """Beside either option, by Loop and adapter alike; one for the same folder is used as it is."""
+    """With either option, in Loop and adapter alike; one for the same folder is used unchanged."""
     with pytest.raises(
         ValueError, match=rf"{option} and Journal must name one folder \(got {option}='.*/a' and Journal"
     ):
@@ -227,7 +227,7 @@ def test_a_checkpoint_that_is_gone_is_an_error(tmp_path, gone):
     (shutil.rmtree if gone == "resume" else os.remove)(tmp_path / gone)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(
-        SetupError, match=r"epochs up to 3 \(0-based\), .*epoch\.latest\.json is missing\. Put the files"
+        SetupError, match=r"epochs up to 3 \(0-based\), .* missing: there is no .*epoch\.latest\.json\. Put the files"
     ):
         trained(tmp_path, CSVLogger(tmp_path / "log.csv"))
     after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -237,7 +237,7 @@ def test_a_checkpoint_that_is_gone_is_an_error(tmp_path, gone):
 @pytest.mark.parametrize("per_batch", [False, True])
 @pytest.mark.parametrize("left", [0, 20])
 def test_rows_that_are_gone_come_from_the_journal(tmp_path, caplog, per_batch, left):
-    """Where the file was moved away, or cut, it is as if it had not been."""
+    """If the file was moved away, or truncated, the rows are restored."""
 
     def sinks(folder):
         return CSVLogger(folder / "log.csv", per_batch=per_batch), Journal(folder)
@@ -270,7 +270,7 @@ def test_a_run_may_be_copied(tmp_path):
 def test_a_second_run_is_refused(tmp_path):
     """It would take the first one's place."""
     loop, _ = trained(tmp_path)
-    with pytest.raises(OrderError, match=r"is for one run.*folder of its own"), loop:
+    with pytest.raises(OrderError, match=r"is for one run.*its own folder"), loop:
         pass
 
 
@@ -302,7 +302,10 @@ def test_another_model_is_told_apart(tmp_path):
     trained(tmp_path, cut_at=None)
     tree = {"other": np.zeros(3)}
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(SetupError, match="cannot go on"), Loop(model=PytreeModel(lambda: tree, print), resume=tmp_path):
+    with (
+        pytest.raises(SetupError, match="cannot continue"),
+        Loop(model=PytreeModel(lambda: tree, print), resume=tmp_path),
+    ):
         pass
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
@@ -322,7 +325,7 @@ def test_other_sinks_are_told(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is held up by a pipe")
 def test_a_run_that_another_process_is_at_is_refused(tmp_path):
-    """By the process's number; once it is gone, the run goes on."""
+    """The error has the process's pid; once it has ended, the run continues."""
     code = "\n".join([
         "import sys, numpy as np",
         "from monitor_core import Loop",
@@ -352,7 +355,7 @@ def test_without_its_journal_a_run_goes_on_and_says_so(tmp_path, caplog):
         file.unlink()
     trained(tmp_path, history := History())
     assert history.epoch == [2, 3]
-    assert "its journal is not there" in caplog.text
+    assert "its journal is missing" in caplog.text
 
 
 def test_a_damaged_state_is_refused(tmp_path):
@@ -363,7 +366,7 @@ def test_a_damaged_state_is_refused(tmp_path):
         data = json.loads(state.read_text())
         del data["state"]["state"]["run"]
         state.write_text(json.dumps(data))
-    with pytest.raises(SetupError, match="cannot go on"):
+    with pytest.raises(SetupError, match="cannot continue"):
         trained(tmp_path)
 
 
@@ -494,7 +497,7 @@ def test_a_fit_whose_epochs_are_done_says_so(tmp_path, caplog):
 
 
 def test_keras_callbacks_that_begin_anew_are_named(tmp_path, caplog):
-    """Nobody knows their state."""
+    """Their state is not known."""
     with pytest.raises(CutError):
         fitted(tmp_path, "whole", CutAfter(1))
     fitted(tmp_path, "whole", CutAfter(9))

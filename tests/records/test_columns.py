@@ -10,7 +10,7 @@ from recorders import exact
 
 
 def lists(table):
-    """Return a table as a dict of lists of texts, so that NaN equals NaN."""
+    """Return a table as a dict of lists of strings, so that NaN equals NaN."""
     return {name: [float(value).hex() for value in table[name]] for name in table}
 
 
@@ -61,7 +61,7 @@ def test_column_memory():
 
 
 def test_late_and_missing_columns_are_nan():
-    """All columns have one length; NaN stands where a row has no value."""
+    """All columns have one length; a row without a value has NaN."""
     table = Table()
     table.append({"a": 1.0})
     table.append({"b": 2.0})
@@ -92,7 +92,7 @@ rows = st.lists(st.dictionaries(st.sampled_from("abc"), st.floats()), max_size=2
 
 @given(rows, st.integers(0, 25))
 def test_table_against_a_list_of_rows(rows, length):
-    """A table holds what a list of rows would, also after truncating and going on."""
+    """A table holds what a list of rows would, also after truncating and appending again."""
     table = Table()
     for row in rows:
         table.append(row)

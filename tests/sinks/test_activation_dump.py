@@ -30,7 +30,7 @@ class Model:
 
     Args:
         built: Whether the layers are known before the first batch.
-        outputs: What else is lent.
+        outputs: What else the handle provides.
     """
 
     def __init__(self, *, built=True, outputs=None):
@@ -139,11 +139,11 @@ def test_samples_are_read_once_a_run_and_let_go(tmp_path):
 
 
 def test_outputs_that_are_no_numbers_are_left_out(tmp_path, warned):
-    """Texts are left out with one warning, and the other layers are written."""
+    """Strings are left out with one warning, and the other layers are written."""
     model = Model(outputs={"words": np.array([b"a", b"b"], dtype=object)})
     train(ActivationDump(tmp_path / "{epoch}.npz"), model, range(3))
     assert list(shapes(tmp_path / "3.npz")) == ["one", "two", "two:1"]
-    assert warned() == ["ActivationDump leaves out 'words', whose output is no number (object)"]
+    assert warned() == ["ActivationDump leaves out 'words', whose output is not numeric (object)"]
 
 
 def test_a_layer_that_is_not_used_is_told_once_a_run(tmp_path, warned):
@@ -167,7 +167,7 @@ def test_only_the_newest_files_are_kept(tmp_path):
 
 
 def test_bytes_are_limited(tmp_path, warned):
-    """Files that together have too many bytes go, the oldest first; one that alone has too many is told."""
+    """The oldest files are removed if all have too many bytes; one that alone has too many is logged."""
     train(ActivationDump(tmp_path / "{epoch}.npz"), Model(), range(1))
     size = (tmp_path / "1.npz").stat().st_size
     train(ActivationDump(tmp_path / "{epoch}.npz", max_bytes=2 * size + 9), Model(), range(4))
@@ -226,7 +226,7 @@ def test_a_folder_that_cannot_be_written_is_a_setup_error(tmp_path):
 
 def test_missing_data_are_a_setup_error(tmp_path):
     """Without validation data or with data that cannot be read, the message says what to give."""
-    with pytest.raises(SetupError, match=r"no validation data were lent: give ActivationDump\(\.\.\., data=x\), or"):
+    with pytest.raises(SetupError, match=r"there are no validation data: pass ActivationDump\(\.\.\., data=x\), or"):
         train(ActivationDump(tmp_path / "a.npz"), Model(), range(1), data=None)
     with pytest.raises(SetupError, match=r"cannot read samples from the validation data: .* \(got a generator\)"):
         train(ActivationDump(tmp_path / "a.npz"), Model(), range(1), data=(each for each in [X]))
@@ -245,7 +245,7 @@ def test_a_model_that_cannot_be_looked_at_is_a_setup_error(tmp_path):
     with pytest.raises(SetupError, match=r"layers must name layers of the model \(got 'too'\): there are two"):
         train(ActivationDump(tmp_path / "a.npz", layers=["too"]), Model(), range(1))
     model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(1)])
-    with pytest.raises(SetupError, match="ActivationDump cannot look at the model's layers: "):
+    with pytest.raises(SetupError, match="ActivationDump cannot compute the layers' activations: "):
         train(ActivationDump(tmp_path / "a.npz"), KerasModel(model), range(0))
     assert names(tmp_path) == []
 
@@ -258,7 +258,7 @@ def test_a_model_that_is_not_built_is_looked_at_later(tmp_path, warned):
     assert len(model.looks) == 3
     (message,) = warned()
     assert message.startswith("layers must name layers of the model (got 'to'): there are two")
-    assert message.endswith("ActivationDump leaves out what there is not")
+    assert message.endswith("ActivationDump leaves out the missing ones")
 
 
 def test_a_symbolic_link_does_not_lead_out_of_the_folder(tmp_path):
@@ -288,7 +288,7 @@ def checkpointed(folder, dump):
 
 
 def test_a_resumed_run_goes_on_with_its_files(tmp_path):
-    """After a restart, files behind the checkpoint are dropped, limits count the others, and foreign ones stay."""
+    """After a restart, files after the checkpoint are dropped, limits count the others, and foreign ones stay."""
     dump = ActivationDump(tmp_path / "dumps" / "{epoch}.npz")
     train(ActivationDump(tmp_path / "dumps" / "{epoch}.npz"), Model(), [8])  # another run
     bus, _ = checkpointed(tmp_path, dump)
@@ -413,7 +413,7 @@ def test_a_kill_leaves_whole_files(tmp_path):
         command = [sys.executable, "-c", textwrap.dedent(KILLED), str(path), str(100 * kill)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
             written = [int(child.stdout.readline()) for _ in range(3 + kill)]
-            os.kill(child.pid, signal.SIGKILL)  # while it goes on with the next
+            os.kill(child.pid, signal.SIGKILL)  # while it continues with the next
         found = load_activations(path)
         assert found.epoch >= written[-1]
         assert np.unique(found["layer"]).tolist() == [float(found.epoch)]
@@ -434,7 +434,7 @@ def test_a_file_under_way_is_not_taken_for_one(tmp_path):
 
 
 def network(*, built=True):
-    """Return a compiled network on the back end of this process."""
+    """Return a compiled network on this process's backend."""
     keras.utils.set_random_seed(3)
     first, last = keras.layers.Dense(3, "relu", name="first"), keras.layers.Dense(1, name="last")
     layers = [first, keras.layers.Dropout(0.5), last]
@@ -476,7 +476,7 @@ def test_a_keras_model_that_is_not_built_can_be_dumped(tmp_path):
 
 
 def test_a_pytorch_loop_writes_what_the_modules_give(tmp_path):
-    """In a loop in PyTorch the file holds what the modules give, and the module goes on in training mode."""
+    """In a PyTorch loop the file holds the modules' outputs, and the module stays in training mode."""
     torch = pytest.importorskip("torch")
     from monitor_core.adapters.torch import TorchModel
 

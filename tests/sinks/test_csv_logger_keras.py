@@ -22,7 +22,7 @@ from monitor_core.sinks.csv_logger import CSVLogger
 
 
 def without_invented(path, columns, separator):
-    """Return a Keras file's bytes without the columns behind the first ones."""
+    """Return a Keras file's bytes without the columns after the first ones."""
     kept = [row[:columns] for row in rows(path, separator)]
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, delimiter=separator).writerows(kept)
@@ -85,7 +85,7 @@ def fresh(compiled):
 
 
 def fit(model, callbacks, epochs=3, *, validation=True, **options):
-    """Fit without shuffling, which draws from other generators on each back end."""
+    """Fit without shuffling, which draws from other generators on each backend."""
     if validation:
         options["validation_data"] = (X[32:], Y[32:])
     model.fit(X[:32], Y[:32], epochs=epochs, batch_size=8, verbose=0, shuffle=False, callbacks=callbacks, **options)
@@ -106,7 +106,7 @@ class Halving(Sink):
 @pytest.mark.parametrize("separator", [",", ";"])
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_fit_gives_the_file_of_keras(tmp_path, model, validation, separator, whole):
-    """Handed over whole and in a list, with validation and, but for the invented columns, without."""
+    """Passed whole and in a list, with validation and, except for the invented columns, without."""
     ours = CSVLogger(tmp_path / "ours.csv", separator=separator)
     theirs = keras.callbacks.CSVLogger(str(tmp_path / "keras.csv"), separator=separator)
     callbacks = KerasAdapter(ours, theirs, model=model) if whole else [theirs, KerasAdapter(ours)]
@@ -118,7 +118,7 @@ def test_a_fit_gives_the_file_of_keras(tmp_path, model, validation, separator, w
 
 
 def test_a_fit_with_a_learning_rate_gives_the_file_of_keras(tmp_path, compiled):
-    """The column stands where Keras's scheduler puts it, with the same float32 rates."""
+    """The column is where Keras's scheduler puts it, with the same float32 rates."""
     theirs = keras.callbacks.CSVLogger(str(tmp_path / "keras.csv"))
     fit(fresh(compiled), [keras.callbacks.LearningRateScheduler(lambda epoch, _: 0.1 / 2**epoch), theirs])
     model = fresh(compiled)
@@ -140,7 +140,7 @@ def test_a_loop_of_fits_gives_the_file_of_one_long_fit(tmp_path, compiled):
 
 
 def test_repeated_fits_without_a_loop_give_the_file_of_one_long_fit(tmp_path, compiled):
-    """Each is a run of its own, and the numbers go on."""
+    """Each is a separate run, and the numbers continue."""
     fit(fresh(compiled), [keras.callbacks.CSVLogger(str(tmp_path / "keras.csv"))])
     model = fresh(compiled)
     adapter = KerasAdapter(CSVLogger(tmp_path / "ours.csv"), model=model)

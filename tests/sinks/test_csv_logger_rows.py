@@ -68,7 +68,7 @@ def test_a_row_is_on_disk_when_its_epoch_has_ended(tmp_path):
 
 
 def test_the_first_run_replaces_the_file_and_later_ones_go_on(tmp_path):
-    """Numbers go on too where a run begins with epoch 0 again."""
+    """Numbers continue if a run begins with epoch 0 again."""
     (tmp_path / "a.csv").write_text("something else")
     sink = CSVLogger(tmp_path / "a.csv")
     bus = record(sink, {"a": 1.0}, {"a": 2.0})
@@ -160,7 +160,7 @@ def test_an_unfinished_last_line_is_dropped_with_a_warning(tmp_path, warned, res
 
 
 def test_an_unfinished_header_is_dropped(tmp_path):
-    """The file begins anew."""
+    """The file begins from scratch."""
     assert appended(tmp_path / "a.csv", b'epoch,"a\n', {"a": 5.0}) == b"epoch,a\r\n0,5.0\r\n"
 
 

@@ -19,7 +19,7 @@ from recorders import train
 
 
 def test_a_rewind_drops_the_rows_of_this_run_from_that_epoch_on(tmp_path):
-    """Rows of runs before stay, whatever their numbers; numbering goes on from the epoch that is next."""
+    """Rows of earlier runs stay, whatever their numbers; numbering continues from the next epoch."""
     sink = CSVLogger(tmp_path / "a.csv")
     bus = record(sink, {"a": 0.0}, {"a": 1.0})
     record(sink, {"a": 2.0}, {"a": 3.0}, {"a": 4.0}, end=False, bus=bus)
@@ -109,7 +109,7 @@ def test_the_state_is_of_json_values(tmp_path):
 @pytest.mark.parametrize("separator", ["", ",,", '"', "\n", "\r", "\0", 1])
 def test_a_separator_that_no_file_can_have_is_refused(separator):
     """At construction."""
-    with pytest.raises(ValueError, match="separator must be one character, and no quote or line end"):
+    with pytest.raises(ValueError, match="separator must be one character, not a quote or a line end"):
         CSVLogger("a.csv", separator=separator)
 
 
@@ -159,7 +159,7 @@ def test_a_process_that_ends_without_a_train_end_leaves_every_row(tmp_path):
 
 
 def test_a_forked_process_writes_nothing(tmp_path):
-    """Even if it goes on with the training and ends it."""
+    """Even if it continues the training and ends it."""
     run(
         """
         import os, sys

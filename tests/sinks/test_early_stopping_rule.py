@@ -38,14 +38,14 @@ class Float64(keras.callbacks.EarlyStopping):
 
 
 class NeverNaN(Float64):
-    """The same with the one rule of ours: NaN is no improvement, not even on nothing."""
+    """The same with our one different rule: NaN is never an improvement, not even on nothing."""
 
     def _is_improvement(self, monitor_value, reference_value):
         return not math.isnan(monitor_value) and super()._is_improvement(monitor_value, reference_value)
 
 
 def keras_run(kind, values, options, first_epoch=0):
-    """Return what Keras's callback decides on these values, as `outcome` tells it."""
+    """Return what Keras's callback decides on these values, in the form of `outcome`."""
     callback, model = kind(METRIC, **options), Stub()
     callback.set_model(model)
     callback.on_train_begin()
@@ -107,7 +107,7 @@ def test_nan_first_changes_one_rule_only(values, options):
 
 
 def test_nan_is_never_the_best():
-    """After a first NaN, Keras takes no later value for better and stops; ours goes on with the best number."""
+    """After a first NaN, Keras never finds a later value better and stops; ours continues with the best number."""
     values, options = [math.nan, 1.0, 0.9, 0.8, 0.7], {"mode": "min", "patience": 3, "restore_best_weights": True}
     theirs = keras_run(keras.callbacks.EarlyStopping, values, options)
     assert (theirs["stopped"], theirs["best_epoch"], theirs["weight"]) == (3, 0, 0)
@@ -145,7 +145,7 @@ def test_a_missing_metric_warns_once_and_is_not_counted(warned):
 
 @pytest.mark.parametrize("value", ["low", [1.0, 2.0], object(), 1j])
 def test_a_value_that_is_no_number_is_passed_over(value, warned):
-    """What is no number is not counted either, where Keras ends the training, and nothing fails."""
+    """A value that is not a number is not counted; Keras ends the training, ours does not fail."""
     bus = Bus(EarlyStopping(METRIC, mode="min", patience=2), model=Stub())
     bus.train_begin()
     assert drive(bus, [1.0, value, 1.0, value, 1.0]) == 4
@@ -154,7 +154,7 @@ def test_a_value_that_is_no_number_is_passed_over(value, warned):
 
 
 def test_values_are_compared_in_float64():
-    """An improvement that float32 cannot tell counts, where Keras sees none."""
+    """An improvement smaller than float32's precision counts; Keras sees none."""
     values, options = [1.0, 1.0 - 1e-12, 1.0 - 2e-12], {"mode": "min", "patience": 2}
     assert keras_run(keras.callbacks.EarlyStopping, values, options)["stopped"] == 2
     assert our_run(values, options)["stopped"] is None

@@ -41,14 +41,16 @@ def test_weights_are_restored_where_a_loop_is_broken_off(error):
 
 
 def test_weights_are_left_alone_where_the_next_run_has_begun(warned):
-    """A run that nobody ended is closed by the next one, which trains on from the weights that the model has."""
+    """The next run closes one that was left open, and trains from the weights that the model has."""
     model = Stub()
     bus = Bus(EarlyStopping(METRIC, mode="min", patience=9, restore_best_weights=True), model=model)
     bus.train_begin()
     drive(bus, [1.0, 2.0], end=False)
     bus.train_begin()
     assert model.weight == 1
-    assert warned()[0].startswith("EarlyStopping did not restore the weights of epoch 1: the run was left open by an ")
+    assert warned()[0].startswith(
+        "EarlyStopping did not restore the weights of epoch 1: an exception left the run open "
+    )
     drive(bus, [5.0, 6.0])
     assert (bus.run.status, model.weight) == ("completed", 0)
 
@@ -129,7 +131,7 @@ def test_a_stopped_run_that_continues_is_stopped_by_the_same_arguments(warned):
     bus = resumed(sink := EarlyStopping(METRIC, mode="min", patience=2), 1.0, 2.0, 3.0, patience=2)
     reason = "metric did not improve for 2 epochs; its best was 1 in epoch 1"
     assert (bus.run.stop_reason, sink.stopped_epoch) == (reason, 2)
-    assert warned() == [f"EarlyStopping ends the run before its next epoch: {reason}; change patience=2 to train on"]
+    assert warned() == [f"EarlyStopping ends the run before its next epoch: {reason}; change patience=2 to continue"]
 
 
 def test_a_stopped_run_trains_on_with_more_patience():
@@ -140,10 +142,10 @@ def test_a_stopped_run_trains_on_with_more_patience():
 
 
 def test_a_run_that_is_good_enough_is_stopped_by_its_threshold(warned):
-    """The line names it, and a better threshold lets the run train on."""
+    """The line names it, and a better threshold lets the run continue."""
     bus = resumed(EarlyStopping(METRIC, mode="min", stopping_threshold=0.5), 1.0, 0.4, stopping_threshold=0.5)
     assert bus.run.stop_reason == "metric is 0.4 and has reached 0.5"
-    assert warned()[0].endswith("change stopping_threshold=0.5 to train on")
+    assert warned()[0].endswith("change stopping_threshold=0.5 to continue")
     better = EarlyStopping(METRIC, mode="min", stopping_threshold=0.1, patience=9)
     assert not resumed(better, 1.0, 0.4, stopping_threshold=0.5).run.stopped
 
@@ -156,12 +158,12 @@ def test_epochs_that_are_not_looked_at_any_more_do_not_stop_a_run():
 
 @pytest.mark.parametrize("option", [{"divergence_threshold": 2.0}, {"check_finite": True}])
 def test_a_run_that_failed_trains_on(option):
-    """What was wrong may be mended; the next value tells."""
+    """The cause may be fixed by then; the next value decides."""
     assert not resumed(EarlyStopping(METRIC, mode="min", patience=9, **option), 1.0, math.inf, **option).run.stopped
 
 
 def test_a_loaded_state_serves_one_run():
-    """The run after the continued one begins anew."""
+    """The run after the continued one begins from scratch."""
     first = Bus(EarlyStopping(METRIC, mode="min"), model=Stub())
     first.train_begin()
     drive(first, [0.0], end=False)

@@ -40,7 +40,7 @@ def test_steps_are_judged_as_epochs_are(values, options, ends):
 
 
 def test_a_loop_stops_by_steps():
-    """The step and the epoch that decided are told, and the run ends at the next block."""
+    """The reason names the deciding step and epoch, and the run ends at the next block."""
     sink = EarlyStopping("loss", unit="step", patience=3)
     with Loop(sink) as loop:
         for _ in loop.epochs(4):
@@ -114,7 +114,7 @@ def compiled():
 
 
 def fit(model, callbacks, **options):
-    """Fit without shuffling, which draws from other generators on each back end."""
+    """Fit without shuffling, which draws from other generators on each backend."""
     model.fit(
         *TRAIN,
         batch_size=4,
@@ -143,7 +143,7 @@ class Epochs(keras.callbacks.Callback):
 
 @pytest.mark.parametrize("options", FITS, ids=lambda options: "-".join(map(str, options.values())))
 def test_real_fits_end_as_with_keras(compiled, options):
-    """Handed over whole, in a list, and in a loop of fits of one epoch: Keras's epochs, best value and weights."""
+    """Passed whole, in a list, and in a loop of fits of one epoch: Keras's epochs, best value and weights."""
     model, start = compiled
     theirs, epochs = keras.callbacks.EarlyStopping(**options), Epochs()
     model.set_weights(start)
@@ -168,7 +168,7 @@ def test_real_fits_end_as_with_keras(compiled, options):
 
 @pytest.mark.parametrize("attached", ["fit", "loop"])
 def test_an_interrupted_fit_leaves_the_best_weights(compiled, attached):
-    """Ctrl-C within an epoch of a fit puts the best weights back, on every back end."""
+    """Ctrl-C within an epoch of a fit restores the best weights, on every backend."""
 
     class Interrupter(Sink):
         def on_batch_end(self, run, step, logs):

@@ -71,7 +71,7 @@ def test_arrays_are_read_only_and_no_copies():
 
 
 def test_array_handed_out_stays_as_it_was():
-    """Recording goes on without changing what was handed out."""
+    """Recording continues without changing arrays that were returned."""
     bus = Bus(history := History())
     train(bus, [{"loss": 1.0}])
     before = history["loss"]
@@ -137,7 +137,7 @@ def test_lengths_always_agree():
 
 
 def test_columns_and_epochs_differ_from_keras_as_documented():
-    """Over two fits Keras's lists go on, each of its own length, while its epochs start again; ours align."""
+    """Over two fits Keras's lists continue, each of its own length, while its epochs start again; ours align."""
     theirs, ours = keras.callbacks.History(), History()
     theirs.set_model(keras.Sequential())
     for _ in range(2):
@@ -272,7 +272,7 @@ def test_batches_with_any_strides(steps, data):
 
 
 def test_rewind_drops_what_lies_after():
-    """Going back drops this run's later epochs and batches and no other run's; recording goes on from there."""
+    """A rewind drops later epochs and batches of this run only; recording continues from there."""
     bus = Bus(history := History(per_batch=True))
     train(bus, [{"loss": 1.0}] * 2, [{"loss": 2.0}] * 2)
     bus.train_begin()
@@ -329,7 +329,7 @@ def test_state_makes_the_next_run_go_on_as_the_recorded_one():
 
 
 def test_state_taken_before_a_run_left_a_record():
-    """The run that goes on is the one under way, also where nothing of it was recorded yet."""
+    """The current run is continued, even if nothing of it was recorded yet."""
     bus = Bus(History())
     continued(bus, history := History())
     assert history.run.tolist() == [0]
@@ -486,7 +486,7 @@ def test_npz_that_is_no_history(tmp_path, data):
 
 
 def test_npz_holds_no_objects(tmp_path):
-    """The archive is read without pickle, and stands under the very name that was given."""
+    """The archive is read without pickle, and has exactly the given name."""
     recorded(*FULL, per_batch=True).to_npz(tmp_path / "file")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     with np.load(tmp_path / "file", allow_pickle=False) as archive:

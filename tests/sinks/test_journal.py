@@ -37,7 +37,7 @@ def columns(rows):
 
 
 def same(recorded, history):
-    """Answer whether a journal recorded what a history has in memory."""
+    """Return whether a journal recorded what a history has in memory."""
     live = (columns(history), columns(history.batches), history.batches.steps.tolist())
     return live == (columns(recorded.history), columns(recorded.batches), recorded.batches.steps.tolist())
 
@@ -111,7 +111,7 @@ def test_without_batches_the_epochs_alone_are_recorded(tmp_path):
 
 
 def test_evaluations_are_recorded_where_they_were(tmp_path):
-    """Those within an epoch and those behind the last one, with the step at which they were."""
+    """Evaluations within an epoch and after the last one are recorded with their step."""
     with Loop(Journal(tmp_path)) as loop:
         for epoch in loop.epochs(2):
             for _ in loop.batches(range(3)):
@@ -126,7 +126,7 @@ def test_evaluations_are_recorded_where_they_were(tmp_path):
 
 
 def test_times_are_those_of_the_record_and_never_go_back(tmp_path, monkeypatch):
-    """Also where somebody sets the clock back meanwhile."""
+    """Even if the clock is set back meanwhile."""
     begin = time.time()
     clock = iter([begin + 5, begin + 7])
     watch = SimpleNamespace(time=lambda: next(clock, begin - 3600))
@@ -141,7 +141,7 @@ def test_times_are_those_of_the_record_and_never_go_back(tmp_path, monkeypatch):
 
 
 def test_the_configuration_is_recorded_as_json_has_it(tmp_path):
-    """As it was when the journal was made; what JSON has not is recorded as its text."""
+    """It is copied when the journal is created; values that JSON cannot hold are recorded as strings."""
     config = {
         "width": np.int64(8), "rate": float("inf"), "path": Path("a") / "b", "layers": (1, 2), 3: None, "f": len,
         "deep": {"big": 2**70, "text": "\udc80\n"},
@@ -159,7 +159,7 @@ def test_a_configuration_that_cannot_be_recorded_is_an_error_at_once(tmp_path):
     """Not when the training begins."""
     endless: dict = {}
     endless["self"] = endless
-    with pytest.raises(ValueError, match="config must be something that can be written down"):
+    with pytest.raises(ValueError, match="config must be storable as JSON"):
         Journal(tmp_path, config=endless)
     with pytest.raises(TypeError, match=r"config must be a mapping \(got 3\)"):
         Journal(tmp_path, config=3)
@@ -203,7 +203,7 @@ def test_changes_of_the_learning_rate_are_recorded(tmp_path):
     train(bus, *[[{"loss": 1.0}]] * 2, [{"loss": 0.5}])
     (change,) = open_run(tmp_path).decisions
     assert (change.before, change.after, change.epoch) == ([0.25, 0.5], [0.125, 0.25], 1)
-    assert change.reason == "the learning rate is 0.125, 0.25 now, and was 0.25, 0.5"
+    assert change.reason == "the learning rate changed from 0.25, 0.5 to 0.125, 0.25"
 
 
 def test_what_sinks_raised_is_recorded(tmp_path):
@@ -253,7 +253,7 @@ def test_what_the_training_raised_is_recorded(tmp_path, error, status):
 
 
 def test_a_run_that_was_left_open_counts_as_interrupted_when_the_next_one_begins(tmp_path):
-    """Where an exception was told to nobody, on this bus or on another."""
+    """Even if neither this bus nor another was notified of the exception."""
     journal = Journal(tmp_path)
     Bus(journal).train_begin()
     bus = Bus(journal)
@@ -322,7 +322,7 @@ def test_a_run_that_is_resumed_has_the_record_of_one_that_was_never_cut(tmp_path
         with contextlib.suppress(RuntimeError):
             parts(tmp_path / "cut", cut_at=cut)
     resumed = parts(tmp_path / "cut")
-    behind = [cut for cut in cuts if cut >= 3]  # before the first checkpoint a run begins anew
+    behind = [cut for cut in cuts if cut >= 3]  # before the first checkpoint a run begins from scratch
     assert len(resumed.runs) == 1 + len(cuts) - len(behind)
     resumed = open_run(tmp_path / "cut", run=-1)
     assert same(resumed, whole_history(whole))
@@ -393,7 +393,7 @@ def test_runs_of_one_journal_share_a_file_and_those_of_two_do_not(tmp_path):
 
 
 def test_a_vanished_folder_costs_what_was_in_it_alone(tmp_path):
-    """The training goes on, and what comes later is recorded, with the run's begin."""
+    """The training continues, and later records are written, with the run's begin."""
     bus = Bus(Journal(tmp_path / "run", config={"a": 1}))
     bus.train_begin()
     for epoch in range(2):

@@ -213,7 +213,7 @@ def test_a_schedule_is_asked_by_its_signature(schedule, rates):
 
 
 def test_a_type_error_inside_of_a_schedule_is_not_taken_for_its_signature(warned):
-    """A schedule that raises TypeError is not called again with fewer arguments, as Keras does; the failure is told."""
+    """A schedule that raises TypeError is not called again with fewer arguments, as in Keras; the failure is logged."""
     calls = []
 
     def schedule(epoch, rate=0.25):
@@ -229,7 +229,7 @@ def test_a_type_error_inside_of_a_schedule_is_not_taken_for_its_signature(warned
 @pytest.mark.parametrize("result", [math.nan, math.inf, -0.1, None, "0.1", True, [0.1], np.array([0.1, 0.2])])
 @pytest.mark.parametrize("unit", ["epoch", "step"])
 def test_a_result_that_is_no_rate_is_refused(result, unit):
-    """What is no finite number of at least 0 is an error that names schedule, position and value; no rate is set."""
+    """A result that is not a finite number >= 0 raises with schedule, position and value; no rate is set."""
 
     def schedule(position):
         return result if position == 1 else 0.5
@@ -253,7 +253,11 @@ def test_a_result_that_is_no_rate_is_refused(result, unit):
         (lambda: 0.1, TypeError, r"schedule must take \(epoch\) or \(epoch, rate\), positionally \(got <lambda>\(\)\)"),
         (lambda a, b, c: 0.1, TypeError, r"schedule must take .* \(got <lambda>\(a, b, c\)\)"),
         (lambda *, epoch: 0.1, TypeError, r"schedule must take .* \(got <lambda>\(\*, epoch\)\)"),
-        (Silent(), TypeError, r"schedule must take .* \(got Silent\(\), which does not tell: wrap it in a function\)"),
+        (
+            Silent(),
+            TypeError,
+            r"schedule must take .* \(got Silent\(\), which has no signature to inspect: wrap it in a function\)",
+        ),
     ],
 )
 def test_what_cannot_be_asked_is_an_error_at_construction(schedule, error, message):
@@ -322,7 +326,7 @@ def test_a_run_that_goes_on_elsewhere_goes_on_with_its_rates():
 
 
 def test_a_new_rate_is_told_in_words(caplog):
-    """The log tells an epoch's rate where it changes."""
+    """An epoch's rate is logged when it changes."""
     caplog.set_level(logging.INFO, logger="monitor_core")
 
     def halves(epoch):

@@ -163,7 +163,7 @@ def test_killed_keras_saves_leave_the_last_good_file(tmp_path):
             child.stdin.write(f"{number + 1}\n")
             child.stdin.flush()
             saved = [int(child.stdout.readline()) for _ in range(3)]
-            os.kill(child.pid, signal.SIGKILL)  # while it goes on with the next
+            os.kill(child.pid, signal.SIGKILL)  # while it continues with the next
             KerasModel(model).load(path)
             (number,) = {int(value) for each in model.get_weights() for value in np.unique(each)}
             assert number >= saved[-1]
@@ -235,7 +235,7 @@ def test_a_write_that_failed_by_any_other_name_is_no_reason_to_cut_off(tmp_path,
 
 
 def test_a_pytorch_module_in_a_loop_is_saved_and_goes_on(tmp_path, warned):
-    """In a plain PyTorch loop the best is loaded back, a cut run goes on, and a full disk leaves the old file."""
+    """In a PyTorch loop the best is loaded back, a killed run continues, and a full disk leaves the old file."""
     torch = pytest.importorskip("torch")
     from monitor_core.adapters.torch import TorchModel
 
@@ -314,7 +314,7 @@ def test_strays_in_folders_of_the_template_are_removed(tmp_path):
 
 
 def test_a_save_is_logged(tmp_path, caplog):
-    """Each save is told to the logger, for those who want to see it."""
+    """Each save is logged at INFO."""
     caplog.set_level(logging.INFO, "monitor_core")
     run(ModelCheckpoint(tmp_path / "{epoch}.npy"), 1.0)
     assert f"ModelCheckpoint saved {tmp_path / '1.npy'}" in caplog.messages

@@ -42,7 +42,7 @@ def fresh(compiled, execution=1):
     batch_size=st.sampled_from([8, 16]),
 )
 def test_a_fit_leaves_the_files_that_keras_leaves(tmp_path_factory, compiled, options, execution, batch_size):
-    """Beside Keras's callback in one fit, ours leaves files of the same names, and the last has the same weights."""
+    """With Keras's callback in the same fit, ours leaves files of the same names, and the last has the same weights."""
     folder = tmp_path_factory.mktemp("fit")
     ending = ".weights.h5" if options["save_weights_only"] else ".keras"
     template = "{epoch}-{batch}" if "save_freq" in options else "{epoch}-{val_loss:.4f}"
@@ -77,7 +77,7 @@ def test_keras_files_are_loaded_back(tmp_path, compiled, ending, weights_only):
 
 
 def test_the_tutorials_callbacks_list_runs(tmp_path, compiled):
-    """Early stopping on the accuracy beside a checkpoint of the best loss, in Keras's words and in ours."""
+    """Early stopping on the accuracy with a checkpoint of the best loss: the same in Keras's words and in ours."""
     results = []
     for module, path in ((keras.callbacks, tmp_path / "theirs.h5"), (None, tmp_path / "my_model.h5")):
         early, checkpoint = (

@@ -237,7 +237,7 @@ def test_the_best_is_known_without_save_best_only(tmp_path):
 
 
 def test_steps_are_counted_from_each_runs_begin(tmp_path):
-    """Two runs of 3 batches, saved every 4: Keras goes on counting and saves in the second, we save in none."""
+    """Two runs of 3 batches, saved every 4: Keras continues counting and saves in the second, we save in neither."""
     stub, callback = Stub(), keras.callbacks.ModelCheckpoint("{epoch}-{batch}.keras", save_freq=4)
     callback.set_model(stub)
     checkpoint = ModelCheckpoint(tmp_path / "{epoch}-{batch}.npy", save_freq=4)
@@ -278,14 +278,14 @@ def test_only_batches_that_were_trained_are_counted(tmp_path):
 
 
 def test_a_value_that_is_no_number_ends_nothing(tmp_path, warned):
-    """A text or a list is skipped with a warning; Keras's comparison raises at a text and saves a list."""
+    """A string or a list is skipped with a warning; Keras's comparison raises at a string and saves a list."""
     epochs = [{"val_loss": "low"}, {"val_loss": [1.0, 2.0]}, {"val_loss": 1.0}]
     with pytest.raises(Exception, match=r".*"):
         keras_saves({"val_loss": 1.0}, {"val_loss": "low"}, save_best_only=True)
     checkpoint = ModelCheckpoint(tmp_path / "{epoch}.npy", save_best_only=True)
     drive(Bus(checkpoint, model=Model(), strict=True), epochs)
     assert names(tmp_path) == ["3.npy"]
-    assert len(warned()) == 2  # the bus tells of the value, the checkpoint of the metric that is missing then
+    assert len(warned()) == 2  # the bus logs the value, the checkpoint the metric that is then missing
 
 
 def test_a_failed_save_is_not_the_best(tmp_path):

@@ -155,7 +155,7 @@ def test_two_checkpoints_share_a_folder(tmp_path):
 
 
 def test_an_index_cannot_name_files_elsewhere(tmp_path):
-    """A file outside of the folder in an index or a state is an error: what is no longer kept is removed."""
+    """A file outside of the folder in an index or a state is an error: files that are not kept are removed."""
     checkpoint = ModelCheckpoint(tmp_path / "{epoch}.npy")
     run(checkpoint, 1.0)
     text = checkpoint.index_path.read_text()

@@ -118,7 +118,7 @@ def test_resuming_brings_learning_rates_back_where_there_is_no_training_state(tm
 
 
 def test_an_epoch_that_was_broken_off_begins_again(tmp_path):
-    """Saved within an epoch, a run goes on with that epoch, and steps go on counting."""
+    """Saved within an epoch, a run resumes with that epoch, and steps continue."""
 
     def begin():
         checkpoint = ModelCheckpoint(tmp_path / "{step}.npy", save_freq=3, save_state=True)
@@ -172,7 +172,7 @@ def rebuilt(compiled):
 
 
 def test_resuming_from_nothing_begins_anew(tmp_path):
-    """Where nothing was saved, there is nothing to go on with."""
+    """If nothing was saved, there is nothing to resume."""
     checkpoint = ModelCheckpoint(tmp_path / "{epoch}.npy", save_state=True)
     assert not checkpoint.resume(Bus(model=Model()))
 

@@ -180,7 +180,7 @@ def test_an_exception_leaves_no_bar(terminal, clock):
 
 
 def test_a_run_that_begins_closes_the_bars_of_the_one_before(terminal, clock):
-    """Keras tells of no exception: the bars of a run that broke off are closed when the next begins."""
+    """Keras does not report exceptions: the bars of an aborted run are closed when the next begins."""
     sink = Progress(file=terminal.stream)
     bus = Bus(sink)
     bus.train_begin()
@@ -293,13 +293,13 @@ def test_tqdm_is_imported_when_a_run_begins():
 
 @pytest.mark.parametrize("metrics", ["loss", [], [1], 3])
 def test_metrics_must_be_names(metrics):
-    """A text, which has letters and no names, and other mistakes are refused."""
+    """A string, which has letters instead of names, and other mistakes are refused."""
     with pytest.raises(ValueError, match=re.escape(f"metrics must be a list of names (got {metrics!r})")):
         Progress(metrics=metrics)
 
 
 def test_file_must_be_writable():
-    """A path is no file."""
+    """A path is refused as a file."""
     with pytest.raises(TypeError, match=re.escape("file must have a method write (got 'log.txt')")):
         Progress(file="log.txt")
 

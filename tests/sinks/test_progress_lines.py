@@ -13,7 +13,7 @@ from progress_support import break_off, clock, open_bars, terminal, train  # noq
 
 
 def test_a_file_gets_one_line_for_each_epoch(clock):
-    """A stream that is no terminal gets the epoch, its batches, duration, metrics and the time left."""
+    """A stream that is not a terminal gets the epoch, its batches, duration, metrics and the time left."""
     file = io.StringIO()
     with Loop(Progress(file=file)) as loop:
         train(loop, clock=clock)
@@ -25,7 +25,7 @@ def test_a_file_gets_one_line_for_each_epoch(clock):
 
 
 def test_an_unknown_number_of_epochs_is_left_out(clock):
-    """Where nobody knows how many epochs there will be, a line has neither a total nor a time left."""
+    """If the number of epochs is unknown, a line has neither a total nor a time left."""
     file = io.StringIO()
     bus = Bus(Progress(file=file))
     bus.train_begin()
@@ -102,7 +102,7 @@ def test_blocks_are_asked_for_only_where_bars_are_shown(terminal):
 
 
 def test_no_batch_hook_is_overridden():
-    """Whatever the stream, a batch costs nothing: only blocks are heard."""
+    """Whatever the stream, a batch costs nothing: only blocks are received."""
     bus = Bus(Progress(file=io.StringIO()))
     assert not bus.has_listeners(
         "on_batch_begin", "on_batch_end", "on_evaluation_batch_begin", "on_evaluation_batch_end"
@@ -120,7 +120,7 @@ def test_standard_error_is_looked_up_at_train_begin(monkeypatch, clock):
 
 
 def test_a_process_without_standard_error_is_served(monkeypatch):
-    """Where there is no standard error at all, as under pythonw, nothing is written and nothing fails."""
+    """Without standard error, as under pythonw, nothing is written and nothing fails."""
     monkeypatch.setattr(sys, "stderr", None)
     with Loop(Progress(), strict=True) as loop:
         train(loop)
@@ -203,7 +203,7 @@ def test_a_run_after_a_failed_one_is_told_nothing_of_it(clock):
 
 
 class BrokenPipe(io.StringIO):
-    """A pipe that nobody reads."""
+    """A pipe without a reader."""
 
     def write(self, text):
         raise BrokenPipeError(32, "Broken pipe")
@@ -217,14 +217,14 @@ def closed_stream():
 
 @pytest.mark.parametrize("stream", [closed_stream(), BrokenPipe(), SimpleNamespace(write=BrokenPipe().write)])
 def test_a_stream_that_cannot_be_written_hurts_nothing(stream):
-    """A closed stream, a broken pipe and an object that can only write are no failures."""
+    """A closed stream, a broken pipe and an object that can only write do not fail."""
     with Loop(Progress(file=stream), strict=True) as loop:
         train(loop)
     assert (loop.run.status, loop.bus.failures) == ("completed", [])
 
 
 def test_a_terminal_that_goes_away_hurts_nothing(terminal, clock):
-    """A terminal that is closed in mid-run is no failure, and leaves no bar behind."""
+    """A terminal that is closed in mid-run does not fail, and no bar is left."""
     clock.step = 1.0
     with Loop(Progress(file=terminal.stream), strict=True) as loop:
         for epoch in loop.epochs(3):

@@ -37,7 +37,7 @@ def widgets(monkeypatch):
 
 
 def test_a_notebook_keeps_its_bar_of_batches(widgets, clock):
-    """In a notebook one bar serves the batches of all epochs, as each would leave an empty output behind."""
+    """In a notebook one bar serves the batches of all epochs, as each closed bar would leave an empty output."""
     clock.step = 0.5
     with Loop(Progress()) as loop:
         train(loop, 2, 300)
@@ -45,7 +45,7 @@ def test_a_notebook_keeps_its_bar_of_batches(widgets, clock):
 
 
 class Handle:
-    """Stands in for IPython's handle of an output of the cell, which a test reads from `outputs`."""
+    """Stands in for IPython's handle of an output of the cell, which tests read from `outputs`."""
 
     outputs: ClassVar[list[str]] = []
 
@@ -78,7 +78,7 @@ def test_a_notebook_gets_tqdms_widgets_and_its_lines_in_one_output(widgets, caps
 
 
 def test_a_notebook_gets_lines_without_bars_in_one_output(capsys, clock, monkeypatch):
-    """Also where there are no bars, the lines share an output of the cell, up to a number of them."""
+    """Without bars too, the lines share an output of the cell, up to a number of them."""
     import IPython.display
 
     monkeypatch.setattr(IPython.display, "DisplayHandle", Handle)

@@ -51,7 +51,7 @@ def sequences(values):
 
 
 def interventions():
-    """Draw in which epochs somebody else sets the rate, and to what."""
+    """Draw in which epochs the rate is set by other code, and to what."""
     return st.dictionaries(st.integers(0, 30), rates, max_size=3)
 
 
@@ -305,7 +305,7 @@ def test_pytorchs_defaults_are_its_own():
     assert (ReduceLROnPlateau().relative, ReduceLROnPlateau().eps) == (False, 0.0)
 
 
-# --- going on, and starting afresh -----------------------------------------------------------------------------------
+# --- resume, and start from scratch ----------------------------------------------------------------------------------
 
 
 @settings(max_examples=EXAMPLES)
@@ -385,7 +385,7 @@ def test_a_missing_metric_is_not_counted_and_warned_about_once(warned):
 
 
 def test_a_value_that_is_no_number_is_skipped(warned):
-    """A text for the metric ends nothing and decides nothing."""
+    """A string for the metric ends nothing and decides nothing."""
     sink = ReduceLROnPlateau("metric", patience=1, factor=0.5, mode="min")
     assert our_rates(sink, Handle(1.0), [1.0, "low", 1.0])[0] == [[1.0], [1.0], [0.5]]
     assert any("'metric' is skipped" in text for text in warned())
@@ -452,7 +452,7 @@ def test_a_reduction_by_no_more_than_eps_is_none():
 
 
 def test_a_fraction_of_a_negative_best_is_taken_of_its_magnitude():
-    """With relative=True by Keras's rule, -0.95 is no improvement on -1 in "min"; by PyTorch's own rule it is."""
+    """With relative=True by Keras's rule, -0.95 does not improve on -1 in "min"; by PyTorch's own rule it does."""
     options = {"patience": 1, "factor": 0.5, "mode": "min", "min_delta": 0.1, "relative": True}
     ours, _ = our_rates(ReduceLROnPlateau("metric", **options), Handle(1.0), [-1.0, -0.95])
     theirs, _ = our_rates(ReduceLROnPlateau("metric", rule="pytorch", **options), Handle(1.0), [-1.0, -0.95])
@@ -465,7 +465,7 @@ def test_a_reduction_is_told_in_words(caplog):
     our_rates(ReduceLROnPlateau("metric", patience=2, factor=0.5, mode="min"), Handle(1.0, 0.5), [0.25, 0.5, 0.75])
     (text,) = caplog.messages
     assert text == (
-        "epoch 3: the learning rate is reduced from 1.0, 0.5 to 0.5, 0.25: metric did not improve for 2 epochs; "
+        "epoch 3: reduced the learning rate from 1.0, 0.5 to 0.5, 0.25: metric did not improve for 2 epochs; "
         "it is 0.75, its best was 0.25"
     )
 

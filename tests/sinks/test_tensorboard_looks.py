@@ -59,7 +59,7 @@ def test_the_model_is_looked_at_where_epochs_end_alone(tmp_path):
     [(0, [0, 1, 2, 3]), (3, [0, 3])],
 )
 def test_looks_inside_come_with_the_histograms_or_each_epoch(tmp_path, freq, expected):
-    """Pictures, activations and gradients are written every histogram_freq epochs, or every epoch where it is 0."""
+    """Images, activations and gradients are written every histogram_freq epochs, or every epoch if it is 0."""
     sink = board(tmp_path, histogram_freq=freq, write_images=True, write_activations=True, write_gradients=True)
     run(Bus(sink, model=Model(), validation_data=DATA, strict=True), 4)
     found = {tag: steps(tmp_path / "train", tag) for tag in tensors(tmp_path / "train") if tag.startswith("dense")}
@@ -78,7 +78,7 @@ def test_looks_inside_come_with_the_histograms_or_each_epoch(tmp_path, freq, exp
     ],
 )
 def test_activations_come_with_the_histograms_where_data_are_at_hand(tmp_path, options, expected):
-    """As the tutorial promises of histogram_freq; without validation data they are no error."""
+    """As the tutorial promises of histogram_freq; missing validation data are not an error."""
     for folder, data in (("with", DATA), ("without", None)):
         bus = Bus(board(tmp_path / folder, **options), model=Model(), validation_data=data, strict=True)
         run(bus, 3)
@@ -96,7 +96,7 @@ def test_missing_data_are_named_where_activations_are_asked_for(tmp_path, warned
 
 @pytest.mark.parametrize("fails", ["weights", "activations", "gradients", "embeddings", "predict"])
 def test_a_part_that_fails_stops_neither_the_others_nor_the_training(tmp_path, warned, fails):
-    """What one output raises is told of once, by its name; all others are written, in every epoch."""
+    """If one output raises, a warning names it once; all others are written, in every epoch."""
     sink = board(tmp_path, **LOOKS)
     bus = Bus(sink, model=Model(fails), validation_data=DATA, strict=True)
     run(bus, 3)
@@ -142,7 +142,7 @@ def test_labels_of_an_unknown_layer_are_a_setup_error(tmp_path):
 
 
 def test_values_of_ones_own_are_written_at_the_step(tmp_path):
-    """A number, a distribution, a picture and a text stand at the step given, or at how many batches have ended."""
+    """A number, a distribution, an image and a string get the given step, or the number of ended batches."""
     sink = board(tmp_path)
     bus = Bus(sink, strict=True)
     bus.train_begin()
@@ -167,7 +167,7 @@ def test_values_of_ones_own_are_written_at_the_step(tmp_path):
 
 
 def test_figures_are_pictures(tmp_path):
-    """A matplotlib figure becomes a picture of its size, and stays as it was."""
+    """A matplotlib figure becomes an image of its size, and is not changed."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(2, 1), dpi=50)
@@ -261,7 +261,7 @@ def test_any_thread_may_write(tmp_path):
     ],
 )
 def test_values_that_are_none_are_refused(tmp_path, call, error, message):
-    """What cannot be shown is an error for whoever adds it."""
+    """A value that cannot be shown raises in the call that adds it."""
     with pytest.raises(error, match=message):
         call(TensorBoard(tmp_path))
 
@@ -276,7 +276,7 @@ def test_values_that_are_none_are_refused(tmp_path, call, error, message):
         ({"histogram_freq": True}, TypeError, r"histogram_freq must be an integer \(got True\)"),
         ({"write_graph": 1}, TypeError, "write_graph"),
         ({"samples": 0}, ValueError, r"samples must be >= 1 \(got 0\)"),
-        ({"text": "notes"}, TypeError, r"text must map tags to texts \(got 'notes'\)"),
+        ({"text": "notes"}, TypeError, r"text must map tags to strings \(got 'notes'\)"),
         ({"hparams": [1]}, TypeError, "hparams"),
         ({"profile_steps": 3}, TypeError, "profile_steps must be the first and the last step"),
         ({"profile_steps": (0, 3)}, ValueError, r"profile_steps must be >= 1 \(got 0\)"),

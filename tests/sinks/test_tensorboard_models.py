@@ -1,4 +1,4 @@
-"""TensorBoard on real models: on this process's back end (`KERAS_BACKEND`), against Keras's own, and on PyTorch."""
+"""TensorBoard on real models: on this process's backend (`KERAS_BACKEND`), against Keras's own, and on PyTorch."""
 
 import json
 import subprocess
@@ -169,7 +169,7 @@ def test_histograms_and_pictures_have_the_names_of_keras(tmp_path):
 
 
 def test_every_output_is_there(tmp_path):
-    """With every option on, each tab has what the model has: layers, weights, words, curves, texts, a table."""
+    """With every option on, each tab has the model's data: layers, weights, words, curves, strings, a table."""
     fit(folder=tmp_path, **LOOKS)
     snapshots = ["embeddings/epoch-0002"]
     assert tree(tmp_path) == [".", *snapshots, "train", "validation"]
@@ -213,7 +213,7 @@ def test_training_is_the_same_with_every_output(tmp_path):
 
 
 class Silent(Sink):
-    """Hear the end of a run, and do nothing."""
+    """Listen to a run's end, and do nothing."""
 
     def on_train_end(self, run, logs):
         """Do nothing."""

@@ -26,7 +26,7 @@ def test_epochs_are_written_for_training_and_validation(tmp_path):
 
 
 def test_batches_are_written_over_the_steps_of_the_run(tmp_path):
-    """With update_freq="batch" every batch has its value, at a step that goes on over epochs."""
+    """With update_freq="batch" every batch has its value, at a step that continues over epochs."""
     run(Bus(board(tmp_path, update_freq="batch"), strict=True), 2)
     assert scalars(tmp_path / "train", "batch_") == {"batch_loss": [(step, float(step)) for step in range(1, 7)]}
 
@@ -115,7 +115,7 @@ def test_evaluations_stand_at_their_step(tmp_path):
 
 
 def test_evaluations_wait_where_batches_are_not_counted(tmp_path):
-    """Where an adapter tells the step with the epoch's end alone, an evaluation before it stands at that step."""
+    """If an adapter reports the step only at the epoch's end, an evaluation before it gets that step."""
     bus = Bus(board(tmp_path), strict=True)
     bus.train_begin()
     for epoch in range(2):
@@ -169,7 +169,7 @@ def test_a_run_that_was_broken_off_is_gone_on_behind(tmp_path):
 
 
 def test_going_back_drops_what_came_later(tmp_path):
-    """A rewind drops epochs by their number and batches by their step, in both runs, and training goes on."""
+    """A rewind drops epochs by their number and batches by their step, in both runs, and training continues."""
     bus = Bus(board(tmp_path, update_freq="batch", **LOOKS), model=Model(), validation_data=DATA, strict=True)
     bus.train_begin()
     epochs(bus, 3)

@@ -1,4 +1,4 @@
-"""Termination on values that are not finite, against Keras's own, on the back end of this process."""
+"""Termination on non-finite values, against Keras's own, on this process's backend."""
 
 import contextlib
 import io
@@ -44,7 +44,7 @@ def keras_stops(batches):
 
 
 def we_stop(sink, batches, *, at_once):
-    """Return the step after which the run is stopped and its reason; blocks are handed over at the end only."""
+    """Return the step after which the run is stopped and its reason; blocks are delivered only at the end."""
     bus = Bus(sink)
     bus.train_begin()
     bus.epoch_begin(0)
@@ -89,7 +89,7 @@ def test_every_metric_is_watched_if_asked(batches):
 
 @pytest.mark.parametrize("every", ["batch", "block"])
 def test_the_run_has_failed(every):
-    """The run's status tells the others, and the epoch in which it happened is named."""
+    """The run's status is failed for the other sinks, and the reason names the epoch."""
     with Loop(TerminateOnNaN(every=every)) as loop:
         for epoch in loop.epochs(5):
             for batch in loop.batches(range(3)):
@@ -142,7 +142,7 @@ def test_a_metric_that_is_nowhere_is_told_once(every, warned):
 @pytest.mark.parametrize("every", ["batch", "block"])
 @pytest.mark.parametrize("value", ["high", [1.0, 2.0], 1j])
 def test_a_value_that_is_no_number_ends_nothing(every, value, warned):
-    """What is no number is passed over, watched by name or not, and no hook fails."""
+    """A value that is not a number is ignored, watched by name or not, and no hook fails."""
     bus = Bus(TerminateOnNaN(every=every), TerminateOnNaN(None, every=every))
     bus.train_begin()
     bus.epoch_begin(0)
@@ -154,7 +154,7 @@ def test_a_value_that_is_no_number_ends_nothing(every, value, warned):
 
 
 def test_device_values_are_read():
-    """A value of the back end is looked at like a float."""
+    """A value of the backend is checked like a float."""
     for value, stops in ((math.nan, True), (1.0, False)):
         for every in ("batch", "block"):
             found = we_stop(TerminateOnNaN(every=every), [{"loss": keras.ops.convert_to_tensor(value)}], at_once=True)

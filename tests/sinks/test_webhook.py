@@ -107,7 +107,7 @@ def posted(server, event):
 
 
 def test_numbers_that_are_not_finite_are_texts(serve):
-    """NaN and infinities arrive as the texts that stand for them elsewhere."""
+    """NaN and infinities arrive as the strings that other formats use."""
     server = serve()
     logs = {"a": math.nan, "b": math.inf, "c": -math.inf}
     train(Bus(Webhook(server.url, events=["epoch_end"])), [logs])
@@ -140,7 +140,7 @@ def test_reason_of_a_stop_is_posted(serve):
 
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), "interrupted"), (ValueError("no"), "failed")])
 def test_exception_is_posted_before_it_goes_on(serve, error, status):
-    """An exception or Ctrl-C in the training is told, and how the run ended."""
+    """An exception or Ctrl-C in the training is posted, and how the run ended."""
     server = serve()
     with pytest.raises(type(error)), Loop(Webhook(server.url)) as loop:
         for _ in loop.epochs(1):
@@ -171,7 +171,7 @@ def test_format_makes_the_body(serve):
 
 
 def test_format_that_raises_costs_its_event_alone(serve, warned):
-    """An event that has no body is told of once, and neither tried again nor the training's end."""
+    """An event that cannot be formatted is logged once, not tried again, and does not end the training."""
     server = serve()
     hook = Webhook(server.url, format=lambda event: {"loss": event["logs"]["loss"]})
     bus = Bus(hook)
@@ -179,7 +179,7 @@ def test_format_that_raises_costs_its_event_alone(serve, warned):
     assert [body for _, _, body in server.posts] == [{"loss": 1.0}, {"loss": 1.0}]
     assert (hook.failed, bus.failures) == (1, [])
     assert warned()[0] == (
-        "Webhook dropped a message (no body can be made of an event: KeyError: 'logs'); "
+        "Webhook dropped a message (an event cannot be formatted as JSON: KeyError: 'logs'); "
         "further drops for this reason are only counted"
     )
 
@@ -204,7 +204,7 @@ def test_headers_and_a_password_are_sent(serve):
 
 
 def test_server_that_is_down_ends_no_training(quick, monkeypatch, warned):
-    """With nobody listening a run completes, and is told how many messages wait."""
+    """Without a server a run completes, and a warning says how many messages wait."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     hook = Webhook(f"http://127.0.0.1:{free_port()}/h1dden", flush_seconds=0.2)
     bus = Bus(hook)
@@ -267,7 +267,7 @@ def test_answers_that_may_pass_are_tried_again(quick, serve, code, warned):
 
 @pytest.mark.parametrize("code", [400, 401, 404, 410])
 def test_answers_that_will_not_change_are_not_tried_again(serve, code, warned):
-    """A post that is refused is given up at once, told once, and the next ones are posted."""
+    """A post that is refused is dropped at once, logged once, and the next ones are posted."""
     server = serve(code, code, code)
     train(Bus(hook := Webhook(server.url + "/h1dden")), [{"loss": 1.0}], [{"loss": 1.0}])
     assert server.events == EVERYTHING
@@ -280,7 +280,7 @@ def test_answers_that_will_not_change_are_not_tried_again(serve, code, warned):
 
 
 def test_wait_that_a_busy_server_asks_for_is_kept(serve):
-    """After a `Retry-After` within the budget the same event is posted again, and not before, whoever is in a hurry."""
+    """After a `Retry-After` within the budget the same event is posted again, and not before, even while flushing."""
     server = serve((429, {"Retry-After": "2"}))
     hook = Webhook(server.url, flush_seconds=1)
     begin = time.monotonic()
@@ -312,7 +312,7 @@ def test_redirects_are_not_followed(serve, code, warned):
 
 
 def test_oldest_are_dropped_behind_a_slow_server(serve):
-    """Behind a server that is too slow the newest events are kept, and the others counted."""
+    """If the server is too slow, the newest events are kept, and the others counted."""
     server = serve()
     server.gate.clear()
     hook = Webhook(server.url, limit=3, events=["epoch_end"], flush_seconds=0)

@@ -104,7 +104,7 @@ def _any_number_of(samples: Any) -> keras.KerasTensor:
     return keras.KerasTensor((None, *samples.shape[1:]), dtype=keras.config.floatx() if "float" in dtype else dtype)
 
 
-# --- the layers of a model ------------------------------------------------------------------------------------------
+# --- the layers of a model -----------------------------------------------------------------------------------------
 
 
 def _layers(model: keras.Model) -> Iterator[tuple[str, Any]]:

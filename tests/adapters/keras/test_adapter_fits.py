@@ -153,7 +153,7 @@ def test_metrics_that_live_in_place_are_recorded_exactly(compiled):
 @pytest.mark.parametrize("per_batch", [True, False])
 @pytest.mark.parametrize("steps_per_execution", EXECUTIONS)
 def test_steps_count_batches(compiled, whole, per_batch, steps_per_execution):
-    """The step counts batches over all epochs, whether a sink listens to batches or not, and for any number per call."""
+    """The step counts batches over all epochs, whether a sink listens to batches or not, and any number per call."""
     model = fresh(compiled, steps_per_execution)
     history = History(per_batch=per_batch)
     adapter = KerasAdapter(history, model=model)

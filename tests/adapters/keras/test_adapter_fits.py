@@ -282,7 +282,7 @@ def test_a_fit_within_a_hook_of_its_adapter_is_an_error(model, way, hook):
 
     @on(hook)
     def nested(*_):
-        with pytest.raises(OrderError, match="give the inner fit a KerasAdapter of its own") as info:
+        with pytest.raises(OrderError, match="pass another KerasAdapter to the inner fit") as info:
             if way == "fit":
                 adapter.fit(other, *TRAIN, verbose=0)
             else:

@@ -1,6 +1,6 @@
 """The handle of a pytree: nested dicts, lists and tuples of arrays, as JAX programs keep their parameters.
 
-JAX is not needed; where it is imported, its registered containers (Flax's and Optax's states) are known too.
+JAX is not required; if it is imported, its registered containers (Flax's and Optax's states) are supported too.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from monitor_core.model.handles import Array, to_host
 
 
 class PytreeModel:
-    """Lend a pytree of arrays to sinks.
+    """Provide a pytree of arrays to sinks.
 
-    A training loop in JAX replaces its parameters at every step, so the handle is given how to reach them.
+    A training loop in JAX replaces its parameters at every step, so the handle takes functions that read and set them.
 
     Args:
-        get: Returns the present tree: nested dicts, lists, tuples and named tuples of arrays and numbers.
-        assign: Takes a tree of the same structure and makes it the present one.
+        get: Returns the current tree: nested dicts, lists, tuples and named tuples of arrays and numbers.
+        assign: Called with a tree of the same structure, and makes it the current one.
 
     Example:
         >>> state = {"params": params, "optimizer": optimizer.init(params)}
@@ -52,7 +52,7 @@ class PytreeModel:
         """Replace all leaves; each keeps its kind: a number, a NumPy or a JAX array, and its dtype.
 
         Raises:
-            ValueError: Their number or shapes are not the tree's.
+            ValueError: Their number or shapes differ from the tree's.
         """
         tree = self._get()
         leaves = [leaf for _, leaf in _leaves(tree)]
@@ -72,7 +72,7 @@ class PytreeModel:
         write_arrays(path, [np.array(names, dtype=str), *arrays])
 
     def load(self, path: str | PathLike[str]) -> None:
-        """Replace all leaves by those that `save` wrote; nothing in the file is executed.
+        """Replace all leaves by those that `save` wrote, without executing anything in the file.
 
         Raises:
             ValueError: The file holds another tree.
@@ -120,12 +120,12 @@ def _rebuilt(tree: Any, leaves: Iterator[Any]) -> Any:
         return type(tree)((key, by_key[key]) for key in tree)
     if isinstance(tree, (list, tuple)):
         return type(tree)(*values) if hasattr(tree, "_fields") else type(tree)(values)
-    framework, _ = frameworks.container_of(tree)  # type: ignore[misc] # it was one a moment ago
+    framework, _ = frameworks.container_of(tree)  # type: ignore[misc] # `_children` found it
     return framework.rebuilt(tree, values)
 
 
 def _alike(leaf: Any, array: Array) -> Any:
-    """Return an array as what the leaf is."""
+    """Return an array converted to the type and dtype of the leaf."""
     if isinstance(leaf, (bool, int, float, complex)):
         return type(leaf)(array.item())
     framework = frameworks.of(type(leaf))

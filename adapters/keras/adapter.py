@@ -1,8 +1,8 @@
-"""The Keras adapter: feeds a bus from `fit`, `evaluate` and `predict`, on any of Keras's back ends.
+"""The Keras adapter: feeds a bus from `fit`, `evaluate` and `predict`, on any of Keras's backends.
 
-Contract. `KerasAdapter` is a ``keras.callbacks.CallbackList``. Passed whole, ``callbacks=adapter``, Keras uses it as it
-is, and no value is converted per batch; in a list, ``callbacks=[adapter, other]``, Keras converts every value of every
-batch first, for all callbacks alike. Hooks are called on the thread that calls `fit`. `fit` calls no end hook after an
+Contract. `KerasAdapter` is a ``keras.callbacks.CallbackList``. Passed whole, ``callbacks=adapter``, Keras uses it
+directly, and converts no value per batch; in a list, ``callbacks=[adapter, other]``, Keras first converts every value
+of every batch, for all callbacks. Hooks are called on the thread that calls `fit`. `fit` calls no end hook after an
 exception: the run then stays open until ``adapter.fit`` (which sees the exception), a `Loop` around it, or the next
 train begin closes it.
 """
@@ -38,24 +38,24 @@ from monitor_core.values.scalars import flatten
 __all__ = ["KerasAdapter", "KerasModel", "reset_states"]
 
 _with_data_of_fit: WeakSet[Bus] = WeakSet()
-"""Buses of which the validation data are those of the last fit, which the next one replaces."""
+"""Buses whose validation data comes from the last fit, and is replaced by the next one."""
 
 
 class KerasAdapter(ModelHooks):
-    """Attach sinks to Keras: ``callbacks=KerasAdapter(...)``, whole, or in a list beside other callbacks.
+    """Attach sinks to Keras: ``callbacks=KerasAdapter(...)``, whole, or in a list with other callbacks.
 
-    Each `fit` is a run of its own; with a `Loop`, all fits inside it are one run. Inside of ``loop.epochs`` a fit's one
-    epoch joins the loop's; else each Keras epoch is the run's next.
+    Each `fit` is a separate run; with a `Loop`, all fits inside it are one run. Inside ``loop.epochs``, the single
+    epoch of a fit joins the loop's epoch; otherwise each Keras epoch is the run's next.
 
     Args:
-        *parts: Sinks and Keras callbacks, called in this order; or one `Loop` alone, which has its own sinks. What a
-            callback writes into an epoch's logs, the sinks after it see.
-        model: The model (or its `KerasModel`). Needed only where neither `fit` nor ``adapter.fit`` is called: in a
-            custom loop that drives the callbacks by hand.
+        *parts: Sinks and Keras callbacks, called in this order; or a single `Loop`, which has its own sinks. Sinks
+            after a callback see what it writes into an epoch's logs.
+        model: The model (or its `KerasModel`). Needed only without `fit` and ``adapter.fit``, in a custom loop that
+            calls the callbacks by hand.
         epochs: How many epochs such a loop trains, for sinks that show it.
-        validation_data: Data for sinks that look at the model, usually ``(x, y)``; left out, those of `fit`.
-        record: The run's folder: a `Journal` is kept there, as `Loop` has it. Each `fit` is recorded after the last.
-        resume: The run's folder, for a run of one `fit` that continues where it was interrupted, as `Loop` has it:
+        validation_data: Data for sinks that inspect the model, usually ``(x, y)``; by default those of `fit`.
+        record: The run's folder, in which a `Journal` records each `fit` after the last, as with `Loop`.
+        resume: The run's folder, for a run of one `fit` that continues where it was interrupted, as with `Loop`:
             `fit` then begins with the next epoch. Keras callbacks among the parts start from scratch.
         strict: Whether to check the order of batches, and to let every exception of a sink propagate.
 
@@ -65,7 +65,7 @@ class KerasAdapter(ModelHooks):
 
     Raises:
         HookError: A part is neither a sink nor a Keras callback.
-        ValueError: A loop is given together with sinks, or with what the loop itself was given.
+        ValueError: A loop is passed together with sinks, or with arguments that belong to the loop.
 
     Example:
         >>> adapter = KerasAdapter(History(), EarlyStopping("val_loss", patience=5))
@@ -89,7 +89,8 @@ class KerasAdapter(ModelHooks):
         others = (epochs, validation_data, record, resume)
         if loops and (len(parts) > 1 or strict or any(each is not None for each in others)):
             raise ValueError(
-                "a Loop comes alone: give the sinks, validation_data, record, resume and strict to the Loop itself"
+                "a Loop must be the only argument: pass the sinks, validation_data, record, resume and strict to the "
+                "Loop itself"
             )
         self._loop: Loop | None = loops[0] if loops else None
         super().__init__(loops[0].bus if loops else Bus(validation_data=validation_data, strict=strict))
@@ -115,7 +116,7 @@ class KerasAdapter(ModelHooks):
 
     @property
     def run(self) -> Run:
-        """The run under way, or the last one, or the one to come."""
+        """The current run, or the last one, or the next one."""
         return self.bus.run
 
     @property
@@ -125,8 +126,8 @@ class KerasAdapter(ModelHooks):
     def fit(self, model: keras.Model, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Call ``model.fit`` with this adapter as its callbacks.
 
-        Unlike ``callbacks=adapter`` this shows the progress that ``verbose`` asks for, unless a sink does, and an
-        exception ends the run at once: sinks are notified, files are closed.
+        Unlike ``callbacks=adapter``, this shows the progress that ``verbose`` asks for, unless a sink does, and an
+        exception ends the run immediately: sinks are notified, files are closed.
 
         Args:
             model: The model to fit.
@@ -134,7 +135,7 @@ class KerasAdapter(ModelHooks):
             **kwargs: As for ``model.fit``, without ``callbacks``.
 
         Returns:
-            Keras's history of this fit alone.
+            Keras's history of this fit.
 
         Raises:
             OrderError: It is called within a hook of this adapter.
@@ -145,7 +146,7 @@ class KerasAdapter(ModelHooks):
                 f"model must be a keras.Model (got a {type(model).__name__}): write adapter.fit(model, x, y, ...)"
             )
         if "callbacks" in kwargs:
-            raise TypeError("callbacks must not be given to adapter.fit: pass them to KerasAdapter(...)")
+            raise TypeError("callbacks must not be passed to adapter.fit: pass them to KerasAdapter(...)")
         _refuse_nesting(is_nested=is_within_hook(self))
         self._use(model)
         self._output.is_ours = True
@@ -162,12 +163,12 @@ class KerasAdapter(ModelHooks):
     # --- train -----------------------------------------------------------------------------------------------------
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Begin a fit; ``logs`` are None where the adapter was passed whole, and a dict from a Keras list."""
+        """Begin a fit; ``logs`` is None if the adapter was passed whole, and a dict from a Keras list."""
         _refuse_nesting(is_nested=is_within_hook(self))
         self._late_begin.undo()
         self._keras_history = None
         if self._loop is None:
-            self.bus.interrupt()  # a fit before this one that raised
+            self.bus.interrupt()  # an earlier fit that raised
         whole, call = logs is None, find_call(self)
         model = self._begin_fit(call)
         if whole or not self._has_set_model:
@@ -188,10 +189,10 @@ class KerasAdapter(ModelHooks):
         elif self._loop is None and self._run.epoch >= 0:  # a state was loaded: continue after its epoch
             self._late_begin.set(model, self._run.epoch + 1)
             if self._run.epochs is not None and self._run.epoch + 1 >= self._run.epochs:
-                logger.warning("fit(epochs=%d): nothing is left to do, the run has had them", self._run.epochs)
+                logger.warning("fit(epochs=%d): nothing is left to do, the run already has them", self._run.epochs)
 
     def _begin_fit(self, call: Call) -> Any:
-        """Take what the call of `fit` says; return the model."""
+        """Use the arguments of the call of `fit`; return the model."""
         model = next((each for each in (call.model, self._model) if each is not None), None)
         if model is None:
             model = getattr(self.bus.run.model, "model", None)
@@ -208,7 +209,7 @@ class KerasAdapter(ModelHooks):
         return model
 
     def _begin_whole(self, call: Call) -> None:
-        """Do what Keras does for its own lists alone: set model and parameters, provide the history of the fit."""
+        """Do what Keras does only for its own lists: set model and parameters, provide the history of the fit."""
         self._set_callbacks_model()
         epochs = self._epochs if call.epochs is None else call.epochs
         self.set_params({"verbose": call.verbose, "epochs": epochs, "steps": call.steps})
@@ -220,22 +221,22 @@ class KerasAdapter(ModelHooks):
             self._keras_history.on_train_begin()
 
     def _begin_run(self, steps: int | None) -> None:
-        """Begin the run, or join that of the loop."""
+        """Begin the run, or join the loop's run."""
         if self._loop is None:
             self.bus.train_begin(epochs=self.params.get("epochs") or self._epochs, steps_per_epoch=steps)
         elif self.bus.run.status != "running":
             raise OrderError("a fit with KerasAdapter(loop) outside of the loop: write `with loop:` around it")
         else:
             if not self._loop.in_epoch:
-                self.bus.epoch_abandon()  # that of a fit that raised
+                self.bus.epoch_abandon()  # the epoch of a fit that raised
             if steps is not None:
                 self.bus.run.steps_per_epoch = steps
 
     def _continue(self, resume: Resume) -> None:
-        """Set the model, and all sinks, to where the run in the folder was interrupted, if there is one."""
+        """Restore the model and all sinks to where the run in the folder was interrupted, if there is one."""
         if resume.begin() and self.callbacks:
             names = ", ".join(type(callback).__name__ for callback in self.callbacks)
-            logger.warning("a run goes on, but Keras callbacks tell nothing of their state and begin anew: %s", names)
+            logger.warning("a run resumes, but Keras callbacks have no saved state and begin from scratch: %s", names)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """End a fit, and the run if it is not a loop's."""
@@ -250,7 +251,7 @@ class KerasAdapter(ModelHooks):
             self._end_fit()
 
     def _end_fit(self) -> None:
-        """Be as before the fit, and keep the model alive no longer, once no run needs it."""
+        """Undo the changes made for the fit, and release the model once no run needs it."""
         self._late_begin.undo()
         if self._loop is None and self.bus.run.model is not None:
             self.bus.run.model.has_all_metrics = False
@@ -262,7 +263,7 @@ class KerasAdapter(ModelHooks):
         if self.bus.run.status != "running":
             self._output.remove()
             self.bus.run.release_model()
-        if not self._has_own_data and self._loop is None:  # a loop's epoch is still to end
+        if not self._has_own_data and self._loop is None:  # a loop's epoch has not ended yet
             self.bus.run.validation_data = None
 
     # --- epochs ----------------------------------------------------------------------------------------------------
@@ -301,24 +302,24 @@ class KerasAdapter(ModelHooks):
             self._model.stop_training = True
 
     def _note_stop(self) -> None:
-        """Pass on to the run that a Keras callback, or the user, has stopped the fit."""
-        is_stopped = getattr(self._model, "stop_training", False)  # a model that was never compiled has none
+        """Stop the run if a Keras callback, or the user, has stopped the fit."""
+        is_stopped = getattr(self._model, "stop_training", False)  # a model that was never compiled lacks it
         if self._loop is None and is_stopped and not self._run.stopped:
             self._run.stop("model.stop_training was set")
 
     # --- batches ---------------------------------------------------------------------------------------------------
 
     def _bind_batch_hooks(self, *, whole: bool) -> None:
-        """Fix for this fit whether there are batch hooks: Keras asks before, and may call from other threads."""
+        """Decide for this fit whether there are batch hooks: Keras checks once, and may call from other threads."""
         for name in ("on_train_batch_begin", "on_train_batch_end"):
             self.__dict__.pop(name, None)
             setattr(self, name, vars(KerasAdapter)[name].bind(self) if whole else getattr(self, name))
         self._has_batch_hooks = not getattr(self.on_train_batch_end, "_is_default", False)
 
     def _bind_fast_hooks(self) -> None:
-        """Put functions with as few look-ups as possible in the place of the batch hooks, for one epoch.
+        """Replace the batch hooks by functions with as few look-ups as possible, for one epoch.
 
-        Both have a local ``self``, as methods have: `is_within_hook` looks for it.
+        Both have a local ``self``, as methods do: `is_within_hook` looks for it.
         """
         if self.callbacks or not self._has_batch_hooks or not self.batches.one_per_call:
             return
@@ -351,6 +352,6 @@ class KerasAdapter(ModelHooks):
 def _refuse_nesting(*, is_nested: bool) -> None:
     if is_nested:
         raise OrderError(
-            "fit was called within a hook of the adapter that it was given, whose own fit is still under way: give the "
-            "inner fit a KerasAdapter of its own"
+            "fit was called within a hook of the adapter passed to it, whose own fit is still running: pass another "
+            "KerasAdapter to the inner fit"
         )

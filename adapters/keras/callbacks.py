@@ -1,4 +1,4 @@
-"""Keras callbacks as sinks: each gets from the bus what Keras would give it, when Keras would."""
+"""Keras callbacks as sinks: the bus calls each with the same arguments and at the same time as Keras would."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import keras
 from monitor_core.bus.sink import Logs
 from monitor_core.values.scalars import OnSkip, flatten, scalar, to_floats
 
-# What a Keras callback's hooks are on the bus, with Keras's name for the hook that a batch hook falls back to.
+# The bus's names of a Keras callback's hooks, with Keras's name for the hook that a batch hook falls back to.
 _BATCH_HOOKS = {
     "on_batch_begin": ("on_train_batch_begin", "on_batch_begin"),
     "on_batch_end": ("on_train_batch_end", "on_batch_end"),
@@ -34,7 +34,7 @@ _OTHER_HOOKS = {
 }
 
 _SHARED_LOGS = frozenset({"on_train_end", "on_epoch_end", "on_evaluation_end"})
-"""Hooks whose logs are floats: what a callback writes there, the sinks after it read, as in Keras's list."""
+"""Hooks whose logs are floats; sinks after a callback read what it writes there, as in Keras's list."""
 
 
 def _is_default(callback: Any, hook: str) -> bool:
@@ -42,13 +42,13 @@ def _is_default(callback: Any, hook: str) -> bool:
 
 
 class CallbackSink:
-    """A Keras callback among the sinks: gets what Keras would give it, when Keras would.
+    """A Keras callback among the sinks, called with the same arguments and at the same time as by Keras.
 
-    Callbacks share one dict of logs per event, as in Keras, where one may add to it what a later one reads.
+    Callbacks share one dict of logs per event, as in Keras, where a later callback reads what an earlier one adds.
     """
 
-    critical = True  # a Keras callback that raises ends a training, as ever
-    read_only = True  # it reads the adapter's copy instead, and `_share` writes what the sinks after it are to see
+    critical = True  # a Keras callback that raises ends the training, as in Keras
+    read_only = True  # it reads the adapter's copy instead, and `_share` copies its changes for the sinks after it
 
     def __init__(self, callback: keras.callbacks.Callback, events: Events) -> None:
         self.name = type(callback).__name__
@@ -75,7 +75,7 @@ class CallbackSink:
 
         def call(*args: Any) -> None:
             event = events.current
-            if event is None:  # the bus closes a run that Keras left open: Keras notifies its callbacks of nothing
+            if event is None:  # the bus closes a run that Keras left open, of which Keras notifies no callback
                 return
             before = dict(event.logs)
             method(*((event.number, event.logs) if is_numbered else (event.logs,)))
@@ -86,14 +86,14 @@ class CallbackSink:
 
 
 def _share(before: Logs, after: Logs, logs: dict[str, float], on_skip: OnSkip) -> None:
-    """Bring what a callback has changed in its logs into those of the sinks."""
+    """Copy a callback's changes of its logs into the logs of the sinks."""
     for name in before.keys() - after.keys():
         logs.pop(name, None)
     logs.update(to_floats({name: value for name, value in after.items() if value is not before.get(name)}, on_skip))
 
 
 class Event:
-    """What Keras said with an event: its number, and the logs as the framework gave them."""
+    """Keras's arguments of an event: its number, and the logs as the framework passed them."""
 
     def __init__(self, number: int, logs: Mapping[str, Any] | None) -> None:
         self.number = number
@@ -102,17 +102,17 @@ class Event:
 
     @property
     def logs(self) -> dict[str, Any]:
-        """The logs as Keras's own list gives them: sorted, floats where possible, converted once an event."""
+        """The logs as Keras's own list passes them: sorted, floats where possible, converted once per event."""
         if self._logs is None:
             self._logs = dict(sorted((name, _float_or_same(value)) for name, value in flatten(self._raw or {})))
         return self._logs
 
 
 class Events:
-    """The event under way, for the Keras callbacks among the sinks.
+    """The current event, for the Keras callbacks among the sinks.
 
     Attributes:
-        current: The innermost event under way, None between events.
+        current: The innermost current event, None between events.
         on_skip: Called with each value that a callback wrote into its logs and that is not a number.
     """
 
@@ -122,7 +122,7 @@ class Events:
 
     @contextmanager
     def during(self, number: int, logs: Mapping[str, Any] | None = None) -> Iterator[Event]:
-        """Let an event be under way; one within it, such as an evaluation that a callback makes, ends before it."""
+        """Make an event current; one within it, such as an evaluation that a callback starts, ends before it."""
         outer, self.current = self.current, Event(number, logs)
         try:
             yield self.current

@@ -1,8 +1,8 @@
-"""What a callback can learn from the call of ``fit`` that it is used in.
+"""The call of ``fit`` that a callback is used in, with its arguments.
 
-Contract. Keras notifies a callback list that it is given as it is of neither the model nor the arguments. They are read
-from the frame of ``fit``, ``evaluate`` or ``predict``, and only from one whose ``callbacks`` are, or hold, that list.
-Where there is none, as in a custom loop that drives the callbacks by hand, nothing is known.
+Contract. Keras passes a callback list that it uses directly neither the model nor the arguments. They are read from the
+frame of ``fit``, ``evaluate`` or ``predict``, and only from one whose ``callbacks`` are, or contain, that list. Without
+such a frame, as in a custom loop that calls the callbacks by hand, all of them are unknown.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _METHODS = frozenset({"fit", "evaluate", "predict"})
 
 @attrs.frozen(eq=False)
 class Call:
-    """What ``fit``, ``evaluate`` or ``predict`` was called with; None for what is unknown.
+    """The arguments of a call of ``fit``, ``evaluate`` or ``predict``; None if unknown.
 
     Attributes:
         model: The Keras model.
         epochs: The number of epochs.
         steps: The number of batches of an epoch.
-        verbose: As given, ``"auto"`` included; 0 if unknown.
-        validation_data: What the epochs are validated on: as given, or as split off.
+        verbose: As passed, including ``"auto"``; 0 if unknown.
+        validation_data: The data that the epochs are validated on: as passed, or as split off.
         callbacks: The list that Keras calls.
     """
 
@@ -40,7 +40,7 @@ class Call:
 
 
 def find_call(callback: keras.callbacks.Callback) -> Call:
-    """Return the innermost call on this thread whose callbacks are, or hold, this one."""
+    """Return the innermost call on this thread whose callbacks are, or contain, this one."""
     for frame in _frames(sys._getframe(1)):
         if frame.f_code.co_name not in _METHODS:
             continue
@@ -58,7 +58,7 @@ def find_call(callback: keras.callbacks.Callback) -> Call:
 
 
 def is_within_hook(callback: keras.callbacks.Callback) -> bool:
-    """Return whether a hook of this callback is under way on this thread, further out than the method that asks."""
+    """Return whether a hook of this callback is running on this thread, further out than the calling method."""
     frame = sys._getframe(1).f_back
     return any(
         each.f_code.co_name.startswith("on_") and each.f_locals.get("self") is callback for each in _frames(frame)
@@ -79,5 +79,5 @@ def _holds(callbacks: Any, callback: keras.callbacks.Callback) -> bool:
 
 
 def _without_weights(data: Any) -> Any:
-    """Return ``(x, y)`` for what Keras has split off where no sample has a weight."""
+    """Return ``(x, y)`` for data that Keras has split off, if no sample has a weight."""
     return data[:2] if isinstance(data, tuple) and len(data) == 3 and data[2] is None else data

@@ -1,7 +1,8 @@
-"""How many batches of an epoch have ended, from the numbers that Keras gives.
+"""How many batches of an epoch have ended, from the numbers that Keras passes.
 
-Contract. Where one call runs several batches (``steps_per_execution``), Keras numbers the last call of an epoch as if
-it were full. Only where the epoch's length is unknown, or exceeded, is the optimizer asked, which waits for the device.
+Contract. If one call runs several batches (``steps_per_execution``), Keras numbers the last call of an epoch as if it
+were full. Only if the epoch's length is unknown, or exceeded, is the optimizer's count read, which waits for the
+device.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class BatchCounter:
             self._updates = self._optimizer_updates()
 
     def end_epoch(self, step: int) -> int:
-        """End the epoch at the run's step, or, where no sink listened to batches, at the last number that came.
+        """End the epoch at the run's step, or, if no sink listened to batches, at the last number received.
 
         Returns:
             The run's step.
@@ -54,7 +55,7 @@ class BatchCounter:
         return step
 
     def end_fit(self) -> None:
-        """Keep the model alive no longer."""
+        """Release the model."""
         self._model = None
 
     def step(self, batch: int) -> int:

@@ -1,4 +1,4 @@
-"""The hooks of evaluation and prediction, within a fit and outside of one."""
+"""The hooks of evaluation and prediction, inside and outside a fit."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class ModelHooks(keras.callbacks.CallbackList):
         self._is_in_fit = self._has_set_model = False
 
     def set_model(self, model: keras.Model) -> None:
-        """Take the model; Keras calls this, once the model is built, where the adapter is in a list."""
+        """Set the model. Called by Keras once the model is built, if the adapter is in a list."""
         if model is not None:
             self._use(model)
             self._set_callbacks_model()
 
     def set_params(self, params: dict[str, Any]) -> None:
-        """Take ``verbose``, ``epochs`` and ``steps``; Keras calls this where the adapter is in a list."""
+        """Set ``verbose``, ``epochs`` and ``steps``. Called by Keras if the adapter is in a list."""
         self.params = params
         for callback in self.callbacks:
             callback.set_params(params)
 
     def _use(self, model: keras.Model | KerasModel) -> None:
-        """Take a model, and give its handle to the run, unless that is a loop's, which has its own."""
+        """Use a model, and set its handle on the run, unless the run is a loop's, which has its own."""
         handle = model if isinstance(model, KerasModel) else KerasModel(model)
         self._model = handle.model
         current = self.bus.run.model
@@ -58,7 +58,7 @@ class ModelHooks(keras.callbacks.CallbackList):
             callback.set_model(self._model)
 
     def _begin_outside(self, logs: Logs | None) -> None:
-        """Do what Keras does for its own lists alone, before an evaluation or prediction outside of a fit."""
+        """Do what Keras does only for its own lists, before an evaluation or prediction outside a fit."""
         if self._is_in_fit or logs is not None:
             return
         call = find_call(self)
@@ -75,7 +75,7 @@ class ModelHooks(keras.callbacks.CallbackList):
                 self.run.release_model()
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
-        """Begin an evaluation, of its own or within a fit."""
+        """Begin an evaluation, inside or outside a fit."""
         self._begin_outside(logs)
         with self._events.during(0, logs):
             self.bus.evaluation_begin()
@@ -118,6 +118,6 @@ class ModelHooks(keras.callbacks.CallbackList):
 
     @while_listening("on_prediction_batch_begin", "on_prediction_batch_end")
     def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """End a prediction batch; ``logs["outputs"]`` are its outputs."""
+        """End a prediction batch; ``logs["outputs"]`` holds its outputs."""
         with self._events.during(batch, logs):
             self.bus.prediction_batch_end(batch, logs)

@@ -1,4 +1,4 @@
-"""Batch hooks that look to Keras as if they were not overridden while no sink listens to them.
+"""Batch hooks that Keras sees as not overridden while no sink listens to them.
 
 Keras dispatches batches asynchronously on some backends, unless a callback overrides a batch hook.
 """
@@ -22,7 +22,7 @@ class WhileListening:
 
     Args:
         function: The hook itself.
-        otherwise: What Keras finds in its place while no sink listens.
+        otherwise: What Keras finds instead while no sink listens.
         hooks: The hooks of sinks that count as listening.
     """
 
@@ -54,8 +54,8 @@ def while_listening(
 
 
 def count_batch(adapter: KerasAdapter, batch: int, logs: Logs | None = None) -> None:
-    """Note a batch's number; Keras may call this on many threads, out of order, all before the epoch's end."""
+    """Record a batch's number; Keras may call this on many threads, out of order, all before the epoch's end."""
     adapter.batches.numbers.append(batch)
 
 
-count_batch._is_default = True  # type: ignore[attr-defined]  # what Keras looks for: it may be called asynchronously
+count_batch._is_default = True  # type: ignore[attr-defined]  # Keras checks this: the hook may be called asynchronously

@@ -1,9 +1,9 @@
-"""A look into a Keras model: what its layers give, and the gradients of its loss, on any of Keras's back ends.
+"""Inspecting a Keras model: the outputs of its layers and the gradients of its loss, on any of Keras's backends.
 
-Contract. The model computes in inference mode, as it stands, on the data as given; no copy of it is made, so that this
-works for Sequential, functional and subclassed models alike. A look leaves the model as it was: its weights, metrics,
-seed generators and the states of recurrent layers, and on the PyTorch back end the modes of its modules and PyTorch's
-own generators. Only a model that is not built yet is built.
+Contract. The model itself computes in inference mode on the given data; it is not copied, so this works for Sequential,
+functional and subclassed models. It leaves the model unchanged: its weights, metrics, seed generators and the states of
+recurrent layers, and on the PyTorch backend the modes of its modules and PyTorch's own generators. Only a model that is
+not built yet is built.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ _CALLS = ("call", "quantized_call")
 
 
 def layer_names(model: keras.Model) -> list[str]:
-    """Return the names of the layers, those inside of nested models as ``model/layer``, in the order of definition."""
+    """Return the names of the layers, those inside nested models as ``model/layer``, in the order of definition."""
     return list(dict.fromkeys(name for name, _ in _layers(model)))
 
 
 def activations(model: keras.Model, x: Any, layers: Collection[str] | None = None) -> dict[str, Array]:
-    """Return the output of each layer for some samples, in the order in which they are computed.
+    """Return the output of each layer for some samples, in the order of computation.
 
     Args:
-        model: The model; it is built if it is not.
+        model: The model; it is built if necessary.
         x: The inputs, as the model takes them.
         layers: Names of `layer_names`, None for all.
 
     Returns:
-        Host arrays by name; a layer that gives several of them, or is used several times, has the others numbered:
+        Host arrays by name; if a layer has several outputs, or is used several times, the further ones are numbered:
         ``layer:1``. Layers that are not used in inference are left out.
 
     Raises:
@@ -60,10 +60,10 @@ def activations(model: keras.Model, x: Any, layers: Collection[str] | None = Non
 
 
 def gradients(model: keras.Model, x: Any, y: Any) -> Iterator[tuple[str, Array]]:
-    """Yield each trainable weight's path and the gradient by it of the compiled loss on ``(x, y)``.
+    """Yield each trainable weight's path and the gradient of the compiled loss on ``(x, y)`` by it.
 
     Args:
-        model: The model; it is built if it is not.
+        model: The model; it is built if necessary.
         x: The inputs, as the model takes them.
         y: The targets, as its loss takes them.
 
@@ -71,7 +71,9 @@ def gradients(model: keras.Model, x: Any, y: Any) -> Iterator[tuple[str, Array]]
         TypeError: The model is not compiled.
     """
     if not model.compiled:
-        raise TypeError(f"gradients need a loss: the model {model.name!r} is not compiled")
+        raise TypeError(
+            f"gradients need a loss: the model {model.name!r} is not compiled; call model.compile(loss=...)"
+        )
     build(model, x)
     variables = model.trainable_variables
     x, y = keras.tree.map_structure(_tensor, (x, y))
@@ -88,11 +90,11 @@ def gradients(model: keras.Model, x: Any, y: Any) -> Iterator[tuple[str, Array]]
 
 
 def _tensor(array: Any) -> Any:
-    return None if array is None else keras.ops.convert_to_tensor(array)  # None where the model adds its own losses
+    return None if array is None else keras.ops.convert_to_tensor(array)  # None if the model adds its own losses
 
 
 def build(model: keras.Model, x: Any) -> None:
-    """Build a model that is not built yet for inputs like some samples, in any number; nothing is computed."""
+    """Build an unbuilt model for any number of inputs like the given samples, without computing anything."""
     if not model.built:
         model(keras.tree.map_structure(_any_number_of, x), training=False)
 
@@ -102,11 +104,11 @@ def _any_number_of(samples: Any) -> keras.KerasTensor:
     return keras.KerasTensor((None, *samples.shape[1:]), dtype=keras.config.floatx() if "float" in dtype else dtype)
 
 
-# --- which layers there are ----------------------------------------------------------------------------------------
+# --- the layers of a model -----------------------------------------------------------------------------------------
 
 
 def _layers(model: keras.Model) -> Iterator[tuple[str, Any]]:
-    """Yield the layers and operations of a model with their names, each once, inner ones before what they are in."""
+    """Yield the layers and operations of a model with their names, each once, inner ones before outer ones."""
     taken = {id(model)}
 
     def walk(parent: Any, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -121,15 +123,15 @@ def _layers(model: keras.Model) -> Iterator[tuple[str, Any]]:
 
 
 def _parts(layer: Any) -> list[Any]:
-    """Return the parts of a layer; of a functional model the operations on tensors too."""
+    """Return the parts of a layer, for a functional model including operations on tensors."""
     parts = [*getattr(layer, "operations", ()), *layer._flatten_layers(include_self=False, recursive=False)]
     return [part for part in parts if not isinstance(part, keras.layers.InputLayer)]
 
 
 def _is_one(layer: Any) -> bool:
-    """Answer whether a layer counts as one: Keras's own do, whatever they consist of; models do not.
+    """Return whether a layer counts as one: Keras's own layers do, whatever they contain; models do not.
 
-    What is inside of a recurrent layer is computed for each time step.
+    The layers inside a recurrent layer are computed for each time step.
     """
     if isinstance(layer, keras.Model):
         return False
@@ -138,14 +140,14 @@ def _is_one(layer: Any) -> bool:
     return type(layer).__module__.startswith("keras.src.") or isinstance(layer, keras.layers.RNN)
 
 
-# --- without a trace -----------------------------------------------------------------------------------------------
+# --- without side effects ------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def _heard(layer: Any, keep: Callable[[Any], None]) -> Iterator[None]:
-    """Hand over what a layer gives whenever it is called.
+    """Pass a layer's output to ``keep`` whenever the layer is called.
 
-    Its own ``call`` is hidden behind another one, past Keras's and PyTorch's watch over attributes.
+    Its ``call`` is wrapped by writing to its ``__dict__``, since Keras and PyTorch track ordinary attributes.
     """
 
     def hearing(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -168,14 +170,14 @@ def _heard(layer: Any, keep: Callable[[Any], None]) -> Iterator[None]:
 
 
 def _is_concrete(output: Any) -> bool:
-    """Answer whether an output is a tensor with values: inside of compiled parts of a model there are none."""
+    """Return whether an output is a tensor with values: inside compiled parts of a model it has none."""
     kind = type(output).__name__
     return hasattr(output, "shape") and "Tracer" not in kind and kind not in {"SymbolicTensor", "KerasTensor"}
 
 
 @contextmanager
 def unchanged(model: keras.Model) -> Iterator[None]:
-    """Restore what Keras does not keep in variables: on the PyTorch back end the modes and PyTorch's generators."""
+    """Restore the state outside Keras's variables: on the PyTorch backend the modes and PyTorch's generators."""
     if keras.backend.backend() != "torch":
         yield
         return
@@ -193,9 +195,9 @@ def unchanged(model: keras.Model) -> Iterator[None]:
 
 @contextmanager
 def restored(model: keras.Model) -> Iterator[None]:
-    """Restore, beside what `unchanged` does, the variables that are not trained: where Keras itself calls the model."""
+    """Restore non-trainable variables too, in addition to `unchanged`, for when Keras itself calls the model."""
     layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.RNN)]
-    states = keras.tree.flatten([layer.states for layer in layers if layer.stateful])  # no model counts them as its own
+    states = keras.tree.flatten([layer.states for layer in layers if layer.stateful])  # not among a model's variables
     before = [(each, to_host(each.value)) for each in (*model.non_trainable_variables, *states) if each is not None]
     try:
         with unchanged(model):
@@ -223,7 +225,7 @@ def _gradient_tensorflow(loss: Callable[[list[Any]], Any], values: list[Any]) ->
         tape.watch(values)
         result = loss(values)
     gradient = tape.gradient(result, values, unconnected_gradients="zero")
-    return [tf.convert_to_tensor(each) for each in gradient]  # those of embeddings come as slices
+    return [tf.convert_to_tensor(each) for each in gradient]  # those of embeddings are slices
 
 
 def _gradient_torch(loss: Callable[[list[Any]], Any], values: list[Any]) -> list[Any]:
@@ -241,4 +243,4 @@ _GRADIENTS: Mapping[str, Callable[..., list[Any]]] = {
     "tensorflow": _gradient_tensorflow,
     "torch": _gradient_torch,
 }
-"""Each returns the gradient of a function of tensors by them, zeros where it does not depend on one."""
+"""Each returns the gradient of a function of tensors by them, zeros if it does not depend on one."""

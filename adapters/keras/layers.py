@@ -1,8 +1,8 @@
-"""The layers of a Keras model as a graph, on any of Keras's back ends.
+"""The layers of a Keras model as a graph, on any of Keras's backends.
 
-A Sequential or functional model carries its graph. A subclassed one is called once with symbolic inputs, which computes
-nothing; where that cannot be done, its layers are given in the order of their definition, without edges.
-Reading leaves the model, Keras's counters of names and its random generators as they were.
+A Sequential or functional model contains its graph. A subclassed one is called once with symbolic inputs, which
+computes nothing; if that is not possible, its layers are listed in the order of their definition, without edges.
+Reading leaves the model, Keras's name counters and its random generators unchanged.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from monitor_core.model.graph_builder import GraphBuilder, Sources
 from monitor_core.model.layer_graph import LayerGraph, LayerNode
 
 Given = dict[int, Sources]
-"""What the tensors that come from outside of a graph are made of, by the tensor's id."""
+"""The sources of tensors that come from outside a graph, by the tensor's id."""
 
 
 def layer_graph(model: keras.Model, sample: Any = None, *, expand_nested: bool = False) -> LayerGraph:
     """Read the layers of a Keras model and how they feed each other.
 
     Args:
-        model: The model. Before it is built a Sequential has no shapes, and a subclassed model no edges either.
+        model: The model. Before it is built, a Sequential has no shapes, and a subclassed model has no edges either.
         sample: Inputs for a subclassed model, arrays in the structure that it is called with; only their shapes and
-            types are read. None stands for the shapes that it was built with and its own type.
+            types are read. None: the shapes that it was built with and its own type.
         expand_nested: Whether to show the layers of models within the model, in place of each of these as one node.
-            Their own input layers are left out where it is known what feeds them.
+            Their own input layers are left out if their sources are known.
 
     Returns:
-        The graph. Masks that Keras passes on by itself are no edges.
+        The graph. Masks that Keras passes on itself are not edges.
 
     Raises:
-        TypeError: ``model`` is no Keras model.
+        TypeError: ``model`` is not a Keras model.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"model must be a keras.Model (got {type(model).__name__})")
@@ -54,9 +54,9 @@ class _Reader:
     """Follow the tensors of a model from its inputs.
 
     Attributes:
-        stack: What undoes the symbolic calls, once all is read.
-        expand: Whether nested models are followed inside.
-        builder: Where the layers are added.
+        stack: Undoes the symbolic calls at the end.
+        expand: Whether to follow nested models inside.
+        builder: Collects the layers.
     """
 
     stack: ExitStack
@@ -73,12 +73,12 @@ class _Reader:
             try:
                 self.follow(trace(model, *symbolic_arguments(model, sample), self.stack), {}, ())
             except NotTraceableError as error:
-                logger.warning("the layers of %s are shown without what feeds them, because %s", model.name, error)
+                logger.warning("the layers of %s are shown without edges, because %s", model.name, error)
                 for layer in model.layers:
                     self._unconnected(layer, (), ())
 
     def follow(self, tensors: Iterable[Any], given: Given, inside: tuple[str, ...]) -> list[Sources]:
-        """Add the calls that tensors come from, and return what feeds each of the tensors."""
+        """Add the calls that tensors come from, and return the sources of each tensor."""
         tensors = list(tensors)
         found = dict(given)
         for call in _calls(tensors, found):
@@ -102,7 +102,7 @@ class _Reader:
         return self.builder.add(operation, node, sources=sources, inside=inside)
 
     def _inside(self, call: Any, found: Given, inside: tuple[str, ...]) -> list[Sources] | None:
-        """Follow a call of a nested model inside; return what feeds each of its outputs, None to show it as one."""
+        """Follow a call of a nested model inside; return the sources of each output, None to show it as one layer."""
         model = call.operation
         if not self.expand or not isinstance(model, keras.Model):
             return None
@@ -115,7 +115,7 @@ class _Reader:
         return self.follow(outputs, given, self._group(model, inside))
 
     def _opened(self, call: Any) -> tuple[list[tuple[Any, Any]], list[Any]]:
-        """Return the inputs of a nested model, each with the tensor that a call gives it, and the model's outputs."""
+        """Return the inputs of a nested model, each with the tensor that a call passes it, and the model's outputs."""
         model = call.operation
         if (graph := _own_graph(model)) is not None:
             pairs, outputs = _bound(graph, call), list(graph.outputs)
@@ -127,13 +127,13 @@ class _Reader:
         return pairs, outputs
 
     def _chain(self, layers: Iterable[Any], sources: Sources, inside: tuple[str, ...]) -> Sources:
-        """Add the layers of a Sequential model that is not built: each feeds the next."""
+        """Add the layers of an unbuilt Sequential model: each feeds the next."""
         for layer in layers:
             sources = self._unconnected(layer, sources, inside)
         return sources
 
     def _unconnected(self, layer: Any, sources: Sources, inside: tuple[str, ...]) -> Sources:
-        """Add a layer of which no call is known."""
+        """Add a layer without a known call."""
         if self.expand and isinstance(layer, keras.Sequential) and not layer.built:
             return self._chain(layer.layers, sources, self._group(layer, inside))
         if self.expand and isinstance(layer, keras.Model) and (graph := _own_graph(layer)) is not None:
@@ -150,13 +150,13 @@ class _Reader:
 
 
 def _own_graph(model: Any) -> Any:
-    """Return the graph that a model carries, None if there is none."""
-    graph = getattr(model, "_functional", model)  # a Sequential keeps its graph beside itself
+    """Return the graph that a model contains, or None."""
+    graph = getattr(model, "_functional", model)  # a Sequential keeps its graph in an attribute
     return graph if hasattr(graph, "_inputs_struct") else None
 
 
 def _calls(tensors: Iterable[Any], given: Mapping[int, Any]) -> Iterator[Any]:
-    """Yield the calls that tensors come from, each after those that feed it; none that made a given tensor."""
+    """Yield the calls that tensors come from, each after those that feed it, except calls that made a given tensor."""
     done: set[int] = set()
     waiting = [call for tensor in tensors if (call := _maker(tensor, given)) is not None][::-1]
     while waiting:
@@ -181,21 +181,21 @@ def _maker(tensor: Any, given: Mapping[int, Any]) -> Any:
 
 
 def _taken(call: Any) -> list[Any]:
-    """Return the tensors that a call takes, without the masks that Keras passes on beside them."""
+    """Return the tensors that a call takes, without the masks that Keras passes along with them."""
     tensors = call.input_tensors
     masks = {id(mask) for tensor in tensors if (mask := getattr(tensor, "_keras_mask", None)) is not None}
     return [tensor for tensor in tensors if id(tensor) not in masks]
 
 
 def _bound(graph: Any, call: Any) -> list[tuple[Any, Any]]:
-    """Return each input of a nested model's graph with the tensor that a call gives it."""
+    """Return each input of a nested model's graph with the tensor that a call passes it."""
     arguments = call.arguments
     given = arguments.args[0] if arguments.args else arguments.kwargs.get("inputs")
     if isinstance(given, Mapping) and not isinstance(graph._inputs_struct, Mapping):
         given = [given.get(tensor.name) for tensor in graph.inputs]
     flat = keras.tree.flatten(given)
     if len(flat) != len(graph.inputs):
-        raise NotTraceableError(f"it has {len(graph.inputs)} inputs and is given {len(flat)}")
+        raise NotTraceableError(f"it has {len(graph.inputs)} inputs and receives {len(flat)}")
     return list(zip(graph.inputs, flat, strict=True))
 
 

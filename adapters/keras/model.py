@@ -1,8 +1,8 @@
-"""The handle of a Keras model, on any of Keras's back ends.
+"""The handle of a Keras model, on any of Keras's backends.
 
-On the JAX back end a model's variables are detached while an epoch runs, and reading or setting one then forces Keras
-to write the whole state back first. This handle does so where it must, and warns once, because it costs more than a
-small training step. At the end of an epoch it is free.
+On the JAX backend, a model's variables are detached during an epoch, and reading or setting one forces Keras to write
+the whole state back first. This handle does so if necessary, and warns once, because it costs more than a small
+training step. At the end of an epoch it costs nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from monitor_core.model.layer_graph import LayerGraph
 
 
 class KerasModel:
-    """Lend a Keras model to sinks.
+    """Provide a Keras model to sinks.
 
     Args:
         model: The model; it may be compiled or built later.
@@ -33,11 +33,11 @@ class KerasModel:
     Attributes:
         model: The model itself.
         framework: ``"keras"``.
-        weights_suffix: How a file of weights alone must end.
-        has_all_metrics: Whether the logs hold the model's metrics alone, and none that a loop or a callback adds.
+        weights_suffix: The required suffix of a file with only weights.
+        has_all_metrics: Whether the logs hold only the model's metrics, and none that a loop or a callback adds.
 
     Raises:
-        TypeError: ``model`` is no Keras model.
+        TypeError: ``model`` is not a Keras model.
     """
 
     framework: ClassVar[str] = "keras"
@@ -54,18 +54,18 @@ class KerasModel:
         return f"KerasModel({self.model.name})"
 
     def recall(self) -> Callable[[], KerasModel | None]:
-        """Return a function that gives a handle of this model while it lives, None once it is gone."""
+        """Return a function that returns a handle of this model while the model lives, None afterwards."""
         reference = weakref.ref(self.model)
         return lambda: None if (model := reference()) is None else KerasModel(model)
 
     def _sync(self) -> None:
-        """Attach the model's state on JAX, where a step has detached it."""
+        """Write the model's state back on JAX, if a step has detached it."""
         model = self.model
         if getattr(model, "_jax_state", None) and not getattr(model, "_jax_state_synced", True):
             if not self._warned:
                 self._warned = True
                 logger.warning(
-                    "a sink reads or sets the model's state within an epoch; on the JAX back end Keras then writes "
+                    "a sink reads or sets the model's state within an epoch; on the JAX backend Keras then writes "
                     "the whole state back at that step, which can cost several times a small step: do it at the end "
                     "of an epoch, or compile a keras.optimizers.schedules schedule into the model"
                 )
@@ -75,7 +75,7 @@ class KerasModel:
 
     @property
     def learning_rates(self) -> list[float]:
-        """The learning rate of each optimizer, of which there usually is one; a schedule's at its present value.
+        """The learning rate of each optimizer, usually a single one; for a schedule, its current value.
 
         Raises:
             AttributeError: The model is not compiled.
@@ -90,8 +90,8 @@ class KerasModel:
         optimizers = self._optimizers()
         if self.has_rate_schedule:
             raise TypeError(
-                "the optimizer's learning rate is a schedule object, which decides the rate by itself: compile the "
-                "model with a number, learning_rate=0.001, or leave the sink that sets the rate away"
+                "the optimizer's learning rate is a schedule object, which sets the rate itself: compile the "
+                "model with a number, learning_rate=0.001, or remove the sink that sets the rate"
             )
         self._sync()
         for optimizer, rate in zip(optimizers, rates, strict=True):
@@ -105,11 +105,13 @@ class KerasModel:
     def _optimizers(self) -> list[Any]:
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is None:
-            raise AttributeError(f"the model {self.model.name!r} is not compiled, so it has no optimizer")
+            raise AttributeError(
+                f"the model {self.model.name!r} is not compiled, so it has no optimizer: call compile first"
+            )
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # mixed precision wraps it
         if not hasattr(optimizer, "optimizers"):
             return [optimizer]
-        if not optimizer.built:  # a MultiOptimizer finds out then which it has
+        if not optimizer.built:  # a MultiOptimizer creates its optimizers here
             optimizer.build(self.model.trainable_variables)
         return list(optimizer.optimizers)
 
@@ -123,11 +125,11 @@ class KerasModel:
         """Set all weights.
 
         Raises:
-            ValueError: Their number or shapes are not the model's; nothing is set then.
+            ValueError: Their number or shapes differ from the model's; no weight is set then.
         """
         self._sync()
         shapes, given = [tuple(each.shape) for each in self.model.weights], [np.shape(each) for each in weights]
-        if given != shapes:  # Keras would set those before the first that does not fit
+        if given != shapes:  # Keras would set the weights before the first that does not fit
             raise ValueError(f"weights must have the shapes {shapes} (got {given})")
         self.model.set_weights(weights)
 
@@ -143,8 +145,8 @@ class KerasModel:
         """Write the model.
 
         Args:
-            path: ``.keras`` or ``.h5``, and ``.weights.h5`` for weights alone, as in Keras.
-            weights_only: Whether to write the weights alone.
+            path: ``.keras`` or ``.h5``, and ``.weights.h5`` for only the weights, as in Keras.
+            weights_only: Whether to write only the weights.
 
         Raises:
             ValueError: Keras cannot write that kind of file.
@@ -156,23 +158,23 @@ class KerasModel:
             self.model.save(fspath(path), overwrite=True)
 
     def load(self, path: str | PathLike[str]) -> None:
-        """Set the model to what is in a file that `save` wrote; nothing in the file is executed.
+        """Load a file that `save` wrote into the model, without executing anything in the file.
 
-        A whole model's file holds the optimizer's state too; one of weights alone leaves the optimizer as it is.
+        A file of a whole model holds the optimizer's state too; one of only the weights leaves the optimizer unchanged.
         """
         self._sync()
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is not None and not optimizer.built and _optimizer_size(path) > len(optimizer.variables):
-            optimizer.build(self.model.trainable_variables)  # else Keras leaves its state out
+            optimizer.build(self.model.trainable_variables)  # otherwise Keras skips its state
         self.model.load_weights(fspath(path))
 
     def training_state(self) -> dict[str, Any]:
-        """Return what `fit` needs to go on beside the weights, as lists of host arrays.
+        """Return what `fit` needs to continue in addition to the weights, as lists of host arrays.
 
         Returns:
             The optimizer's variables, the states of the model's seed generators and of its stateful recurrent layers,
-            which are in no file of Keras's, and on the PyTorch back end the state of PyTorch's own generator, from
-            which layers without a seed draw.
+            which Keras's files do not contain, and on the PyTorch backend the state of PyTorch's own generator, which
+            layers without a seed use.
         """
         self._sync()
         optimizer = getattr(self.model, "optimizer", None)
@@ -188,16 +190,16 @@ class KerasModel:
         return state
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `training_state` returned.
+        """Continue from the state that `training_state` returned.
 
         Raises:
-            ValueError: The state is that of another optimizer or model.
+            ValueError: The state belongs to another optimizer or model.
         """
         self._sync()
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is not None and not optimizer.built and len(optimizer.variables) != len(state["optimizer"]):
             optimizer.build(self.model.trainable_variables)
-        state = {"states": [], **state}  # those saved before recurrent layers were served have none
+        state = {"states": [], **state}  # older states lack those of recurrent layers
         for name, variables in (
             ("optimizer", optimizer.variables if optimizer else []),
             ("seeds", self._seeds()),
@@ -226,30 +228,30 @@ class KerasModel:
             return self.model.predict(x, verbose=0)
 
     def layer_names(self) -> list[str] | None:
-        """Return the names that `activations` knows, or None before the model is built."""
+        """Return the layer names that `activations` accepts, or None before the model is built."""
         return insides.layer_names(self.model) if self.model.built else None
 
     def activations(self, x: Any, layers: Collection[str] | None = None) -> Iterator[tuple[str, Array]]:
-        """Yield each layer's name and its output for the samples ``x``, in inference mode, in the order of computing.
+        """Yield each layer's name and its output for the samples ``x``, in inference mode, in the order of computation.
 
-        Layers inside of nested models, and of layers of one's own, are named ``model/layer``, and come before the
-        output of what they are in. A layer that is used several times yields each of its outputs, named ``layer``,
-        ``layer:1``, and so on; so does one with several outputs. One that is not used yields nothing.
+        Layers inside nested models and custom layers are named ``model/layer``, and come before the output of the layer
+        that contains them. A layer that is used several times, or has several outputs, yields each of them, named
+        ``layer``, ``layer:1``, and so on. An unused layer yields nothing.
 
         Args:
             x: The samples as the model takes them: an array, or a list or mapping of arrays.
             layers: The names of the layers to yield, without numbers; None for all.
 
         Raises:
-            ValueError: There is no such layer; the message tells the nearest.
+            ValueError: There is no such layer; the message suggests the nearest name.
         """
         self._sync()
         yield from insides.activations(self.model, x, layers).items()
 
     def embeddings(self) -> Iterator[tuple[str, Array]]:
-        """Yield the name of each embedding layer that is built, nested ones too, and a copy of its matrix.
+        """Yield the name of each built embedding layer, including nested ones, and a copy of its matrix.
 
-        A name that several layers bear is numbered from the second on: ``embedding#2``.
+        If several layers share a name, it is numbered from the second on: ``embedding#2``.
         """
         self._sync()
         taken: dict[str, int] = {}
@@ -264,7 +266,7 @@ class KerasModel:
 
         Args:
             sample: Inputs for a subclassed model, of which the shapes are read; None for those it was built with.
-            expand_nested: Whether to show the layers of models within the model, in place of each as one node.
+            expand_nested: Whether to show the layers of models within the model, instead of each as one node.
         """
         from monitor_core.adapters.keras.layers import layer_graph
 
@@ -272,9 +274,9 @@ class KerasModel:
         return layer_graph(self.model, sample, expand_nested=expand_nested)
 
     def gradients(self, x: Any, y: Any) -> Iterator[tuple[str, Array]]:
-        """Yield each trainable weight's path and the gradient by it of the compiled loss on ``(x, y)``.
+        """Yield each trainable weight's path and the gradient of the compiled loss on ``(x, y)`` by it.
 
-        The model computes in inference mode, and nothing of it moves.
+        The model computes in inference mode, and is not changed.
 
         Raises:
             TypeError: The model is not compiled.
@@ -283,9 +285,9 @@ class KerasModel:
         return insides.gradients(self.model, x, y)
 
     def direction(self, metric: str) -> Literal["min", "max"] | None:
-        """Return the direction in which a compiled metric improves, ``val_`` ignored; None if Keras has none.
+        """Return the direction in which a compiled metric improves, ignoring ``val_``; None if Keras has none.
 
-        As in Keras, ``loss`` falls, unless a metric of that name has a direction of its own, and of several metrics of
+        As in Keras, ``loss`` decreases, unless a metric of that name has its own direction, and of several metrics with
         one name the last one decides.
         """
         name = metric.removeprefix("val_")
@@ -298,8 +300,8 @@ class KerasModel:
     def metric_names(self) -> set[str] | None:
         """Return the names that the logs of `fit` may have, with and without validation; None if they are not known.
 
-        They are not before `compile`, nor where the model has a training step of its own, nor, until `fit` has built
-        the metrics (on the TensorFlow backend after its begin), where it has several outputs or is not built itself.
+        They are not known before `compile`, nor for a model with a custom training step, nor, until `fit` has built the
+        metrics (on the TensorFlow backend after its start), for a model that has several outputs or is not built.
         """
         steps = ("train_step", "test_step", "compute_metrics", "get_metrics_result")
         if any(getattr(type(self.model), name) is not getattr(keras.Model, name) for name in steps):
@@ -314,7 +316,7 @@ class KerasModel:
 
     def _metrics(self) -> Iterator[Any]:
         for metric in self.model.metrics:
-            if hasattr(metric, "_user_metrics") and not metric.built:  # compiled, and no batch has come yet
+            if hasattr(metric, "_user_metrics") and not metric.built:  # compiled, but no batch has been trained yet
                 given = keras.tree.flatten([metric._user_metrics, metric._user_weighted_metrics])
                 yield from (each for each in given if isinstance(each, keras.metrics.Metric))
             else:
@@ -322,7 +324,7 @@ class KerasModel:
 
 
 def _names_of_one_output(model: keras.Model, metrics: Any) -> set[str] | None:
-    """Return what the logs of a model of one output will have; None for others, or where a name is not plain."""
+    """Return the metrics in the logs of a model with one output; None for others, or if a name cannot be predicted."""
     if len(keras.tree.flatten(getattr(model, "outputs", None) or [])) != 1:
         return None
     given = [metrics._user_metrics, metrics._user_weighted_metrics] if metrics is not None else []
@@ -333,12 +335,12 @@ def _names_of_one_output(model: keras.Model, metrics: Any) -> set[str] | None:
         for each, name in zip(found, names, strict=True)
     ):
         return None
-    others = (each.name for each in model.metrics if each is not metrics)  # the loss, and those of layers
+    others = (each.name for each in model.metrics if each is not metrics)  # the loss, and the metrics of layers
     return {*others, *names, *(f"weighted_{name}" for name in names if names.count(name) > 1)}
 
 
 def _optimizer_size(path: str | PathLike[str]) -> int:
-    """Return how many of an optimizer's variables a file of Keras's holds."""
+    """Return how many of an optimizer's variables a Keras file contains."""
     with contextlib.ExitStack() as stack:
         source: Any = path
         if zipfile.is_zipfile(path):  # .keras
@@ -348,13 +350,13 @@ def _optimizer_size(path: str | PathLike[str]) -> int:
 
 
 def reset_states(model: keras.Model) -> None:
-    """Reset the states of all stateful recurrent layers, nested ones too: what ``model.reset_states()`` once did.
+    """Reset the states of all stateful recurrent layers, including nested ones, as ``model.reset_states()`` once did.
 
     Args:
-        model: The model; outside of a `fit` call, or at the end of an epoch.
+        model: The model; outside a `fit` call, or at the end of an epoch.
 
     Raises:
-        TypeError: ``model`` is no Keras model.
+        TypeError: ``model`` is not a Keras model.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"model must be a keras.Model (got {type(model).__name__})")
@@ -367,6 +369,6 @@ def _stateful_layers(model: keras.Model) -> list[Any]:
 
 
 def _recurrent_states(model: keras.Model) -> list[Any]:
-    """Return the variables of the stateful recurrent layers that are built."""
+    """Return the variables of the built stateful recurrent layers."""
     states = [layer.states for layer in _stateful_layers(model)]
     return [variable for variable in keras.tree.flatten(states) if variable is not None]

@@ -1,4 +1,4 @@
-"""What shows a fit's progress, as its ``verbose`` asks for: one output, never two."""
+"""The output of a fit's progress, as its ``verbose`` asks: one output, never two."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from monitor_core.bus.bus import Bus
 
 
 class Output:
-    """Brings a `Progress` for a fit that nothing else shows.
+    """Adds a `Progress` for a fit without another progress output.
 
     Args:
         bus: The bus of the adapter.
 
     Attributes:
-        is_ours: Whether the fit was called by the adapter, which may then add a sink until it ends.
+        is_ours: Whether the adapter called the fit; then it may add a sink until the fit ends.
     """
 
     def __init__(self, bus: Bus) -> None:
@@ -30,12 +30,12 @@ class Output:
         self._progress: Progress | None = None
 
     def show(self, call: Call, *, whole: bool, in_loop: bool) -> None:
-        """See to the progress of a fit that begins.
+        """Set up the progress output of a fit that begins.
 
         Args:
             call: The fit.
-            whole: Whether Keras draws no bar of its own.
-            in_loop: Whether the fit is one of several of a loop, which has its own sinks.
+            whole: Whether the adapter was passed whole, so that Keras adds no bar.
+            in_loop: Whether the fit belongs to a loop, which has its own sinks.
         """
         if any(map(_shows, self._bus.sinks)):
             if not whole:
@@ -48,7 +48,7 @@ class Output:
                 hint()
 
     def remove(self) -> None:
-        """Remove what was added."""
+        """Remove the sink that `show` added."""
         if self._progress is not None:
             progress, self._progress = self._progress, None
             self._bus.remove(progress)
@@ -61,7 +61,7 @@ def _shows(sink: Any) -> bool:
 
 
 def _silence(callbacks: Any) -> None:
-    """Let the bar that Keras brings along by default draw nothing in this fit."""
+    """Silence the bar that Keras adds by default, for this fit."""
     for each in getattr(callbacks, "callbacks", ()):
         if isinstance(each, keras.callbacks.ProgbarLogger):
             each.verbose = 0
@@ -69,8 +69,8 @@ def _silence(callbacks: Any) -> None:
 
 @functools.cache
 def hint() -> None:
-    """Warn, once in a process, that nothing shows the fits."""
+    """Warn, once per process, that no progress is shown."""
     logger.warning(
         "callbacks=KerasAdapter(...) shows no progress: add Progress() to the sinks, call adapter.fit(model, ...) "
-        "instead, or pass verbose=0 to do without"
+        "instead, or pass verbose=0 to train without it"
     )

@@ -1,7 +1,7 @@
-"""Symbolic calls of subclassed Keras models: they compute nothing, but tell what feeds what.
+"""Symbolic calls of subclassed Keras models: they compute nothing, but show which layer feeds which.
 
-Contract. A call changes neither the model's variables nor its random generators, and what it leaves in the layers is
-taken back. The calls can be followed until then.
+Contract. A call changes neither the model's variables nor its random generators, and the records it leaves in the
+layers are removed at the end. Until then the calls can be followed.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 import keras
 from keras.src.backend.common import global_state
 
-_SHAPELESS = "the shapes of its inputs are not known: give a sample"
+_SHAPELESS = "the shapes of its inputs are not known: pass a sample"
 _UNBUILT = "{} is not built yet: call the model once, or train it"
 
 
 class NotTraceableError(Exception):
-    """A model cannot be called symbolically; the message tells why."""
+    """A model cannot be called symbolically; the message says why."""
 
 
 def trace(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any], stack: ExitStack) -> list[Any]:
@@ -30,10 +30,10 @@ def trace(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any], stack: Exi
         model: The model; all of its layers must be built, since a call would build them.
         args: Its arguments by position.
         kwargs: Its arguments by name.
-        stack: Where to put what takes back the traces that the call leaves.
+        stack: Receives the callback that removes the records of the call.
 
     Returns:
-        Its outputs that are tensors, in the order of Keras's `tree.flatten`.
+        Those of its outputs that are tensors, in the order of Keras's `tree.flatten`.
 
     Raises:
         NotTraceableError: A layer is not built, or the model's code needs values.
@@ -62,7 +62,7 @@ def symbolic_arguments(model: Any, sample: Any) -> tuple[Sequence[Any], Mapping[
     """Return arguments for a symbolic call of a model: like a sample, or like what it was built with.
 
     Raises:
-        NotTraceableError: There is no sample, and the model is not built, or Keras does not know with which shapes.
+        NotTraceableError: There is no sample, and the model is not built, or Keras does not know its shapes.
     """
     kwargs = {"training": False} if "training" in inspect.signature(model.call).parameters else {}
     if sample is not None:
@@ -77,7 +77,7 @@ def symbolic_arguments(model: Any, sample: Any) -> tuple[Sequence[Any], Mapping[
 
 
 def _like(structure: Any, is_leaf: Any, make: Any, name: str = "") -> Any:
-    """Return the structure with an input in the place of each leaf, named by its key or number."""
+    """Return the structure with each leaf replaced by an input, named by its key or number."""
     if is_leaf(structure):
         return make(structure, name or "inputs")
     if isinstance(structure, Mapping):
@@ -107,7 +107,7 @@ def _input(shape: Sequence[int | None], dtype: str, name: str) -> Any:
 
 @contextmanager
 def own_names() -> Iterator[None]:
-    """Let operations be named from scratch, so that the names of layers that are made later do not depend on it."""
+    """Count names of operations from scratch, so that the names of later layers do not depend on them."""
     name = "object_name_uids"
     before = global_state.get_global_attribute(name)
     global_state.set_global_attribute(name, defaultdict(int))
@@ -119,7 +119,7 @@ def own_names() -> Iterator[None]:
 
 @contextmanager
 def _calls_forgotten(layers: Iterable[Any]) -> Iterator[None]:
-    """Let the layers forget, in the end, calls that were made meanwhile."""
+    """Remove, at the end, the records of calls that were made in between."""
     lists = [calls for layer in layers for calls in (layer._inbound_nodes, layer._outbound_nodes)]
     lengths = [len(calls) for calls in lists]
     try:

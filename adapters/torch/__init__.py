@@ -1,4 +1,4 @@
-"""PyTorch: the handle of a module, for loops written by hand. It imports torch.
+"""PyTorch: the handle of a module, for manual loops. It imports torch.
 
 In: a module and its optimizer. Out: weights, rates, activations, gradients and training state. Public: `TorchModel`;
 the modules themselves are private.

@@ -1,7 +1,7 @@
-"""Looks into PyTorch modules: outputs, activations, gradients and the graph of their parts.
+"""Inspecting PyTorch modules: outputs, activations, gradients and the graph of their parts.
 
-Contract. A look leaves the modules as they were: their buffers, the mode of each of their parts, the parameters'
-gradients and PyTorch's random generators. What is returned are copies in host memory.
+Contract. Inspection leaves the modules unchanged: their buffers, the mode of each part, the parameters' gradients and
+PyTorch's random generators. All results are copies in host memory.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from monitor_core.model.handles import Array, check_layers, to_host
 from monitor_core.model.layer_graph import LayerGraph
 
 Loss = Callable[[Any, Any], Any]
-"""Takes outputs and targets, returns a tensor of one element."""
+"""Called with outputs and targets; returns a tensor of one element."""
 
 
 class Several(torch.nn.ModuleDict):
     """Several modules as one, whose inputs and outputs are mappings by the modules' names.
 
     Args:
-        modules: The modules by name; they stay as they are.
+        modules: The modules by name; they are not changed.
 
     Raises:
-        ValueError: A name is empty, has a dot, or is that of a member of PyTorch's ``ModuleDict``.
+        ValueError: A name is empty, has a dot, or is a member of PyTorch's ``ModuleDict``.
     """
 
     def __init__(self, modules: Mapping[str, torch.nn.Module]) -> None:
@@ -38,7 +38,7 @@ class Several(torch.nn.ModuleDict):
             raise ValueError(f"modules must have other names (got {', '.join(map(str, modules))}): {error}") from None
 
     def forward(self, **inputs: Any) -> dict[str, Any]:
-        """Call the modules that there are inputs for."""
+        """Call the modules that have inputs."""
         return {name: call(self[name], x) for name, x in inputs.items()}
 
 
@@ -82,7 +82,7 @@ def activations(module: Any, x: Any, layers: Collection[str] | None) -> dict[str
         found[f"{name}:{number}" if number else name] = to_host(output)
 
     def hook(name: str) -> Callable[..., None]:
-        def forward(_layer: Any, _inputs: Any, output: Any) -> None:  # what it returned would become the output
+        def forward(_layer: Any, _inputs: Any, output: Any) -> None:  # its return value would replace the output
             mapped(lambda tensor: keep(name, tensor), output)
 
         return forward
@@ -119,7 +119,7 @@ def embeddings(module: Any) -> Iterator[tuple[str, Array]]:
 
 
 def gradients(module: Any, loss: Loss, x: Any, y: Any) -> list[tuple[str, Array]]:
-    """Return the name of each parameter that is trained, and the gradient by it of the loss on ``(x, y)``.
+    """Return the name of each trainable parameter, and the gradient of the loss on ``(x, y)`` by it.
 
     Raises:
         TypeError: The loss returns more than one element.
@@ -130,7 +130,7 @@ def gradients(module: Any, loss: Loss, x: Any, y: Any) -> list[tuple[str, Array]
         stack.enter_context(looking(module))
         stack.enter_context(torch.inference_mode(mode=False))
         stack.enter_context(torch.enable_grad())
-        if recurrent:  # cuDNN's cannot go backward in evaluation mode
+        if recurrent:  # cuDNN has no backward pass in evaluation mode
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
         value = loss(call(module, placed(module, x)), placed(module, y))
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
@@ -145,14 +145,14 @@ def gradients(module: Any, loss: Loss, x: Any, y: Any) -> list[tuple[str, Array]
 
 def layer_graph(module: Any, sample: Any, *, expand_nested: bool) -> LayerGraph:
     """Return the parts of a module and how they feed each other."""
-    from monitor_core.adapters.torch.layers import layer_graph as read  # takes torch.fx, which takes time to import
+    from monitor_core.adapters.torch.layers import layer_graph as read  # imports torch.fx, which is slow to import
 
     with looking(module), torch.no_grad():
         run = None if sample is None else lambda: call(module, placed(module, sample))
         return read(module, run, expand_nested=expand_nested)
 
 
-# --- how to look ---------------------------------------------------------------------------------------------------
+# --- inspection without side effects -------------------------------------------------------------------------------
 
 
 def placed(module: Any, data: Any) -> Any:
@@ -173,7 +173,7 @@ def placed(module: Any, data: Any) -> Any:
 
 @contextmanager
 def looking(module: Any) -> Iterator[None]:
-    """Set evaluation mode; in the end restore each module's mode, the buffers and the random generators."""
+    """Set evaluation mode; at the end restore each module's mode, the buffers and the random generators."""
     modes = {each: each.training for each in module.modules()}
     buffers = [(each, each.detach().clone(), each._version) for each in module.buffers()]
     devices = {tensor.device.index for _, tensor in tensors(module) if tensor.device.type == "cuda"}
@@ -193,7 +193,7 @@ def looking(module: Any) -> Iterator[None]:
 
 
 def mapped(function: Callable[[Any], Any], data: Any) -> Any:
-    """Apply a function to all tensors and arrays in nested containers; leave anything else as it is."""
+    """Apply a function to all tensors and arrays in nested containers; leave other values unchanged."""
     if isinstance(data, Mapping):
         return {name: mapped(function, value) for name, value in data.items()}
     if isinstance(data, (tuple, list)):

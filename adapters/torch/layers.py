@@ -1,8 +1,8 @@
 """The parts of a PyTorch module as a graph.
 
-With a sample the module is run, and its tensors are followed. Without one its code is traced symbolically, by
-``torch.fx``, one part at a time, so that a part which cannot be traced is one node; the graph has no shapes then. Where
-the module's own code cannot be traced, its parts are given in the order of their definition, without edges.
+With a sample, the module is run, and its tensors are followed. Without one, its code is traced symbolically with
+``torch.fx``, one part at a time, so that a part which cannot be traced is one node; the graph then has no shapes. If
+the module's own code cannot be traced, its parts are listed in the order of their definition, without edges.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from monitor_core.adapters.torch.run import follow_run
 from monitor_core.model.graph_builder import Sources
 from monitor_core.model.layer_graph import LayerGraph
 
-# They tell of a tensor what is no tensor, or check it.
+# They return a property of a tensor that is not a tensor, or check the tensor.
 _FACTS = frozenset(
     "size dim ndimension numel stride getattr item tolist is_floating_point type _assert _assert_is_none".split()  # noqa: SIM905
 )
@@ -38,9 +38,9 @@ def layer_graph(module: Any, run: Callable[[], object] | None = None, *, expand_
     Args:
         module: The module, in evaluation mode; tracing runs its Python code.
         run: Runs the module once, for shapes and for code that cannot be traced. Not used while the module has
-            parameters that its first run makes.
-        expand_nested: Whether to show the parts of parts, down to those that compute, in place of each part that has
-            some as one node.
+            parameters that its first run creates.
+        expand_nested: Whether to show the parts of parts, down to those that compute, instead of each part that has
+            parts as one node.
 
     Returns:
         The graph.
@@ -57,7 +57,7 @@ def layer_graph(module: Any, run: Callable[[], object] | None = None, *, expand_
 
 
 class _Tracer(fx.Tracer):
-    """Trace the code of one module alone: every part that it calls is a call."""
+    """Trace the code of one module only: every part that it calls stays a call."""
 
     proxy_buffer_attributes = True
 
@@ -68,7 +68,7 @@ class _Tracer(fx.Tracer):
 
 @attrs.frozen
 class _Value:
-    """What a traced value comes from; values in containers are containers of these."""
+    """The sources of a traced value; values in containers are containers of these."""
 
     sources: Sources = ()
 
@@ -78,13 +78,13 @@ class _Symbolic:
     """Follow the values of traced code.
 
     Attributes:
-        nodes: Where to add what is found.
+        nodes: Collects the calls.
     """
 
     nodes: TorchNodes
 
     def follow_module(self) -> None:
-        """Add the calls of the module, or its parts where it cannot be traced."""
+        """Add the calls of the module, or its parts if it cannot be traced."""
         module = self.nodes.module
         if isinstance(module, Several):
             for name, part in module.items():
@@ -95,8 +95,7 @@ class _Symbolic:
             code = _trace(module, _defaults(module))
         except Exception as error:
             logger.warning(
-                "the parts of %s are shown without what feeds them, because its code cannot be traced: give a sample "
-                "(%s: %s)",
+                "the parts of %s are shown without edges, because its code cannot be traced: pass a sample (%s: %s)",
                 type(module).__name__,
                 type(error).__name__,
                 error,
@@ -106,7 +105,7 @@ class _Symbolic:
         self._follow(module, code, {name: _Value(self.nodes.add_input(name)) for name in _inputs(module)})
 
     def _follow(self, owner: Any, code: fx.Graph, given: Mapping[str, Any]) -> Any:
-        """Add the calls that a module's code makes, and return what its outputs come from."""
+        """Add the calls that a module's code makes, and return the sources of its outputs."""
         found: dict[fx.Node, Any] = {}
         for node in code.nodes:
             args, kwargs = (fx.node.map_arg(each, found.__getitem__) for each in (node.args, node.kwargs))
@@ -146,7 +145,7 @@ class _Symbolic:
 
 
 def _defaults(part: Any) -> dict[str, Any]:
-    """Return the arguments of a module that have a default, with it."""
+    """Return the arguments of a module that have a default, with their defaults."""
     named = inspect.signature(part.forward).parameters
     return {name: each.default for name, each in named.items() if each.default is not inspect.Parameter.empty}
 
@@ -159,12 +158,12 @@ def _inputs(part: Any) -> list[str]:
 
 def _trace(part: Any, constants: dict[str, Any]) -> fx.Graph:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of constants that the traced code does not check
+        warnings.simplefilter("ignore")  # about constants that the traced code does not check
         return _Tracer().trace(part, constants)
 
 
 def _sources(values: Any) -> Sources:
-    """Return what values in any containers come from."""
+    """Return the sources of values in any containers."""
     found = (leaf.sources for leaf in tree_leaves(values) if isinstance(leaf, _Value))
     return tuple(dict.fromkeys(itertools.chain.from_iterable(found)))
 

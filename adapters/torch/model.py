@@ -1,8 +1,8 @@
 """The handle of PyTorch modules, with their optimizers and learning rate schedulers.
 
-Contract. Whatever the handle returns is a copy in host memory; whatever it sets is set in place, so that an optimizer,
-a compiled module or a captured graph keeps working with the same tensors. A look inside leaves the modules as they
-were: see `monitor_core.adapters.torch.insides`.
+Contract. The handle returns copies in host memory, and sets tensors in place, so that an optimizer, a compiled module
+or a captured graph keeps working with the same tensors. Inspection leaves the modules unchanged: see
+`monitor_core.adapters.torch.insides`.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class TorchModel:
     Attributes:
         module: The module; of several, a ``torch.nn.ModuleDict``.
         modules: The modules by name; a single one is named ``module``.
-        optimizer: The only optimizer, None without one; an AttributeError where there are several.
+        optimizer: The only optimizer, None without one; an AttributeError if there are several.
         optimizers: The optimizers by name; a single one is named ``optimizer``.
         schedulers: The schedulers by name; a single one is named ``scheduler``.
         framework: ``"torch"``.
-        weights_suffix: How a file of weights ends, where its name is not given.
+        weights_suffix: The suffix of a file of weights without a given name.
 
     Raises:
         TypeError: An argument is of another type.
@@ -115,7 +115,7 @@ class TorchModel:
         return next(iter(self.optimizers.values()), None)
 
     def recall(self) -> Callable[[], TorchModel | None]:
-        """Return a function that gives a handle of the same parts while all of them live, None afterwards."""
+        """Return a function that returns a handle of the same parts while all of them live, None afterwards."""
         modules, optimizers, schedulers = map(_references, (self.modules, self.optimizers, self.schedulers))
         has_names, loss = self._has_names, self._loss
 
@@ -136,7 +136,7 @@ class TorchModel:
 
         Raises:
             AttributeError: There is no optimizer.
-            ValueError: On setting: there are not as many rates as parameter groups.
+            ValueError: On setting: the number of rates differs from that of parameter groups.
         """
         return [float(group["lr"]) for group in self._training.groups()]
 
@@ -152,14 +152,14 @@ class TorchModel:
             yield name, to_host(tensor)
 
     def get_weights(self) -> list[Array]:
-        """Return host copies of all parameters, then of all buffers; bfloat16 as float32, which loses nothing."""
+        """Return host copies of all parameters, then of all buffers; bfloat16 as float32, which is exact."""
         return [array for _, array in self.weights()]
 
     def set_weights(self, weights: Sequence[Array]) -> None:
         """Set all parameters and buffers in place to what `get_weights` returned.
 
         Raises:
-            ValueError: Their number or shapes are not the module's; nothing is set then.
+            ValueError: Their number or shapes differ from the module's; no tensor is set then.
         """
         tensors = list(insides.tensors(self.module))
         if len(weights) != len(tensors):
@@ -178,7 +178,7 @@ class TorchModel:
 
         Args:
             path: The file.
-            weights_only: Whether to write the modules' ``state_dict`` alone, as other programs expect it.
+            weights_only: Whether to write only the modules' ``state_dict``, as other programs expect it.
         """
         state = self.module.state_dict()
         if not weights_only:
@@ -192,15 +192,15 @@ class TorchModel:
         torch.save(state, path)
 
     def load(self, path: str | PathLike[str]) -> None:
-        """Set the modules' state, and those of optimizers and schedulers if file and handle have some.
+        """Set the state of the modules, and of optimizers and schedulers if both the file and the handle have them.
 
         The file is one that `save` wrote, or any with a module's ``state_dict``. It is read by
         ``torch.load(weights_only=True)``: nothing in it is executed.
 
         Raises:
             pickle.UnpicklingError: The file holds more than tensors and plain values.
-            RuntimeError: The state is that of another module.
-            ValueError: The state is that of other optimizers or schedulers.
+            RuntimeError: The state belongs to another module.
+            ValueError: The state belongs to other optimizers or schedulers.
         """
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state.get("format") != _FORMAT:
@@ -212,7 +212,7 @@ class TorchModel:
     # --- training state --------------------------------------------------------------------------------------------
 
     def training_state(self) -> dict[str, Any]:
-        """Return what a training needs to continue beside the weights, as JSON values and host arrays.
+        """Return what a training needs to continue in addition to the weights, as JSON values and host arrays.
 
         Returns:
             The states of the optimizers and schedulers by name, and those of PyTorch's generators: the CPU's and, where
@@ -226,10 +226,10 @@ class TorchModel:
         }
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `training_state` returned; states of CUDA devices that are not here are left out.
+        """Continue from what `training_state` returned; states of missing CUDA devices are ignored.
 
         Raises:
-            ValueError: The state is that of other optimizers or schedulers; nothing is set then.
+            ValueError: The state belongs to other optimizers or schedulers; no state is set then.
         """
         self._training.load(state)
         torch.set_rng_state(torch.tensor(state["torch"]))
@@ -248,7 +248,7 @@ class TorchModel:
                 mapping of these by module; those without inputs are not called.
 
         Returns:
-            The outputs as host arrays, in the structure in which the module returns them; of several modules, by name.
+            The outputs as host arrays, in the structure that the module returns; of several modules, by name.
 
         Raises:
             TypeError: There are several modules, and ``x`` is not a mapping of inputs by their names.
@@ -264,14 +264,14 @@ class TorchModel:
 
         A layer that is called several times, or returns several tensors, yields each of them, named ``layer``,
         ``layer:1``, and so on, in the order of the calls. A layer that is not called, such as one whose weights another
-        uses by itself, yields nothing.
+        layer uses directly, yields nothing.
 
         Args:
             x: As for `predict`.
             layers: The names of the modules to yield, without numbers, innermost or not; None for the innermost.
 
         Raises:
-            ValueError: There is no such module; the message names the nearest.
+            ValueError: There is no such module; the message suggests the nearest name.
         """
         yield from insides.activations(self.module, x, layers).items()
 
@@ -280,9 +280,9 @@ class TorchModel:
         yield from insides.embeddings(self.module)
 
     def gradients(self, x: Any, y: Any) -> Iterator[tuple[str, Array]]:
-        """Yield the name of each parameter that is trained, and the gradient by it of the loss on ``(x, y)``.
+        """Yield the name of each trainable parameter, and the gradient of the loss on ``(x, y)`` by it.
 
-        The modules compute in evaluation mode; the gradients that the parameters hold are not touched.
+        The modules compute in evaluation mode; the parameters' own gradients are not changed.
 
         Args:
             x: As for `predict`.
@@ -299,17 +299,17 @@ class TorchModel:
         """Return the parts of the module, in evaluation mode, and how they feed each other.
 
         Args:
-            sample: Inputs as for `predict`, to be run once for the shapes and for code that cannot be traced.
+            sample: Inputs as for `predict`, which are run once for the shapes and for code that cannot be traced.
             expand_nested: Whether to show the parts of parts, down to those that compute.
         """
         return insides.layer_graph(self.module, sample, expand_nested=expand_nested)
 
     def direction(self, metric: str) -> None:
-        """Return None: a module knows nothing of metrics."""
+        """Return None: a module has no metrics."""
 
 
 def _by_name(kind: str, given: Any, is_one: Callable[[Any], bool], wanted: str) -> dict[str, Any]:
-    """Return what was given as a dict by name; a single one is named as its kind, and None is nothing."""
+    """Return the argument as a dict by name; a single object is named after its kind, and None is an empty dict."""
     if given is None:
         return {}
     named = dict(given) if isinstance(given, Mapping) else {kind: given}

@@ -1,7 +1,7 @@
-"""The nodes of a PyTorch module's graph: its parts, and the functions, inputs and tensors of its own between them.
+"""The nodes of a PyTorch module's graph: its parts, and its own functions, inputs and tensors between them.
 
-Names are those of the module's parts. A part inside of another that is called as a whole is ``block/conv``; one that is
-merely held there, in a ``ModuleList``, keeps the dot: ``blocks.0``. Functions bear their own names, numbered.
+Names are those of the module's parts. A part inside another that is called as a whole is ``block/conv``; one that is
+only stored there, in a ``ModuleList``, keeps the dot: ``blocks.0``. Functions have their own names, numbered.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from monitor_core.model.graph_builder import GraphBuilder, Sources
 from monitor_core.model.layer_graph import LayerNode
 
-# They hand on the tensor that they are given, perhaps on another device or as another type.
+# They return their input tensor, perhaps on another device or with another dtype.
 _HANDED_ON = frozenset("contiguous clone cpu cuda data detach double float half bfloat16 requires_grad_ to".split())  # noqa: SIM905
 
 
@@ -25,9 +25,9 @@ class TorchNodes:
 
     Attributes:
         module: The module.
-        expand: Whether its parts that have parts themselves are shown with these.
-        builder: Where the nodes are collected.
-        inside: The labels of the parts that are being followed, outermost first.
+        expand: Whether to show the parts of its parts.
+        builder: Collects the nodes.
+        inside: The labels of the parts being followed, outermost first.
     """
 
     module: Any
@@ -49,7 +49,7 @@ class TorchNodes:
         return not self.expand or not any(parts(part))
 
     def enter(self, part: Any) -> Callable[[], None]:
-        """Follow a part inside; return what ends that."""
+        """Follow a part inside; return a function that leaves the part."""
         before = self._path, self.inside
         self.inside = (*self.inside, self.builder.label(part, self._label(part), self.inside))
         self._path = self._paths.get(id(part), "")
@@ -62,17 +62,17 @@ class TorchNodes:
     def add_part(
         self, part: Any, sources: Iterable[str] = (), inputs: Iterable[Any] = (), outputs: Iterable[Any] = ()
     ) -> Sources:
-        """Add a call of a part, with the tensors that it took and returned where they are known."""
+        """Add a call of a part, with the tensors that it took and returned, if known."""
         node = _node(self._label(part), type(part).__name__, inputs, outputs)
         return self._add(part, attrs.evolve(node, parameters=parameters(part)), sources)
 
     def add_function(
         self, name: str, sources: Iterable[str], inputs: Iterable[Any] = (), outputs: Iterable[Any] = ()
     ) -> Sources:
-        """Add a call of a function, unless it merely hands on its tensor; return what feeds its results."""
+        """Add a call of a function, unless it only returns its input tensor; return the sources of its results."""
         sources = tuple(dict.fromkeys(sources))
         name = name.strip("_")
-        if name in _HANDED_ON or not sources:  # without any it computes a constant
+        if name in _HANDED_ON or not sources:  # without sources it computes a constant
             return sources
         return self._add(object(), _node(name, name, inputs, outputs), sources)
 
@@ -93,19 +93,19 @@ class TorchNodes:
         return (self.builder.add(key, node, sources=sources, inside=self.inside),)
 
     def _label(self, part: Any) -> str:
-        """Return a part's name within the part that is being followed; that of the module itself is its class."""
+        """Return a part's name within the part being followed; the module itself is named after its class."""
         path = self._paths.get(id(part), "")
         return path.removeprefix(f"{self._path}.") or type(part).__name__
 
 
 def parts(part: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the names and modules that a part calls; none for one that uses their weights itself."""
+    """Yield the names and modules that a part calls; none for a part that uses their weights directly."""
     if not isinstance(part, torch.nn.MultiheadAttention):
         yield from ((name, each) for name, each in part.named_children() if name != "parametrizations")
 
 
 def parameters(part: Any) -> int:
-    """Return how many numbers a part's parameters hold, as far as they are known yet."""
+    """Return the number of elements in a part's parameters, as far as they are known."""
     return _count(part.parameters())
 
 

@@ -1,7 +1,7 @@
-"""What feeds what in one run of a PyTorch module: its tensors are followed through parts and functions.
+"""The graph of one run of a PyTorch module: its tensors are followed through parts and functions.
 
-Contract. Any module that can run can be followed, whatever its code does between its parts; branches are those that
-this run takes. The module computes what it always does; hooks and the mode that sees functions are gone in the end.
+Contract. Any module that can run can be followed, whatever its code does between its parts; the graph has the branches
+that this run takes. The module's results do not change; hooks and the function mode are removed at the end.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from monitor_core.model.graph_builder import Sources
 
 
 def follow_run(nodes: TorchNodes, run: Callable[[], object]) -> None:
-    """Run a module and add what it called.
+    """Run a module and add the parts and functions that it calls.
 
     Args:
-        nodes: Where to add it; its module is the one that is run.
+        nodes: Collects them; its module is the one that is run.
         run: Runs the module once.
     """
     follower = _Follower(nodes)
@@ -38,10 +38,10 @@ def follow_run(nodes: TorchNodes, run: Callable[[], object]) -> None:
 
 @attrs.define
 class _Follower:
-    """Keep what each tensor of a run comes from.
+    """Record the sources of each tensor in a run.
 
-    A tensor is known by its identity, so all are kept until the end. What a part returns as it was given, such as a
-    dropout in evaluation mode, is replaced by an alias: else what the part made of it could not be told from it.
+    A tensor is identified by its id, so all are kept until the end. A tensor that a part returns unchanged, such as a
+    dropout in evaluation mode, is replaced by an alias, so that the part's output is distinct from its input.
     """
 
     nodes: TorchNodes
@@ -51,11 +51,11 @@ class _Follower:
 
     @property
     def _is_inside_whole(self) -> bool:
-        """Whether a part is running that is shown as one node."""
+        """Whether the running part is shown as one node."""
         return bool(self._calls) and self._calls[-1] is None
 
     def before(self, part: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Hear that a part is called."""
+        """Called before a part runs."""
         if part is self.nodes.module and not self._runs:
             self._runs = True
             self._add_inputs(part, args, kwargs)
@@ -65,20 +65,20 @@ class _Follower:
             self._calls.append(None if whole else self.nodes.enter(part))
 
     def after(self, part: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        """Hear that a part is done; return its output, or aliases of what it handed on."""
+        """Called after a part has run; return its output, with aliases of tensors that it returned unchanged."""
         leave = self._calls.pop()
         if leave is not None:
             leave()
         elif not self._is_inside_whole:
             taken = _tensors((args, kwargs))
-            self._runs = False  # making an alias is no call of the module's
+            self._runs = False  # making an alias is not a call of the module
             output = _told_apart(output, taken)
             self._note(output, self.nodes.add_part(part, self._sources(taken), taken, _tensors(output)))
         self._runs = bool(self._calls)
         return output
 
     def called(self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> Any:
-        """Hear that a function of PyTorch's was called; return its output, as in `after`."""
+        """Called after a PyTorch function; return its output, as in `after`."""
         if not self._runs or self._is_inside_whole:
             return output
         taken = _tensors((args, kwargs))
@@ -112,7 +112,7 @@ class _Follower:
 
 
 class _Functions(TorchFunctionMode):
-    """Tell a follower of PyTorch's functions and operators."""
+    """Report PyTorch functions and operators to a follower."""
 
     def __init__(self, follower: _Follower) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ def _tensors(data: Any) -> list[Any]:
 
 
 def _told_apart(output: Any, taken: Iterable[Any]) -> Any:
-    """Return an output with an alias in the place of each tensor that was taken too."""
+    """Return an output with each tensor that is also an input replaced by an alias."""
     given = {id(tensor) for tensor in taken}
     if given.isdisjoint(map(id, _tensors(output))):
         return output

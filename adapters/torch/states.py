@@ -1,7 +1,7 @@
-"""The states of optimizers and schedulers as JSON values and host arrays, and back, each value as it was.
+"""The states of optimizers and schedulers as JSON values and host arrays, and back, without changes.
 
-What JSON does not have is a dict with one of the marks below: tuples, counters, dicts by other keys than strings, and
-floats that are not finite.
+Types that JSON lacks become a dict with one of the marks below: tuples, counters, dicts with keys other than strings,
+and non-finite floats.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def encoded(value: Any, where: str) -> Any:
 
     Args:
         value: The state: numbers, strings, tensors and arrays, in dicts, tuples and lists.
-        where: What it is the state of, for the error.
+        where: The name of the object whose state it is, for the error.
 
     Raises:
-        TypeError: It holds something else.
+        TypeError: It holds another type.
     """
     if isinstance(value, torch.Tensor):
         return to_host(value)
@@ -54,7 +54,7 @@ def _encoded_mapping(value: Mapping[Any, Any], where: str) -> dict[str, Any]:
 
 
 def decoded(value: Any) -> Any:
-    """Return a state as it was before `encoded`; arrays are tensors."""
+    """Return the state before `encoded`; arrays become tensors."""
     if isinstance(value, np.ndarray):
         return torch.tensor(value)
     if isinstance(value, list):
@@ -70,7 +70,7 @@ def decoded(value: Any) -> Any:
 
 
 def check_names(kind: str, own: Collection[str], saved: Collection[str]) -> None:
-    """Raise a ValueError where a state is not of the same optimizers, or schedulers, as the handle."""
+    """Raise a ValueError if a state belongs to other optimizers, or schedulers, than the handle's."""
     if set(own) != set(saved):
         raise ValueError(f"state must have {_words(kind, own)}, as this handle has (got {_words(kind, saved)})")
 

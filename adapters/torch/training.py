@@ -1,4 +1,4 @@
-"""What trains modules: optimizers and learning rate schedulers, by name, with their rates and states."""
+"""Optimizers and learning rate schedulers, by name, with their rates and states."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Training:
         """
         if not self.optimizers:
             raise AttributeError(
-                "there is no learning rate: give the optimizer, Loop(model=module, optimizer=...) or "
+                "there is no learning rate: pass the optimizer, Loop(model=module, optimizer=...) or "
                 "TorchModel(module, optimizer)"
             )
         return [group for optimizer in self.optimizers.values() for group in optimizer.param_groups]
@@ -43,7 +43,7 @@ class Training:
 
         Raises:
             AttributeError: There is no optimizer.
-            ValueError: There are not as many rates as groups.
+            ValueError: The number of rates differs from that of groups.
         """
         groups = self.groups()
         if len(rates) != len(groups):
@@ -52,7 +52,7 @@ class Training:
             _set_rate(group, group["lr"], rate)
 
     def optimizer_states(self) -> dict[str, Any]:
-        """Return the optimizers' states by name, as they give them."""
+        """Return the optimizers' states by name, unchanged."""
         return {name: each.state_dict() for name, each in self.optimizers.items()}
 
     def scheduler_states(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class Training:
         """Return the states of all of them as JSON values and host arrays.
 
         Raises:
-            TypeError: A state holds something else than numbers, strings and tensors.
+            TypeError: A state holds a type other than numbers, strings and tensors.
         """
         states = self.optimizer_states().items()
         optimizers = {name: encoded(state, _what("optimizer", name)) for name, state in states}
@@ -77,10 +77,10 @@ class Training:
 
         Args:
             states: Those under ``optimizers`` and ``schedulers``.
-            partly: Whether either may be missing there, or here.
+            partly: Whether either may be missing in the states, or in this handle.
 
         Raises:
-            ValueError: The states are those of others; nothing is set then.
+            ValueError: The states belong to other objects; no state is set then.
         """
         optimizers, schedulers = decoded(states["optimizers"]), decoded(states["schedulers"])
         self.check({"optimizers": optimizers, "schedulers": schedulers}, partly=partly)
@@ -94,7 +94,7 @@ class Training:
             self.schedulers[name].load_state_dict(schedulers[name])
 
     def check(self, states: Mapping[str, Any], *, partly: bool = False) -> None:
-        """Raise a ValueError where `load` would."""
+        """Raise a ValueError if `load` would."""
         for kind, own in (("optimizer", self.optimizers), ("scheduler", self.schedulers)):
             saved = states[f"{kind}s"]
             if not partly or (own and saved):
@@ -105,15 +105,15 @@ class Training:
                 raise ValueError(f"state must have {len(groups)} parameter groups (got {len(saved)})")
 
     def _warn_of_others(self) -> None:
-        """Warn once where an optimizer has a scheduler that was not given."""
+        """Warn once if an optimizer has a scheduler that was not passed to the handle."""
         known = {id(getattr(each, "optimizer", None)) for each in self.schedulers.values()}
         for name, each in self.optimizers.items():
             is_scheduled = getattr(each.step, "_wrapped_by_lr_sched", False)
             if is_scheduled and id(each) not in known and not self._has_warned:
                 self._has_warned = True
                 logger.warning(
-                    "%s has a learning rate scheduler that was not given, so its state is not saved, and a run that is "
-                    "resumed begins its schedule again: write TorchModel(modules, optimizers, schedulers)",
+                    "%s has a learning rate scheduler that was not passed, so its state is not saved, and a resumed "
+                    "run begins its schedule again: write TorchModel(modules, optimizers, schedulers)",
                     _what("optimizer", name),
                 )
 
@@ -123,7 +123,7 @@ def _what(kind: str, name: str) -> str:
 
 
 def _set_rate(group: dict[str, Any], present: Any, rate: float) -> None:
-    """Set a group's rate; where it is a tensor at present, in place, since a captured graph reads that tensor."""
+    """Set a group's rate; if it is a tensor, set it in place, since a captured graph reads that tensor."""
     if isinstance(present, torch.Tensor):
         with torch.no_grad():
             present.fill_(rate)

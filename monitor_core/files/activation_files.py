@@ -1,7 +1,7 @@
 """The files of activations that one run writes: found again after a restart, limited in number and bytes.
 
-Contract. A file belongs to a run if it says so itself; nothing else is ever removed, and each file is asked before. The
-limits remove the oldest first, and never the newest.
+Contract. A file belongs to a run if its content names the run. Only such files are removed, and each is read again
+before. The limits remove the oldest first, and never the newest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from monitor_core.files.replacing import replacing
 
 @attrs.frozen
 class _File:
-    """A file: where it is, what it says of itself, and its size in bytes."""
+    """A file: its path, the mark it contains, and its size in bytes."""
 
     path: Path
     mark: Mark
@@ -28,14 +28,14 @@ class _File:
 
 @attrs.define(eq=False)
 class RunFiles:
-    """What there is of one run.
+    """The activation files of one run.
 
     Args:
-        keep: How many files stay; None for all.
-        max_bytes: How many bytes they may have together; None for any.
+        keep: How many files to keep; None for all.
+        max_bytes: The limit on their total size, in bytes; None for no limit.
 
     Attributes:
-        run: What all files of the run say that they belong to; empty before there is a run.
+        run: The identifier that all files of the run contain; empty before the first run.
     """
 
     keep: int | None = None
@@ -45,24 +45,24 @@ class RunFiles:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The files that are there, the oldest first."""
+        """The existing files, the oldest first."""
         return tuple(file.path for file in self._files)
 
     def begin(self) -> None:
-        """Begin with a new run, which has no files."""
+        """Begin a new run, which has no files."""
         self.run, self._files = uuid.uuid4().hex, []
 
     def go_on(self, paths: Iterable[Path]) -> None:
-        """Find the files of the present run among some."""
+        """Continue with those of the given files that belong to the current run."""
         self._files = [
             _File(path, mark, path.stat().st_size) for path, mark in find_activations(paths) if mark.run == self.run
         ]
 
     def write(self, path: Path, activations: Activations) -> None:
-        """Write a file, all at once, in the name of the run, and remove what is then beyond the limits.
+        """Write a file of the run atomically, then remove the files that exceed the limits.
 
         Raises:
-            OSError: It cannot be written; nothing has changed.
+            OSError: The file cannot be written; no file has changed.
         """
         activations.run = self.run
         with replacing(path) as temporary:
@@ -78,7 +78,7 @@ class RunFiles:
         return too_many or (self.max_bytes is not None and sum(file.size for file in self._files) > self.max_bytes)
 
     def drop(self, is_dropped: Callable[[Mark], bool]) -> None:
-        """Remove the files of which that is true."""
+        """Remove the files for whose mark ``is_dropped`` returns True."""
         for file in self._files:
             if is_dropped(file.mark):
                 _remove(file)
@@ -86,7 +86,7 @@ class RunFiles:
 
 
 def _remove(file: _File) -> None:
-    """Remove a file, unless it is gone, or another one stands in its place."""
+    """Remove a file, unless it is already gone or another file has replaced it."""
     try:
         if read_mark(file.path) == file.mark:
             file.path.unlink()

@@ -1,8 +1,8 @@
-"""Activations on disk: what the layers of a model gave for some samples, as one ``.npz`` file for each look.
+"""Activations on disk: the outputs of a model's layers for some samples, one ``.npz`` file per dump.
 
-Contract. A file is an ordinary ``.npz``, which ``numpy.load(path)`` opens as it is: an array for each layer, under the
-layer's name, and ``__epoch__`` (0-based) and ``__step__`` as integers and ``__run__`` as a text, which all files of one
-run share. It holds numbers, booleans and that text, never Python objects, so that nothing in a file is executed.
+Contract. A file is an ordinary ``.npz``, which ``numpy.load(path)`` opens directly: an array for each layer, under the
+layer's name, ``__epoch__`` (0-based) and ``__step__`` as integers, and ``__run__`` as a string, which all files of one
+run share. It holds numbers, booleans and that string, never Python objects, so loading a file executes no code.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from monitor_core.model.handles import Array, check_layers
 
 _EPOCH, _STEP, _RUN = "__epoch__", "__step__", "__run__"
 _MARKS = (_EPOCH, _STEP, _RUN)
-# What a member of a zip file cannot bear, or would unpack elsewhere; and the sign of the encoding.
+# Characters that a zip member cannot contain, or that would unpack elsewhere, and the escape character itself.
 _UNFIT = re.compile(r"[%\\\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -34,7 +34,7 @@ class Activations(dict[str, Array]):
         arrays: The outputs by the layers' names.
         epoch: The epoch, 0-based.
         step: How many batches had ended.
-        run: What all files of one run share; empty if there are no others.
+        run: The identifier that all files of one run share; empty for a file of its own.
     """
 
     def __init__(self, arrays: Mapping[str, Array], *, epoch: int, step: int, run: str = "") -> None:
@@ -50,7 +50,7 @@ class Activations(dict[str, Array]):
 
 @attrs.frozen
 class Mark:
-    """What a file says of itself: its ``epoch`` (0-based), ``step``, and ``run``."""
+    """The ``epoch`` (0-based), ``step`` and ``run`` stored in a file."""
 
     epoch: int
     step: int
@@ -58,16 +58,16 @@ class Mark:
 
 
 def is_storable(array: Array) -> bool:
-    """Answer whether an array holds what a file of activations may: numbers or booleans."""
+    """Return whether an array can be stored in an activation file: it must hold numbers or booleans."""
     return array.dtype.kind in "biufc" or array.dtype.isbuiltin == 2
 
 
 def write_activations(path: str | PathLike[str], activations: Activations) -> None:
-    """Write a file of activations, under the name as given; types beyond NumPy's own, such as bfloat16, as float32.
+    """Write an activation file under the given name; dtypes that NumPy lacks, such as bfloat16, are saved as float32.
 
     Args:
-        path: The file, which is overwritten; see `monitor_core.files.writing.replacing` for doing so at once.
-        activations: What to write.
+        path: The file, which is overwritten; see `monitor_core.files.replacing.replacing` for an atomic write.
+        activations: The activations to write.
 
     Raises:
         OSError: The file cannot be written.
@@ -89,7 +89,7 @@ def _write(archive: zipfile.ZipFile, member: str, array: Array) -> None:
 
 
 def load_activations(path: str | PathLike[str], layers: Collection[str] | None = None) -> Activations:
-    """Read a file of activations; nothing in it is executed.
+    """Read an activation file, without executing anything in it.
 
     Args:
         path: The file, as `ActivationDump` wrote it.
@@ -111,7 +111,7 @@ def load_activations(path: str | PathLike[str], layers: Collection[str] | None =
 
 
 def read_mark(path: str | PathLike[str]) -> Mark | None:
-    """Return what a file of activations says of itself, without reading its arrays; None if it is none."""
+    """Return the mark of an activation file, without reading its arrays; None if it is not an activation file."""
     try:
         with _Reader(path) as reader:
             return reader.mark()
@@ -120,7 +120,7 @@ def read_mark(path: str | PathLike[str]) -> Mark | None:
 
 
 class _Reader:
-    """An open file of activations; whatever is wrong with it is a ValueError."""
+    """An open activation file; any damage raises a ValueError."""
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self._path = Path(path)
@@ -153,26 +153,26 @@ class _Reader:
 
 
 def find_activations(files: Iterable[Path]) -> list[tuple[Path, Mark]]:
-    """Return those of some files that are activations, with what they say of themselves, by epoch and step."""
-    marks = [(path, read_mark(path)) for path in files if not path.name.startswith(".")]  # such are under way
+    """Return those of the given files that hold activations, with their marks, sorted by epoch and step."""
+    marks = [(path, read_mark(path)) for path in files if not path.name.startswith(".")]  # skips temporary files
     found = [(path, mark) for path, mark in marks if mark is not None]
     return sorted(found, key=lambda each: (each[1].epoch, each[1].step))
 
 
 def load_each(source: Any, layers: Collection[str] | None = None) -> Iterator[Activations]:
-    """Read the activations of several epochs one after another, so that not all of them are in memory.
+    """Read the activations of several epochs one at a time, so that they are not all in memory at once.
 
     Args:
-        source: A folder with files that `ActivationDump` wrote, of which those of the run that wrote last are read, by
-            their epochs; or a sequence of files, or of mappings from layers' names to arrays, in their order.
+        source: A folder with files that `ActivationDump` wrote, of which those of the most recent run are read, by
+            epoch; or a sequence of files, or of mappings from layers' names to arrays, in the given order.
         layers: Which layers to read; None for all.
 
     Yields:
-        The activations; of a plain mapping with its place in the order as its epoch.
+        The activations; for a plain mapping, the epoch is its position in the sequence.
 
     Raises:
         OSError: A file cannot be read.
-        TypeError: The source is of another kind.
+        TypeError: The source is of another type.
         ValueError: A file holds no activations, or has no such layer, or there is no file.
     """
     for number, each in enumerate(_sources(source)):
@@ -207,7 +207,7 @@ def _sources(source: Any) -> Iterable[Any]:
 
 
 def _member(layer: str) -> str:
-    """Return a layer's name as a member of a zip file, nearly always unchanged; no two layers have the same."""
+    """Return the zip member name for a layer, nearly always the layer's own; two layers never share one."""
     name = _UNFIT.sub(lambda found: _encoded(found[0]), layer)
     if any(part in {"", ".", ".."} for part in name.split("/")):
         name = name.replace("/", _encoded("/")).replace(".", _encoded("."))

@@ -1,4 +1,4 @@
-"""What is known of the checkpoints of a run: the files, which of them are the best, and which of them stay."""
+"""The index of a run's checkpoints: the files, which of them are best, and which are kept."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from monitor_core import checks
 from monitor_core.metrics.decisions import Mode, state_of
 
 STATES = 2
-"""How many states are kept: the newest, and the one before it, for when a file of the newest is damaged."""
+"""How many states are kept: the newest, and the one before it in case a file of the newest is damaged."""
 
 
 @attrs.frozen(kw_only=True)
 class Keep:
-    """Which checkpoints of a run stay on disk: the best ones and the last ones; a file that is both counts for both.
+    """Which checkpoints of a run stay on disk: the best and the last ones. A file that is both counts as both.
 
     Args:
-        best: How many of those with the best values; the older of two that are equal. A file without a value, or with
-            NaN, is never among them.
-        last: How many of those saved last.
+        best: How many of the files with the best values to keep; of two equal ones, the older. A file without a value,
+            or with NaN, is never among them.
+        last: How many of the most recently saved files to keep.
 
     Raises:
         TypeError: A number is not an integer.
@@ -41,15 +41,15 @@ class Keep:
 
 @attrs.frozen
 class Saved:
-    """A file that was saved.
+    """A saved file.
 
     Attributes:
         file: Its path within the folder.
-        epoch: The epoch at whose end, or within which, it was saved, 0-based.
+        epoch: The epoch in which, or at whose end, it was saved, 0-based.
         step: How many batches had been trained.
-        value: The metric's value, None where there was none.
-        checksum: That of its content; None where it is not known.
-        state: The name of the file with the state to resume from; None where there is none.
+        value: The metric's value, or None.
+        checksum: The checksum of its content; None if it is not known.
+        state: The name of the file with the state to resume from, or None.
     """
 
     file: str
@@ -66,21 +66,21 @@ class Saved:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Saved:
-        """Return the entry that `to_state` gave.
+        """Return the entry that `to_state` returned.
 
         Raises:
-            ValueError: A file lies outside of the folder.
+            ValueError: A file is outside the folder.
         """
         for name in (state["file"], state.get("state") or "x"):
             if Path(name).is_absolute() or ".." in Path(name).parts:  # files that are no longer kept are removed
-                raise ValueError(f"a checkpoint must lie in the folder of its index (got {name!r})")
+                raise ValueError(f"a checkpoint must be in the folder of its index (got {name!r})")
         value = None if state["value"] is None else float(state["value"])
         return cls(state["file"], state["epoch"], state["step"], value, state.get("checksum"), state.get("state"))
 
 
 @attrs.frozen
 class Index:
-    """What an index says: the latest and the best file, and those that can be resumed from, the newest last."""
+    """The content of an index: the latest and the best file, and those that a run can resume from, the newest last."""
 
     latest: Saved | None = None
     best: Saved | None = None
@@ -96,12 +96,12 @@ class Index:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Index:
-        """Return the index that `to_state` gave; what it raises otherwise, it raises as it stumbles on it."""
+        """Return the index that `to_state` returned; for other data, the exception is not specified."""
         latest, best = (state[name] and Saved.from_state(state[name]) for name in ("latest", "best"))
         return cls(latest, best, tuple(Saved.from_state(each) for each in state["resumable"]))
 
     def without(self, file: str) -> Index:
-        """Return an index that says no more of a file than that it is there."""
+        """Return an index that keeps a file's entry, but without its checksum and state."""
         latest, best = (
             Saved(each.file, each.epoch, each.step, each.value) if each is not None and each.file == file else each
             for each in (self.latest, self.best)
@@ -110,16 +110,16 @@ class Index:
 
 
 def ranked(files: Iterable[Saved], mode: Mode) -> list[Saved]:
-    """Return the files that have a value, the best first, and the older of equal ones."""
+    """Return the files that have a value, the best first; of equal ones, the older first."""
     sign = 1.0 if mode == "min" else -1.0
     valued = [(sign * each.value, each) for each in files if each.value is not None and not math.isnan(each.value)]
     return [each for _, each in sorted(valued, key=operator.itemgetter(0))]
 
 
 def kept(files: list[Saved], keep: Keep | None, mode: Mode) -> list[Saved]:
-    """Return the files to keep, in the order of saving; where all stay, those to remember.
+    """Return the files to keep, in the order of saving; if all are kept, those to remember.
 
-    The newest that can be resumed from always stays, and at most `STATES` of them keep their states.
+    The newest file that a run can resume from always stays, and at most `STATES` files keep their states.
     """
     rule = keep or Keep(best=1, last=1)
     resumable = [each for each in files if each.state is not None]

@@ -1,12 +1,12 @@
-"""Checkpoints on disk: which files a run has saved, which of them stay, and how a new process finds them.
+"""Checkpoints on disk: which files a run has saved, which of them are kept, and how a new process finds them.
 
 Contract. A file is written under a temporary name in its own folder, flushed to disk and then renamed, so that a kill
-or a full disk at any moment leaves the last good one. Beside the files stands a small JSON file, the index, which names
-the latest and the best of them with a checksum of each, and the last two that a run can be resumed from, each with the
-file of its state. The index is replaced last, and what it names is there. A file that does not have its checksum is
-never loaded. A save that fails raises: nothing is taken as saved, no old file is removed, and the next save is tried.
+or a full disk at any moment leaves the last good one. A small JSON file next to the checkpoints, the index, names the
+latest and the best of them with a checksum of each, and the last two that a run can resume from, each with the file of
+its state. The index is replaced last, so the files it names exist. A file whose checksum does not match is never
+loaded. A failed save raises: it does not count as saved, no old file is removed, and the next save is attempted.
 
-A template without fields stands for one file, which needs no index: it is the latest and the best.
+A template without fields names one file, which needs no index: it is both the latest and the best.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ Which = Literal["best", "latest"]
 
 
 class CheckpointStore:
-    """The checkpoints of one run, and the index by which they are found again. It knows files, and no hooks.
+    """The checkpoints of one run, and the index by which they are found again. It handles files only, not hooks.
 
     Args:
         template: How the files are named.
         owner: The name of the sink that saves, for messages.
-        keep: Which files stay; None for all.
+        keep: Which files to keep; None for all.
         weights_only: Whether to save the weights alone.
 
     Attributes:
         folder: The folder of the files.
-        files: What was saved and is kept, the newest last; where all files stay, the best and the newest. None before
-            the first run.
+        files: The saved files that are kept, the newest last; if all are kept, the best and the newest. None before the
+            first run.
         mode: Whether smaller or larger values are better.
     """
 
@@ -74,7 +74,7 @@ class CheckpointStore:
     # --- finding ---------------------------------------------------------------------------------------------------
 
     def find(self, which: Which) -> Saved | None:
-        """Return the best or the latest checkpoint of those that are there; before the first run, by the index."""
+        """Return the best or the latest existing checkpoint; before the first run, from the index."""
         if self.files is not None:
             found = ranked(self.files, self.mode)[:1] if which == "best" else self.files[-1:]
             return found[0] if found else None
@@ -84,7 +84,7 @@ class CheckpointStore:
         return index.best if which == "best" else index.latest
 
     def path(self, which: Which) -> Path | None:
-        """Return the path of the best or the latest checkpoint, None where there is none."""
+        """Return the path of the best or the latest checkpoint, or None if there is none."""
         saved = self.find(which)
         return None if saved is None else self.folder.path / saved.file
 
@@ -114,10 +114,10 @@ class CheckpointStore:
         return path
 
     def _check(self, saved: Saved) -> None:
-        """Raise a ValueError where a file is not the one that was saved, a FileNotFoundError where it is gone."""
+        """Raise a ValueError if a file is not the one that was saved, a FileNotFoundError if it is missing."""
         path = self.folder.path / saved.file
         if saved.checksum is not None and checksum(path) != saved.checksum:
-            raise ValueError(f"{path} is damaged, or another file: its checksum is not that of what was saved")
+            raise ValueError(f"{path} is damaged, or another file: its checksum differs from that of the saved file")
 
     def _read_index(self) -> Index:
         if not self.index_path.exists():
@@ -130,20 +130,20 @@ class CheckpointStore:
     # --- saving ----------------------------------------------------------------------------------------------------
 
     def write(self, model: ModelHandle, path: Path, *, epoch: int, step: int, value: float | None) -> Saved | None:
-        """Write a model's file, if it is one to keep; `enter` then enters it into the index.
+        """Write a model's file if it is to be kept; `enter` then adds it to the index.
 
         Args:
             model: The model's handle, with ``save``.
             path: The file, within the folder.
             epoch: The epoch, 0-based.
             step: How many batches have been trained.
-            value: The metric's value, None where there is none.
+            value: The metric's value, or None.
 
         Returns:
-            What was saved; None where it would not stay.
+            The saved file; None if it would not be kept.
 
         Raises:
-            OSError: It cannot be written; the old file is as it was.
+            OSError: The file cannot be written; the old file is unchanged.
         """
         saved = Saved(path.relative_to(self.folder.path).as_posix(), epoch, step, value)
         if saved not in self._stay([*self._others(saved), saved]):
@@ -151,15 +151,15 @@ class CheckpointStore:
         return attrs.evolve(saved, checksum=self._write_model(model, path))
 
     def enter(self, saved: Saved, state: Callable[[], Mapping[str, Any]] | None = None) -> None:
-        """Replace the index by one with a file that `write` has written, then remove what is no longer kept.
+        """Add a file that `write` has written to the index, then remove the files that are no longer kept.
 
         Args:
             saved: What `write` returned.
-            state: Returns the state to resume from, of which ``files`` are part. Where it raises, this file cannot be
-                resumed from; the last one that can stays.
+            state: Returns the state to resume from, which includes ``files``. If it raises, a run cannot resume from
+                this file; the last file that it can resume from stays.
 
         Raises:
-            OSError: The index or the state cannot be written; the old ones are as they were.
+            OSError: The index or the state cannot be written; the old ones are unchanged.
         """
         before = self._others(saved)
         files = [*before, saved]
@@ -192,7 +192,7 @@ class CheckpointStore:
             if not self._warned:
                 self._warned = True
                 logger.warning(
-                    "%s saves the model without a state; the last checkpoint that can be resumed from stays",
+                    "%s saves the model without a state; the last checkpoint with a state is kept",
                     self.folder.owner,
                     exc_info=True,
                 )
@@ -210,14 +210,14 @@ class CheckpointStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.folder.check_inside(path)
         if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "filepath must name a file, and a folder stands there", str(path))
+            raise IsADirectoryError(errno.EISDIR, "filepath must name a file, but a folder has this name", str(path))
         if self._has_index and path.exists():
             self._part_from_index(path)
         found, self._size = write_model(model, path, weights_only=self._weights_only, size=self._size)
         return found
 
     def _part_from_index(self, path: Path) -> None:
-        """Have the index name no content and no state of a file that is to be replaced: a kill may come in between."""
+        """Remove a file's checksum and state from the index before it is replaced, in case a kill comes in between."""
         try:
             before = self._read_index()
         except ValueError:
@@ -243,7 +243,7 @@ class CheckpointStore:
                 logger.warning("%s cannot remove %s: %s", self.folder.owner, path, error)
 
     def _remove_states(self) -> None:
-        """Remove the states that no file has any more, and what kills have left of them."""
+        """Remove the states that no checkpoint uses any more, and remains of killed saves."""
         used = {each.state.removesuffix(".json") for each in self.files or [] if each.state is not None}
         found = [(self._is_state.fullmatch(each.name), each) for each in self.folder.path.iterdir()]
         self._remove([path for match, path in found if match is not None and match[1] not in used])
@@ -251,9 +251,9 @@ class CheckpointStore:
     # --- resuming --------------------------------------------------------------------------------------------------
 
     def newest_state(self) -> tuple[dict[str, Any], Path] | None:
-        """Return the newest state that can be resumed from, and its model's file; None where nothing was saved.
+        """Return the newest state to resume from, and its model's file; None if no checkpoint was saved.
 
-        Where a file of the newest is damaged or gone, a warning names it, and the one before is returned.
+        If a file of the newest is damaged or missing, a warning names it, and the one before is returned.
 
         Raises:
             ValueError: No state was saved, or all are damaged.
@@ -275,19 +275,19 @@ class CheckpointStore:
         if problems:
             raise ValueError(f"{'; '.join(problems)}; restore it from a copy, or begin a new run in another folder")
         raise ValueError(
-            f"{self.index_path} holds no state to go on from: it was saved without save_state=True; "
+            f"{self.index_path} holds no state to resume from: it was saved without save_state=True; "
             "load_latest(model) loads the model alone"
         )
 
     def to_state(self) -> list[dict[str, Any]]:
-        """Return the files that are kept, as JSON values."""
+        """Return the kept files, as JSON values."""
         return [each.to_state() for each in self.files or []]
 
     def load_files(self, state: Iterable[Mapping[str, Any]]) -> None:
-        """Continue with the files of `to_state` that are still there.
+        """Continue with those files of `to_state` that still exist.
 
         Raises:
-            ValueError: A file lies outside of the folder.
+            ValueError: A file is outside the folder.
         """
         files = [Saved.from_state(each) for each in state]
         self.files = [each for each in files if (self.folder.path / each.file).exists()]

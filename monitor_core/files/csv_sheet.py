@@ -1,4 +1,4 @@
-"""The CSV format: what a file has, how rows are encoded, and how a file that was cut short is mended."""
+"""The CSV format: the shape of a file, the encoding of rows, and the repair of a truncated file."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import attrs
 from monitor_core._log import logger
 
 _SEPARATORS = ",;\t|: "
-"""What a file that is appended to may be separated by, besides the separator asked for."""
+"""Separators that are recognized in a file to append to, besides the one asked for."""
 
 
 _IN_NUMBERS = "0123456789+-.einfa"
-"""The characters of numbers."""
+"""The characters that numbers are written with."""
 
 
 BEFORE_FIRST = (-1, 0)
@@ -27,7 +27,7 @@ BEFORE_FIRST = (-1, 0)
 
 
 class Missing:
-    """A field of a metric that has no value in a row."""
+    """The field of a metric that has no value in a row."""
 
     def __repr__(self) -> str:
         return ""
@@ -37,21 +37,21 @@ MISSING = Missing()
 
 
 class _Lines(list[str]):
-    """What a CSV writer writes to: a list with an item for each row."""
+    """The target of a CSV writer: a list with an item for each row."""
 
     write = list[str].append
 
 
 @attrs.define
 class Sheet:
-    """What a CSV file has: its shape, and what its last row says.
+    """The shape of a CSV file, and the numbers of its last row.
 
     Attributes:
         labels: The names of its first columns, which number the rows: epoch, or epoch and step.
-        separator: What stands between two fields.
-        metrics: The names of the other columns, in the file's order; None while there is no header.
+        separator: The string between two fields.
+        metrics: The names of the other columns, in the file's order; None before there is a header.
         rows: How many rows it has below the header.
-        last: The last row's numbers; of an empty sheet those before the first.
+        last: The last row's numbers; for an empty sheet, those before the first.
     """
 
     labels: tuple[str, ...]
@@ -62,7 +62,7 @@ class Sheet:
 
     @property
     def head(self) -> bytes:
-        """The header; of two metrics that are written alike, as surrogates may be, the later one is lengthened."""
+        """The header; if two metrics are written the same way, as surrogates may be, the later name gets a suffix."""
         names: dict[str, None] = {}
         for name in self.metrics or ():
             written = name.encode(errors="backslashreplace").decode()
@@ -78,9 +78,9 @@ class Sheet:
         return [line.encode(errors="backslashreplace") for line in lines]
 
     def encode_numbers(self, columns: Sequence[Sequence[Any]]) -> list[bytes]:
-        """Return rows of floats, integers and what is missing, given as columns, as `encode` does.
+        """Encode rows like `encode`, given as columns of floats, integers and `MISSING`.
 
-        No such field needs quotes, unless a number may have the separator in it; so it takes half of the time.
+        Such fields need no quotes, unless a number may contain the separator, so this takes half the time.
         """
         if self.separator in _IN_NUMBERS:
             return self.encode(zip(*columns, strict=True))
@@ -94,20 +94,20 @@ class Sheet:
         return next(csv.reader(io.StringIO(text, newline=""), delimiter=self.separator), [])
 
     def width(self, record: bytes) -> int:
-        """Return how many fields a record has."""
+        """Return the number of fields in a record."""
         return len(self.decode(record)) if b'"' in record else record.count(self.separator.encode()) + 1
 
     def numbers(self, record: bytes) -> tuple[int, ...]:
-        """Return a row's numbers, -1 where there is none."""
+        """Return a row's numbers, with -1 for a missing one."""
         return tuple(map(_number, self.decode(record)[: len(self.labels)]))
 
     @classmethod
     def read(cls, path: Path, labels: tuple[str, ...], separator: str) -> Sheet:
-        """Read what a file has, and mend its end: a last line that was cut short is dropped, with a warning.
+        """Read the shape of a file, and repair its end: an unfinished last line is dropped, with a warning.
 
         Raises:
-            ValueError: It is no such file, or is damaged.
-            OSError: It cannot be read or mended.
+            ValueError: It is not such a file, or is damaged.
+            OSError: It cannot be read or repaired.
         """
         sheet = cls(labels, separator)
         end = 0
@@ -137,7 +137,7 @@ class Sheet:
         labels, metrics = tuple(names[: len(self.labels)]), names[len(self.labels) :]
         if labels != self.labels or len(set(metrics)) < len(metrics):
             raise ValueError(
-                f"its first line must name the columns, each once, from {' and '.join(self.labels)} on (got {record!r})"
+                f"its first line must name each column once, from {' and '.join(self.labels)} on (got {record!r})"
             )
         self.metrics = metrics
 
@@ -146,13 +146,13 @@ class Sheet:
         if self.width(record) != columns:
             raise ValueError(
                 f"row {self.rows + 1} has {self.width(record)} fields under {columns} columns ({record!r}): "
-                "mend the file, or move it away"
+                "repair the file, or move it away"
             )
 
     def _mend(self, path: Path, end: int, record: bytes) -> None:
-        """Drop the last record, which was cut short: its last number may lack digits."""
+        """Drop the last record, which is truncated: its last number may lack digits."""
         if self.metrics is None and not b"epoch".startswith(record.lstrip(b'"')[:5]):
-            self._read_header(record)  # somebody else's file: let it be
+            self._read_header(record)  # raises if it is not a file of ours, and so leaves it unchanged
         os.truncate(path, end)
         logger.warning("%s ended with an unfinished line, which is dropped: %r", path, record)
 
@@ -169,7 +169,7 @@ def _is_whole(record: bytes) -> bool:
 
 
 def _records(file: BinaryIO) -> Iterator[bytes]:
-    """Yield each record with its line end, the last maybe unfinished; quoted fields may hold line ends of their own."""
+    """Yield each record with its line end; the last may be unfinished, and quoted fields may contain line ends."""
     lines: list[bytes] = []
     quotes = 0
     for line in file:

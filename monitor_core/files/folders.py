@@ -1,7 +1,7 @@
-"""The folder of a template's files: found whatever the process does, prepared, and owned by one process at a time.
+"""The folder of a template's files: a fixed absolute path, prepared, and owned by one process at a time.
 
-Contract. The folder is absolute from the moment the object is made, so that a later `os.chdir` moves no file. Nothing
-is made or locked before `prepare` and `own`.
+Contract. The path is absolute from construction on, so that a later `os.chdir` moves no file. No folder is created
+before `prepare`, and no file locked before `own`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from monitor_core.files.templates import Template
 
 
 def absolute(path: str | PathLike[str]) -> Path:
-    """Return an absolute path; for arguments that name files, so that a later `os.chdir` does not move them."""
+    """Return an absolute path, so that a later `os.chdir` does not change which file an argument names."""
     return Path(path).absolute()
 
 
@@ -28,7 +28,7 @@ class TemplateFolder:
     """The folder above all fields of a template.
 
     Args:
-        template: The template; a relative one is below the working directory of now.
+        template: The template; a relative one is resolved against the current working directory.
         owner: The name of the sink that writes there, for messages.
 
     Attributes:
@@ -47,14 +47,14 @@ class TemplateFolder:
         return self.path / Path(self._template.format(numbers, metrics)).relative_to(self._template.folder)
 
     def files(self, pattern: str) -> Iterator[Path]:
-        """Yield the files that match a pattern, on the level of the template's files."""
+        """Yield the files that match a pattern, at the depth of the template's files."""
         return self.path.glob("*/" * self._template.depth + pattern)
 
     def prepare(self) -> None:
-        """Create the folder, and remove the temporary files that killed processes have left in it.
+        """Create the folder, and remove temporary files that killed processes left in it.
 
         Raises:
-            SetupError: The folder cannot be written, or the template names a folder.
+            SetupError: The folder is not writable, or the template names a folder.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ class TemplateFolder:
             raise SetupError(f"filepath must name a file (got the folder {str(path)!r})")
 
     def _folders(self) -> Iterator[Path]:
-        """Yield this folder and those that fields of the template have named, but none that a link leads to."""
+        """Yield this folder and those named by fields of the template, but none behind a symbolic link."""
         real = os.path.realpath(self.path)
         for depth in range(self._template.depth + 1):
             for each in self.path.glob("*/" * depth) if depth else [self.path]:
@@ -76,22 +76,22 @@ class TemplateFolder:
                     yield each
 
     def check_inside(self, path: Path) -> None:
-        """Raise a ValueError where symbolic links lead from a file's folder out of this one."""
+        """Raise a ValueError if symbolic links lead from a file's folder out of this one."""
         if not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(self.path)):
             raise ValueError(f"filepath must not leave its folder by a symbolic link (got {str(path.parent)!r})")
 
     def own(self) -> None:
-        """Keep other processes that ask for the same from writing the files, until `disown`; the folder must exist.
+        """Lock the files against other processes that lock them too, until `disown`; the folder must exist.
 
         Raises:
-            SetupError: Another process writes them.
+            SetupError: Another process is writing them.
         """
         ownership = Ownership(Path(os.path.realpath(self.path)) / self._template.file_name)
         try:
             ownership.take()
         except OwnedError as error:
             raise SetupError(f"{self.owner} cannot write {self._template.text!r}: {error}") from error
-        self._ownership = ownership  # an earlier one is freed only now, so that there is no gap
+        self._ownership = ownership  # the earlier one is freed only now, so that there is no gap
 
     def disown(self) -> None:
         """Let other processes write the files."""

@@ -1,19 +1,20 @@
 """Who may write a file: one process at a time.
 
-Contract. The owner holds a lock on a small hidden file beside the file, in which it names itself. The operating system
-frees the lock when the process is gone, however it ended; forked processes do not have it, and do not keep it after
-their parent. One process may own a file many times over, and may copy its folder. Ownership does not restrict reading,
+Contract. The owner holds a lock on a small hidden file next to the file, which names the owner. The operating system
+frees the lock when the process ends for any reason; forked processes do not hold it, and do not keep it after their
+parent. One process may own a file several times, and may copy its folder. Ownership does not restrict reading,
 replacing or removing the file. On file systems without locks it has no effect.
 
-Which lock. One of `flock` belongs to the open file, so that a forked worker of a data loader inherits it, and keeps it
-after its parent. A POSIX lock belongs to the process, but ends when that process closes any descriptor of the file, as
-`shutil.copytree` of the folder does. So this is a lock of the open file too, but one that excludes POSIX locks and that
-network file systems know, and each forked child closes it. Where there are none (Linux has them), it is a POSIX
-lock, which a copy of the folder ends. The tests are `test_a_process_forked_off_owns_nothing_and_keeps_nothing` and
-`test_a_copy_of_the_folder_leaves_the_lock` in `tests/files/test_ownership.py`.
+Which lock. A `flock` lock belongs to the open file, so a forked worker of a data loader inherits it, and keeps it after
+its parent ends. A POSIX lock belongs to the process, but ends when that process closes any descriptor of the file, as
+`shutil.copytree` of the folder does. This module therefore uses an open file description lock, which conflicts with
+POSIX locks and works on network file systems; each forked child closes it. On systems without such locks (Linux has
+them) it uses a POSIX lock, which a copy of the folder ends. The tests are
+`test_a_process_forked_off_owns_nothing_and_keeps_nothing` and `test_a_copy_of_the_folder_leaves_the_lock` in
+`tests/files/test_ownership.py`.
 
-Why not the `filelock` package: its 4.3 passes both tests, by `flock` and a close in the child. But it would be a third
-dependency of the core for this alone, and its locks neither name their owner nor have several holders in one process.
+Why not the `filelock` package: its version 4.3 passes both tests, with `flock` and a close in the child. But it would
+be a third dependency of the core, and its locks neither name their owner nor allow several holders in one process.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ import attrs
 _PREFIX = ".monitor_core-lock-"
 _NAMED = re.compile(r"process \d+ on [\w.-]+", re.ASCII)
 _ATTEMPTS = 100
-_BYTE = 1 << 20  # which byte is locked: not of the owner's name, since Windows lets nobody read what is locked
+_BYTE = 1 << 20  # the locked byte: not part of the owner's name, since Windows prevents reading locked bytes
 
 
 class OwnedError(OSError):
@@ -44,32 +45,32 @@ class OwnedError(OSError):
 
 
 class Ownership:
-    """The right of this process to write a file, or the files that a name stands for. May be used from any thread.
+    """The right of this process to write a file, or the files of a template. May be used from any thread.
 
-    It is neither had nor asked for before `take`, and ends with `free`, with the object or with the process.
+    It begins with `take`, and ends with `free`, with the object or with the process.
 
     Args:
-        path: The file, absolute and with symbolic links resolved, as it is for each process; its folder must exist
-            when the right is taken.
+        path: The file, absolute and with symbolic links resolved, so that it is the same for each process; its folder
+            must exist when `take` is called.
     """
 
     def __init__(self, path: Path) -> None:
-        # The end of the name only: a name as long as a file system allows has no room for more.
+        # Only the end of the name: the longest name that a file system allows has no room for a prefix.
         self._path = path.with_name(f"{_PREFIX}{crc32(os.fsencode(path.name)):08x}-{path.name[-40:]}")
         self._lock: _Lock | None = None
 
     def __del__(self) -> None:
-        """Let others write."""
+        """Free the file for other processes."""
         try:  # noqa: SIM105 (at the interpreter's exit this module's globals, contextlib too, may be None)
             self.free()
         except Exception:
             pass
 
     def take(self) -> None:
-        """Become the owner, if this is not the owner yet.
+        """Become the owner, unless this already is.
 
         Raises:
-            OwnedError: Another process is; the message names it.
+            OwnedError: Another process is the owner; the message names it.
         """
         locks = _locks()
         with locks.guard:
@@ -77,14 +78,14 @@ class Ownership:
             if held is not None and self._lock is held and held.is_there():
                 return
             self.free()
-            if held is None or not held.is_there():  # somebody has removed the folder, or what is in it
+            if held is None or not held.is_there():  # the folder or its content was removed
                 held = _locked(self._path)
             if held is not None:
                 locks.held[self._path] = self._lock = held
                 held.holders += 1
 
     def free(self) -> None:
-        """Let others write, if this was the owner."""
+        """Free the file for other processes, if this was the owner."""
         locks = _locks()
         with locks.guard:
             lock, self._lock = self._lock, None
@@ -99,7 +100,7 @@ class Ownership:
 
 @attrs.define(eq=False)
 class _Lock:
-    """A lock file that is held: how it is open, by which process, and for how many owners in it."""
+    """A held lock file: its descriptor, the process, and the number of owners in that process."""
 
     descriptor: int
     pid: int = attrs.field(factory=os.getpid)
@@ -108,11 +109,11 @@ class _Lock:
     def is_there(self) -> bool:
         try:
             return os.fstat(self.descriptor).st_nlink > 0
-        except OSError:  # a handle gone stale, as happens on network file systems
+        except OSError:  # a stale handle, as happens on network file systems
             return False
 
     def remove(self, path: Path) -> None:
-        """Remove the file while it is still locked, so that nobody locks one that is about to go."""
+        """Remove the file while it is still locked, so that no process locks a file that is about to be removed."""
         with contextlib.suppress(OSError):  # Windows keeps a file that is open; the next owner uses it again
             if self.is_there():
                 path.unlink()
@@ -121,17 +122,17 @@ class _Lock:
 
 
 class _Locks:
-    """The locks that this process holds, by the lock file's path; one that is freed in the midst of taking, too."""
+    """The locks that this process holds, by the lock file's path; a lock may be freed while another is taken."""
 
     def __init__(self) -> None:
         self.begin()
 
     def begin(self) -> None:
-        self.guard = threading.RLock()  # an object's end may come within any call
+        self.guard = threading.RLock()  # an object may be finalized within any call
         self.held: dict[Path, _Lock] = {}
 
     def before_fork(self) -> None:
-        """Let no lock be taken meanwhile on another thread, which a child would then hold without knowing of it."""
+        """Keep other threads from taking a lock during the fork, which the child would hold without knowing it."""
         self.guard.acquire()
 
     def after_fork_in_parent(self) -> None:
@@ -155,11 +156,11 @@ def _locks() -> _Locks:
 
 
 def _locked(path: Path) -> _Lock | None:
-    """Make and lock a lock file; return None where that cannot be done here."""
+    """Create and lock a lock file; return None if that is not possible here."""
     for _ in range(_ATTEMPTS):
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-        except OSError:  # where no file can be made, the file itself will tell of it
+        except OSError:  # if no file can be created, opening the file itself raises
             return None
         try:
             status = _lock(descriptor, path)
@@ -170,13 +171,13 @@ def _locked(path: Path) -> _Lock | None:
             _write_name(descriptor)
             return _Lock(descriptor)
         os.close(descriptor)
-        if status is None or status.st_nlink:  # no locks here, or it is somebody else's file
+        if status is None or status.st_nlink:  # no locks here, or not a lock file of ours
             return None
     return None
 
 
 def _lock(descriptor: int, path: Path) -> os.stat_result | None:
-    """Lock a file that is open; return what it is then, None where there are no locks.
+    """Lock an open file; return its status, or None if the file system has no locks.
 
     Raises:
         OwnedError: Another process has locked it.
@@ -185,7 +186,7 @@ def _lock(descriptor: int, path: Path) -> os.stat_result | None:
         _lock_byte(descriptor)
         return os.fstat(descriptor)
     except (BlockingIOError, PermissionError):
-        raise OwnedError(f"{_read_name(descriptor)} is writing it; if that is gone, remove {path.name}") from None
+        raise OwnedError(f"{_read_name(descriptor)} is writing it; if it no longer runs, remove {path.name}") from None
     except OSError:
         return None
 
@@ -208,7 +209,7 @@ else:
             try:
                 fcntl.fcntl(descriptor, command, request)
             except OSError as error:
-                if error.errno != errno.EINVAL:  # else a file system that knows POSIX locks alone
+                if error.errno != errno.EINVAL:  # EINVAL: the file system supports only POSIX locks
                     raise
             else:
                 return

@@ -1,6 +1,6 @@
-"""Replacing files whole: a reader sees the old file or the new one, never a part.
+"""Replacing files atomically: a reader sees the old file or the new one, never a part.
 
-Contract. `replacing` writes a file whole or not at all, and raises what goes wrong. A file has one writer.
+Contract. `replacing` writes a file whole or not at all, and raises any error. A file has one writer.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ _under_way: set[str] = set()
 
 @contextlib.contextmanager
 def replacing(path: str | PathLike[str]) -> Iterator[Path]:
-    """Write a file whole or not at all: yield a temporary path, and put what was written there in the file's place.
+    """Write a file whole or not at all: yield a temporary path, then rename it to the file.
 
-    The temporary name is in the same folder, ends like the target's name (writers choose the format by it) and is
-    removed where the body raises. The data are on disk before the name changes, so that at any moment the name stands
-    for a whole file, the old one or the new. The new one has the old one's permissions.
+    The temporary file is in the same folder, ends like the target's name (writers choose the format by it) and is
+    removed if the body raises. The data is on disk before the rename, so that at any moment the name refers to a
+    complete file, the old or the new one. The new file has the old one's permissions.
 
     Args:
         path: The file to replace; its folder must exist.
 
     Raises:
-        OSError: The file cannot be written; the old one is as it was.
+        OSError: The file cannot be written; the old one is unchanged.
     """
     target = Path(path)
-    # The end of the name only: a name as long as a file system allows has no room for more.
+    # Only the end of the name: the longest name that a file system allows has no room for a prefix.
     temporary = target.with_name(f"{_PREFIX}{os.getpid()}-{next(_numbers)}-{target.name[-40:]}")
     _under_way.add(temporary.name)
     try:
@@ -57,7 +57,7 @@ def replacing(path: str | PathLike[str]) -> Iterator[Path]:
 
 
 def remove_strays(folder: str | PathLike[str]) -> list[Path]:
-    """Remove the temporary files that processes which are gone have left in a folder; return what was removed."""
+    """Remove the temporary files of ended processes from a folder; return the removed paths."""
     removed = []
     for stray in Path(folder).glob(f"{_PREFIX}*"):
         pid = stray.name.removeprefix(_PREFIX).partition("-")[0]
@@ -77,7 +77,7 @@ def _sync(path: Path) -> None:
 
 
 def _is_in_use(name: str, pid: int) -> bool:
-    if pid == os.getpid():  # in a container that is started again, the process before had the same number
+    if pid == os.getpid():  # in a restarted container, the earlier process had the same number
         return name in _under_way
     try:
         os.kill(pid, 0)

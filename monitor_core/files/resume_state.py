@@ -1,6 +1,6 @@
-"""The state that a run is resumed from: that of the run and its sinks, of the training, and of random generators.
+"""The state to resume a run from: the run and its sinks, the training, and the random generators.
 
-In: what a bus and a model's handle provide. Out: one state for a `CheckpointStore` to save, and the way back.
+In: the states of a bus and a model's handle. Out: one state that a `CheckpointStore` saves, and loading it again.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from monitor_core.model.generators import generators_state, load_generators_stat
 from monitor_core.model.handles import ModelHandle
 
 BusState = Callable[[], dict[str, Any]] | None
-"""Returns the state of a bus, as ``run.bus_state`` does; None where the run is not on a bus."""
+"""Returns the state of a bus, as ``run.bus_state`` does; None if the run is not on a bus."""
 
 
 def whole_state(bus_state: BusState, model: ModelHandle) -> dict[str, Any]:
     """Return what a run needs to be resumed, apart from the model's file.
 
     Raises:
-        Exception: A sink or the handle raised it.
+        Exception: Whatever a sink or the handle raises.
     """
     state: dict[str, Any] = {"state": _of_bus(bus_state), "generators": generators_state()}
     if hasattr(model, "training_state"):
@@ -33,18 +33,18 @@ def whole_state(bus_state: BusState, model: ModelHandle) -> dict[str, Any]:
 
 
 def check_state(bus_state: BusState, owner: str, argument: str) -> None:
-    """Raise a SetupError where the state of the sinks cannot be read or saved.
+    """Raise a SetupError if the state of the sinks cannot be read or saved.
 
     Args:
         bus_state: Returns the state.
-        owner: The name of the sink that asks, for the message.
-        argument: How the user asked for it, for the message.
+        owner: The name of the sink that saves, for the message.
+        argument: The argument by which the user asked for states, for the message.
     """
     try:
         check_storable(_of_bus(bus_state))
     except Exception as error:
         raise SetupError(
-            f"{owner} cannot save the state of the sinks, from which the run could be resumed "
+            f"{owner} cannot save the state of the sinks, which is needed to resume the run "
             f"({type(error).__name__}: {error}): correct the state_dict() that raised, or leave {argument} out"
         ) from error
 
@@ -56,11 +56,11 @@ def _of_bus(bus_state: BusState) -> dict[str, Any]:
 
 
 def resume(store: CheckpointStore, load_bus_state: Callable[[Mapping[str, Any]], None], model: ModelHandle) -> bool:
-    """Continue from the newest state that is not damaged; return whether there was one.
+    """Continue from the newest undamaged state; return whether there was one.
 
     Args:
         store: The checkpoints.
-        load_bus_state: Takes what ``bus_state`` of `whole_state` returned.
+        load_bus_state: Called with the state that ``bus_state`` of `whole_state` returned.
         model: The model's handle, with ``load``.
 
     Raises:
@@ -76,7 +76,7 @@ def resume(store: CheckpointStore, load_bus_state: Callable[[Mapping[str, Any]],
         )
     try:
         load_bus_state(state["state"])
-        if state.get("training") is not None:  # before the file, which may hold what an optimizer must be built for
+        if state.get("training") is not None:  # before the file: loading it may require a built optimizer
             model.load_training_state(state["training"])
         model.load(path)
         if state.get("learning_rates") is not None:

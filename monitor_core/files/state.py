@@ -1,10 +1,10 @@
 """States on disk: JSON values and NumPy arrays, nested in dicts and lists, as ``bus.state_dict()`` returns them.
 
-Contract. The values stand in a JSON file, the arrays in an ``.npz`` beside it, whose name, new with every save, is in
-the JSON. The JSON is put in its place last and at once, so after a kill at any moment it is the old state or the new
-one, each with its own arrays. Both have checksums, so that no damaged value is ever returned (one without a checksum is
-read as it is). Loading executes nothing from the files. Floats that are not finite are written as
-the strings ``NaN``, ``Infinity`` and ``-Infinity``, and come back as floats.
+Contract. The values are in a JSON file, the arrays in an ``.npz`` next to it, whose name, new with every save, is in
+the JSON. The JSON is replaced last and atomically, so after a kill at any moment it is the old or the new state, each
+with its own arrays. Both have checksums, so that no damaged value is ever returned (a file without a checksum is read
+unchecked). Loading executes nothing from the files. Non-finite floats are written as the strings ``NaN``, ``Infinity``
+and ``-Infinity``, and are read back as floats.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from monitor_core.model.handles import Array
 _FORMAT = 1
 _ARRAY = "__array__"
 _NOT_FINITE = {"NaN", "Infinity", "-Infinity"}
-_QUOTED = re.compile(r"'*(?:NaN|-?Infinity)")  # a text that would read as a float gets one more quote in front
+_QUOTED = re.compile(r"'*(?:NaN|-?Infinity)")  # a string that would read as a float gets one more quote in front
 
 
 def save_state(path: str | PathLike[str], state: Mapping[str, Any]) -> None:
-    """Write a state; after a kill or a full disk at any moment the old one or the new one is there, whole.
+    """Write a state; after a kill or a full disk at any moment, the old or the new one is there, complete.
 
     Args:
-        path: The JSON file; its folder must exist. Arrays go beside it into ``<stem>.<number>.npz``.
-        state: Dicts with text keys, lists, tuples (which come back as lists), None, booleans, integers, floats, texts,
-            and arrays of any numeric dtype.
+        path: The JSON file; its folder must exist. Arrays go next to it into ``<stem>.<number>.npz``.
+        state: Dicts with string keys, lists, tuples (which come back as lists), None, booleans, integers, floats,
+            strings, and arrays of any numeric dtype.
 
     Raises:
         TypeError: The state holds something else; the message says where.
-        OSError: The files cannot be written; the old state is as it was.
+        OSError: The files cannot be written; the old state is unchanged.
     """
     target = Path(path)
     arrays: list[Array] = []
@@ -60,12 +60,12 @@ def save_state(path: str | PathLike[str], state: Mapping[str, Any]) -> None:
 
 
 def check_storable(state: Mapping[str, Any]) -> None:
-    """Raise a TypeError, which says where, if a state holds what `save_state` cannot write."""
+    """Raise a TypeError that says where a state holds a value that `save_state` cannot write."""
     _pack(state, "state", [])
 
 
 def load_state(path: str | PathLike[str]) -> dict[str, Any]:
-    """Return the state that `save_state` wrote; nothing in the files is executed.
+    """Return the state that `save_state` wrote, without executing anything in the files.
 
     Raises:
         OSError: A file cannot be read.
@@ -87,15 +87,15 @@ def _checked_format(data: Any, path: Path) -> str | None:
     if not isinstance(data, dict) or data.get("format") != _FORMAT or not isinstance(data.get("state"), dict):
         raise ValueError(f"it is not of format {_FORMAT}")
     if "checksum" in data and data.pop("checksum") != _checksum(data):
-        raise ValueError("it is damaged: its checksum is not that of what was saved")
+        raise ValueError("it is damaged: its checksum differs from that of the saved state")
     name = data["arrays"]
     if name is not None and not (isinstance(name, str) and _arrays_of(path).fullmatch(name)):
-        raise ValueError(f"its arrays are not beside it (got {name!r})")
+        raise ValueError(f"its arrays must be in a file next to it (got {name!r})")
     return name
 
 
 def write_arrays(path: str | PathLike[str], arrays: Iterable[Array]) -> None:
-    """Write arrays into one ``.npz`` file, whatever the path's ending; those of dtypes beyond NumPy's own, too.
+    """Write arrays into one ``.npz`` file, whatever the path's suffix, including arrays of dtypes that NumPy lacks.
 
     Raises:
         TypeError: An array holds Python objects.
@@ -103,8 +103,8 @@ def write_arrays(path: str | PathLike[str], arrays: Iterable[Array]) -> None:
     entries = {}
     for number, array in enumerate(arrays):
         if array.dtype.hasobject:
-            raise TypeError(f"arrays must hold numbers or texts (got dtype {array.dtype})")
-        if array.dtype.isbuiltin == 2:  # such as bfloat16, of which NumPy's format keeps the width alone
+            raise TypeError(f"arrays must hold numbers or strings (got dtype {array.dtype})")
+        if array.dtype.isbuiltin == 2:  # such as bfloat16, of which NumPy's format keeps only the width
             entries[f"{number}.{array.dtype.name}"] = array.view(f"V{array.dtype.itemsize}")
         else:
             entries[f"{number}"] = array
@@ -113,7 +113,7 @@ def write_arrays(path: str | PathLike[str], arrays: Iterable[Array]) -> None:
 
 
 def read_arrays(path: str | PathLike[str]) -> list[Array]:
-    """Return the arrays that `write_arrays` wrote, in their order; nothing in the file is executed.
+    """Return the arrays that `write_arrays` wrote, in order, without executing anything in the file.
 
     Raises:
         OSError: The file cannot be read.
@@ -134,9 +134,9 @@ def read_arrays(path: str | PathLike[str]) -> list[Array]:
 
 @contextlib.contextmanager
 def refusing_damage(complaint: str) -> Iterator[None]:
-    """Raise a ValueError with this complaint for whatever is raised while a file is read, but for an OSError.
+    """Turn every exception raised while a file is read, except an OSError, into a ValueError with this complaint.
 
-    On damage zipfile, zlib, tokenize and NumPy raise what they happen to stumble on.
+    On damaged files, zipfile, zlib, tokenize and NumPy raise exceptions of many types.
     """
     try:
         yield
@@ -147,21 +147,21 @@ def refusing_damage(complaint: str) -> Iterator[None]:
 
 
 def _extension_dtype(name: str) -> np.dtype[Any]:
-    import ml_dtypes  # comes with the frameworks that have such arrays
+    import ml_dtypes  # installed with the frameworks that have such arrays
 
     dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
     return dtype
 
 
 def finite_or_name(value: float) -> float | str:
-    """Return a number as JSON can hold it: one that is not finite as ``NaN``, ``Infinity`` or ``-Infinity``."""
+    """Return a number for JSON: a non-finite one as the string ``NaN``, ``Infinity`` or ``-Infinity``."""
     if isinstance(value, int) or math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _pack(value: Any, place: str, arrays: list[Array]) -> Any:
-    """Return a value as JSON has it; arrays are moved into the list."""
+    """Return a value for JSON; arrays are appended to the list."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int)):
@@ -184,7 +184,7 @@ def _pack(value: Any, place: str, arrays: list[Array]) -> Any:
 
 def _packed_key(key: Any, place: str) -> str:
     if not isinstance(key, str):
-        raise TypeError(f"{place} must have keys of text (got {key!r})")
+        raise TypeError(f"{place} must have string keys (got {key!r})")
     return "'" + key if key.lstrip("'") == _ARRAY else key
 
 
@@ -201,12 +201,12 @@ def _unpack(value: Any, arrays: list[Array]) -> Any:
 
 
 def _checksum(data: Mapping[str, Any]) -> str:
-    """Return a checksum of JSON values, to find damage; JSON comes back from a file as it went in."""
+    """Return a checksum of JSON values, to detect damage; reading JSON gives back the same values."""
     return f"crc32:{zlib.crc32(json.dumps(data).encode()):08x}"
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not valid JSON")
 
 
 def _arrays_of(path: Path) -> re.Pattern[str]:
@@ -214,7 +214,7 @@ def _arrays_of(path: Path) -> re.Pattern[str]:
 
 
 def _remove_unused_arrays(path: Path) -> None:
-    """Remove the arrays of earlier saves, of kills and failures: all that the JSON does not name."""
+    """Remove arrays of earlier, killed and failed saves: all files that the JSON does not name."""
     pattern = _arrays_of(path)
     with contextlib.suppress(OSError, ValueError, LookupError):
         used = json.loads(path.read_text(encoding="utf-8"))["arrays"] if path.exists() else None

@@ -1,8 +1,8 @@
-"""Templates of file names: names and format specs, and nothing else.
+"""Templates of file names, with fields of a name and a format spec.
 
-Contract. A field is a name, looked up among numbers and metrics, with a format spec for a number. There is no access to
-attributes or items, no conversion and no field within a field, and what takes a field's place can neither leave the
-folder nor name another one. All of that is checked when a template is made, not at the first file.
+Contract. A field is a name, looked up among numbers and metrics, with a format spec for a number. Attributes, items,
+conversions and nested fields are refused, and a formatted value can neither leave the folder nor name another one. All
+of that is checked at construction, not at the first file.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ class Template:
     """A path with fields, such as ``runs/{epoch:03d}-{val_loss:.2f}.keras``.
 
     Args:
-        text: The path; ``{{`` and ``}}`` stand for braces.
-        numbers: The names that stand for integers, from 1; all other names are metrics.
-        argument: What the caller calls the template, for messages.
+        text: The path; ``{{`` and ``}}`` mean literal braces.
+        numbers: The names of integer fields, from 1; all other names are metrics.
+        argument: The name of the caller's argument, for messages.
 
     Attributes:
         text: The path as given.
         names: The fields' names, in order, each once.
-        folder: The folder above all fields; the empty string for the present one.
+        folder: The folder above all fields; the empty string for the working directory.
 
     Raises:
-        TypeError: ``text`` is no path.
-        ValueError: ``text`` names no file, is no template, or has a field that is more than a name and a format spec
-            for a number.
+        TypeError: ``text`` is not a path.
+        ValueError: ``text`` does not name a file, is not a template, or has a field that is more than a name and a
+            format spec for a number.
     """
 
     def __init__(self, text: str | PathLike[str], *, numbers: Collection[str] = (), argument: str = "filepath") -> None:
         if not isinstance(text, (str, PathLike)) or not isinstance(os.fspath(text), str):
-            raise TypeError(f"{argument} must be a path as text (got {text!r})")
+            raise TypeError(f"{argument} must be a path, as a string or a PathLike of one (got {text!r})")
         self.text = os.fspath(text)
         self._argument = argument
         self._numbers = frozenset(numbers)
@@ -57,7 +57,7 @@ class Template:
         first = next((number for number, part in enumerate(self._parts) if part[1] is not None), len(self._parts))
         self.folder = os.path.dirname("".join(part[0] for part in self._parts[: first + 1]))  # noqa: PTH120
         if ".." in Path(self._rest).parts:
-            raise ValueError(f"{argument} must not have '..' behind a field (got {self.text!r})")
+            raise ValueError(f"{argument} must not have '..' after a field (got {self.text!r})")
         self.names = tuple(dict.fromkeys(name for _, name, _ in self._parts if name is not None))
 
     def __repr__(self) -> str:
@@ -82,7 +82,7 @@ class Template:
                 f"conversions (got {shown})"
             )
         kind, samples = ("integers", [1]) if name in self._numbers else ("floats", _SAMPLES)
-        problem = "" if _SPEC.fullmatch(spec) else "it is none for numbers, or too wide, or its fill parts folders"
+        problem = "" if _SPEC.fullmatch(spec) else "it is not for numbers, or too wide, or its fill separates folders"
         try:
             for sample in samples if not problem else ():
                 format(sample, spec)
@@ -98,26 +98,26 @@ class Template:
 
     @property
     def _rest(self) -> str:
-        """What stands behind `folder`, with an x for each field."""
+        """The part after `folder`, with an x for each field."""
         rest = "".join(literal + ("" if name is None else "x") for literal, name, _ in self._parts)
         return rest.removeprefix(self.folder).lstrip(f"{os.sep}{os.altsep or ''}")
 
     @property
     def file_name(self) -> str:
-        """The template as the name of one file: of its last part, with the fields' names alone."""
+        """The last part of the template as a file name, with each field replaced by its name."""
         plain = "".join(literal + (name or "").replace("/", "_") for literal, name, _ in self._parts)
         return os.path.basename(plain)  # noqa: PTH119 (a fragment of a path)
 
     def format(self, numbers: Mapping[str, int], metrics: Mapping[str, Any]) -> str:
-        """Return the path with every field in place; ``acc`` and ``accuracy`` find each other.
+        """Return the path with every field filled in; ``acc`` and ``accuracy`` are interchangeable.
 
         Args:
-            numbers: The values of the names that stand for integers.
+            numbers: The values of the integer fields.
             metrics: The metrics' values, of any framework.
 
         Raises:
-            KeyError: A name is not there; the message lists the names that are.
-            TypeError: A metric in a field is no number.
+            KeyError: A name is missing; the message lists the available names.
+            TypeError: A metric in a field is not a number.
         """
         return "".join(
             literal + ("" if name is None else format(self._value(name, numbers, metrics), spec))

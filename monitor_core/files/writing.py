@@ -1,8 +1,8 @@
-"""Writing files so that a kill or a full disk at any moment loses nothing that was there before.
+"""Writing files so that a kill or a full disk at any moment loses no earlier data.
 
-Contract. `replacing` writes a file whole or not at all, and raises what goes wrong. `AppendFile` adds records to a
-file and, once it is open, raises nothing of the kind: what cannot be written is kept, up to a bound, and tried again
-later. Both have one writer: threads may not share a file, nor may processes, which ``exclusive`` sees to.
+Contract. `replacing` writes a file whole or not at all, and raises any error. `AppendFile` appends records to a file
+and, once it is open, raises no such errors: records that cannot be written are kept, up to a limit, and retried later.
+Both have one writer: neither threads nor processes may share a file, which ``exclusive`` enforces for processes.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from monitor_core.files.ownership import Ownership
 from monitor_core.files.replacing import remove_strays, replacing
 
 PENDING_BYTES = 1 << 20
-"""How many bytes of records an `AppendFile` keeps, unless told otherwise, while they cannot be written."""
+"""How many bytes of records an `AppendFile` keeps by default while they cannot be written."""
 FIRST_DELAY, LONGEST_DELAY = 0.05, 5.0
-"""Seconds between two attempts to write what could not be written: doubled from the first to the longest."""
+"""Seconds between two attempts while writing fails: doubled from the first to the longest."""
 
 
 Change = Callable[[BinaryIO], Iterable[bytes]]
-"""Makes a file's new content, in pieces, from the old file, open for reading."""
+"""Yields a file's new content, in pieces, from the old file, open for reading."""
 
 
 class _Record(NamedTuple):
@@ -41,21 +41,21 @@ class _Record(NamedTuple):
 
 
 class AppendFile:
-    """A file that grows by records, and goes on after a full disk.
+    """A file to append records to, which continues after a full disk.
 
-    Each record is handed to the operating system at once, and the file ends with a whole record: one that fits only
-    in part is taken back. A record that cannot be written waits in memory for the next attempt, without holding up
-    the caller; where there are too many, the newest are dropped and counted. There is one warning. A file that was
-    removed is made anew. A process forked off writes nothing.
+    Each record is passed to the operating system immediately, and the file always ends with a complete record: a partly
+    written one is removed again. A record that cannot be written waits in memory for the next attempt, without blocking
+    the caller; if too many wait, the newest are dropped and counted. One warning is logged. A removed file is created
+    again. A forked process writes nothing.
 
     Args:
-        path: The file; its folder is made where missing.
-        append: Whether to go on with a file that is there; else it is emptied.
+        path: The file; a missing folder is created.
+        append: Whether to continue an existing file; otherwise it is emptied.
         limit: How many bytes of records may wait.
-        exclusive: Whether to keep other processes that ask for the same from writing the file, until `close`. Where
-            one has taken it meanwhile, records wait until that is done. It is not needed where no other process knows
-            the name.
-        mode: The permissions of a file that is made, less those that the process's umask takes.
+        exclusive: Whether to lock the file against other processes that lock it too, until `close`. If another process
+            has taken it in between, records wait until that process finishes. It is not needed if no other process
+            knows the name.
+        mode: The permissions of a new file, less those that the process's umask removes.
 
     Attributes:
         path: The file, absolute and with symbolic links resolved.
@@ -64,7 +64,7 @@ class AppendFile:
         dropped_records: How many records they were in.
 
     Raises:
-        SetupError: The folder cannot be made or written, or the file cannot, or it is another process's.
+        SetupError: The folder cannot be created, the folder or the file is not writable, or another process owns it.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class AppendFile:
             raise SetupError(f"{self.path} cannot be written: {error}") from error
 
     def __del__(self) -> None:
-        """Try for the last time to write what waits, and tell of what is lost."""
+        """Try once more to write the waiting records, and log how many are lost."""
         try:
             self.close()
             for record in filter(_is_record, self._pending):
@@ -110,7 +110,7 @@ class AppendFile:
             if self.dropped_records and self._is_ours():
                 text = "%s lacks %d values, in %d records, that could not be written"
                 logger.warning(text, self.path, self.dropped, self.dropped_records)
-        except Exception:  # not contextlib: at the exit it may be gone already, as any module may
+        except Exception:  # not contextlib: at interpreter exit, any module may be gone already
             pass
 
     @property
@@ -123,7 +123,7 @@ class AppendFile:
 
         Args:
             *records: The records.
-            values: How many values each of them holds, for the count of what is dropped; None: one each.
+            values: How many values each record holds, to count dropped values; None: one each.
         """
         if self._is_ours():
             counts = [1] * len(records) if values is None else values
@@ -136,13 +136,13 @@ class AppendFile:
                 self._drop(newest)
 
     def change(self, change: Change) -> None:
-        """Rewrite the whole file, at once or not at all, after the records before have been written."""
+        """Rewrite the file, whole or not at all, after the earlier records have been written."""
         if self._is_ours():
             self._pending.append(change)
             self._attempt()
 
     def close(self) -> None:
-        """Put on disk what was written, and free the file; what comes later opens it again."""
+        """Sync the written records to disk, and free the file; a later record opens it again."""
         if not self._is_ours():
             return
         if self._pending:
@@ -157,7 +157,7 @@ class AppendFile:
         self._disown()
 
     def _drop(self, record: _Record) -> None:
-        if record.data not in (b"", self.head):  # which a file made later gets all the same
+        if record.data not in (b"", self.head):  # a file created later gets the head anyway
             self.dropped += record.values
             self.dropped_records += 1
 
@@ -165,7 +165,7 @@ class AppendFile:
         return os.getpid() == self._pid
 
     def _attempt(self) -> None:
-        """Write what waits, unless the last attempt failed only just now."""
+        """Write the waiting records, unless the last attempt failed too recently."""
         if time.monotonic() < self._due:
             return
         try:
@@ -181,7 +181,7 @@ class AppendFile:
             self._delay = self._due = 0.0
 
     def _opened(self) -> FileIO:
-        """Return the file, ready for what comes next."""
+        """Return the file, open and without a partial record at its end."""
         if self._file is not None and not _is_there(self._file):
             self._release()
             self._torn = 0
@@ -194,7 +194,7 @@ class AppendFile:
         return self._file
 
     def _write_next(self, file: FileIO) -> None:
-        """Write the records up to the next change of the file, or make that change."""
+        """Write the records before the next change of the file, or apply that change."""
         first = self._pending[0]
         if not isinstance(first, _Record):
             self._rewrite(first)
@@ -217,7 +217,7 @@ class AppendFile:
                 self._torn = written - self._forget(written)
 
     def _forget(self, written: int) -> int:
-        """Take the records that are whole within the bytes written off the queue; return their bytes."""
+        """Remove the completely written records from the queue; return their size in bytes."""
         whole = 0
         while self._pending and isinstance(record := self._pending[0], _Record) and whole + len(record.data) <= written:
             whole += len(record.data)
@@ -226,16 +226,16 @@ class AppendFile:
         return whole
 
     def _untear(self) -> None:
-        """Take back the part of a record that there was room for."""
+        """Remove a partly written record from the end of the file."""
         if self._torn and self._file is not None:
             self._file.truncate(os.fstat(self._file.fileno()).st_size - self._torn)
             self._torn = 0
 
     def _rewrite(self, change: Change) -> None:
         self._release()
-        # Without this, each attempt on a full disk would write until nothing is left for anybody.
+        # Without this, each attempt on a full disk would use up the space that is left.
         usage = shutil.disk_usage(self.path.parent)
-        if usage.total and usage.free < self.path.stat().st_size:  # some network file systems tell nothing
+        if usage.total and usage.free < self.path.stat().st_size:  # some network file systems report 0
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with replacing(self.path) as temporary, self.path.open("rb") as old, temporary.open("wb") as new:
             new.writelines(change(old))
@@ -254,7 +254,7 @@ class AppendFile:
         if not self._warned:
             self._warned = True
             logger.warning(
-                "%s cannot be written (%s); training goes on, and up to %d bytes wait until it can",
+                "%s cannot be written (%s); training continues, and up to %d bytes wait to be written",
                 self.path,
                 str(error),  # not the error, which would keep its frames alive with the log's record
                 self._limit,
@@ -266,10 +266,10 @@ def _is_record(pending: _Record | Change) -> TypeGuard[_Record]:
 
 
 def _prepare(path: Path) -> None:
-    """Make the folder; raise OSError where a file in it could not be written, or not be replaced later."""
+    """Create the folder; raise an OSError if a file in it could not be written, or not be replaced later."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and not path.is_file():  # to open a pipe could wait for ever
-        raise OSError("it is no regular file")
+    if path.exists() and not path.is_file():  # opening a pipe could block forever
+        raise OSError("it is not a regular file")
     if not os.access(path.parent, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path.parent))
     remove_strays(path.parent)
@@ -278,5 +278,5 @@ def _prepare(path: Path) -> None:
 def _is_there(file: FileIO) -> bool:
     try:
         return os.fstat(file.fileno()).st_nlink > 0
-    except OSError:  # a handle gone stale, as happens on network file systems
+    except OSError:  # a stale handle, as happens on network file systems
         return False

@@ -1,5 +1,5 @@
-"""Sending to servers without making a training wait: a bounded queue, retries with back-off, HTTP.
+"""Sending to servers without blocking the training: a bounded queue, retries with backoff, HTTP.
 
-In: messages from hooks. Out: deliveries on a thread of their own; what could not be delivered is counted. Public
+In: messages from hooks. Out: deliveries on a background thread; undelivered messages are counted. Public
 through ``monitor_core`` (`NetworkSink`, `DeliveryError`); the modules themselves are private.
 """

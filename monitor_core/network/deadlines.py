@@ -1,13 +1,13 @@
 """HTTP connections with one limit for the whole exchange, whatever the server does within it.
 
-Contract. A socket's timeout bounds each wait, so that a server which sends a byte a second never meets one. Here each
-wait gets what is left until a deadline: for the connection, its encryption, a proxy's answer, the sending and the head
-of the answer. Looking up a host's name is left to the system, and of a host with several addresses that do not answer
-each may take the whole limit.
+Contract. A socket's timeout limits each single wait, so a server that sends one byte a second never exceeds it. Here
+each wait gets the time left until a deadline: for the connection, the TLS handshake, a proxy's response, sending, and
+the head of the response. The system's lookup of a host name is not limited, and for a host with several addresses that
+do not respond, each may take the whole limit.
 
-``urllib3`` would not do instead: its ``Timeout(total=0.5)`` bounds each read too, and took the 6 s for which a server
-dripped (urllib3 2.8, with the server of ``test_server_that_drips_holds_nothing_up``). What it would spare, proxies and
-connections, the standard library has.
+``urllib3`` does not solve this: its ``Timeout(total=0.5)`` limits each read too, and took 6 s with a server that sent
+its response slowly (urllib3 2.8, with the server of ``test_server_that_drips_holds_nothing_up``). What it would add,
+proxies and connections, is in the standard library.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import urllib.request
 from time import monotonic
 from typing import Any
 
-_CHUNK = 1 << 14  # bytes sent within one wait: encrypted, each record has a wait of its own
+_CHUNK = 1 << 14  # bytes sent within one wait: with TLS, each record waits separately
 
 
 class _Limited(io.RawIOBase):
-    """What a socket receives until a deadline."""
+    """The data that a socket receives before a deadline."""
 
     def __init__(self, raw: Any, sock: socket.socket, deadline: float) -> None:
         self._raw = raw
@@ -48,7 +48,7 @@ def _left(deadline: float) -> float:
     """Return the seconds until a deadline.
 
     Raises:
-        TimeoutError: It is over.
+        TimeoutError: The deadline has passed.
     """
     left = deadline - monotonic()
     if left <= 0:
@@ -63,7 +63,7 @@ class _Response(http.client.HTTPResponse):
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection that fails ``timeout`` seconds after it was made."""
+    """A connection that fails ``timeout`` seconds after it was opened."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -87,7 +87,7 @@ class _SecureConnection(http.client.HTTPSConnection, _Connection):
 
 
 class HTTPHandler(urllib.request.HTTPHandler):
-    """Opens connections on which a request's timeout is for the whole exchange."""
+    """Opens connections on which a request's timeout covers the whole exchange."""
 
     def http_open(self, request: urllib.request.Request) -> Any:
         """Open one."""

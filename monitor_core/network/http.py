@@ -1,9 +1,11 @@
-"""Posting to a web address, with the standard library alone.
+"""Posting to a URL, with only the standard library.
 
-Contract. What goes wrong is a `DeliveryError` that says whether to try again: yes after answers of 500 and above, 429
-and broken connections, no after others. Of the address, ``repr`` and errors show the scheme, host and port alone, and
-of the headers' values nothing: tokens stand in all the rest. Redirects are not followed: they would lose the body, or
-take the headers elsewhere. Proxies are those that the environment names. A post takes ``timeout`` seconds at most, see
+Contract. Failures raise a `DeliveryError` that says whether to retry: yes after responses of 500 and above, 429 and
+connection errors, no after others. ``repr`` and errors show only the URL's scheme, host and port, and none of the
+headers'
+values: the rest may contain tokens. Redirects are not followed: they would lose the body, or send the headers to
+    another
+host. Proxies are taken from the environment. A post takes ``timeout`` seconds at most, see
 `monitor_core.network.deadlines`.
 """
 
@@ -28,13 +30,13 @@ from monitor_core.network import deadlines
 from monitor_core.network.retries import DeliveryError
 
 TIMEOUT = 5.0
-"""How many seconds a post may take, unless told otherwise."""
+"""How many seconds a post may take by default."""
 
 _VISIBLE = re.compile(r"[!-~]+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # what can be sent as one line, in Latin-1
-_PHRASES = {int(status): status.phrase for status in HTTPStatus}  # the server's own might repeat what it was sent
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # whatever fits on one line, in Latin-1
+_PHRASES = {int(status): status.phrase for status in HTTPStatus}  # the server's own might repeat what it received
 
 
 def _check_url(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
@@ -52,7 +54,7 @@ def _is_web(url: str) -> bool:
     try:
         parts = urlsplit(url)
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is none, or half an address of IPv6
+    except ValueError:  # an invalid port, or an incomplete IPv6 address
         return False
 
 
@@ -67,11 +69,11 @@ def _check_headers(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             raise ValueError(f"{field.name} must have names of letters, digits and hyphens (got {name!r})")
         if not isinstance(text, str) or not _HEADER_VALUE.fullmatch(text):
-            raise ValueError(f"{field.name} must have values of one line of text, in Latin-1 (that of {name!r} is not)")
+            raise ValueError(f"{field.name} must have values of one line, in Latin-1 (that of {name!r} is not)")
 
 
 def origin(url: str) -> str:
-    """Return what may be shown of a web address: its scheme, host and port."""
+    """Return the part of a URL that may be shown: its scheme, host and port."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{_host(parts)}"
 
@@ -82,15 +84,15 @@ def _host(parts: SplitResult) -> str:
 
 @attrs.define(eq=False)
 class Poster:
-    """Posts to one web address. Only one thread at a time may use it.
+    """Posts to one URL. Only one thread at a time may use it.
 
     Args:
-        url: The address, http or https. A user name and password in it are sent as basic authentication.
-        headers: Headers to send, such as ``Authorization``; they win over those that are sent anyway.
-        timeout: How many seconds a post may take in all, above 0.
+        url: The URL, http or https. A user name and password in it are sent as basic authentication.
+        headers: Headers to send, such as ``Authorization``; they replace the default ones.
+        timeout: How many seconds a whole post may take, above 0.
 
     Raises:
-        TypeError: An argument is of a wrong type.
+        TypeError: An argument has the wrong type.
         ValueError: An argument breaks its rule above.
     """
 
@@ -103,7 +105,7 @@ class Poster:
         """Post a body.
 
         Raises:
-            DeliveryError: The server did not take it.
+            DeliveryError: The server did not accept it.
         """
         if self._opener is None:
             self._opener = _opener(urlsplit(self.url).scheme)
@@ -115,7 +117,7 @@ class Poster:
                 refusal = self._refusal(error)
         except (OSError, http.client.HTTPException) as error:
             refusal = DeliveryError(f"{origin(self.url)}: {_in_words(error)}")
-        raise refusal  # outside of the handler, so that it keeps nothing of what it stands for
+        raise refusal  # outside the handler, so that it does not keep the original exception
 
     def _request(self, body: bytes, content_type: str) -> urllib.request.Request:
         parts = urlsplit(self.url)
@@ -133,13 +135,13 @@ class Poster:
         code = error.code
         cause = f"{origin(self.url)}: HTTP {code} {_PHRASES.get(code, '')}".rstrip()
         if code < HTTPStatus.BAD_REQUEST:
-            cause += ", and redirects are not followed: give the address that it leads to"
+            cause += ", and redirects are not followed: pass the URL that it leads to"
         is_passing = code >= HTTPStatus.INTERNAL_SERVER_ERROR or code == HTTPStatus.TOO_MANY_REQUESTS
         return DeliveryError(cause, retry=is_passing, after=_seconds_until(error.headers.get("Retry-After", "")))
 
 
 def _opener(scheme: str) -> urllib.request.OpenerDirector:
-    """Return what opens connections: through proxies, but without redirects, files and the like."""
+    """Return an opener with proxies, but without redirects, files and the like."""
     opener = urllib.request.OpenerDirector()
     opener.add_handler(urllib.request.ProxyHandler())
     opener.add_handler(deadlines.HTTPHandler())
@@ -153,14 +155,14 @@ def _opener(scheme: str) -> urllib.request.OpenerDirector:
 
 
 def _in_words(error: OSError | http.client.HTTPException) -> str:
-    """Return what broke a connection, without anything that was sent or that the server said."""
+    """Describe a connection error, without any data that was sent or received."""
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     words = (reason.strerror or "timed out" * isinstance(reason, TimeoutError)) if isinstance(reason, OSError) else ""
     return f"{type(reason).__name__}: {words}" if words else type(reason).__name__
 
 
 def _seconds_until(retry_after: str) -> float:
-    """Return how long a ``Retry-After`` asks to wait: it is a number of seconds, or a date."""
+    """Return how many seconds a ``Retry-After`` header asks to wait; it holds a number of seconds or a date."""
     try:
         if retry_after.strip().isdecimal():
             return float(int(retry_after))

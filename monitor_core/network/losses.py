@@ -1,7 +1,7 @@
-"""What an outbox has lost, and what it has to say: each cause once.
+"""The messages that an outbox has lost, and its warnings: one for each cause.
 
-Contract. The outbox calls everything here under its lock, except `Remarks.log`: logging may take
-long, or put a message.
+Contract. The outbox calls everything here while it holds its lock, except `Remarks.log`: logging may take long, or put
+a message.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import attrs
 from monitor_core._log import logger
 
 CAUSES = 20
-"""How many causes are logged: their wording may differ without end."""
+"""How many causes are logged at most, since their wording may vary without limit."""
 
 
 class Loss(NamedTuple):
@@ -31,11 +31,11 @@ NOTHING = Loss()
 
 @attrs.define
 class Losses:
-    """Counts what was lost.
+    """Counts lost messages.
 
     Attributes:
-        total: All of it.
-        first: The number of the first message that was lost, None if there is none.
+        total: All losses.
+        first: The number of the first lost message, or None.
     """
 
     total: Loss = NOTHING
@@ -43,7 +43,7 @@ class Losses:
     _taken: Loss = NOTHING
 
     def add(self, number: int, loss: Loss) -> None:
-        """Count a message of this number."""
+        """Count the message with this number."""
         self.total = Loss(*(before + more for before, more in zip(self.total, loss, strict=True)))
         self.first = min(number, self.first or number)
 
@@ -52,7 +52,7 @@ class Losses:
         return self.first is not None and self.first <= number
 
     def take(self) -> Loss:
-        """Return what was lost since the last call."""
+        """Return the losses since the last call."""
         before, self._taken = self._taken, self.total
         return Loss(*(now - then for now, then in zip(self.total, before, strict=True)))
 
@@ -73,21 +73,21 @@ class Remarks:
         self._waiting.append((text, *args))
 
     def know(self, cause: str) -> None:
-        """Note that a cause is known, so that `add_once` leaves it out."""
+        """Mark a cause as known, so that `add_once` skips it."""
         self._known.add(cause)
 
     def add_once(self, cause: str, text: str, *args: object) -> None:
-        """Add a warning unless there was one of this cause, or of very many others."""
+        """Add a warning, unless this cause is known or `CAUSES` others are."""
         if cause not in self._known and len(self._known) < CAUSES:
             self.know(cause)
             self.add(text, *args)
 
     def drop(self) -> None:
-        """Drop those that wait, as in a process that was forked off; the causes stay known."""
+        """Drop the waiting warnings, as in a forked process; the causes stay known."""
         self._waiting = deque()
 
     def log(self) -> None:
-        """Log those that wait; several threads may."""
+        """Log the waiting warnings; several threads may call this."""
         with suppress(IndexError):
             while True:
                 text, *args = self._waiting.popleft()

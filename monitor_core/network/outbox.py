@@ -1,11 +1,11 @@
-"""A queue in front of a server: messages go in at once, and a thread of the queue's own delivers them in order.
+"""A queue in front of a server: putting a message never waits, and the queue's own thread delivers them in order.
 
 Contract. Putting never waits and never raises. There is one thread, which starts with the first message, sleeps while
-nothing waits, and ends when the outbox is closed or nobody has it any more; what waits keeps the outbox alive. One
-message is delivered at a time, and one that fails is tried again before the next, so that a server gets them in order;
-it may get one twice. What is lost is counted, in messages and in values, and warned about once for each cause. Any
-thread may call any method. A process that was forked off begins with an empty outbox; the interpreter's exit gives
-`EXIT_SECONDS` to what waits.
+no message waits, and ends when the outbox is closed or no longer referenced; waiting messages keep the outbox alive.
+One message is delivered at a time, and a failed one is retried before the next, so that a server receives them in
+order; it may receive one twice. Lost messages and values are counted, with one warning for each cause. Any thread may
+call any method. A forked process begins with an empty outbox; at the interpreter's exit, waiting messages get
+`EXIT_SECONDS`.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from monitor_core.network.losses import Loss, Losses, Remarks
 from monitor_core.network.retries import Backoff, in_words
 
 LIMIT = 2048
-"""How many messages wait at most, unless told otherwise."""
+"""How many messages wait at most by default."""
 RETRY_SECONDS = 30.0
-"""For how long a message is tried again, unless told otherwise."""
+"""For how many seconds a message is retried by default."""
 EXIT_SECONDS = 5.0
-"""How long closing waits, unless told otherwise, and the interpreter's exit for all outboxes together."""
+"""How many seconds closing waits by default, and the interpreter's exit for all outboxes together."""
 
 
 @attrs.define(eq=False)
 class _Item:
-    """A message, its number in the order of putting, from 1, its values, and when its first and last attempt began."""
+    """A message, its number, counted from 1, its number of values, and when its first and last attempt began."""
 
     number: int
     message: Any
@@ -51,21 +51,21 @@ class Outbox:
     """Keep messages until a thread has delivered them.
 
     Args:
-        deliver: Called on the thread with one message at a time. What it raises is tried again, unless it is a
-            `DeliveryError` that says otherwise, or a mistake in the program such as a TypeError.
-        name: What warnings call the outbox.
-        limit: How many messages wait at most; when there are more, the oldest are dropped.
-        retry_seconds: For how long a message is tried again, from its first attempt on.
+        deliver: Called on the thread with one message at a time. If it raises, the message is retried, unless the
+            exception is a `DeliveryError` that says otherwise, or a programming error such as a TypeError.
+        name: The name of the outbox in warnings.
+        limit: How many messages wait at most; beyond that the oldest are dropped.
+        retry_seconds: For how many seconds a message is retried, from its first attempt on.
 
     Attributes:
         delivered: How many messages were delivered.
-        failed: How many messages were given up after an attempt.
+        failed: How many messages were dropped after failed attempts.
         dropped: How many messages were dropped because the outbox was full, or was closed.
         lost_values: How many values were in the messages that failed or were dropped.
 
     Raises:
-        TypeError: An argument is of a wrong type.
-        ValueError: One is out of range.
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range.
     """
 
     deliver: Callable[[Any], object] = attrs.field(validator=attrs.validators.is_callable(), repr=False)
@@ -81,7 +81,7 @@ class Outbox:
         watch(self, exits_last=True)
 
     def _renew(self) -> None:
-        self._lock = threading.RLock()  # a signal's handler may put something while its thread is putting
+        self._lock = threading.RLock()  # a signal handler may put a message while its thread is putting one
         self._changed = threading.Condition(self._lock)
         self._attempts = Backoff()
         self._items: deque[_Item] = deque()
@@ -97,7 +97,7 @@ class Outbox:
 
     @property
     def failed(self) -> int:
-        """How many messages were given up after an attempt."""
+        """How many messages were dropped after failed attempts."""
         return self._losses.total.failed
 
     @property
@@ -112,26 +112,26 @@ class Outbox:
 
     @property
     def waiting(self) -> int:
-        """How many messages wait, with the one under way."""
+        """How many messages wait, including the one being delivered."""
         with self._lock:
             return len(self._items) + (self._in_flight is not None)
 
     @property
     def is_failing(self) -> bool:
-        """Whether it is of no use to wait: attempts go on failing, or one does not end."""
+        """Whether waiting is pointless: attempts keep failing, or one does not end."""
         with self._lock:
             item = self._in_flight
             hangs = item is not None and monotonic() - item.last_attempt >= EXIT_SECONDS
             return hangs or self._attempts.is_failing
 
     def put(self, message: Any, values: int = 1) -> None:
-        """Have a message delivered; the oldest one is dropped where too many wait.
+        """Queue a message for delivery; if too many wait, the oldest is dropped.
 
-        It takes 1.5 us, 3 us where one is dropped, and 20 us where it wakes the thread.
+        It takes 1.5 us, 3 us if one is dropped, and 20 us if it wakes the thread.
 
         Args:
             message: The message.
-            values: How many values it holds, for the count of what is lost.
+            values: How many values it holds, to count lost values.
         """
         with self._lock:
             items = self._items
@@ -146,15 +146,15 @@ class Outbox:
             self._remarks.log()
 
     def flush(self, timeout: float) -> bool:
-        """Wait until what was put before is delivered or lost; where a pause is under way, try once more at once.
+        """Wait until all messages put before are delivered or lost; cut a pause between attempts short.
 
-        It keeps to a pause that the server asked for, and gives up where the next attempt would come too late.
+        A pause that the server asked for is kept, and the wait ends early if the next attempt would come too late.
 
         Args:
             timeout: For how many seconds to wait at most.
 
         Returns:
-            Whether all that was ever put before this call has been delivered.
+            Whether every message put before this call has been delivered.
         """
         deadline = monotonic() + timeout
         with self._lock:
@@ -170,15 +170,15 @@ class Outbox:
             return not self._losses.any_up_to(last)
 
     def close(self, timeout: float = EXIT_SECONDS) -> bool:
-        """Wait as `flush` does, drop and count what is left then, and end the thread; the next `put` starts another.
+        """Wait as `flush` does, drop and count the other messages, and end the thread; the next `put` starts another.
 
-        Closing what is closed already does nothing. A delivery that hangs is left to itself, and counted as dropped.
+        Closing twice has no effect. A delivery that hangs is abandoned, and counted as dropped.
 
         Args:
             timeout: For how many seconds to wait at most.
 
         Returns:
-            Whether all that was ever put has been delivered.
+            Whether every message ever put has been delivered.
         """
         try:
             self.flush(timeout)
@@ -187,33 +187,33 @@ class Outbox:
         return self._losses.first is None
 
     def rest(self) -> None:
-        """End the thread if nothing waits; the next `put` starts another."""
+        """End the thread if no message waits; the next `put` starts another."""
         with self._lock:
             if not self.waiting:
                 self._thread.stop()
                 self._renew_thread()
 
     def take_losses(self) -> Loss:
-        """Return what was lost since the last call."""
+        """Return the losses since the last call."""
         with self._lock:
             return self._losses.take()
 
     def after_fork(self) -> None:
-        """Begin anew in a process that was forked off: what waited is the parent's to deliver."""
+        """Start empty in a forked process: the parent delivers the waiting messages."""
         self._renew()
         _filled.discard(self)
 
     def at_exit(self) -> None:
-        """Deliver what waits, at the interpreter's exit."""
+        """Deliver the waiting messages at the interpreter's exit."""
         deadline = _exit_deadline()
-        if self._items and not self._thread.wake():  # from Python 3.12 on, no thread can be started any more
+        if self._items and not self._thread.wake():  # from Python 3.12 on, no thread can be started at this point
             self._attend(deadline)
         self.close(max(0.0, deadline - monotonic()))
 
     # --- on the thread -----------------------------------------------------------------------------------------------
 
     def _attend(self, deadline: float = math.inf) -> float | None:
-        """Deliver what is due; return in how many seconds there is more to do, None if nothing waits."""
+        """Deliver the messages that are due; return the seconds until the next attempt, None if no message waits."""
         while monotonic() < deadline:
             with self._lock:
                 if not self._items or self._in_flight is not None:
@@ -235,9 +235,9 @@ class Outbox:
         return None
 
     def _settle(self, item: _Item, error: BaseException | None) -> bool:
-        """Note how an attempt ended; answer whether it still counts."""
+        """Record how an attempt ended; return whether it still counts."""
         with self._lock:
-            if self._in_flight is not item:  # the outbox was closed meanwhile
+            if self._in_flight is not item:  # the outbox was closed in between
                 return False
             self._in_flight = None
             if error is None:
@@ -264,13 +264,13 @@ class Outbox:
         self._attempts.succeed()
 
     def _note_failure(self, item: _Item, error: BaseException) -> None:
-        """Put a message back at the head of the queue, or give it up."""
+        """Put a message back at the head of the queue, or drop it."""
         cause = in_words(error)
         was_in_trouble = self._attempts.is_failing
         again = self._attempts.fail(error, item.first_attempt + self.retry_seconds)
         if self._attempts.is_failing and not was_in_trouble:
             self._remarks.know(cause)
-            text = "%s cannot deliver (%s); training goes on, it tries again and again, and %d messages may wait"
+            text = "%s cannot deliver (%s); training continues, it keeps retrying, and up to %d messages wait"
             self._remarks.add(text, self.name, cause, self.limit)
         if not again:
             self._fail(item, cause)
@@ -292,7 +292,7 @@ class Outbox:
         self._remarks.add_once("full", text, self.name, self.limit)
 
     def _abandon(self) -> None:
-        """Drop what waits, end the thread, and leave a delivery that does not end to itself."""
+        """Drop the waiting messages, end the thread, and abandon a delivery that does not end."""
         with self._lock:
             left = [*([self._in_flight] if self._in_flight else []), *self._items]
             for item in left:
@@ -304,24 +304,24 @@ class Outbox:
             _filled.discard(self)
             self._changed.notify_all()
         if left:
-            text = "%s is closed, and %d messages that waited, with %d values, are dropped"
+            text = "%s is closed, and %d waiting messages, with %d values, are dropped"
             logger.warning(text, self.name, len(left), sum(item.values for item in left))
 
     def _waits_for(self, last: int) -> bool:
-        """Answer whether any of the messages up to this number is neither delivered nor lost."""
+        """Return whether any message up to this number is neither delivered nor lost."""
         first = self._in_flight or (self._items[0] if self._items else None)
         return first is not None and first.number <= last
 
     def _is_vain(self, deadline: float) -> bool:
-        """Answer whether nothing will be attempted before this time."""
+        """Return whether no attempt will be made before this time."""
         return self._in_flight is None and not self._telling and self._attempts.due > deadline
 
 
 _filled: set[Outbox] = set()
-"""Those that something waits in, kept alive by being in here."""
+"""Outboxes with waiting messages, kept alive by being in this set."""
 
 
 @cache
 def _exit_deadline() -> float:
-    """Return until when the interpreter's exit waits: for all together, whose threads work at the same time."""
+    """Return until when the interpreter's exit waits, for all outboxes together, as their threads run in parallel."""
     return monotonic() + EXIT_SECONDS

@@ -1,7 +1,7 @@
-"""When to try again what a server did not take, and when to give it up.
+"""When to retry a message that a server did not accept, and when to drop it.
 
-Contract. Failures in a row put ever longer pauses between the attempts, whichever message they were for, so that a
-server that is gone costs next to nothing; the first success ends them. One caller at a time.
+Contract. Failures in a row make the pauses between attempts longer, whichever message they were for, so that an
+unavailable server costs almost no time; the first success resets them. One caller at a time.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from monitor_core.errors import MonitorError
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
 """Seconds between two attempts while they fail: doubled from the first to the longest."""
 TROUBLE = 3
-"""After how many failures in a row the server is said to be in trouble."""
+"""After how many failures in a row the server counts as failing."""
 
-# What a mistake in the program raises: no later attempt would go better.
+# Programming errors, which every further attempt would raise again.
 _MISTAKES = (AssertionError, AttributeError, LookupError, NameError, NotImplementedError, TypeError)
 
 
 class DeliveryError(MonitorError, RuntimeError):
-    """Raised by what delivers messages, to say how to go on with the one that it could not deliver.
+    """Raised by ``deliver`` to say what to do with a message that it could not deliver.
 
     Args:
-        cause: Why, in a few words that are the same for every message: there is one warning for each cause.
-        retry: Whether to try this message again.
-        after: For how many seconds to wait before that, at least. A message that has less time left is given up.
+        cause: The reason, in a few words that are the same for every message: there is one warning for each cause.
+        retry: Whether to retry this message.
+        after: How many seconds to wait before the retry, at least. A message with less time left is dropped.
     """
 
     def __init__(self, cause: str, *, retry: bool = True, after: float = 0.0) -> None:
@@ -40,12 +40,12 @@ class DeliveryError(MonitorError, RuntimeError):
 
 @attrs.define(eq=False)
 class Backoff:
-    """How the attempts to deliver went, and when the next one may come.
+    """The outcome of recent delivery attempts, and the time of the next one.
 
     Attributes:
-        failures: How many failed in a row.
-        due: When the next one may come, on the monotonic clock, in seconds.
-        not_before: Before which time the server does not want one.
+        failures: How many attempts failed in a row.
+        due: When the next attempt may start, on the monotonic clock, in seconds.
+        not_before: The time before which the server asked not to be contacted.
     """
 
     failures: int = 0
@@ -54,37 +54,37 @@ class Backoff:
 
     @property
     def is_failing(self) -> bool:
-        """Whether they go on failing."""
+        """Whether attempts keep failing."""
         return self.failures >= TROUBLE
 
     def succeed(self) -> None:
-        """Note a success."""
+        """Record a success."""
         self.failures, self.due, self.not_before = 0, 0.0, 0.0
 
     def hurry(self) -> None:
-        """Let the next one come at once, unless the server asked for a wait."""
+        """Allow the next attempt immediately, unless the server asked for a wait."""
         self.due = self.not_before
 
     def fail(self, error: BaseException, deadline: float) -> bool:
-        """Note a failure, and answer whether to try the message again.
+        """Record a failure, and return whether to retry the message.
 
         Args:
-            error: What was raised.
-            deadline: Until when that message may be tried.
+            error: The exception.
+            deadline: Until when that message may be retried.
         """
         if isinstance(error, _MISTAKES) or not getattr(error, "retry", True):
-            return False  # the message's own fault: the next one need not wait
+            return False  # caused by this message: the next one need not wait
         self.failures += 1
         now, asked = monotonic(), error.after if isinstance(error, DeliveryError) else 0.0
         pause = max(asked, min(FIRST_PAUSE * 2.0 ** min(self.failures - 1, 60), LONGEST_PAUSE))
         fits = now + pause <= deadline
-        longest = math.inf if fits else LONGEST_PAUSE  # the next message has a time of its own
+        longest = math.inf if fits else LONGEST_PAUSE  # the next message has its own deadline
         self.due, self.not_before = now + min(pause, longest), now + min(asked, longest)
         return fits
 
 
 def in_words(error: BaseException) -> str:
-    """Return the cause that an error names, in words for a warning."""
+    """Return an error's cause, human-readable, for a warning."""
     if isinstance(error, DeliveryError):
         return str(error)
     return "".join(traceback.format_exception_only(error)).strip()

@@ -1,10 +1,9 @@
-"""The base class of sinks that talk to a network: hooks make messages, a thread of the sink's delivers them.
+"""The base class of sinks that send over a network: hooks queue messages, the sink's own thread delivers them.
 
-Contract. A hook only copies a message into the sink's outbox, whatever state the server is in: no step waits for it.
-A run's end waits up to ``flush_seconds`` for the messages under way, but not for a server that is known to be in
-trouble; what waits then is tried further while the process lives, see
-`monitor_core.network.outbox`. Nothing that happens to a message ends a training; what was lost is told at the run's
-end.
+Contract. A hook only copies a message into the sink's outbox, whatever the server's state: no step waits for the
+server. The end of a run waits up to ``flush_seconds`` for pending messages, but not for a server that is known to be
+failing; those messages are retried while the process lives, see `monitor_core.network.outbox`. A failed delivery never
+ends a training; losses are logged at the end of the run.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ from monitor_core.values.scalars import scalar
 
 
 class NetworkSink(Sink):
-    """Listen to a run and tell a server of it, without making the training wait.
+    """Send a run's events to a server, without blocking the training.
 
-    Subclasses call `send` in their hooks and override `deliver`. One that overrides `on_train_end` calls
-    ``super().on_train_end(run, logs)`` last; after an exception, too, that is where the messages are waited for.
-    ``super().__init__()`` needs not be called. The options below may be set on the class or the instance, before the
-    first message.
+    Subclasses call `send` in their hooks and override `deliver`. A subclass that overrides `on_train_end` calls
+    ``super().on_train_end(run, logs)`` last, which waits for the messages, also after an exception. Calling
+    ``super().__init__()`` is not required. Set the options below on the class or the instance, before the first
+    message.
 
     Attributes:
-        limit: How many messages wait at most; when there are more, the oldest are dropped.
-        retry_seconds: For how many seconds a message that cannot be delivered is tried again.
-        flush_seconds: For how many seconds a run's end, and `flush`, wait at most; 0: not at all.
+        limit: How many messages wait at most; beyond that the oldest are dropped.
+        retry_seconds: For how many seconds an undelivered message is retried.
+        flush_seconds: For how many seconds the end of a run, and `flush`, wait at most; 0: not at all.
 
     Example:
         >>> class Gauges(NetworkSink):
@@ -52,56 +51,56 @@ class NetworkSink(Sink):
     flush_seconds: float = EXIT_SECONDS
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy needs, which has messages and a thread of its own."""
+        """Return the state for a copy, without the outbox: a copy has its own messages and thread."""
         return {name: value for name, value in self.__dict__.items() if name != "_outbox_made"}
 
     def deliver(self, message: Any) -> None:
-        """Deliver one message; called on the sink's own thread, with one at a time, in order.
+        """Deliver one message. Called on the sink's own thread, for one message at a time, in order.
 
-        What it raises is tried again, unless it is a `monitor_core.DeliveryError` that says otherwise, or a mistake in
-        the program such as a TypeError. It should have a time-out of its own: whatever comes behind waits.
+        If it raises, the message is retried, unless the exception is a `monitor_core.DeliveryError` that says
+        otherwise, or a programming error such as a TypeError. Set a timeout: later messages wait for this one.
 
         Args:
-            message: What was sent, as plain Python values. It may come more than once.
+            message: The message passed to `send`, as plain Python values. It may be delivered more than once.
         """
         raise NotImplementedError(f"{type(self).__name__} must override deliver(message)")
 
     def send(self, message: Any, *, values: int | None = None) -> None:
-        """Have a message delivered, without waiting for anything.
+        """Queue a message for delivery, without waiting.
 
         Args:
-            message: A number, a text, None, or mappings and sequences of such. What may change is copied. Arrays
-                become lists, sets too, and other values of one element, such as tensors, floats. A `Block` becomes a
+            message: A number, a string, None, or mappings and sequences of these. Mutable values are copied. Arrays and
+                sets become lists, and other values of one element, such as tensors, become floats. A `Block` becomes a
                 dict with ``epoch``, lists ``steps`` and ``times``, and ``columns``, a list for each metric with None
-                where it is missing.
-            values: How many values the message holds, for `lost_values`; None: those of the `Block` that it is, else 1.
+                for missing values.
+            values: How many values the message holds, for `lost_values`; None: the number in a `Block`, otherwise 1.
 
         Raises:
-            TypeError: It holds something else.
+            TypeError: The message holds another type.
         """
         if values is None:
             values = count_values(message) if isinstance(message, Block) else 1
         self._outbox.put(_plain(message), values)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until what was sent before is delivered or lost, or it is clear that it will not be in time.
+        """Wait until all messages sent before are delivered or lost, or cannot be delivered in time.
 
         Args:
             timeout: For how many seconds to wait at most; None: ``flush_seconds``.
 
         Returns:
-            Whether all that was ever sent before has been delivered.
+            Whether every message sent before this call has been delivered.
         """
         return self._outbox.flush(self.flush_seconds if timeout is None else timeout)
 
     def close(self, timeout: float = EXIT_SECONDS) -> bool:
-        """Wait as `flush` does, drop and count what is left then, and end the thread; `send` starts another.
+        """Wait as `flush` does, drop and count the remaining messages, and end the thread; `send` starts another.
 
         Args:
             timeout: For how many seconds to wait at most.
 
         Returns:
-            Whether all that was ever sent has been delivered.
+            Whether every message ever sent has been delivered.
         """
         return self._outbox.close(timeout)
 
@@ -117,7 +116,7 @@ class NetworkSink(Sink):
 
     @property
     def failed(self) -> int:
-        """How many messages were given up after an attempt to deliver them."""
+        """How many messages were dropped after failed attempts."""
         return self._outbox.failed
 
     @property
@@ -139,19 +138,19 @@ class NetworkSink(Sink):
         return self.__dict__.setdefault("_outbox_made", made)  # type: ignore[no-any-return]  # threads may be sending
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
-        """Wait for the messages under way, and tell what was lost."""
+        """Wait for pending messages, and log the losses."""
         outbox = self._outbox
         with deferred_interrupts.passing():
             outbox.flush(0.0 if outbox.is_failing else self.flush_seconds)
         outbox.rest()
         lost, waiting = outbox.take_losses(), outbox.waiting
         if any(lost) or waiting:
-            text = "%s: by the end of the run %d messages were dropped, %d failed (%d values); %d wait and are tried on"
+            text = "%s: by the end of the run %d messages were dropped, %d failed (%d values); %d wait and are retried"
             logger.warning(text, sink_name(self), *lost, waiting)
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as plain Python values that nobody else holds."""
+    """Return a value as plain Python values that share no object with the caller."""
     if isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
         return value.tolist()
     if value is None or isinstance(value, (str, int, float, bytes)):
@@ -173,7 +172,7 @@ def _plain_other(value: Any) -> Any:
     try:
         return scalar(value)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"a message holds plain values (got {type(value).__name__}: {error})") from None
+        raise TypeError(f"a message must hold plain values (got {type(value).__name__}: {error})") from None
 
 
 def _plain_block(block: Block) -> dict[str, Any]:

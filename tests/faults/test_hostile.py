@@ -356,10 +356,10 @@ def test_an_index_that_points_outside_is_refused(inside, name, which):
     del index["checksum"]
     index["state"][which]["file"] = name.replace("{absolute}", str(inside.parent / "outside" / "mine.npz"))
     made.index_path.write_text(json.dumps(index))
-    with pytest.raises(ValueError, match="a checkpoint must lie in the folder"):
+    with pytest.raises(ValueError, match="a checkpoint must be in the folder"):
         getattr(checkpoint_of_all(inside), f"load_{which}")(handle)
     checkpoint = checkpoint_of_all(inside)
-    with pytest.raises(ValueError, match="a checkpoint must lie in the folder"):
+    with pytest.raises(ValueError, match="a checkpoint must be in the folder"):
         checkpoint.resume(Bus(checkpoint, model=handle))
 
 

@@ -1,4 +1,4 @@
-"""The files of one run: kept within limits, found again, and told from everybody else's."""
+"""The files of one run: kept within limits, found again, and distinguished from other runs' files."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def epochs(files):
 
 @given(sizes=st.lists(st.integers(1, 400), min_size=1, max_size=8), keep=st.integers(1, 4), limit=st.integers(1, 9000))
 def test_limits_remove_the_oldest_and_never_the_newest(tmp_path_factory, sizes, keep, limit):
-    """What stays are the newest files, as many as fit into both limits, and one at least."""
+    """The newest files stay, as many as fit both limits, and at least one."""
     folder = tmp_path_factory.mktemp("run")
     files = begun(keep=keep, max_bytes=limit)
     written = {}
@@ -48,7 +48,7 @@ def test_limits_remove_the_oldest_and_never_the_newest(tmp_path_factory, sizes, 
 
 
 def test_without_limits_all_stay(tmp_path):
-    """Where nothing is limited, nothing is removed."""
+    """Without limits, no file is removed."""
     files = begun()
     for epoch in range(5):
         write(files, tmp_path, epoch)
@@ -64,7 +64,7 @@ def test_a_file_that_is_written_anew_counts_once(tmp_path):
 
 
 def test_what_is_not_of_the_run_is_never_removed(tmp_path):
-    """Neither another run's file, nor one that has taken the place of the run's own, nor one that is gone, matters."""
+    """Files of other runs, replaced files and removed files are left alone."""
     other, files = begun(), begun(keep=1)
     write(other, tmp_path, 7)
     for epoch in range(3):
@@ -77,7 +77,7 @@ def test_what_is_not_of_the_run_is_never_removed(tmp_path):
 
 
 def test_a_run_is_found_again(tmp_path):
-    """A new object that knows the run finds its files by epoch, and goes on within the same limits."""
+    """A new object that knows the run finds its files by epoch, and continues within the same limits."""
     files, again = begun(), RunFiles(keep=2)
     for epoch in (2, 0, 1):
         write(files, tmp_path, epoch)
@@ -91,7 +91,7 @@ def test_a_run_is_found_again(tmp_path):
 
 
 def test_a_failed_write_changes_nothing(tmp_path):
-    """A file that cannot be written raises, and the files are as they were."""
+    """A file that cannot be written raises, and the files are unchanged."""
     files = begun(keep=1)
     write(files, tmp_path, 0)
     with pytest.raises(FileNotFoundError):
@@ -100,7 +100,7 @@ def test_a_failed_write_changes_nothing(tmp_path):
 
 
 def test_a_file_that_cannot_be_removed_is_told(tmp_path, warned, monkeypatch):
-    """Where a file cannot be removed, that is a warning, and the run goes on."""
+    """A file that cannot be removed is a warning, and the run continues."""
     files = begun(keep=1)
     write(files, tmp_path, 0)
 

@@ -41,7 +41,7 @@ def test_what_is_written_is_read(tmp_path):
 
 
 def test_numpy_alone_reads_a_file(tmp_path):
-    """A file is an ordinary .npz without Python objects, and its other entries are numbers and a text."""
+    """A file is an ordinary .npz without Python objects, and its other entries are numbers and a string."""
     with np.load(write(tmp_path / "a.npz"), allow_pickle=False) as archive:
         entries = {name: archive[name] for name in archive.files}
     assert plain(entries) == {
@@ -51,7 +51,7 @@ def test_numpy_alone_reads_a_file(tmp_path):
 
 @pytest.mark.parametrize("kind", ["float16", "float64", "int8", "uint64", "complex64"])
 def test_numbers_keep_their_types(tmp_path, kind):
-    """Each type of numbers that NumPy has comes back as it was; arrays without elements and without axes too."""
+    """Every numeric dtype of NumPy comes back unchanged, as do empty and zero-dimensional arrays."""
     arrays = {"a": np.array([[1, 2]], dtype=kind), "none": np.zeros((0, 3), kind), "one": np.array(5, dtype=kind)}
     assert plain(load_activations(write(tmp_path / "a.npz", arrays))) == plain(arrays)
 
@@ -65,7 +65,7 @@ def test_other_types_of_numbers_become_float32(tmp_path):
 
 @pytest.mark.parametrize("array", [np.array([b"a", None]), np.array(["text"])])
 def test_other_arrays_are_refused(tmp_path, array):
-    """Python objects and texts are not written."""
+    """Python objects and strings are not written."""
     with pytest.raises(TypeError, match=r"must be numbers or booleans \(got .* of 'a'\)"):
         write(tmp_path / "a.npz", {"a": array})
 
@@ -98,7 +98,7 @@ def test_usual_names_stay_as_they_are(tmp_path, name):
 
 
 def test_chosen_layers_are_read(tmp_path):
-    """Of many layers only those asked for are read; one that there is not is an error with the nearest name."""
+    """Only the layers asked for are read; an unknown one is an error that suggests the nearest name."""
     path = write(tmp_path / "a.npz")
     assert list(load_activations(path, ["head"])) == ["head"]
     with pytest.raises(ValueError, match=r"\(got 'conf'\): there are conv"):
@@ -133,20 +133,20 @@ def test_other_files_are_errors(tmp_path, spoil):
 
 
 def test_a_missing_file_is_an_error(tmp_path):
-    """A file that is not there is said to be so."""
+    """A missing file is a FileNotFoundError."""
     with pytest.raises(FileNotFoundError, match="none"):
         load_activations(tmp_path / "none.npz")
 
 
 def test_marks_are_read_alone(tmp_path):
-    """What a file says of itself is read without its arrays; what is no such file says nothing."""
+    """A file's mark is read without its arrays; the mark of any other file is None."""
     (tmp_path / "b.npz").write_bytes(b"no zip")
     marks = [read_mark(each) for each in (write(tmp_path / "a.npz"), tmp_path / "b.npz", tmp_path / "c.npz")]
     assert marks == [Mark(4, 20, "r"), None, None]
 
 
 def test_files_are_found_by_epoch(tmp_path):
-    """Of some files those with activations are found, in the order of their epochs, without those under way."""
+    """Activation files are found in the order of their epochs, without temporary files."""
     write(tmp_path / "b.npz", epoch=1)
     write(tmp_path / "a.npz", epoch=2)
     write(tmp_path / ".monitor_core-1-0-a.npz", epoch=0)
@@ -158,7 +158,7 @@ def test_files_are_found_by_epoch(tmp_path):
 
 
 def test_a_folder_gives_the_last_run(tmp_path):
-    """Of a folder, and those within it, the files of the run that wrote last are read by epoch."""
+    """In a folder and its subfolders, the files of the most recent run are read, by epoch."""
     write(tmp_path / "3.npz", epoch=2, run="old")
     (tmp_path / "deep").mkdir()
     write(tmp_path / "2.npz", epoch=1, run="new")
@@ -176,7 +176,7 @@ def test_files_and_mappings_come_in_their_order(tmp_path):
 
 
 def test_only_chosen_layers_of_each_are_read(tmp_path):
-    """Layers can be chosen for all of them; one that there is not is an error."""
+    """Layers can be chosen for all files; an unknown one is an error."""
     path = write(tmp_path / "a.npz")
     assert [list(each) for each in load_each([path, ARRAYS], ["head"])] == [["head"], ["head"]]
     for source in (path, ARRAYS):
@@ -186,12 +186,12 @@ def test_only_chosen_layers_of_each_are_read(tmp_path):
 
 @pytest.mark.parametrize(("source", "error"), [(3, TypeError), ([3], TypeError), (None, TypeError)])
 def test_other_sources_are_errors(source, error):
-    """What is neither files nor mappings is refused with the value."""
+    """A source that is neither files nor mappings is an error that shows the value."""
     with pytest.raises(error, match=r"activations must be .* \(got (3|None)\)"):
         list(load_each(source))
 
 
 def test_a_folder_without_activations_is_an_error(tmp_path):
-    """A folder must hold something to read."""
+    """A folder without activation files is an error."""
     with pytest.raises(ValueError, match=r"must hold files of activations \(found none\)"):
         list(load_each(tmp_path))

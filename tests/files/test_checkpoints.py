@@ -91,7 +91,7 @@ def test_a_store_that_keeps_one_file_keeps_one_state(tmp_path):
 
 
 def test_a_template_without_fields_needs_no_index(tmp_path):
-    """One file is the latest and the best, in a new process too, and nothing lies beside it."""
+    """One file is the latest and the best, in a new process too, and there is no other file."""
     assert store(tmp_path, "m.npy").path("best") is None
     saved(tmp_path, 1, 2, name="m.npy", state=False)
     assert names(tmp_path) == ["m.npy"]
@@ -103,7 +103,7 @@ def test_a_template_without_fields_needs_no_index(tmp_path):
 @pytest.mark.parametrize("how", DAMAGE)
 @pytest.mark.parametrize("is_new", [False, True])
 def test_a_damaged_file_is_not_loaded(tmp_path, how, is_new):
-    """The error names the file, and says what to do; the model is as it was."""
+    """The error names the file, and says what to do; the model is unchanged."""
     made = saved(tmp_path, 1, 2, state=False)
     damage(tmp_path / "2.npy", how)
     model = Model()
@@ -181,7 +181,7 @@ def test_a_file_that_is_written_again_is_never_taken_for_the_old_one(tmp_path):
 
 
 def test_a_failing_index_keeps_the_old_files(tmp_path):
-    """Where the index cannot be written, nothing is removed."""
+    """If the index cannot be written, no file is removed."""
     made = saved(tmp_path, 1, keep=Keep(last=1))
     made.index_path.unlink()
     made.index_path.mkdir()

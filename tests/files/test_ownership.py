@@ -35,13 +35,13 @@ def script(code, *args):
 
 
 def verdict(path):
-    """Return what another process is told that wants a file."""
+    """Return the error that another process gets when it takes a file."""
     return subprocess.run(script(TAKE, path), check=True, capture_output=True, text=True, timeout=60).stdout.strip()
 
 
 @contextlib.contextmanager
 def other_owner(path, code=TAKE + WAIT):
-    """Let another process own a file, which it tells, and kill it in the end."""
+    """Let another process own a file, and kill it in the end."""
     command = script(code, path)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -63,11 +63,11 @@ def test_another_process_is_refused_and_told_of_the_owner(path):
     owned.take()
     host = os.uname().nodename
     lock = next(path.parent.iterdir()).name
-    assert verdict(path) == f"process {os.getpid()} on {host} is writing it; if that is gone, remove {lock}"
+    assert verdict(path) == f"process {os.getpid()} on {host} is writing it; if it no longer runs, remove {lock}"
 
 
 def test_this_process_is_refused_likewise(path):
-    """Nothing is left behind by having asked."""
+    """A refused attempt leaves no file."""
     with other_owner(path) as other, pytest.raises(OwnedError, match=rf"process {other.pid} on \S+ is writing it"):
         Ownership(path).take()
     Ownership(path).take()
@@ -232,7 +232,7 @@ def test_the_interpreters_exit_is_silent(path):
 
 
 def test_what_is_owned_in_a_removed_folder_is_taken_again(tmp_path):
-    """Whoever makes the folder anew and takes the file first is its owner."""
+    """The first to create the folder again and take the file is its owner."""
     folder = tmp_path / "runs"
     folder.mkdir()
     owned = Ownership(folder / "log.csv")
@@ -249,16 +249,16 @@ def test_what_is_owned_in_a_removed_folder_is_taken_again(tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"process", b"process 1 on a\nb", b"\xff" * 1000, b"<b>process 1 on x</b>"])
 def test_a_lock_file_that_names_nobody_is_no_reason_to_fail(path, content):
-    """Whatever it holds, the message is text of ours."""
+    """Whatever the file holds, the message contains none of it."""
     with other_owner(path):
         next(path.parent.iterdir()).write_bytes(content)
-        with pytest.raises(OwnedError, match=r"^another process is writing it; if that is gone, remove \.monitor"):
+        with pytest.raises(OwnedError, match=r"^another process is writing it; if it no longer runs, remove \.monitor"):
             Ownership(path).take()
 
 
 @pytest.mark.parametrize("make", ["symlink_to", "hardlink_to"])
 def test_a_link_in_the_lock_files_place_is_not_written_through(path, make):
-    """What it leads to stays as it is; everybody may write then."""
+    """The link's target is unchanged; every process may write then."""
     owned = Ownership(path)
     owned.take()
     lock = next(path.parent.iterdir())

@@ -55,7 +55,7 @@ def test_a_state_comes_back_as_it_was(tmp_path_factory, state):
 
 
 def test_the_file_is_plain_json_with_the_arrays_beside_it(tmp_path):
-    """Values stand in the JSON, floats that are not finite as texts, and arrays in one archive named there."""
+    """Values are in the JSON, non-finite floats as strings, and arrays in one archive that the JSON names."""
     save_state(tmp_path / "a.json", {"best": -math.inf, "wait": 3, "weights": [np.arange(2), np.float32(0.5)]})
     data = json.loads((tmp_path / "a.json").read_text())
     assert data["state"] == {"best": "-Infinity", "wait": 3, "weights": [{"__array__": 0}, 0.5]}
@@ -63,7 +63,7 @@ def test_the_file_is_plain_json_with_the_arrays_beside_it(tmp_path):
 
 
 def test_a_state_without_arrays_is_one_file(tmp_path):
-    """Where there are no arrays, those of the save before are removed and none are written."""
+    """A state without arrays writes none, and removes those of the save before."""
     save_state(tmp_path / "a.json", {"x": np.ones(3)})
     save_state(tmp_path / "a.json", {"x": 1})
     assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
@@ -88,7 +88,7 @@ def test_tuples_and_numpy_scalars_come_back_as_json_has_them(tmp_path):
     ("state", "message"),
     [
         ({"a": [{"b": {1, 2}}]}, r"state\['a'\]\[0\]\['b'\] must hold JSON values and arrays \(got set\)"),
-        ({"a": {3: 1}}, r"state\['a'\] must have keys of text \(got 3\)"),
+        ({"a": {3: 1}}, r"state\['a'\] must have string keys \(got 3\)"),
         ({"a": np.array([object()])}, r"state\['a'\] must hold numbers \(got an array of dtype object\)"),
         ({"a": b"bytes"}, r"state\['a'\] must hold JSON values and arrays \(got bytes\)"),
     ],
@@ -103,7 +103,7 @@ def test_what_a_state_cannot_hold_is_refused_with_its_place(tmp_path, state, mes
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2, "arrays": null, "state": {}}', '{"format": NaN}'])
 def test_a_file_that_is_no_state_is_refused(tmp_path, text):
-    """Other JSON, other formats and constants that are no JSON are a ValueError that names the file."""
+    """Other JSON, other formats and constants outside JSON are a ValueError that names the file."""
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ValueError, match=r"a\.json holds no state"):
         load_state(tmp_path / "a.json")
@@ -113,7 +113,7 @@ def test_a_file_that_is_no_state_is_refused(tmp_path, text):
 def test_arrays_elsewhere_are_refused(tmp_path, name):
     """A state cannot point to a file that is not its own."""
     (tmp_path / "a.json").write_text(json.dumps({"format": 1, "arrays": name, "state": {}}))
-    with pytest.raises(ValueError, match="its arrays are not beside it"):
+    with pytest.raises(ValueError, match="its arrays must be in a file next to it"):
         load_state(tmp_path / "a.json")
 
 
@@ -163,7 +163,7 @@ def run(code, *args, **options):
 
 
 def test_a_full_disk_leaves_the_old_state(tmp_path):
-    """Where the arrays do not fit, the save raises, the old state is whole, and nothing lies about."""
+    """If the arrays do not fit, the save raises, the old state is complete, and no other file is left."""
     save_state(tmp_path / "a.json", {"x": np.zeros(3)})
     before = {each.name for each in tmp_path.iterdir()}
     code = """

@@ -102,20 +102,20 @@ def test_nul_is_refused():
 
 @pytest.mark.parametrize("text", [None, 3, b"model.keras"])
 def test_a_template_must_be_text(text):
-    """Anything but text or a path object is an error."""
-    with pytest.raises(TypeError, match="filepath must be a path as text"):
+    """Anything but a string or a path object is an error."""
+    with pytest.raises(TypeError, match="filepath must be a path, as a string"):
         template(text)
 
 
 def test_parent_folders_behind_a_field_are_refused():
     """Only the part before the first field may go upwards."""
     assert template("../runs/{epoch}.keras").folder == "../runs"
-    with pytest.raises(ValueError, match=r"filepath must not have '\.\.' behind a field"):
+    with pytest.raises(ValueError, match=r"filepath must not have '\.\.' after a field"):
         template("runs/{epoch}/../{step}.keras")
 
 
 def test_a_missing_name_lists_what_is_there():
-    """A name that is not there is an error with the names that are, and the nearest."""
+    """A missing name is an error that lists the available names and suggests the nearest."""
     with pytest.raises(KeyError, match=r"no metric 'val_los' \(did you mean 'val_loss'\?\)") as raised:
         template("{val_los:.2f}").format(NUMBERS, {"loss": 1.0, "val_loss": 2.0})
     assert "batch, epoch, loss, step, val_loss" in str(raised.value)
@@ -123,7 +123,7 @@ def test_a_missing_name_lists_what_is_there():
 
 @pytest.mark.parametrize("value", ["../../evil", None, [1.0, 2.0]])
 def test_a_value_that_is_no_number_never_enters_a_name(value):
-    """A metric that is a text, nothing or a list is an error."""
+    """A metric that is a string, None or a list is an error."""
     with pytest.raises(TypeError, match=r"filepath needs a number for \{loss\}"):
         template("{loss}.keras").format(NUMBERS, {"loss": value})
 

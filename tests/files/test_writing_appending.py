@@ -72,14 +72,14 @@ def test_a_folder_that_is_a_file_fails_on_opening(tmp_path):
 
 def test_a_directory_in_the_place_of_the_file_fails_on_opening(tmp_path):
     """The error says what it is not."""
-    with pytest.raises(SetupError, match="cannot be written: it is no regular file"):
+    with pytest.raises(SetupError, match="cannot be written: it is not a regular file"):
         AppendFile(tmp_path)
 
 
 def test_a_pipe_in_the_place_of_the_file_fails_on_opening(tmp_path):
-    """Opening it would wait for a reader for ever."""
+    """Opening it would block until there is a reader."""
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(SetupError, match="cannot be written: it is no regular file"):
+    with pytest.raises(SetupError, match="cannot be written: it is not a regular file"):
         AppendFile(tmp_path / "pipe")
 
 
@@ -182,7 +182,7 @@ def test_a_record_that_fits_only_in_part_is_taken_back_and_written_later(tmp_pat
     file.append(b"four\n")
     assert (file.path.read_bytes(), file.waiting, file.dropped) == (b"one\ntwo\nthree\nfour\n", 0, 0)
     assert len(warned()) == 1
-    assert "a.txt cannot be written ([Errno 28] No space left on device); training goes on" in warned()[0]
+    assert "a.txt cannot be written ([Errno 28] No space left on device); training continues" in warned()[0]
 
 
 @EXAMPLES
@@ -232,7 +232,7 @@ def test_closing_tries_at_once_and_keeps_what_still_waits(tmp_path, disk, monkey
 
 
 def test_too_many_waiting_records_are_dropped_and_counted(tmp_path, disk):
-    """The newest go; what was kept is written when there is room, and so is what comes after."""
+    """The newest are dropped; the kept and the later records are written when there is room."""
     file = AppendFile(tmp_path / "a.txt", limit=8)
     disk.room = 0
     for record in (b"one\n", b"two\n", b"three\n"):
@@ -257,7 +257,7 @@ def test_what_is_dropped_is_counted_in_values_as_well_as_in_records(tmp_path, di
 
 
 def test_the_head_of_a_file_that_was_never_written_is_not_counted(tmp_path, disk, warned):
-    """It is no record of the training."""
+    """The head is not a record of the training."""
     disk.room = 0
     file = AppendFile(tmp_path / "a.txt")
     file.head = b"head\n"
@@ -298,7 +298,7 @@ def test_what_is_lost_in_the_end_is_told(tmp_path, disk, warned):
 
 
 def test_a_stale_handle_is_opened_again(tmp_path):
-    """Where somebody closed every descriptor, as daemons do, nothing is lost."""
+    """If every descriptor is closed, as daemons do, no record is lost."""
     file = AppendFile(tmp_path / "a.txt")
     file.append(b"one\n")
     os.close(file._file.fileno())

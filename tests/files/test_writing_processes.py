@@ -42,7 +42,7 @@ def test_a_forked_process_writes_nothing(tmp_path):
     ("limit_at_end", "content", "warnings"), [("resource.RLIM_INFINITY", "one\ntwo\n", 1), ("4", "one\n", 2)]
 )
 def test_the_end_of_the_interpreter_is_the_last_attempt(tmp_path, limit_at_end, content, warnings):
-    """Without a close, what waits is written if it can be, and else told as lost; nothing raises."""
+    """Without a close, waiting records are written if possible, and otherwise logged as lost; nothing raises."""
     output = run(
         f"""
         import resource, signal, sys
@@ -76,7 +76,7 @@ def test_a_file_that_outlives_its_modules_is_silent(tmp_path):
 
 
 def test_a_limit_on_open_files_is_waited_out(tmp_path, at_once):
-    """Where no file can be opened, records wait."""
+    """While no file can be opened, records wait."""
     file = AppendFile(tmp_path / "a.txt")
     file.close()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -114,7 +114,7 @@ def test_a_file_that_another_process_has_for_itself_is_refused_as_it_is(tmp_path
 
 
 def test_a_file_is_free_once_it_is_closed(tmp_path):
-    """Whoever comes next may empty it; nothing else is left in the folder."""
+    """The next process may empty the file; no other file is left in the folder."""
     file = AppendFile(tmp_path / "a.txt", exclusive=True)
     file.append(b"one\n")
     file.close()
@@ -123,15 +123,15 @@ def test_a_file_is_free_once_it_is_closed(tmp_path):
 
 
 def test_a_file_that_could_not_be_opened_is_nobodys(tmp_path):
-    """An error at opening leaves nothing behind."""
+    """An error at opening leaves no lock."""
     (tmp_path / "a.txt").mkdir()
-    with pytest.raises(SetupError, match="no regular file"):
+    with pytest.raises(SetupError, match="not a regular file"):
         AppendFile(tmp_path / "a.txt", exclusive=True)
     assert [each.name for each in tmp_path.iterdir()] == ["a.txt"]
 
 
 def test_records_wait_while_another_process_has_taken_the_file(tmp_path, at_once, warned):
-    """Taken between two runs, it is written to again when the other process is done; the warning names that one."""
+    """A file taken between two runs is written again when the other process finishes; the warning names that one."""
     file = AppendFile(tmp_path / "a.txt", exclusive=True)
     file.append(b"one\n")
     file.close()

@@ -52,7 +52,7 @@ def test_the_temporary_name_is_beside_the_target_and_ends_like_it(tmp_path, name
 
 
 def test_a_replaced_file_keeps_its_permissions(tmp_path):
-    """Whoever could not read the old file cannot read the new one."""
+    """A user who could not read the old file cannot read the new one."""
     target = tmp_path / "a.txt"
     target.write_text("old")
     target.chmod(0o600)
@@ -62,7 +62,7 @@ def test_a_replaced_file_keeps_its_permissions(tmp_path):
 
 
 def test_a_kill_while_a_file_is_replaced_leaves_the_old_one_and_a_stray(tmp_path):
-    """The name stands for the old file, whole; the stray is removed at the next start."""
+    """The name refers to the complete old file; the stray is removed at the next start."""
     target = tmp_path / "a.txt"
     target.write_text("old")
     run(

@@ -501,7 +501,7 @@ def test_keras_callbacks_that_begin_anew_are_named(tmp_path, caplog):
     with pytest.raises(CutError):
         fitted(tmp_path, "whole", CutAfter(1))
     fitted(tmp_path, "whole", CutAfter(9))
-    assert "begin anew: CutAfter" in caplog.text
+    assert "begin from scratch: CutAfter" in caplog.text
 
 
 def test_a_second_fit_is_refused(tmp_path):
@@ -515,7 +515,7 @@ def test_a_second_fit_is_refused(tmp_path):
 
 def test_a_loop_is_given_its_folder_itself(tmp_path):
     """The adapter around it refuses one."""
-    with pytest.raises(ValueError, match="give the sinks, validation_data, record, resume and strict to the Loop"):
+    with pytest.raises(ValueError, match="pass the sinks, validation_data, record, resume and strict to the Loop"):
         KerasAdapter(Loop(), resume=tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Posting to a real web server: what it gets, and what its answers are taken for."""
+"""Posting to a real web server: what it receives, and how its responses are treated."""
 
 import contextlib
 import email.utils
@@ -29,7 +29,7 @@ def serve(monkeypatch):
 
 
 def refusal(server, path=""):
-    """Post something, and return the error that comes of it."""
+    """Post a body, and return the error that it raises."""
     with pytest.raises(DeliveryError) as caught:
         Poster(server.url + path).post(b"{}")
     return caught.value
@@ -49,7 +49,7 @@ def test_body_arrives_with_its_type(serve):
     [(300, False), (400, False), (404, False), (408, False), (429, True), (500, True), (503, True), (599, True)],
 )
 def test_answer_says_whether_to_try_again(serve, code, retry):
-    """Answers of 500 and above and 429 may pass, others stay."""
+    """Responses of 429 and of 500 and above are retried, others are not."""
     error = refusal(serve(code))
     assert (error.retry, error.after) == (retry, 0.0)
     assert f": HTTP {code}" in str(error)
@@ -57,7 +57,7 @@ def test_answer_says_whether_to_try_again(serve, code, retry):
 
 @pytest.mark.parametrize("code", [200, 201, 202, 204])
 def test_answer_of_success_is_one(serve, code):
-    """Any of the two hundreds will do."""
+    """Any 2xx status is a success."""
     server = serve(code)
     Poster(server.url).post(b"{}")
     assert len(server.posts) == 1
@@ -68,19 +68,19 @@ def test_answer_of_success_is_one(serve, code):
     [("0", 0), ("7", 7), (" 30 ", 30), ("-5", 0), ("soon", 0), ("9" * 400, 0), ("1.5", 0), ("Mon, 99 Foo", 0), ("", 0)],
 )
 def test_retry_after_in_seconds_is_read(serve, text, seconds):
-    """What a busy server asks for is told; what is no number of seconds is passed over."""
+    """The wait that a busy server asks for is passed on; a value that is not a number of seconds is ignored."""
     assert refusal(serve((429, {"Retry-After": text}))).after == seconds
 
 
 @pytest.mark.parametrize(("shift", "least", "most"), [(100, 60, 101), (-100, 0, 0)])
 def test_retry_after_as_a_date_is_read(serve, shift, least, most):
-    """A date is as far away as it is; one that is over is now."""
+    """A date means the seconds until then; a past one means no wait."""
     date = email.utils.formatdate(time.time() + shift, usegmt=True)
     assert least <= refusal(serve((503, {"Retry-After": date}))).after <= most
 
 
 def test_error_keeps_nothing_of_the_request(serve):
-    """What is raised holds neither the address nor the connection."""
+    """The exception holds neither the URL nor the connection."""
     error = refusal(serve(503), "/h1dden?key=t0ken")
     assert error.__context__ is None
     assert "h1dden" not in str(error)
@@ -95,7 +95,7 @@ def test_repr_shows_where_it_posts_and_no_more():
 
 @contextlib.contextmanager
 def dripping(answer, pause):
-    """Serve an answer byte by byte at the one address that is yielded, until the client leaves."""
+    """Serve a response byte by byte at the yielded address, until the client disconnects."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def drip():
@@ -114,7 +114,7 @@ def dripping(answer, pause):
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 ", b"HTTP/1.1 200 OK\r\nX-Header: "])
 def test_server_that_drips_holds_nothing_up(monkeypatch, head):
-    """The limit is for the whole post, not for each byte of the answer: this one would take a minute."""
+    """The limit covers the whole post, not each byte of the response: this one would take a minute."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     begin = time.monotonic()
     with dripping(head + b"a" * 1200, pause=0.05) as url, pytest.raises(DeliveryError) as caught:
@@ -124,7 +124,7 @@ def test_server_that_drips_holds_nothing_up(monkeypatch, head):
 
 
 def test_slow_answer_within_the_limit_is_taken(monkeypatch):
-    """Byte by byte, it is as good as at once."""
+    """A response that arrives byte by byte counts like any other."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with dripping(b"HTTP/1.1 204 No Content\r\n\r\n", pause=0.005) as url:
         Poster(url, timeout=20).post(b"{}")

@@ -1,4 +1,4 @@
-"""The outbox: what is delivered, in which order, what is lost and told, and how it ends."""
+"""The outbox: what is delivered, in which order, what is lost and logged, and how it ends."""
 
 import gc
 import os
@@ -42,7 +42,7 @@ def wait_until(condition, seconds=20):
 
 
 def run(script):
-    """Run a script in a process of its own; return its exit code, what it printed, and what it complained of."""
+    """Run a script in its own process; return its exit code, stdout and stderr."""
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(script)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stdout, done.stderr
@@ -57,7 +57,7 @@ def quick(monkeypatch):
 
 @pytest.fixture
 def gate():
-    """Return what a server waits for; it is opened in the end."""
+    """Return an event that the server waits for; it is set at the end."""
     event = threading.Event()
     yield event
     event.set()
@@ -67,7 +67,7 @@ def gate():
 
 
 def test_messages_are_delivered_in_order_by_one_thread_of_its_own():
-    """What is put arrives once, in order, and not on the thread that puts it."""
+    """Messages arrive once, in order, and not on the thread that puts them."""
     outbox = Outbox(server := Server())
     put_all(outbox, range(1000))
     assert outbox.flush(20)
@@ -79,7 +79,7 @@ def test_messages_are_delivered_in_order_by_one_thread_of_its_own():
 
 
 def test_put_returns_while_a_delivery_goes_on(gate):
-    """A server that does not answer holds up nobody who puts."""
+    """A server that does not respond does not block `put`."""
     outbox = Outbox(server := Server(gate=gate))
     put_all(outbox, range(100))
     assert server.entered.wait(20)
@@ -91,7 +91,7 @@ def test_put_returns_while_a_delivery_goes_on(gate):
 
 
 def test_oldest_are_dropped_and_counted_when_it_is_full(gate, warned):
-    """Of more messages than may wait the newest are delivered, behind the one under way, and one warning tells it."""
+    """Of too many messages the newest are delivered, after the one in flight, and one warning is logged."""
     outbox = Outbox(server := Server(gate=gate), name="Board", limit=10)
     outbox.put(-1)
     assert server.entered.wait(20)
@@ -104,7 +104,7 @@ def test_oldest_are_dropped_and_counted_when_it_is_full(gate, warned):
 
 
 def test_what_is_lost_is_counted_in_values_too(gate, warned):
-    """Of each message those that it was put with, whether it was dropped, refused, or left at the close."""
+    """Each lost message counts with its values, whether it was dropped, refused, or left at the close."""
     outbox = Outbox(server := Server(DeliveryError("refused", retry=False), gate=gate), limit=2)
     outbox.put("refused", 3)
     assert server.entered.wait(20)
@@ -118,11 +118,11 @@ def test_what_is_lost_is_counted_in_values_too(gate, warned):
     outbox.put("left", 1000)
     outbox.close(0)
     assert outbox.lost_values == 1053
-    assert warned()[-1] == "outbox is closed, and 1 messages that waited, with 1000 values, are dropped"
+    assert warned()[-1] == "outbox is closed, and 1 waiting messages, with 1000 values, are dropped"
 
 
 def test_limit_is_2048_unless_told_otherwise(gate):
-    """The bound that is promised holds by default."""
+    """The documented limit is the default."""
     outbox = Outbox(server := Server(gate=gate))
     outbox.put(-1)
     assert server.entered.wait(20)
@@ -132,7 +132,7 @@ def test_limit_is_2048_unless_told_otherwise(gate):
 
 
 def test_many_threads_may_put_at_once():
-    """Of what several threads put nothing is lost, and what each of them put arrives in its order."""
+    """No message of several threads is lost, and those of each thread arrive in order."""
     outbox = Outbox(server := Server(), limit=10_000)
     makers = [
         threading.Thread(target=put_all, args=(outbox, [(name, index) for index in range(1000)])) for name in range(8)
@@ -154,7 +154,7 @@ def test_many_threads_may_put_at_once():
     st.sets(st.integers(0, 40)),
 )
 def test_every_message_is_delivered_or_counted_whatever_is_called(calls, refused, delayed):
-    """After any calls each message was delivered in order, or failed for its own fault, and `flush` tells the truth."""
+    """After any calls each message was delivered in order, or failed by its own fault, and `flush` is right."""
     taken, failed_once = [], set()
 
     def deliver(message):
@@ -190,7 +190,7 @@ def test_every_message_is_delivered_or_counted_whatever_is_called(calls, refused
 
 
 def test_message_that_fails_is_tried_again_before_the_next(quick, warned):
-    """A short break of the connection changes neither the order nor what arrives, and is not worth a word."""
+    """A short break of the connection changes neither the order nor the messages, and logs no warning."""
     outbox = Outbox(server := Server(OSError(), OSError()))
     put_all(outbox, "abc")
     assert outbox.close()
@@ -200,7 +200,7 @@ def test_message_that_fails_is_tried_again_before_the_next(quick, warned):
 
 
 def test_message_is_given_up_when_its_time_is_over(quick, warned):
-    """A message that fails for longer than its budget is counted as failed, and the next has its turn."""
+    """A message that fails for longer than its budget is counted as failed, and the next one is tried."""
     outbox = Outbox(server := Server(*[OSError("no route")] * 2), name="Board", retry_seconds=0.0)
     put_all(outbox, "abc")
     assert not outbox.close()
@@ -210,7 +210,7 @@ def test_message_is_given_up_when_its_time_is_over(quick, warned):
 
 @pytest.mark.parametrize("error", [DeliveryError("HTTP 400", retry=False), TypeError("bad"), KeyError("loss")])
 def test_what_no_attempt_would_mend_is_tried_once(error):
-    """A message that is refused, or meets a mistake in the program, is given up at once."""
+    """A message that is refused, or meets a programming error, is dropped immediately."""
     outbox = Outbox(server := Server(error))
     put_all(outbox, "ab")
     assert not outbox.close()
@@ -229,7 +229,7 @@ def test_one_warning_for_each_cause(quick, warned):
 
 
 def test_causes_without_end_are_not_told_without_end(warned):
-    """Where each message's error has words of its own, the warnings stop after some."""
+    """If each message's error has its own wording, the warnings stop after some."""
     outbox = Outbox(Server(*[DeliveryError(f"no {index}", retry=False) for index in range(100)]))
     put_all(outbox, range(100))
     outbox.close()
@@ -237,7 +237,7 @@ def test_causes_without_end_are_not_told_without_end(warned):
 
 
 def test_server_that_is_down_is_told_of_once_and_its_return_once(quick, warned):
-    """An outage is two warnings, and all that fits into the queue arrives after it."""
+    """An outage logs two warnings, and every message that fits into the queue arrives after it."""
     outbox = Outbox(server := Server(*[ConnectionRefusedError("refused")] * 50), name="Board", limit=100)
     put_all(outbox, range(20))
     assert outbox.flush(20)
@@ -245,8 +245,8 @@ def test_server_that_is_down_is_told_of_once_and_its_return_once(quick, warned):
     outbox.close()
     down, back = warned()
     assert down == (
-        "Board cannot deliver (ConnectionRefusedError: refused); training goes on, it tries again and again, and 100 "
-        "messages may wait"
+        "Board cannot deliver (ConnectionRefusedError: refused); training continues, it keeps retrying, and up to 100 "
+        "messages wait"
     )
     assert back == "Board delivers again; it has lost 0 messages, with 0 values, so far"
 
@@ -265,7 +265,7 @@ def test_server_that_is_gone_is_not_asked_for_each_message(monkeypatch):
 
 
 def test_deliverer_that_exits_ends_nothing(quick):
-    """Even what is no Exception stays on the thread, and costs a message at most its attempts."""
+    """Even a BaseException stays on the thread, and costs a message at most its attempts."""
     outbox = Outbox(server := Server(SystemExit(), KeyboardInterrupt()))
     outbox.put("a")
     assert outbox.close()
@@ -276,7 +276,7 @@ def test_deliverer_that_exits_ends_nothing(quick):
 
 
 def test_flush_says_that_it_was_in_vain(gate):
-    """What is not delivered in time is told, and goes on being delivered."""
+    """`flush` returns False for messages not delivered in time, and delivery continues."""
     outbox = Outbox(server := Server(gate=gate))
     outbox.put("a")
     assert not outbox.flush(0.01)
@@ -287,7 +287,7 @@ def test_flush_says_that_it_was_in_vain(gate):
 
 
 def test_flush_tries_at_once_and_gives_up_where_the_next_attempt_is_too_late(monkeypatch):
-    """Within a pause, a flush is one attempt, and does not wait out its time for nothing."""
+    """Within a pause, a flush is one attempt, and does not wait out its timeout in vain."""
     monkeypatch.setattr(attempts, "FIRST_PAUSE", 100.0)
     monkeypatch.setattr(attempts, "LONGEST_PAUSE", 100.0)
     outbox = Outbox(server := Server(OSError(), OSError()), retry_seconds=1000)
@@ -303,7 +303,7 @@ def test_flush_tries_at_once_and_gives_up_where_the_next_attempt_is_too_late(mon
 
 
 def test_flush_does_not_wait_for_what_is_put_meanwhile(gate):
-    """A flush is over when what was put before it is settled, whatever came behind."""
+    """A flush ends when the messages put before it are settled, whatever was put later."""
     steps = threading.Semaphore(0)
     outbox = Outbox(lambda message: steps.acquire(timeout=20))
     put_all(outbox, "ab")
@@ -320,7 +320,7 @@ def test_flush_does_not_wait_for_what_is_put_meanwhile(gate):
 
 
 def test_close_is_bounded_where_a_delivery_never_ends(gate, warned):
-    """Closing takes its five seconds, no more; what is left is dropped, counted and told of once."""
+    """Closing takes its five seconds, no more; the remaining messages are dropped, counted and logged once."""
     outbox = Outbox(server := Server(gate=gate), name="Board")
     put_all(outbox, range(10))
     begin = time.monotonic()
@@ -329,11 +329,11 @@ def test_close_is_bounded_where_a_delivery_never_ends(gate, warned):
     assert (outbox.dropped, outbox.waiting, server.taken) == (10, 0, [])
     assert not outbox.close()
     assert time.monotonic() - begin < 6
-    assert warned() == ["Board is closed, and 10 messages that waited, with 10 values, are dropped"]
+    assert warned() == ["Board is closed, and 10 waiting messages, with 10 values, are dropped"]
 
 
 def test_close_may_be_repeated(warned):
-    """Closing what is closed, or was never used, does nothing."""
+    """Closing an outbox that is closed, or was never used, has no effect."""
     outbox = Outbox(server := Server())
     assert outbox.close()
     outbox.put("a")
@@ -343,7 +343,7 @@ def test_close_may_be_repeated(warned):
 
 
 def test_put_after_close_begins_anew():
-    """A closed outbox takes and delivers what comes later, on another thread."""
+    """A closed outbox accepts and delivers later messages, on another thread."""
     outbox = Outbox(server := Server())
     outbox.put("a")
     assert outbox.close()
@@ -354,7 +354,7 @@ def test_put_after_close_begins_anew():
 
 
 def test_delivery_that_was_left_to_itself_disturbs_nothing_when_it_ends(gate, quick):
-    """What was hanging when the outbox was closed is counted once, and delivers nothing of what came later."""
+    """A delivery that hung when the outbox was closed is counted once, and delivers no later message."""
     first = threading.Event()
 
     def deliver(message):
@@ -386,7 +386,7 @@ def test_delivery_that_was_left_to_itself_disturbs_nothing_when_it_ends(gate, qu
 
 
 def test_there_is_no_thread_without_a_message():
-    """An outbox costs no thread before its first message, nor after it has come to rest."""
+    """An outbox costs no thread before its first message, nor after `rest`."""
     before = set(threads())
     outbox = Outbox(Server())
     outbox.rest()
@@ -399,7 +399,7 @@ def test_there_is_no_thread_without_a_message():
 
 
 def test_thread_ends_with_the_last_reference():
-    """An outbox that nobody has any more goes, with its thread."""
+    """An outbox without references is freed, with its thread."""
     before = set(threads())
     outbox = Outbox(Server())
     outbox.put("a")
@@ -410,7 +410,7 @@ def test_thread_ends_with_the_last_reference():
 
 
 def test_what_waits_keeps_the_outbox_alive(quick):
-    """A sink may be forgotten with messages waiting: they are delivered all the same."""
+    """A sink may lose its last reference with messages waiting: they are still delivered."""
     server = Server(*[OSError()] * 5)
     put_all(Outbox(server), range(10))
     gc.collect()
@@ -418,7 +418,7 @@ def test_what_waits_keeps_the_outbox_alive(quick):
 
 
 def test_messages_wait_where_no_thread_is_to_be_had(monkeypatch):
-    """Where the system gives no thread, nobody waits for one, and what was put is delivered once there is."""
+    """If no thread can be started, no call blocks, and the messages are delivered once one can."""
 
     def refuse(self):
         raise RuntimeError("can't start new thread")
@@ -435,7 +435,7 @@ def test_messages_wait_where_no_thread_is_to_be_had(monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are those of POSIX")
 def test_forked_child_delivers_nothing_of_the_parents_and_can_work():
-    """A child has an empty outbox, a lock that nobody holds and no thread; the parent loses nothing."""
+    """A child has an empty outbox, a free lock and no thread; the parent loses no message."""
     code = """
         import os, sys, threading
         from monitor_core.network.outbox import Outbox
@@ -474,7 +474,7 @@ def test_forked_child_delivers_nothing_of_the_parents_and_can_work():
 
 
 def test_what_waits_is_delivered_at_the_interpreters_exit():
-    """A script that just ends loses nothing, not even what is tried for the second time."""
+    """A script that simply ends loses no message, not even one that is being retried."""
     code = """
         from monitor_core.network.outbox import Outbox
         failed = []
@@ -493,7 +493,7 @@ def test_what_waits_is_delivered_at_the_interpreters_exit():
 
 
 def test_what_waits_is_delivered_at_an_exit_that_starts_no_thread():
-    """Where the interpreter starts no more threads, its own delivers what waits, until the time is over."""
+    """If no more threads can be started at exit, the main thread delivers the messages, until the deadline."""
     code = """
         import os, threading, time
         from monitor_core.network import outbox
@@ -510,7 +510,7 @@ def test_what_waits_is_delivered_at_an_exit_that_starts_no_thread():
     """
     code, out, err = run(code)
     assert (code, out) == (0, "0 0 1 ")
-    assert err == "outbox is closed, and 1 messages that waited, with 1 values, are dropped\n"
+    assert err == "outbox is closed, and 1 waiting messages, with 1 values, are dropped\n"
 
 
 def test_exit_is_bounded_for_all_outboxes_together():
@@ -527,12 +527,12 @@ def test_exit_is_bounded_for_all_outboxes_together():
     assert time.monotonic() - begin < 5 + 8  # and the interpreter's start
     assert code == 0
     assert sorted(err.splitlines()) == [
-        f"{name} is closed, and 1 messages that waited, with 1 values, are dropped" for name in "abc"
+        f"{name} is closed, and 1 waiting messages, with 1 values, are dropped" for name in "abc"
     ]
 
 
 def test_interrupt_ends_the_wait_of_a_close_and_not_its_promise(gate):
-    """Ctrl-C during a close goes on, after what waited was dropped and counted."""
+    """Ctrl-C during a close is raised after the waiting messages were dropped and counted."""
     outbox = Outbox(server := Server(gate=gate))
     outbox.put("a")
     assert server.entered.wait(20)
@@ -552,6 +552,6 @@ def test_interrupt_ends_the_wait_of_a_close_and_not_its_promise(gate):
     ],
 )
 def test_arguments_are_checked(options, message):
-    """A wrong argument is named with its rule."""
+    """The error for a wrong argument names it and its rule."""
     with pytest.raises((TypeError, ValueError), match=message):
         Outbox(**{"deliver": print, **options})

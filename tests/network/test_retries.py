@@ -31,7 +31,7 @@ def test_pauses_grow_over_messages_and_end_with_a_success():
 
 
 def test_wait_that_the_server_asks_for_is_kept():
-    """An error's own wait is kept where the message has that long, and gives the message up where not."""
+    """An error's own wait is kept if the message has that much time left; otherwise the message is dropped."""
     record = Backoff()
     assert record.fail(DeliveryError("busy", after=20), deadline=130)
     assert record.due == 120
@@ -41,14 +41,14 @@ def test_wait_that_the_server_asks_for_is_kept():
 
 @pytest.mark.parametrize("error", [DeliveryError("no", retry=False), TypeError(), KeyError(), NotImplementedError()])
 def test_what_no_attempt_would_mend_makes_nobody_wait(error):
-    """A message's own fault is no sign of trouble: it is given up, and the next one is due at once."""
+    """An error caused by the message is not an outage: the message is dropped, and the next is due immediately."""
     record = Backoff()
     assert [record.fail(error, deadline=1000) for _ in range(5)] == [False] * 5
     assert (record.failures, record.due, record.is_failing) == (0, 0.0, False)
 
 
 def test_trouble_begins_with_the_third_failure_in_a_row():
-    """Two failures may be chance."""
+    """Two failures in a row do not count as an outage."""
     record = Backoff()
     states = []
     for _ in range(4):
@@ -59,7 +59,7 @@ def test_trouble_begins_with_the_third_failure_in_a_row():
 
 
 def test_hurry_ends_a_pause_but_not_one_that_the_server_asked_for():
-    """Whoever cannot wait may try at once, but where the server said when to come again."""
+    """`hurry` makes the next attempt due immediately, unless the server asked for a wait."""
     record = Backoff()
     record.fail(OSError(), deadline=1000)
     record.hurry()
@@ -74,7 +74,7 @@ def test_hurry_ends_a_pause_but_not_one_that_the_server_asked_for():
 
 @given(st.lists(st.floats(0, 1e6)), st.floats(0, 1e6))
 def test_no_attempt_comes_after_the_deadline(waits, budget):
-    """Whatever the server asks for, a message that is to be tried again is due within its time, and later than now."""
+    """Whatever the server asks for, a message to retry is due before its deadline, and later than now."""
     record = Backoff()
     for after in waits:
         again = record.fail(DeliveryError("busy", after=after), deadline=100 + budget)
@@ -90,7 +90,7 @@ def test_number_of_failures_has_no_end():
 
 
 def test_error_is_named_in_words():
-    """A delivery's error stands for itself, any other with its type."""
+    """A DeliveryError is shown by its message, any other with its type."""
     assert in_words(DeliveryError("HTTP 503")) == "HTTP 503"
     assert in_words(ConnectionRefusedError("refused")) == "ConnectionRefusedError: refused"
     assert issubclass(DeliveryError, MonitorError)

@@ -1,4 +1,4 @@
-"""The base class of network sinks: a server that is slow, hangs or is gone does nothing to a training."""
+"""The base class of network sinks: a server that is slow, hangs or is down does not affect a training."""
 
 import math
 import os
@@ -20,7 +20,7 @@ from recorders import train
 
 
 class Line(NetworkSink):
-    """Send an event for each hook; the server takes it, or fails as told.
+    """Send an event for each hook; the server accepts it, or fails as configured.
 
     Args:
         *errors: What to raise in turn.
@@ -56,21 +56,21 @@ class Line(NetworkSink):
 
 @pytest.fixture
 def gate():
-    """Return what a server waits for; it is opened in the end."""
+    """Return an event that the server waits for; it is set at the end."""
     event = threading.Event()
     yield event
     event.set()
 
 
 def run(script):
-    """Run a script in a process of its own; return its exit code, what it printed, and what it complained of."""
+    """Run a script in its own process; return its exit code, stdout and stderr."""
     command = [sys.executable, "-c", textwrap.dedent(script)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stdout, done.stderr
 
 
 def test_what_hooks_send_is_there_when_the_run_has_ended():
-    """The messages of a run arrive in order, the last of them before the train's end is over."""
+    """The messages of a run arrive in order, the last of them before `on_train_end` returns."""
     bus = Bus(sink := Line())
     train(bus, [{"loss": 2.0}], [{"loss": 1.0}])
     epochs = [
@@ -84,7 +84,7 @@ def test_what_hooks_send_is_there_when_the_run_has_ended():
 
 
 def test_sink_goes_on_over_runs_and_after_a_close():
-    """A sink lives over several runs, whether it was closed between them or not."""
+    """A sink works over several runs, whether it was closed between them or not."""
     bus = Bus(sink := Line())
     train(bus)
     train(bus)
@@ -95,12 +95,12 @@ def test_sink_goes_on_over_runs_and_after_a_close():
 
 
 def test_no_hook_waits_for_a_delivery_that_is_under_way(gate, warned):
-    """A whole run goes by while the first message is still being delivered: no step is slower for it."""
+    """A whole run completes while the first message is still being delivered: no step waits for it."""
     bus = Bus(sink := Line(gate=gate, flush_seconds=0))
     train(bus, [{"loss": 1.0}] * 300)
     assert (sink.taken, sink.waiting) == ([], 303)
     assert warned() == [
-        "Line: by the end of the run 0 messages were dropped, 0 failed (0 values); 303 wait and are tried on"
+        "Line: by the end of the run 0 messages were dropped, 0 failed (0 values); 303 wait and are retried"
     ]
     gate.set()
     assert sink.flush(20)
@@ -120,7 +120,7 @@ def test_run_ends_in_time_where_a_delivery_hangs(gate):
 
 
 def test_server_that_is_down_ends_and_blocks_no_training(monkeypatch, warned):
-    """Where no message can be delivered, the training is told once, at each run's end what waits, and goes on."""
+    """If no message can be delivered, that is logged once, the pending ones at each run's end; training continues."""
     monkeypatch.setattr(attempts, "FIRST_PAUSE", 0.001)
     monkeypatch.setattr(attempts, "LONGEST_PAUSE", 0.01)
     with Loop(sink := Line(forever=ConnectionRefusedError("refused"), limit=50)) as loop:
@@ -139,21 +139,21 @@ def test_server_that_is_down_ends_and_blocks_no_training(monkeypatch, warned):
 
 
 def test_losses_are_told_at_the_end_of_their_run(warned):
-    """Each run's end tells once how many messages were lost in it, and nothing where none were."""
+    """The end of each run logs once how many messages it lost, and no line if it lost none."""
     bus = Bus(sink := Line(TypeError("bad"), TypeError("bad")))
     train(bus)
     train(bus)
     assert (sink.failed, sink.taken) == (2, ["begin", "completed"])
     assert warned() == [
         "Line dropped a message (TypeError: bad); further drops for this reason are only counted",
-        "Line: by the end of the run 0 messages were dropped, 2 failed (2 values); 0 wait and are tried on",
+        "Line: by the end of the run 0 messages were dropped, 2 failed (2 values); 0 wait and are retried",
     ]
     assert not sink.flush()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError])
 def test_what_was_sent_before_an_exception_arrives(error):
-    """An exception or Ctrl-C in the training goes on after the messages have been delivered, that of itself too."""
+    """An exception or Ctrl-C propagates after the messages have been delivered, including its own message."""
     with pytest.raises(error), Loop(sink := Line()) as loop:
         for _ in loop.epochs(1):
             for _ in loop.batches(range(3)):
@@ -164,7 +164,7 @@ def test_what_was_sent_before_an_exception_arrives(error):
 
 
 def test_an_interrupt_ends_the_wait_at_the_runs_end(gate):
-    """Ctrl-C while the messages are waited for goes on at once, though signals are held while sinks are told."""
+    """Ctrl-C during the wait for messages is raised immediately, though signals are deferred while sinks are called."""
     bus = Bus(sink := Line(gate=gate, flush_seconds=30))
     threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
@@ -174,7 +174,7 @@ def test_an_interrupt_ends_the_wait_at_the_runs_end(gate):
 
 
 def test_message_is_copied_as_plain_values():
-    """What is sent is what it was at that time, as values that hold nothing of a framework alive."""
+    """A message holds the values at the time of `send`, without references to a framework's objects."""
     sink = Line()
     inner = [1, {"a": np.float32(0.5)}]
     message = {
@@ -212,13 +212,13 @@ def test_block_is_sent_as_columns():
 
 
 def test_what_is_no_plain_value_is_refused():
-    """A message that could not be delivered anywhere is an error of the hook that sends it."""
-    with pytest.raises(TypeError, match=r"a message holds plain values \(got object: it is <object"):
+    """A message that cannot be converted is an error in the hook that sends it."""
+    with pytest.raises(TypeError, match=r"a message must hold plain values \(got object: it is <object"):
         Line().send({"model": object()})
 
 
 def test_sink_without_deliver_is_told_what_it_lacks(warned):
-    """A subclass that forgets to deliver is told so, without attempts."""
+    """A subclass without `deliver` gets an error that says so, without retries."""
 
     class Mute(NetworkSink):
         pass
@@ -240,7 +240,7 @@ def test_no_thread_is_left_behind_by_a_run():
 
 
 def test_blocks_that_wait_at_the_interpreters_exit_are_delivered():
-    """At the exit, a bus hands over its values before the sinks are closed, in whichever order they were made."""
+    """At exit, a bus flushes its values before the sinks are closed, in whichever order they were created."""
     code = """
         import os
         from monitor_core import Bus

@@ -194,9 +194,9 @@ def test_a_new_run_leaves_the_files_of_the_one_before(tmp_path):
     ("arguments", "error", "message"),
     [
         ({"filepath": "a.npy"}, ValueError, r"filepath must end in \.npz \(got 'a\.npy'\)"),
-        ({"filepath": 3}, TypeError, r"filepath must be a path as text \(got 3\)"),
+        ({"filepath": 3}, TypeError, r"filepath must be a path, as a string or a PathLike of one \(got 3\)"),
         ({"filepath": "{epoch.x}.npz"}, ValueError, "filepath must have fields of a name and a format spec"),
-        ({"filepath": "{epoch}/../a.npz"}, ValueError, "filepath must not have '..' behind a field"),
+        ({"filepath": "{epoch}/../a.npz"}, ValueError, "filepath must not have '..' after a field"),
         ({"filepath": "{loss}.npz"}, ValueError, r"no other fields than {epoch} and {step} \(got {loss}\)"),
         ({"keep": 1, "filepath": "a.npz"}, ValueError, r"filepath must have a field such as {epoch} with keep"),
         ({"keep": 0}, ValueError, r"keep must be >= 1 \(got 0\)"),

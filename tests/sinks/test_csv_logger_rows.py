@@ -181,10 +181,10 @@ def test_a_file_of_keras_is_gone_on_with(tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"notes", r"its first line must name the columns, each once, from epoch on \(got b'notes'\)"),
-        (b"notes\nof mine\n", r"its first line must name the columns, each once, from epoch on"),
-        (b"epoch,a,a\r\n", r"its first line must name the columns, each once"),
-        (b"epoch,a\r\n0,1.0,2.0\r\n", r"row 1 has 3 fields under 2 columns .*: mend the file, or move it away"),
+        (b"notes", r"its first line must name each column once, from epoch on \(got b'notes'\)"),
+        (b"notes\nof mine\n", r"its first line must name each column once, from epoch on"),
+        (b"epoch,a,a\r\n", r"its first line must name each column once"),
+        (b"epoch,a\r\n0,1.0,2.0\r\n", r"row 1 has 3 fields under 2 columns .*: repair the file, or move it away"),
         (b"epoch,a\r\n0\r\n", r"row 1 has 1 fields under 2 columns"),
         (b"epoch,a\r\nx,1.0\r\n", r"its last row must begin with epoch \(got b'x,1.0"),
     ],
@@ -200,5 +200,5 @@ def test_a_file_that_cannot_be_appended_to_fails_at_train_begin_and_is_left_alon
 def test_rows_of_batches_do_not_go_into_a_file_of_epochs(tmp_path):
     """Their numbers would stand under a metric."""
     (tmp_path / "a.csv").write_bytes(b"epoch,a\r\n0,1.0\r\n")
-    with pytest.raises(SetupError, match="its first line must name the columns, each once, from epoch and step on"):
+    with pytest.raises(SetupError, match="its first line must name each column once, from epoch and step on"):
         Bus(CSVLogger(tmp_path / "a.csv", append=True, per_batch=True)).train_begin()

@@ -115,7 +115,7 @@ def test_a_separator_that_no_file_can_have_is_refused(separator):
 
 def test_a_place_that_cannot_be_written_fails_at_train_begin(tmp_path):
     """With the path and the reason."""
-    with pytest.raises(SetupError, match=r"cannot be written: it is no regular file"):
+    with pytest.raises(SetupError, match=r"cannot be written: it is not a regular file"):
         Bus(CSVLogger(tmp_path)).train_begin()
 
 

@@ -84,7 +84,7 @@ def test_a_folder_in_the_files_place_is_an_error(tmp_path):
     (tmp_path / "1.npy").mkdir()
     with pytest.raises(SetupError, match="filepath must name a file"):
         run(ModelCheckpoint(tmp_path / "1.npy"), 1.0)
-    with pytest.raises(IsADirectoryError, match="a folder stands there"):
+    with pytest.raises(IsADirectoryError, match="but a folder has this name"):
         run(ModelCheckpoint(tmp_path / "{epoch}.npy"), 1.0)
 
 

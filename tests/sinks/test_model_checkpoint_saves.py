@@ -162,8 +162,8 @@ def test_an_index_cannot_name_files_elsewhere(tmp_path):
     data = json.loads(text.replace("1.npy", "../1.npy"))
     del data["checksum"]
     checkpoint.index_path.write_text(json.dumps(data))
-    with pytest.raises(ValueError, match=r"a checkpoint must lie in the folder of its index \(got '\.\./1\.npy'\)"):
+    with pytest.raises(ValueError, match=r"a checkpoint must be in the folder of its index \(got '\.\./1\.npy'\)"):
         _ = ModelCheckpoint(tmp_path / "{epoch}.npy").best_path
     state = {**checkpoint.state_dict(), "files": [{"file": "/a.npy", "epoch": 0, "step": 1, "value": None}]}
-    with pytest.raises(ValueError, match="a checkpoint must lie in the folder"):
+    with pytest.raises(ValueError, match="a checkpoint must be in the folder"):
         checkpoint.load_state_dict(state)

@@ -181,7 +181,7 @@ def test_resuming_without_a_state_is_an_error(tmp_path):
     """A checkpoint of the model alone says how to load it."""
     checkpoint = ModelCheckpoint(tmp_path / "{epoch}.npy")
     run(checkpoint, 1.0)
-    with pytest.raises(ValueError, match=r"holds no state to go on from.*load_latest\(model\)"):
+    with pytest.raises(ValueError, match=r"holds no state to resume from.*load_latest\(model\)"):
         checkpoint.resume(Bus(ModelCheckpoint(tmp_path / "{epoch}.npy"), model=Model()))
     with pytest.raises(ValueError, match="bus must have a model's handle with 'load'"):
         drive(Bus(with_state := ModelCheckpoint(tmp_path / "{epoch}.npy", save_state=True), model=Model()), losses(1.0))
@@ -211,7 +211,7 @@ def test_a_state_that_cannot_be_read_costs_no_checkpoint(tmp_path, warned, keep)
     drive(Bus(checkpoint, sink, model=Model(), strict=True), losses(1.0, 2.0, 3.0, 4.0))
     assert names(tmp_path) == ([f"{epoch}.npy" for epoch in (1, 2, 3, 4)] if keep is None else ["2.npy", "4.npy"])
     assert [each for each in warned() if each.startswith("ModelCheckpoint saves the model without")] == [
-        "ModelCheckpoint saves the model without a state; the last checkpoint that can be resumed from stays"
+        "ModelCheckpoint saves the model without a state; the last checkpoint with a state is kept"
     ]
     again = ModelCheckpoint(template, save_state=True, keep=keep)
     bus = Bus(again, Stateless(), model=(model := Model()))

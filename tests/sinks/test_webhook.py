@@ -215,9 +215,9 @@ def test_server_that_is_down_ends_no_training(quick, monkeypatch, warned):
     down, at_end, closed = warned()
     assert "ConnectionRefusedError: Connection refused" in down
     assert (
-        at_end == "Webhook: by the end of the run 0 messages were dropped, 0 failed (0 values); 3 wait and are tried on"
+        at_end == "Webhook: by the end of the run 0 messages were dropped, 0 failed (0 values); 3 wait and are retried"
     )
-    assert closed == "Webhook is closed, and 3 messages that waited, with 3 values, are dropped"
+    assert closed == "Webhook is closed, and 3 waiting messages, with 3 values, are dropped"
     assert "h1dden" not in down
 
 
@@ -275,7 +275,7 @@ def test_answers_that_will_not_change_are_not_tried_again(serve, code, warned):
     told, at_end = warned()
     assert told.startswith(f"Webhook dropped a message ({server.url}: HTTP {code} ")
     assert (
-        at_end == "Webhook: by the end of the run 0 messages were dropped, 3 failed (3 values); 0 wait and are tried on"
+        at_end == "Webhook: by the end of the run 0 messages were dropped, 3 failed (3 values); 0 wait and are retried"
     )
 
 
@@ -308,7 +308,7 @@ def test_redirects_are_not_followed(serve, code, warned):
     )
     train(Bus(hook := Webhook(server.url, headers={"X": "t0ken"})), [{"loss": 1.0}])
     assert (elsewhere.posts, hook.failed, len(server.posts)) == ([], 3, 3)
-    assert "redirects are not followed: give the address that it leads to" in warned()[0]
+    assert "redirects are not followed: pass the URL that it leads to" in warned()[0]
 
 
 def test_oldest_are_dropped_behind_a_slow_server(serve):
@@ -416,8 +416,8 @@ def test_url_must_be_encoded(url):
         ({"url": b"http://x/t0ken"}, r"url must be a string \(got bytes\)"),
         ({"headers": ["t0ken"]}, r"headers must be a mapping \(got list\)"),
         ({"headers": {"X\nY": "t0ken"}}, r"headers must have names of letters, digits and hyphens \(got 'X\\nY'\)"),
-        ({"headers": {"X": "t0ken\r\nY: 1"}}, r"headers must have values of one line of text.*\(that of 'X' is not\)"),
-        ({"headers": {"X": 5}}, r"headers must have values of one line of text"),
+        ({"headers": {"X": "t0ken\r\nY: 1"}}, r"headers must have values of one line.*\(that of 'X' is not\)"),
+        ({"headers": {"X": 5}}, r"headers must have values of one line"),
         ({"timeout": 0}, r"'timeout' must be > 0: 0"),
         ({"timeout": math.nan}, r"timeout must be finite \(got nan\)"),
         ({"events": "epoch_end"}, r"events must be a sequence of names \(got 'epoch_end'\)"),

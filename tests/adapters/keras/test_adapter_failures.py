@@ -34,7 +34,7 @@ from monitor_core.adapters.keras import KerasAdapter, KerasModel
 
 
 def test_a_failing_sink_does_not_end_the_fit(model, warned):
-    """A sink that raises is reported once and training goes on."""
+    """A sink that raises is reported once and training continues."""
 
     @on("batch_end")
     def broken(run, step, logs):
@@ -69,7 +69,7 @@ def test_a_failing_keras_callback_ends_the_fit(model):
 
 
 def test_adapter_fit_tells_of_an_exception(model):
-    """adapter.fit ends the run when training raises: sinks are told, pending values are handed over first."""
+    """adapter.fit ends the run when training raises: pending values are flushed first, and sinks are notified."""
     events = []
 
     class Listening(Sink):
@@ -95,7 +95,7 @@ def test_adapter_fit_tells_of_an_exception(model):
 
 
 def test_a_fit_after_one_that_raised_closes_its_run(model):
-    """fit tells nobody of an exception; the next train begin closes the open run, and Keras callbacks hear nothing."""
+    """fit notifies no callback of an exception; the next train begin closes the open run, without Keras callbacks."""
     listener, recorder = Listener(), Recorder()
 
     class Once(keras.callbacks.Callback):
@@ -143,7 +143,7 @@ def test_a_keras_model_needs_no_handle(model, attach):
 
 
 def test_a_loop_of_a_keras_model_serves_the_fits_inside(model):
-    """Sinks that need the model work with it as it was given, during the run and after it."""
+    """Sinks that need the model work with it as it was passed, during the run and after it."""
 
     class Rates(Sink):
         needs = ("learning_rates",)
@@ -158,7 +158,7 @@ def test_a_loop_of_a_keras_model_serves_the_fits_inside(model):
 
 
 def test_a_loop_goes_on_after_a_fit_that_raised(model):
-    """Where the training code catches what a fit raised, the broken epoch leaves no record and the next fit goes on."""
+    """If the training code catches a fit's exception, the aborted epoch leaves no record and the next fit continues."""
     history = History()
     with Loop(history, model=KerasModel(model)) as loop:
         fit(model, KerasAdapter(loop), epochs=1)
@@ -181,7 +181,7 @@ def test_the_history_of_a_fit_that_raised_gets_no_more(model):
 
 
 def test_each_fit_lends_its_own_validation_data(model):
-    """adapter.fit lends the validation data of each fit, unless the adapter was given its own."""
+    """adapter.fit provides the validation data of each fit, unless the adapter has its own."""
     lent = []
     note = on("train_begin", lambda run: lent.append(run.validation_data))
     other = (X[:4], Y[:4])
@@ -244,9 +244,9 @@ def test_adapter_fit_takes_no_callbacks(model):
 
 def test_a_loop_comes_alone(model):
     """A loop and sinks in one adapter are an error: the loop has its own."""
-    with pytest.raises(ValueError, match="a Loop comes alone"):
+    with pytest.raises(ValueError, match="a Loop must be the only argument"):
         KerasAdapter(Loop(History()), History())
-    with pytest.raises(ValueError, match="a Loop comes alone"):
+    with pytest.raises(ValueError, match="a Loop must be the only argument"):
         KerasAdapter(Loop(History()), epochs=3)
 
 
@@ -293,7 +293,7 @@ def test_jax_state_is_synced_only_when_a_sink_reads_the_model(model, monkeypatch
 
 
 def test_a_rate_set_within_an_epoch_is_used_by_the_next_batch(model):
-    """A sink that sets the rate to 0 in a batch freezes the weights from there on, on every back end."""
+    """A sink that sets the rate to 0 in a batch freezes the weights from there on, on every backend."""
     weights = []
 
     class Freeze(Sink):

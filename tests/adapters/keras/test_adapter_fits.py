@@ -98,7 +98,7 @@ def test_history_holds_what_keras_history_holds(compiled):
 
 
 def test_nothing_converts_the_values_of_a_batch(model):
-    """Handed over whole, a batch's logs are the framework's own tensors; in a list Keras has made floats of them."""
+    """Passed whole, a batch's logs are the framework's own tensors; in a list Keras has converted them to floats."""
     kinds = {}
     for whole in (True, False):
 
@@ -153,7 +153,7 @@ def test_metrics_that_live_in_place_are_recorded_exactly(compiled):
 @pytest.mark.parametrize("per_batch", [True, False])
 @pytest.mark.parametrize("steps_per_execution", EXECUTIONS)
 def test_steps_count_batches(compiled, whole, per_batch, steps_per_execution):
-    """The step counts batches over all epochs, whether batches are heard or not, and however many run at once."""
+    """The step counts batches over all epochs, whether a sink listens to batches or not, and any number per call."""
     model = fresh(compiled, steps_per_execution)
     history = History(per_batch=per_batch)
     adapter = KerasAdapter(history, model=model)
@@ -166,7 +166,7 @@ def test_steps_count_batches(compiled, whole, per_batch, steps_per_execution):
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 @pytest.mark.parametrize("whole", [True, False])
 def test_steps_of_a_data_set_of_unknown_length_are_counted(model, whole):
-    """Without a known length, and without a sink that hears batches, each batch still counts once."""
+    """Without a known length, and without a sink that listens to batches, each batch still counts once."""
     adapter = KerasAdapter(History(), model=model)
     model.fit(batches(40), epochs=1, verbose=0, shuffle=False, callbacks=adapter if whole else [adapter])
     assert adapter.bus.run.step == 5
@@ -190,7 +190,7 @@ def test_batch_hooks_look_default_unless_a_sink_listens(model):
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_stop_at_an_epoch_ends_the_fit(model, whole):
-    """A sink's request ends the fit after that epoch, and the run tells why."""
+    """A sink's request ends the fit after that epoch, and the run says why."""
 
     @on("epoch_end")
     def stop(run, epoch, logs):
@@ -282,7 +282,7 @@ def test_a_fit_within_a_hook_of_its_adapter_is_an_error(model, way, hook):
 
     @on(hook)
     def nested(*_):
-        with pytest.raises(OrderError, match="give the inner fit a KerasAdapter of its own") as info:
+        with pytest.raises(OrderError, match="pass another KerasAdapter to the inner fit") as info:
             if way == "fit":
                 adapter.fit(other, *TRAIN, verbose=0)
             else:

@@ -76,7 +76,7 @@ def test_train_on_batch_feeds_a_loop(model):
 
 @pytest.mark.parametrize("kind", [keras.layers.SimpleRNN, keras.layers.GRU, keras.layers.LSTM])
 def test_reset_states_resets_stateful_layers(kind):
-    """After the reset a stateful layer, nested ones too, answers as it did at first; random weights stay."""
+    """After the reset a stateful layer, nested or not, returns its first outputs again; random weights stay."""
     if BACKEND == "torch" and kind is not keras.layers.SimpleRNN:
         pytest.skip("stateful LSTM and GRU do not work on Keras's torch back end (keras#20875)")
     inner = keras.Sequential([kind(3, stateful=True)])
@@ -89,7 +89,7 @@ def test_reset_states_resets_stateful_layers(kind):
 
 
 def released(model):
-    """Answer whether nothing keeps a model alive but the frame above."""
+    """Return whether only the calling frame keeps a model alive."""
     reference = weakref.ref(model.pop())
     keras.backend.clear_session()
     gc.collect()

@@ -1,4 +1,4 @@
-"""A look into Keras models of every kind, on the back end of this process (`KERAS_BACKEND`)."""
+"""Inspecting Keras models of every kind, on the backend of this process (`KERAS_BACKEND`)."""
 
 import keras
 import numpy as np
@@ -93,7 +93,7 @@ SERIES = np.random.default_rng(1).normal(size=(8, 5, 4)).astype("float32")
 
 
 def state(model):
-    """Return everything of a model that a look inside must leave alone."""
+    """Return all state of a model that inspection must not change."""
     optimizer = model.optimizer.variables if model.compiled else []
     layers = model._flatten_layers()
     recurrent = [each for layer in layers if isinstance(layer, keras.layers.RNN) for each in layer.states or ()]
@@ -122,7 +122,7 @@ def test_a_look_leaves_no_trace(look):
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_training_goes_on_as_if_nobody_had_looked(look):
-    """A look at the end of every epoch changes nothing in how the training goes on."""
+    """Inspection at the end of every epoch does not change the training."""
 
     def history(callbacks):
         model = eventful()
@@ -179,7 +179,7 @@ def test_inputs_by_name_and_nested_models():
 
 
 def test_the_names_of_a_model_are_those_of_its_activations():
-    """The names that a model tells beforehand are those of its layers, without the numbers."""
+    """The names known beforehand are those of the layers, without the numbers."""
     model = nested()
     names = KerasModel(model).layer_names()
     assert sorted(names) == sorted({name.partition(":")[0] for name in found(model, {"x": X, "z": X})})
@@ -209,7 +209,7 @@ def test_layers_of_keras_are_whole():
 
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras compiles no parts of models there")
 def test_compiled_parts_of_a_model_are_left_out():
-    """What a layer of one's own computes within a compiled loop has no values to lend; the layer itself has."""
+    """The parts of a custom layer have no values within a compiled loop; the layer itself has."""
 
     class Scanning(keras.layers.Layer):
         def __init__(self):
@@ -235,7 +235,7 @@ def test_only_chosen_layers_are_lent(layers):
 
 
 def test_an_unknown_layer_is_an_error():
-    """A layer that there is not is an error that tells the nearest names."""
+    """An unknown layer is an error that suggests the nearest names."""
     with pytest.raises(ValueError, match=r"layers must name layers of the model \(got 'enc/one'\): .*encoder/one"):
         found(nested(), {"x": X, "z": X}, ["enc/one"])
 
@@ -245,7 +245,7 @@ def test_an_unknown_layer_is_an_error():
 
 @pytest.mark.parametrize("make", [Net, lambda: keras.Sequential([keras.layers.Dense(2, name="only")])])
 def test_a_model_that_is_not_built_is_built_for_any_number_of_samples(make):
-    """Before it is built a model tells no names; then it is built, and takes any number of samples afterwards."""
+    """Before it is built a model has no names; then it is built, and accepts any number of samples afterwards."""
     model = make()
     assert KerasModel(model).layer_names() is None
     assert found(model)

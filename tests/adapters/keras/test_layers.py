@@ -1,4 +1,4 @@
-"""The layers of Keras models as graphs, on the back end of this process (`KERAS_BACKEND`)."""
+"""The layers of Keras models as graphs, on the backend of this process (`KERAS_BACKEND`)."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ def fresh():
 
 
 def edges(model, **options):
-    """Return a model's edges, as one text."""
+    """Return a model's edges, as one string."""
     return " ".join(f"{source}>{target}" for source, target in layer_graph(model, **options).edges)
 
 
@@ -168,7 +168,7 @@ def test_wrappers_tell_what_they_wrap():
 
 
 def test_types_are_those_of_the_outputs():
-    """Mixed precision, and inputs of integers, are told."""
+    """Mixed precision and integer inputs are shown."""
     inputs = keras.Input((5,), dtype="int32", name="inputs")
     embedded = layers.Embedding(9, 4, dtype="mixed_float16", name="embed")(inputs)
     model = keras.Model(inputs, layers.Lambda(lambda x: x * 2, dtype="float32", name="twice")(embedded))
@@ -274,7 +274,7 @@ def test_a_sample_tells_the_shapes_and_types_of_a_subclassed_model():
 
 
 def test_models_in_a_list_of_inputs_are_traced():
-    """Several inputs are told apart."""
+    """Several inputs are distinguished."""
 
     class Difference(keras.Model):
         def __init__(self):
@@ -308,13 +308,13 @@ def test_a_subclassed_model_in_a_functional_one_is_followed():
 
 
 def test_what_is_not_built_is_listed_without_edges(warned):
-    """Nothing is invented, nothing is built, and the reason is told."""
+    """No edge is invented, no layer is built, and the reason is logged."""
     model = Branches()
     assert kinds(model) == {"left": "Dense", "right": "Sequential"}
     assert edges(model) == ""
     assert not model.left.built
     assert warned()[0] == (
-        "the layers of branches are shown without what feeds them, because branches is not built yet: call the model "
+        "the layers of branches are shown without edges, because branches is not built yet: call the model "
         "once, or train it"
     )
 
@@ -326,7 +326,7 @@ def test_what_cannot_be_traced_is_listed_without_edges(warned):
     assert kinds(model, sample=sample) == {"left": "Dense", "right": "Sequential"}
     assert edges(model, sample=sample) == ""
     assert edges(model, sample=sample, expand_nested=True) == "right/input_layer>right/one right/one>right/two"
-    assert "the layers of branches are shown without what feeds them, because its call cannot be traced" in warned()[0]
+    assert "the layers of branches are shown without edges, because its call cannot be traced" in warned()[0]
 
 
 def test_a_nested_model_that_cannot_be_traced_is_one_node():
@@ -374,7 +374,7 @@ def test_reading_leaves_the_model_and_the_names_as_they_were():
 
 
 def test_an_empty_model_has_an_empty_graph():
-    """There is nothing to tell, and that is no error."""
+    """An empty model gives an empty graph, not an error."""
     assert layer_graph(keras.Sequential(name="empty")).nodes == ()
 
 

@@ -1,4 +1,4 @@
-"""The handle of a Keras model, on the back end of this process (`KERAS_BACKEND`)."""
+"""The handle of a Keras model, on the backend of this process (`KERAS_BACKEND`)."""
 
 import contextlib
 
@@ -30,7 +30,7 @@ def same(ours, theirs):
 
 
 def state(handle):
-    """Return everything of a model that a look inside must leave alone."""
+    """Return all state of a model that inspection must not change."""
     variables = [*handle.model.variables, *handle.model.optimizer.variables, *handle.model.metrics_variables]
     return [keras.ops.convert_to_numpy(variable.value).copy() for variable in variables]
 
@@ -101,7 +101,7 @@ def test_metrics_of_one_output_are_known_in_any_form(metrics):
 
 
 def test_metrics_are_not_known_where_they_may_be_any():
-    """Without compile, before the model is built, and where it has a training step of its own."""
+    """Without compile, before the model is built, and with a custom training step."""
 
     class Own(keras.Sequential):
         def train_step(self, *args, **kwargs):
@@ -133,7 +133,7 @@ def test_a_schedule_is_read_but_not_set():
 
 
 def test_several_optimizers_have_a_rate_each():
-    """A model with an optimizer for some of its layers lends all rates, and setting sets each."""
+    """A model with several optimizers provides all rates, and setting sets each."""
     model = sequential()
     slow, fast = keras.optimizers.SGD(0.125), keras.optimizers.Adam(0.5)
     chosen = keras.optimizers.MultiOptimizer(lambda variable: slow if "first" in variable.path else fast)
@@ -146,7 +146,7 @@ def test_several_optimizers_have_a_rate_each():
 
 
 def test_an_uncompiled_model_has_no_rates():
-    """A model without an optimizer lends no rates, as its protocol asks: by AttributeError."""
+    """A model without an optimizer raises an AttributeError for its rates, as the protocol asks."""
     handle = KerasModel(keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]))
     assert not hasattr(handle, "learning_rates")
 
@@ -216,7 +216,7 @@ def test_activations_are_each_layers_outputs(handle):
 
 
 def test_activations_of_a_branched_model_with_a_shared_layer():
-    """A functional model of two inputs lends each use of a shared layer under its own name."""
+    """A functional model of two inputs provides each use of a shared layer under its own name."""
     one, two = keras.Input((4,)), keras.Input((4,))
     shared = keras.layers.Dense(2, name="shared")
     model = keras.Model([one, two], keras.layers.Add(name="sum")([shared(one), shared(two)]))
@@ -256,7 +256,7 @@ def test_predict_returns_host_arrays(handle):
 
 
 def test_directions_are_the_metrics_own(handle):
-    """Keras's own direction of a compiled metric is told, validation or not; what Keras does not know is None."""
+    """Keras's own direction of a compiled metric is returned, validation or not; None if Keras does not know it."""
     handle.model.fit(X, Y, verbose=0)
     names = ("loss", "val_loss", "accuracy", "val_accuracy", "mae", "unknown")
     assert [handle.direction(name) for name in names] == ["min", "min", "max", "max", "min", None]
@@ -301,7 +301,7 @@ def test_directions_are_those_of_keras(metrics, trained):
 
 
 def test_directions_are_known_before_the_first_batch():
-    """A metric object tells its direction as soon as the model is compiled, under the name it was given."""
+    """A metric object's direction is known as soon as the model is compiled, under its name."""
     model = sequential()
     area, count = keras.metrics.AUC(name="area"), keras.metrics.MeanAbsoluteError(name="off_by")
     model.compile("sgd", "binary_crossentropy", metrics=["accuracy", area], weighted_metrics=[count])

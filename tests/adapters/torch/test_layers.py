@@ -136,7 +136,7 @@ def test_code_that_cannot_be_traced_is_listed_without_edges(warned):
     assert kinds(Choosing()) == {"one": "Linear", "two": "Sequential"}
     assert kinds(Choosing(), expand_nested=True) == {"one": "Linear", "two/0": "Linear", "two/1": "ReLU"}
     assert warned()[0].startswith(
-        "the parts of Choosing are shown without what feeds them, because its code cannot be traced: give a sample"
+        "the parts of Choosing are shown without edges, because its code cannot be traced: pass a sample"
     )
 
 

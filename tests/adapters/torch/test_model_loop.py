@@ -119,7 +119,7 @@ def test_a_loop_takes_a_module_and_its_optimizer_as_they_are(module):
 def test_a_loop_of_a_module_without_its_optimizer_says_what_to_give(module):
     """The message of a sink that needs the rate names the loop's argument."""
     loop = Loop(ReduceLROnPlateau("loss"), model=module)
-    with pytest.raises(SetupError, match=r"give the optimizer, Loop\(model=module, optimizer=\.\.\.\) or TorchModel"):
+    with pytest.raises(SetupError, match=r"pass the optimizer, Loop\(model=module, optimizer=\.\.\.\) or TorchModel"):
         loop.__enter__()
 
 

@@ -81,7 +81,7 @@ def test_learning_rates_of_all_groups_are_read_and_set():
 
 def test_without_an_optimizer_there_are_no_rates(module):
     """A handle without an optimizer lends no rates, so that a sink that needs them fails at train begin."""
-    with pytest.raises(AttributeError, match=r"give the optimizer, Loop\(.*\) or TorchModel\(module, optimizer\)"):
+    with pytest.raises(AttributeError, match=r"pass the optimizer, Loop\(.*\) or TorchModel\(module, optimizer\)"):
         _ = TorchModel(module).learning_rates
     with (
         pytest.raises(SetupError, match="ReduceLROnPlateau needs 'learning_rates'"),

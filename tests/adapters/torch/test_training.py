@@ -144,8 +144,8 @@ def test_a_scheduler_that_was_not_given_is_warned_about_once(warned):
     TorchModel(module, optimizer, scheduler).training_state()
     (message,) = warned()
     assert message == (
-        "the optimizer has a learning rate scheduler that was not given, so its state is not saved, and a run that is "
-        "resumed begins its schedule again: write TorchModel(modules, optimizers, schedulers)"
+        "the optimizer has a learning rate scheduler that was not passed, so its state is not saved, and a resumed "
+        "run begins its schedule again: write TorchModel(modules, optimizers, schedulers)"
     )
 
 

@@ -139,7 +139,7 @@ def test_a_missing_metric_warns_once_and_is_not_counted(warned):
     bus.train_begin()
     assert drive(bus, [1.0, MISSING, 1.0, None, MISSING, 1.0, 0.0]) == 5
     assert warned() == [
-        "EarlyStopping decides nothing where its metric is missing: no metric 'metric'; this epoch has loss"
+        "EarlyStopping decides nothing while its metric is missing: no metric 'metric'; this epoch has loss"
     ]
 
 

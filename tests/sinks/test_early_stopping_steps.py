@@ -60,7 +60,7 @@ def test_a_metric_that_no_batch_has_is_told_at_the_epochs_end(warned):
             loop.log(val_loss=1.0)
     assert warned() == [
         (
-            "EarlyStopping decides nothing where its metric is missing: no metric 'val_loss' (did you mean 'loss'?); "
+            "EarlyStopping decides nothing while its metric is missing: no metric 'val_loss' (did you mean 'loss'?); "
             "a batch of this epoch has loss"
         )
     ]

@@ -228,5 +228,5 @@ def test_a_new_object_in_an_old_folder_is_told_of(tmp_path, warned):
     assert warned() == []
     run(Bus(board(tmp_path), strict=True), 1)
     assert len(warned()) == 1
-    assert "holds event files of an earlier run" in warned()[0]
+    assert "has event files of an earlier run" in warned()[0]
     assert steps(tmp_path / "train", "epoch_loss") == [0]

@@ -40,7 +40,6 @@ UNEDITED = (
     "CHANGELOG.md",
     "README.md",
     "adapters/keras/insides.py",
-    "benchmarks/README.md",
     "docs/decisions/break.md",
     "docs/decisions/ownership.md",
     "docs/from/ignite.md",

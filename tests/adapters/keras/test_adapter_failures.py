@@ -252,7 +252,7 @@ def test_a_loop_comes_alone(model):
 
 def test_what_is_no_sink_is_refused():
     """An object without hooks is refused when the adapter is made."""
-    with pytest.raises(HookError, match=r"sinks are given one by one \(got a list of them\): write \*sinks"):
+    with pytest.raises(HookError, match=r"sinks must be passed one by one \(got a list\): write \*sinks"):
         KerasAdapter([History()])
 
 

@@ -15,16 +15,26 @@ BACKEND_TESTS := adapters frameworks model benchmarks/test_harness.py faults/tes
 # What trains with a framework, or runs other processes and programs.
 INTEGRATION := adapters benchmarks faults network/test_outbox.py network/test_sink.py sinks test_packaging.py test_readme.py \
 	test_tensorboard_browser.py test_typing.py
+# Frameworks that pip can install together, what they are, and their tests; each group has an environment of its own.
+trees_packages := xgboost-cpu lightgbm 'scikit-learn>=1.9' pandas
+trees_tests := adapters/xgboost adapters/lightgbm adapters/sklearn
+trainers_packages := torch==2.13.0 transformers accelerate lightning pytorch-ignite skorch torchdata
+trainers_tests := adapters/transformers adapters/lightning adapters/accelerate adapters/ignite adapters/skorch
+arrays_packages := jax optax flax equinox
+arrays_tests := adapters/flax adapters/equinox
+trackers_packages := mlflow wandb trackio prometheus-client opentelemetry-exporter-otlp-proto-http
+trackers_tests := trackers
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test test-backend test-long unit coverage lint format docs bench clean
+.PHONY: help demo test test-backend test-group test-long unit coverage lint format docs bench clean
 
 help:
 	@echo "make demo    train on MNIST digits, monitored; curves, summary and a TensorBoard folder in out/demo (EPOCHS=$(EPOCHS))"
 	@echo "make test    run the tests (KERAS_BACKEND=$(KERAS_BACKEND))"
 	@echo "make test-long  the same with 5,000 random sequences where make test draws 100"
 	@echo "make test-backend KERAS_BACKEND=jax   what depends on the backend"
+	@echo "make test-group GROUP=trees   the tests of optional frameworks: trees, trainers, arrays, trackers"
 	@echo "make unit    those of the core alone, in less than two minutes"
 	@echo "make lint    ruff, codespell and mypy --strict"
 	@echo "make docs    the documentation's site, in out/site; any warning is an error"
@@ -38,6 +48,9 @@ test: $(VENV)/dev.stamp
 
 test-backend: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest $(BACKEND_TESTS:%=tests/%)
+
+test-group: $(VENV)-$(GROUP)/group.stamp
+	$(VENV)-$(GROUP)/bin/python -m pytest $(wildcard $($(GROUP)_tests:%=tests/%))
 
 test-long: $(VENV)/dev.stamp
 	MONITOR_CORE_LONG=1 $(BIN)/python -m pytest --timeout=3600
@@ -65,7 +78,7 @@ bench: $(VENV)/dev.stamp
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf $(VENV) out build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-* out build dist *.egg-info
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
@@ -79,3 +92,10 @@ $(VENV)/demo.stamp: pyproject.toml | $(BIN)/python
 $(VENV)/dev.stamp: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -qq --editable ".[dev]"
 	@touch $@ $(VENV)/demo.stamp
+
+$(VENV)-$(GROUP)/group.stamp: pyproject.toml
+	@test -n "$($(GROUP)_packages)" || { echo "GROUP must be trees, trainers, arrays or trackers (got '$(GROUP)')"; exit 2; }
+	$(PYTHON) -m venv $(VENV)-$(GROUP)
+	$(VENV)-$(GROUP)/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-$(GROUP)/bin/python -m pip install -qq $($(GROUP)_packages) --editable ".[test]"
+	@touch $@

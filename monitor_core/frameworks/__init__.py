@@ -9,6 +9,7 @@ next to these, add it to `ALL`, and write its adapter. Private.
 from __future__ import annotations
 
 import os
+import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -214,6 +215,12 @@ def whose_callback(value: Any) -> Framework | None:
         ),
         None,
     )
+
+
+def as_sink(value: Any) -> Any:
+    """Return a sink that calls a framework's callback, if this is one that can be used in any loop; else the value."""
+    framework = next((each for each in ALL if each.callback_sink and each.is_callback(type(value))), None)
+    return value if framework is None else pkgutil.resolve_name(framework.callback_sink)(value)
 
 
 def asked_by(name: str) -> Framework | None:

@@ -20,7 +20,7 @@ from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
-from monitor_core.files.checkpoint_index import Keep
+from monitor_core.files.checkpoint_index import Keep, Saved
 from monitor_core.files.checkpoints import CheckpointStore
 from monitor_core.files.resume_state import check_state, resume, whole_state
 from monitor_core.files.templates import Template
@@ -70,6 +70,7 @@ class ModelCheckpoint(Sink):
             (optimizer, random generators, Python's own and NumPy's global one included), so that `resume` can
             continue. The last two states are kept, as long as their files are. The names must differ from one save to
             the next. A run that continues from a state within an epoch begins that epoch again.
+        model: Another model to save instead of the run's, such as one of averaged weights: a model or a handle.
         at: When a metric of the training is judged: ``"epoch"``, at each epoch's end; or ``"evaluation"``, at each
             evaluation, by its weighted mean since the one before.
 
@@ -99,8 +100,6 @@ class ModelCheckpoint(Sink):
     read_only: ClassVar[bool] = True
     writes: ClassVar[bool] = True
     saves: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ("save",)
-
     filepath: str | PathLike[str] = attrs.field()
     monitor: str = attrs.field(default="val_loss")
     save_best_only: bool = checks.switch()
@@ -115,6 +114,7 @@ class ModelCheckpoint(Sink):
     )
     save_state: bool = checks.switch()
     at: At = attrs.field(default="epoch", kw_only=True, validator=checks.one_of("epoch", "evaluation"))
+    model: ModelHandle | None = attrs.field(default=None, kw_only=True, repr=False, converter=frameworks.handle_of)
     _template: Template = attrs.field(init=False, repr=False)
     _store: CheckpointStore = attrs.field(init=False, repr=False)
     _monitor: Monitor = attrs.field(init=False, repr=False)
@@ -142,11 +142,22 @@ class ModelCheckpoint(Sink):
         return Occasions(self._monitor, self.at)
 
     @property
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What the run's model must have: a way to save, unless another model is saved."""
+        return ("save",) if self.model is None else ()
+
+    @property
     def wants_interval_means(self) -> bool:  # type: ignore[override]
         """Whether the means since the last evaluation are needed."""
         return self.at == "evaluation"
 
     def __attrs_post_init__(self) -> None:
+        if self.model is not None and not hasattr(self.model, "save"):
+            raise ValueError(f"model must be a model or a handle with 'save' (got {self.model!r})")
+        if self.model is not None and self.save_state:
+            raise ValueError(
+                "save_state must be False with model=... (got True): a run continues from its own model's checkpoint"
+            )
         text, names = self._template.text, self._template.names
         if self.save_weights_only and (endings := frameworks.weights_endings_for(text)):
             raise ValueError(f"filepath must end in {' or '.join(endings)} with save_weights_only=True (got {text!r})")
@@ -245,7 +256,7 @@ class ModelCheckpoint(Sink):
         for name in self._template.names:
             if name not in _NUMBERS:
                 check_metric(name, run.model, type(self).__name__, "filepath")
-        self._check_ending(run.model)
+        self._check_ending(run.model if self.model is None else self.model)
         if self.save_state:
             check_state(run.bus_state, type(self).__name__, "save_state=True")
         self._store.folder.prepare()
@@ -315,13 +326,17 @@ class ModelCheckpoint(Sink):
         path = self._path(numbers, logs)
         if within and path is not None:
             self._require_own_name(path)
-        saved = None if path is None else self._store.write(run.model, path, epoch=epoch, step=run.step, value=value)
+        saved = None if path is None else self._write(run, path, epoch, value)
         if saved is None:
             return
         if value is not None:
             self._best.update(value)
         is_whole = self.save_freq == "epoch" and not within
         self._store.enter(saved, (lambda: _whole_state(run, is_whole=is_whole)) if self.save_state else None)
+
+    def _write(self, run: Run, path: Path, epoch: int, value: float | None) -> Saved | None:
+        model = run.model if self.model is None else self.model
+        return self._store.write(model, path, epoch=epoch, step=run.step, value=value)
 
     def _require_own_name(self, path: Path) -> None:
         """Refuse a name that a second evaluation of this epoch would overwrite."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from monitor_core.bus.bus import Bus
+from monitor_core.loop.resume import Resume
 from monitor_core.values.means import Means
 
 
@@ -19,7 +20,8 @@ class Epochs:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._means: Means | None = None
-        self._results: dict[str, float] = {}
+        self._results: dict[str, Any] = {}
+        self._loaded: Mapping[str, Any] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -30,10 +32,21 @@ class Epochs:
         """Begin an epoch.
 
         Args:
-            epoch: Its number, 0-based; at least that of the next one is used.
+            epoch: Its number, 0-based; at least that of the next one is used. An earlier one, which was open in a state
+                that was loaded, ends first.
         """
-        self._bus.epoch_begin(max(self._bus.run.epoch + 1, epoch))
+        if self._loaded is not None and self._loaded["number"] < epoch:
+            self._open(self._loaded["number"])
+            self.end()
+        self._open(max(self._bus.run.epoch + 1, epoch))
+
+    def _open(self, epoch: int) -> None:
+        self._bus.epoch_begin(epoch)
         self._means, self._results = Means(), {}
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            self._means.load_state_dict(loaded["means"])
+            self._results = dict(loaded["results"])
         self._bus.gather_means(self._means)
 
     def end_evaluation(self, results: Mapping[str, Any]) -> None:
@@ -64,8 +77,21 @@ class Epochs:
             self._bus.gather_means(None)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the bus's state; an epoch that is open in it is begun again where the state is loaded."""
-        state = self._bus.state_dict()
-        if self.is_open:
-            state["run"]["epoch"] -= 1
+        """Return the state of the bus, and what the open epoch has so far."""
+        state: dict[str, Any] = {"bus": self._bus.state_dict(), "epoch": None}
+        if self._means is not None:
+            number = self._bus.run.epoch
+            state["bus"]["run"]["epoch"] = number - 1  # it is begun again
+            state["epoch"] = {"number": number, "means": self._means.state_dict(), "results": self._results}
         return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` returned; call it before train begin.
+
+        Raises:
+            ValueError: The state of the bus does not fit its sinks.
+        """
+        self._bus.load_state_dict(state["bus"])
+        self._loaded = state["epoch"]
+        if (home := self._bus.resumption.home) is not None:
+            Resume(self._bus, home).continue_record()

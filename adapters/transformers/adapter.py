@@ -19,9 +19,9 @@ from typing import Any
 from transformers import Trainer, TrainerCallback
 
 from monitor_core._log import logger
+from monitor_core.adapters.torch.scheduled import ScheduledModel
 from monitor_core.adapters.transformers.calls import find_evaluation, find_training
 from monitor_core.adapters.transformers.losses import Losses
-from monitor_core.adapters.transformers.model import ScheduledModel
 from monitor_core.adapters.transformers.steps import Steps
 from monitor_core.adapters.versions import require
 from monitor_core.bus.bus import Bus
@@ -29,7 +29,6 @@ from monitor_core.bus.hooks import sink_name
 from monitor_core.bus.run import Run
 from monitor_core.files.state import load_state, save_state
 from monitor_core.loop.recording import attach
-from monitor_core.loop.resume import Resume
 
 __all__ = ["TransformersAdapter"]
 
@@ -43,8 +42,8 @@ class TransformersAdapter(TrainerCallback):
     ``adapter.train(trainer)`` calls ``trainer.train()``, and notifies sinks of an exception at once. Each training is a
     run of its own; one that continues from a checkpoint continues the run, with the states of all sinks as they were.
 
-    Metrics of an evaluation have the prefix ``val_`` where the trainer writes ``eval_``; those of one of several data
-    sets have the dataset's name.
+    Metrics of an evaluation have the prefix ``val_`` where the trainer writes ``eval_``; those of one of several
+    datasets have its name.
 
     Args:
         *sinks: Sinks, in the order in which they are to be called.
@@ -138,9 +137,7 @@ class TransformersAdapter(TrainerCallback):
             self.run.step, self.run.epoch = state.global_step, int(state.epoch or 0) - 1
             logger.warning("%s has no %s: the sinks begin with step %d", checkpoint, _STATE, state.global_step + 1)
             return
-        self.bus.load_state_dict(saved)
-        if self.bus.resumption.home is not None:
-            Resume(self.bus, self.bus.resumption.home).continue_record()
+        self._steps.epochs.load_state_dict(saved)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Save the states of the run and its sinks in the checkpoint that was just written."""

@@ -203,6 +203,7 @@ def test_a_run_continues_in_the_middle_of_an_epoch(tmp_path):
     adapter.train(build(Plan(epochs=2), tmp_path / "trainer", **options), resume_from_checkpoint=True)
     assert list(history.epoch) == [0, 1]
     assert list(history.batches["loss"]) == pytest.approx(list(whole.batches["loss"]))
+    assert list(history["loss"]) == pytest.approx(list(whole["loss"]))
     assert list(history["val_loss"]) == pytest.approx(list(whole["val_loss"]))
     assert open_run(record).status == "completed"
 

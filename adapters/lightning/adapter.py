@@ -112,7 +112,11 @@ class LightningAdapter(Callback):
             epochs=epochs if epochs is not None and epochs > 0 else None,
             steps_per_epoch=math.ceil(batches) if math.isfinite(batches) else None,
         )
-        self._hooks = [each.register_step_post_hook(self._note_step) for each in trainer.optimizers]
+        if trainer.strategy.handles_gradient_accumulation:  # DeepSpeed's engine calls no step of an optimizer
+            self._global_step: int | None = trainer.global_step
+        else:
+            self._global_step = None
+            self._hooks = [each.register_step_post_hook(self._note_step) for each in trainer.optimizers]
         self._end_epochs_after(trainer, pl_module)
         self._obey(trainer)
 
@@ -172,6 +176,9 @@ class LightningAdapter(Callback):
         is_automatic = pl_module.automatic_optimization
         accumulated = trainer.accumulate_grad_batches if is_automatic else 1
         self._values.add(outputs, trainer._results, accumulated)
+        if self._global_step is not None:
+            before, self._global_step = self._global_step, trainer.global_step
+            self._has_stepped = self._global_step > before
         if self._has_stepped:
             self._in_batch = False
             self.bus.batch_end(self.bus.run.step + 1, self._values.take())
@@ -240,9 +247,8 @@ class LightningAdapter(Callback):
         evaluation = self.run.evaluation
         prefix = f"{evaluation.name or 'val' if evaluation else 'val'}_"
         values = epoch_values(trainer._results)
-        self._epochs.end_evaluation(
-            {prefix + name if name in self._values.names else name: value for name, value in values.items()}
-        )
+        results = {prefix + name if name in self._values.names else name: value for name, value in values.items()}
+        self._epochs.end_evaluation(results, followed=not (trainer.is_last_batch or trainer.should_stop))
         if self.run.status == "running":
             self._obey(trainer)
 

@@ -94,13 +94,14 @@ class Steps:
         """Begin an evaluation whose metrics the trainer gives this prefix, without an underscore at its end."""
         self._evaluation = prefix
         name = prefix.removeprefix("eval").lstrip("_") or None
-        self._bus.evaluation_begin("val_" if name is None else f"{name}_", name=name)
+        self._bus.evaluation_begin(name=name)
 
     def end_evaluation(self, metrics: Mapping[str, Any]) -> None:
         """End the evaluation, and the epoch if it was awaiting this one."""
         prefix, self._evaluation = f"{self._evaluation}_", None
         results = {name.removeprefix(prefix): value for name, value in metrics.items()}
-        self.epochs.end_evaluation({name: value for name, value in results.items() if name not in _NO_METRICS})
+        results = {name: value for name, value in results.items() if name not in _NO_METRICS}
+        self.epochs.end_evaluation(results, followed=False if self._awaited > 0 else None)
         self._awaited -= 1
         if self._awaited == 0:
             self.end_epoch()

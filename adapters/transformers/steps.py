@@ -42,7 +42,8 @@ class Steps:
     def begin(self) -> None:
         """Begin an optimizer step."""
         self._values, self.micro_batches = {}, 1
-        self._bus.batch_begin(self._bus.run.step + 1)
+        bus = self._bus
+        bus.batch_begin(bus.run.step + 1)
 
     def end(self, loss: Any, *, is_logged: bool) -> None:
         """End the step.
@@ -51,16 +52,20 @@ class Steps:
             loss: Its raw loss, None if unknown.
             is_logged: Whether `log` follows, at which it ends.
         """
-        if self._values is None:
+        values = self._values
+        if values is None:
             return
         if loss is not None:
-            self._values["loss"] = loss
+            values["loss"] = loss
         elif not self._has_warned:
             self._has_warned = True
             logger.warning("the model returns no loss, or several, in a batch: the loss that is logged is recorded")
-        self._is_ending = is_logged
-        if not is_logged:
-            self._end()
+        if is_logged:
+            self._is_ending = True
+        else:
+            self._values = None
+            bus = self._bus
+            bus.batch_end(bus.run.step + 1, values)
 
     def skip(self) -> None:
         """Drop the step: its optimizer was not called."""

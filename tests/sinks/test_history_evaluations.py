@@ -13,9 +13,7 @@ from monitor_core.testing import NumpyModel
 
 def rows(evaluations):
     """Return each evaluation's run, epoch, step, name and metrics that it has."""
-    labels = zip(
-        evaluations.run.tolist(), evaluations.epoch, evaluations.steps.tolist(), evaluations.names, strict=True
-    )
+    columns = (evaluations.run.tolist(), evaluations.epoch, evaluations.steps.tolist(), evaluations.names)
     return [
         (*label, {name: evaluations[name][row] for name in evaluations if not np.isnan(evaluations[name][row])})
         for row, label in enumerate(zip(*columns, strict=True))

@@ -1,9 +1,9 @@
 """Replay: feed what a journal recorded to sinks, without training.
 
 Contract. Sinks receive the recorded events as in the original run, in the same order, through a bus: batches with
-their values as floats, blocks with their recorded times, evaluations, epochs. A request to stop takes effect before the
-next batch, and the rest of the record is not played. Nothing is isolated: what a sink raises propagates. There is no
-model; a stand-in provides its recorded learning rates and the directions of its metrics.
+their values as floats, blocks with their recorded times, evaluations at their steps, epochs. A request to stop takes
+effect before the next batch, and the rest of the record is not played. Nothing is isolated: what a sink raises
+propagates. There is no model; a stand-in provides its recorded learning rates and the directions of its metrics.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
 from monitor_core.errors import SetupError
+from monitor_core.journal.evaluations import evaluation_of
 from monitor_core.journal.facts import Plan
 from monitor_core.journal.files import Kind, Record
 from monitor_core.journal.recorded import RecordedRun
@@ -95,7 +96,23 @@ def replay(recorded: RecordedRun, *sinks: object, model: ModelHandle | None = No
 
 
 class _ReplayBus(Bus):
-    """A bus that receives blocks as they were recorded, instead of gathering them again."""
+    """A bus that receives blocks as they were recorded, instead of gathering them again.
+
+    Attributes:
+        evaluated_at: The step of the evaluations of which it is not known yet whether more batches follow.
+    """
+
+    evaluated_at: int | None = None
+
+    def advance(self, step: int) -> bool:
+        """Deliver evaluations from before a step, which more batches followed; return whether the training goes on."""
+        if self.evaluated_at is None or step <= self.evaluated_at:
+            return True
+        self.run.step = max(self.run.step, self.evaluated_at)
+        self.evaluated_at = None
+        was_stopped = self.run.stopped
+        self.settle_evaluations()
+        return was_stopped or not self.run.stopped
 
     def block(self, block: Block) -> None:
         """Deliver a block."""
@@ -153,36 +170,48 @@ class _Player:
 
     def _leave(self) -> None:
         """End the open epoch, if there is one, without results: it was aborted."""
-        self._open = None
+        self._open = self.bus.evaluated_at = None
         self.bus.epoch_abandon()
 
     def _batches(self, rows: Rows) -> bool:
         block = rows.block()
+        if not self.bus.advance(int(block.steps[0])):
+            return False
         played = self._each_batch(block) if self._plays_batches else len(block)
-        self.bus.block(block if played == len(block) else rows.first(played).block())
-        return played == len(block)
+        if played:
+            self.bus.block(block if played == len(block) else rows.first(played).block())
+        return played == len(block) and self.bus.advance(int(block.steps[-1]))
 
     def _each_batch(self, block: Block) -> int:
         """Play batch by batch, until a sink asks to stop; return how many."""
         for number, (step, logs) in enumerate(block.rows(), start=1):
+            if not self.bus.advance(step):
+                return number - 1
             self.bus.batch(step, logs)
             if self.bus.run.stopped:
                 return number
         return len(block)
 
     def _evaluation(self, rows: Rows) -> bool:
-        self.bus.evaluation_begin()
-        self.bus.evaluation_end(rows.logs())
+        evaluation = evaluation_of(rows)
+        if not self.bus.advance(evaluation.step):
+            return False
+        self.bus.evaluation_begin(evaluation.prefix, name=evaluation.name, step=evaluation.step)
+        self.bus.evaluation_end(rows.logs(), followed=False)
+        if self._open is not None:
+            self.bus.evaluated_at = evaluation.step
         return True
 
     def _epoch(self, rows: Rows) -> bool:
         if rows.epoch == self._open:  # else the record of its begin is lost
+            if not self.bus.advance(int(rows.steps()[-1])):
+                return False
             self.bus.run.step = int(rows.steps()[-1])
             logs = rows.logs()
             if self._drops_rates:
                 logs.pop("learning_rate", None)
             self.bus.epoch_end(rows.epoch, logs)
-            self._open = None
+            self._open = self.bus.evaluated_at = None
         return True
 
 

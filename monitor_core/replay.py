@@ -1,28 +1,29 @@
 """Replay: feed what a journal recorded to sinks, without training.
 
 Contract. Sinks receive the recorded events as in the original run, in the same order, through a bus: batches with
-their values as floats, blocks with their recorded times, evaluations at their steps, epochs. A request to stop takes
-effect before the next batch, and the rest of the record is not played. Nothing is isolated: what a sink raises
-propagates. There is no model; a stand-in provides its recorded learning rates and the directions of its metrics.
+their values as floats, blocks with their recorded times, evaluations, epochs. A request to stop takes effect before the
+next batch, and the rest of the record is not played. Nothing is isolated: what a sink raises propagates. There is no
+model; a stand-in provides its recorded learning rates and the directions of its metrics.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
 from monitor_core.errors import SetupError
-from monitor_core.journal.evaluations import evaluation_of
-from monitor_core.journal.facts import Plan
+from monitor_core.journal.facts import Interval, MidepochEvaluation, Plan
 from monitor_core.journal.files import Kind, Record
 from monitor_core.journal.recorded import RecordedRun
-from monitor_core.journal.rows import Rows
+from monitor_core.journal.rows import EvaluationLabel, Rows
 from monitor_core.journal.run_records import RunRecord
 from monitor_core.model.handles import ModelHandle
 from monitor_core.values.blocks import Block
+from monitor_core.values.means import Means
 
 _NO_PLAN = Plan(epochs=None, steps_per_epoch=None, learning_rates=None, directions={})
 _TAKEN_AS_ENDED = ("completed", "stopped", "failed")
@@ -96,34 +97,38 @@ def replay(recorded: RecordedRun, *sinks: object, model: ModelHandle | None = No
 
 
 class _ReplayBus(Bus):
-    """A bus that receives blocks as they were recorded, instead of gathering them again.
-
-    Attributes:
-        evaluated_at: The step of the evaluations of which it is not known yet whether more batches follow.
-    """
-
-    evaluated_at: int | None = None
-
-    def advance(self, step: int) -> bool:
-        """Deliver evaluations from before a step, which more batches followed; return whether the training goes on."""
-        if self.evaluated_at is None or step <= self.evaluated_at:
-            return True
-        self.run.step = max(self.run.step, self.evaluated_at)
-        self.evaluated_at = None
-        was_stopped = self.run.stopped
-        self.settle_evaluations()
-        return was_stopped or not self.run.stopped
+    """A bus that receives blocks as they were recorded, instead of gathering them again."""
 
     def block(self, block: Block) -> None:
         """Deliver a block."""
         self.run.step = int(block.steps[-1])
+        if self._evaluations.interval is not None:
+            self._evaluations.interval.add(block)
         self._emit("on_block", block)
+
+    def interval(self, means: Mapping[str, float]) -> None:
+        """Use these means since the last evaluation, weights and all, instead of those of the blocks."""
+        if self._evaluations.interval is not None:
+            self._evaluations.interval = _RecordedMeans(means)
 
     def batch(self, step: int, logs: Logs) -> None:
         """Begin and end a batch, for sinks that listen to batches."""
         self._emit("on_batch_begin", step)
         self.run.step = step
         self._emit("on_batch_end", step, logs)
+
+
+class _RecordedMeans(Means):
+    """Means that were recorded, weights and all; blocks after them are added from scratch."""
+
+    def __init__(self, means: Mapping[str, float]) -> None:
+        super().__init__()
+        self._means = means
+
+    def take(self) -> dict[str, float]:
+        """Return the recorded means once, then those of the blocks since."""
+        means, self._means = dict(self._means), {}
+        return means or super().take()
 
 
 class _Player:
@@ -153,6 +158,10 @@ class _Player:
     def _play(self, record: Record) -> bool:
         """Play a record; return whether to continue."""
         rows = record.content
+        if isinstance(rows, Interval):
+            self.bus.interval({name: float(value) for name, value in rows.means.items()})
+        if isinstance(rows, MidepochEvaluation):
+            return self._settle(rows.step)
         if not isinstance(rows, Rows):
             return True
         begins_batch_or_epoch = record.kind is Kind.BATCHES or rows.epoch > self.bus.run.epoch
@@ -160,6 +169,13 @@ class _Player:
             return False
         self._enter(rows.epoch)
         return _PLAY[record.kind](self, rows)
+
+    def _settle(self, step: int) -> bool:
+        """Deliver the evaluations within the epoch; return whether to continue: no batch follows a new request to stop."""
+        run, was_stopped = self.bus.run, self.bus.run.stopped
+        run.step = max(run.step, step)  # batches need not be on record
+        self.bus.settle_evaluations()
+        return was_stopped or not run.stopped
 
     def _enter(self, epoch: int) -> None:
         """Begin the epoch, unless it has begun; records between two epochs have the number of the one before."""
@@ -170,48 +186,37 @@ class _Player:
 
     def _leave(self) -> None:
         """End the open epoch, if there is one, without results: it was aborted."""
-        self._open = self.bus.evaluated_at = None
+        self._open = None
         self.bus.epoch_abandon()
 
     def _batches(self, rows: Rows) -> bool:
         block = rows.block()
-        if not self.bus.advance(int(block.steps[0])):
-            return False
         played = self._each_batch(block) if self._plays_batches else len(block)
-        if played:
-            self.bus.block(block if played == len(block) else rows.first(played).block())
-        return played == len(block) and self.bus.advance(int(block.steps[-1]))
+        self.bus.block(block if played == len(block) else rows.first(played).block())
+        return played == len(block)
 
     def _each_batch(self, block: Block) -> int:
         """Play batch by batch, until a sink asks to stop; return how many."""
         for number, (step, logs) in enumerate(block.rows(), start=1):
-            if not self.bus.advance(step):
-                return number - 1
             self.bus.batch(step, logs)
             if self.bus.run.stopped:
                 return number
         return len(block)
 
     def _evaluation(self, rows: Rows) -> bool:
-        evaluation = evaluation_of(rows)
-        if not self.bus.advance(evaluation.step):
-            return False
-        self.bus.evaluation_begin(evaluation.prefix, name=evaluation.name, step=evaluation.step)
+        label = rows.evaluation or EvaluationLabel()
+        self.bus.evaluation_begin(label.prefix, name=label.name, step=int(rows.steps()[-1]))
         self.bus.evaluation_end(rows.logs(), followed=False)
-        if self._open is not None:
-            self.bus.evaluated_at = evaluation.step
         return True
 
     def _epoch(self, rows: Rows) -> bool:
         if rows.epoch == self._open:  # else the record of its begin is lost
-            if not self.bus.advance(int(rows.steps()[-1])):
-                return False
             self.bus.run.step = int(rows.steps()[-1])
             logs = rows.logs()
             if self._drops_rates:
                 logs.pop("learning_rate", None)
             self.bus.epoch_end(rows.epoch, logs)
-            self._open = self.bus.evaluated_at = None
+            self._open = None
         return True
 
 

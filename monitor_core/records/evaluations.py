@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -114,16 +114,13 @@ def evaluation_arrays(evaluations: Any) -> tuple[dict[str, NDArray[Any]], dict[s
     """Return the labels and the values of evaluations as `EvaluationHistory.extend` takes them.
 
     Args:
-        evaluations: An `EvaluationHistory`, or what a journal has of a run's evaluations. One without names, of format
-            1, holds those of validation data, without a prefix.
+        evaluations: An `EvaluationHistory`, or what a journal has of a run's evaluations.
     """
-    names: Sequence[str] | None = getattr(evaluations, "names", None)
     labels: dict[str, NDArray[Any]] = {
         "run": evaluations.run,
         "epoch": np.array(evaluations.epoch, np.int64),
         "step": evaluations.steps,
         "time": evaluations.times,
-        "name": np.array(["val"] * len(evaluations) if names is None else names, str),
+        "name": np.array(evaluations.names, str),
     }
-    prefix = "val_" if names is None else ""
-    return labels, {prefix + name: evaluations[name] for name in evaluations}
+    return labels, {name: evaluations[name] for name in evaluations}

@@ -23,6 +23,7 @@ from monitor_core.files.folders import absolute
 from monitor_core.files.writing import AppendFile
 from monitor_core.journal.evaluations import epochs_and_evaluations
 from monitor_core.journal.files import Kind
+from monitor_core.journal.rows import EvaluationLabel
 from monitor_core.records.numbering import Numbering
 from monitor_core.values.blocks import Block, values_per_row
 
@@ -217,10 +218,13 @@ class CSVLogger(Sink):
             logger.warning("%s lacks %d rows", self.filename, self._expected - self._sheet.rows)
 
     def _add_recorded(self, recorded: RecordedRun) -> None:
-        for rows, evaluation in epochs_and_evaluations(recorded.last):
-            if evaluation is None:
-                self._add_epoch(rows.epoch, int(rows.steps()[-1]), rows.logs())
+        for kind, rows in epochs_and_evaluations(recorded.last):
+            step = int(rows.steps()[-1])
+            if kind is Kind.EPOCH:
+                self._add_epoch(rows.epoch, step, rows.logs())
             else:
+                label = rows.evaluation or EvaluationLabel()
+                evaluation = Evaluation(label.name, label.prefix, step)
                 logs = {evaluation.prefixed(name): value for name, value in rows.logs().items()}
                 self._add_evaluation(rows.epoch, evaluation, logs)
 

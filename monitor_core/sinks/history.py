@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from monitor_core.journal.recorded import RecordedRun
-    from monitor_core.journal.recorded_rows import RecordedBatches, RecordedHistory
+    from monitor_core.journal.recorded_rows import RecordedBatches, RecordedEvaluations, RecordedHistory
 
 _FORMAT = 1
 _PARTS = ("labels", "epochs", "batch_labels", "batches", "evaluation_labels", "evaluations")
@@ -325,7 +325,7 @@ class History(Results, Sink):
 def _arrays(
     epochs: History | RecordedHistory,
     batches: BatchHistory | RecordedBatches,
-    evaluations: EvaluationHistory | RecordedHistory,
+    evaluations: EvaluationHistory | RecordedEvaluations,
 ) -> _Arrays:
     """Return all labels and values as arrays, by part."""
     evaluation_labels, evaluation_values = evaluation_arrays(evaluations)

@@ -148,6 +148,7 @@ def test_a_resumed_history_has_the_evaluations_on_record(tmp_path):
     by_steps(History(), epochs=2, steps=4, every=2, resume=tmp_path, model=NumpyModel())
     by_steps(history := History(), epochs=3, steps=4, every=2, resume=tmp_path, model=NumpyModel())
     assert history.evaluations["val_loss"].tolist() == [2.0, 4.0, 6.0, 8.0, 10.0, 12.0]
+    assert history.evaluations.steps.tolist() == [2, 4, 6, 8, 10, 12]
 
 
 def test_an_unknown_metric_is_named():

@@ -171,7 +171,7 @@ class _Player:
         return _PLAY[record.kind](self, rows)
 
     def _settle(self, step: int) -> bool:
-        """Deliver the evaluations within the epoch; return whether to continue: no batch follows a new request to stop."""
+        """Deliver the evaluations within the epoch; return whether to continue: not after a new request to stop."""
         run, was_stopped = self.bus.run, self.bus.run.stopped
         run.step = max(run.step, step)  # batches need not be on record
         self.bus.settle_evaluations()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from monitor_core.journal.evaluations import evaluations
+from monitor_core.journal.evaluations import evaluations as settled
 from monitor_core.journal.facts import Begin, Decision, Raised, SinkFailure
 from monitor_core.journal.files import Damage, Kind, journal_files, read_journal
 from monitor_core.journal.recorded_rows import RecordedBatches, RecordedEvaluations, RecordedHistory
@@ -158,9 +158,7 @@ def record_of(path: Path, runs: list[RunRecord], damage: Iterable[Damage]) -> Re
         tuple(runs),
         history=RecordedHistory(_numbered(runs, Kind.EPOCH)),
         batches=RecordedBatches(_numbered(runs, Kind.BATCHES)),
-        evaluations=RecordedEvaluations(
-            [(number, rows) for number, run in enumerate(runs) for rows in evaluations(run)]
-        ),
+        evaluations=RecordedEvaluations([(number, rows) for number, run in enumerate(runs) for rows in settled(run)]),
         damage=tuple(damage),
     )
 

@@ -92,7 +92,7 @@ class RecordedHistory(Results, _RecordedRows):
 
 
 class RecordedEvaluations(RecordedHistory):
-    """The results of every evaluation, as `History.evaluations` has them: with their prefixes, as in an epoch's results."""
+    """The results of every evaluation, as `History.evaluations` has them: with the prefixes of the epochs' logs."""
 
     where = "the record of evaluations"
 

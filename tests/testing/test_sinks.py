@@ -31,7 +31,7 @@ SINKS = {
     "CSVLogger": lambda folder: CSVLogger(folder / "log.csv"),
     "CSVLogger by batches": lambda folder: CSVLogger(folder / "log.csv", per_batch=True, append=True),
     "TensorBoard": lambda folder: TensorBoard(folder / "logs", update_freq="batch"),
-    "ActivationDump": lambda folder: ActivationDump(folder / "{epoch:03d}-{step}.npz"),
+    "ActivationDump": lambda folder: ActivationDump(folder / "{epoch:03d}.npz"),
     "Journal": lambda folder: Journal(folder / "contract"),
     "TerminateOnNaN": lambda folder: TerminateOnNaN(every="block"),
     "Progress": lambda folder: Progress(),

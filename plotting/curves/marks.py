@@ -63,6 +63,8 @@ def _best(source: Source, curve: Curve, watched: Watched) -> Best | None:
     x, y = point
     if watched.best_epoch is not None:  # the sink's own: a small gain may not have counted
         place = source.epochs.get(watched.best_epoch)
+        if source.unit == "step" and watched.best_step is not None:
+            place = source.begin + watched.best_step
         value = None if place is None else curve.at(place)
         x, y = (x, y) if place is None or value is None else (place, value)
     end = ", weights restored" if watched.restores and source.outcome.status in _RESTORING else ""

@@ -103,18 +103,19 @@ def test_epochs_of_a_file_without_steps_are_drawn_alone(tmp_path):
 
 
 def test_the_axis_and_the_marks_count_steps():
-    """What they say is the step."""
-    with Loop(history := History(), EarlyStopping("val_loss", patience=1)) as loop:
-        for _ in loop.epochs(9, steps_per_epoch=2):
-            for step in loop.batches(itertools.count(1)):
+    """What they say is the step; the best one is the sink's, though a later one is a little lower."""
+    numbers = itertools.count(1)
+    with Loop(history := History(), EarlyStopping("val_loss", patience=2, min_delta=0.1)) as loop:
+        for _ in loop.epochs(9, steps_per_epoch=4):
+            for step in loop.batches(numbers):
                 loop.log(loss=0.5)
-                if step in (1, 2, 4, 6):
+                if step % 2 == 0:
                     with loop.evaluation():
-                        loop.log(loss=step)
+                        loop.log(loss=[9.0, 5.0, 3.0, 2.99, 4.0][min(step // 2 - 1, 4)])
     figure = plot_history(history)
     assert figure.axes[-1].get_xlabel() == "step"
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert any("\nstep " in text for text in texts)
+    assert [text for text in texts if text.startswith("best")] == ["best val_loss 3\nstep 6"]
 
 
 @pytest.mark.parametrize("name", [None, "test"])

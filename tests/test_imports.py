@@ -160,10 +160,12 @@ def test_import_needs_numpy_and_attrs_only():
 
 
 @pytest.mark.parametrize(
-    "path", [path for room in MAY_IMPORT if room not in {"adapters", "plotting"} for path in MODULES[room]], ids=ids
+    "path",
+    [path for room in MAY_IMPORT if room not in {"adapters", "plotting", "cli"} for path in MODULES[room]],
+    ids=ids,
 )
 def test_core_and_sinks_import_optional_packages_in_functions_only(path):
-    """At import, everything but adapters and plots needs the standard library, NumPy and attrs alone."""
+    """At import, everything but adapters, plots and the command needs the standard library, NumPy and attrs alone."""
     tops = {name.partition(".")[0] for name in imports(path, at_import=True)}
     tests = {"pytest"} if module_name(path) == "monitor_core.testing.adapters" else set()  # a class of tests
     assert tops - set(sys.stdlib_module_names) <= {"numpy", "attrs", "monitor_core"} | tests

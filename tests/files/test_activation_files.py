@@ -83,7 +83,7 @@ def test_a_run_is_found_again(tmp_path):
         write(files, tmp_path, epoch)
     write(begun(), tmp_path, 5)
     again.run = files.run
-    again.go_on(tmp_path.iterdir())
+    again.resume(tmp_path.iterdir())
     assert epochs(again) == [0, 1, 2]
     write(again, tmp_path, 3)
     assert names(tmp_path) == ["2.npz", "3.npz", "5.npz"]

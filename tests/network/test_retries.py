@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from monitor_core import MonitorError
 from monitor_core.network import retries as attempts
-from monitor_core.network.retries import Backoff, DeliveryError, in_words
+from monitor_core.network.retries import Backoff, DeliveryError, description
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +91,6 @@ def test_number_of_failures_has_no_end():
 
 def test_error_is_named_in_words():
     """A DeliveryError is shown by its message, any other with its type."""
-    assert in_words(DeliveryError("HTTP 503")) == "HTTP 503"
-    assert in_words(ConnectionRefusedError("refused")) == "ConnectionRefusedError: refused"
+    assert description(DeliveryError("HTTP 503")) == "HTTP 503"
+    assert description(ConnectionRefusedError("refused")) == "ConnectionRefusedError: refused"
     assert issubclass(DeliveryError, MonitorError)

@@ -17,7 +17,7 @@ BACKEND = keras.backend.backend()
 LONG = 50 if os.environ.get("MONITOR_CORE_LONG") else 1
 
 
-EXECUTIONS = [1] if BACKEND == "torch" else [1, 3]  # Keras's torch back end knows no steps_per_execution
+EXECUTIONS = [1] if BACKEND == "torch" else [1, 3]  # Keras's torch backend has no steps_per_execution
 
 
 class Model:
@@ -113,7 +113,7 @@ def compiled():
 
 
 def fit(model, callbacks, epochs=4, **options):
-    """Fit 4 batches an epoch, without shuffling, which draws from other generators on each back end."""
+    """Fit 4 batches an epoch, without shuffling, which uses different random generators on each backend."""
     return model.fit(
         X[:32],
         Y[:32],

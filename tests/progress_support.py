@@ -79,7 +79,7 @@ def train(loop, epochs=3, batches=2, clock=None, evaluate=True):
             loop.log(val_loss=2.5601 + epoch)
 
 
-def break_off(loop, error, batches=1):
+def abort(loop, error, batches=1):
     """Run an epoch in which the last batch raises."""
     with loop:
         for _ in loop.epochs(2):

@@ -34,7 +34,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clean_site(wheel, tmp_path_factory):
-    """Lay the wheel's files beside the core's dependencies alone, as in an environment without extras."""
+    """Unpack the wheel next to only the core's dependencies, as in an environment without extras."""
     site = tmp_path_factory.mktemp("site")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)

@@ -50,7 +50,7 @@ def start(part, *arguments):
 
 @contextlib.contextmanager
 def playing(part, *arguments):
-    """Start a process that plays a part, and leave none behind."""
+    """Start a process that plays a part, and end it after the test."""
     with start(part, *arguments) as child:
         try:
             yield child
@@ -58,19 +58,19 @@ def playing(part, *arguments):
             child.kill()
 
 
-def heard(child):
-    """Wait for the next thing that a process tells; None where it has ended."""
+def answer_of(child):
+    """Wait for the next report of a process; None if it has ended."""
     line = child.stdout.readline()
     return json.loads(line) if line.endswith(b"\n") else None
 
 
-def go_on(child):
-    """Let a process go on that waits."""
+def proceed(child):
+    """Let a waiting process continue."""
     child.stdin.write(b"\n")
 
 
 def played(part, *arguments):
-    """Let a process play a part to its end, in time; return all that it told."""
+    """Let a process play a part to its end, in time; return all its reports."""
     with playing(part, *arguments) as child:
         output, errors = child.communicate(timeout=SECONDS)
         assert child.returncode == 0, errors.decode()
@@ -86,7 +86,7 @@ def tell(*facts):
 
 
 class Teller(Sink):
-    """Tells of every batch and epoch that has ended, after all other sinks have heard of it."""
+    """Reports every batch and epoch that has ended, after all other sinks have received it."""
 
     saves = True
 
@@ -145,7 +145,7 @@ def file_sinks(folder):
 
 
 def unhurried(*sinks, **options):
-    """Return a loop that tells of no sink as slow, as all are beside batches that take no time."""
+    """Return a loop that reports no slow sink, since every sink is slow compared with batches that take no time."""
     loop = Loop(*sinks, **options)
     loop.bus.slow_share = np.inf
     return loop
@@ -162,7 +162,7 @@ def train_epoch(loop, batches):
 
 
 def record(folder, rate, seconds):
-    """Record batches at a rate, in epochs of some seconds, until somebody ends it."""
+    """Record batches at a rate, in epochs of some seconds, until the test ends the process."""
     rate, batches = float(rate), round(float(rate) * float(seconds))
     with Loop(*recorders(Path(folder)).values(), Teller()) as loop:
         tell("ready")
@@ -331,7 +331,7 @@ def crowded(folder):
 
 @contextlib.contextmanager
 def read_only(folder):
-    """Let nothing be made in the folder, nor in those within; root, who may always, is somebody else meanwhile."""
+    """Forbid creating anything in the folder and those within; root, who always may, becomes another user meanwhile."""
     folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
     user = os.geteuid()
     for each in folders:

@@ -1,4 +1,4 @@
-"""Ctrl-C, exits and exceptions, wherever they come from: all that had ended is recorded, and they go on."""
+"""Ctrl-C, exits and exceptions, wherever they come from: all that had ended is recorded, and they propagate."""
 
 import contextlib
 import os
@@ -108,7 +108,7 @@ def open_files(folder):
 @pytest.mark.parametrize("error", SIGNALS)
 @pytest.mark.parametrize("hook", HOOKS)
 def test_an_interrupt_in_any_hook_goes_on_with_all_recorded(tmp_path, hook, error):
-    """The sinks behind have every batch that ended, their files are closed, and the error is the one raised."""
+    """The sinks after it have every batch that ended, their files are closed, and the error is the one raised."""
     given = error("now")
     loop, recording, _, raised = train(tmp_path, Interrupting(hook, given))
     assert raised is given
@@ -122,7 +122,7 @@ def test_an_interrupt_in_any_hook_goes_on_with_all_recorded(tmp_path, hook, erro
 
 @pytest.mark.parametrize("hook", [hook for hook in HOOKS if hook != "on_train_begin"])
 def test_the_best_weights_are_there_after_an_interrupt_in_any_hook(tmp_path, hook):
-    """As `EarlyStopping` promises for a run that is broken off, of the epochs that it heard of."""
+    """As `EarlyStopping` promises for an aborted run: the best of the epochs that it received."""
     _, _, weight, raised = train(tmp_path, Interrupting(hook, KeyboardInterrupt()))
     assert isinstance(raised, KeyboardInterrupt)
     assert weight == BEST_WEIGHT
@@ -194,7 +194,7 @@ def test_a_ctrl_c_within_the_package_loses_and_doubles_nothing(tmp_path):
 
 
 def what_is_wrong(loop, recording, weight, ended):
-    """Yield in words what the records of a run lack that was interrupted; the last batch may count or not."""
+    """Describe what the records of an interrupted run lack; the last batch may count or not."""
     allowed = [list(range(1, ended[-1] + more)) for more in (1, 2)]
     journal = support.open_run(recording.folder / "journal")
     for name, steps in {
@@ -232,7 +232,7 @@ def keras_model():
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_adapter_fit_ends_the_run_at_once(tmp_path, error):
-    """Whatever breaks a fit off: records whole, files closed, best weights back, and the error goes on."""
+    """Whatever aborts a fit: records are complete, files closed, the best weights restored; the error propagates."""
     from monitor_core.adapters.keras import KerasAdapter
 
     model, x, y = keras_model()

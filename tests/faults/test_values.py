@@ -178,7 +178,7 @@ def test_values_of_every_kind_are_in_every_record(folders, kind, warned):
 
 
 @pytest.mark.parametrize("kind", UNUSABLE)
-def test_what_is_no_number_is_told_once_and_costs_nothing_else(folders, kind, warned):
+def test_a_value_that_is_not_a_number_is_logged_once_and_costs_no_other_value(folders, kind, warned):
     """Within batches, epochs and evaluations; the other metrics of the step are recorded."""
     recording = Recording(folders())
     with Loop(*recording.sinks) as loop:
@@ -211,7 +211,7 @@ def test_values_that_raise_when_looked_at_end_no_training(folders, make, warned)
 
 
 @pytest.mark.parametrize("name", [None, 3, ("a", "b"), b"loss", math.nan])
-def test_names_that_are_no_text_are_told_once(folders, name, warned):
+def test_names_that_are_not_strings_are_logged_once(folders, name, warned):
     """And the other metrics are recorded."""
     recording = Recording(folders())
     train(Bus(*recording.sinks), [{name: 1.0, "loss": 1.0}] * 3)
@@ -295,7 +295,7 @@ def test_threads_that_feed_one_bus_lose_no_batch(folders):
     assert sorted(read_run(recording.folder / "journal")["steps"][1]) == list(range(1, 4001))
 
 
-def test_a_thread_that_evaluates_beside_the_training_disturbs_no_record(folders):
+def test_a_thread_that_evaluates_during_the_training_disturbs_no_record(folders):
     """No two hooks of a sink run at a time, whichever threads the events come from."""
     recording = Recording(folders())
     bus = Bus(*recording.sinks)
@@ -375,7 +375,7 @@ def test_data_whose_length_cannot_be_told_are_trained_on(length):
     assert history["loss"].tolist() == [1.5]
 
 
-def test_a_stop_whose_reason_is_no_text_is_on_record(tmp_path):
+def test_a_stop_whose_reason_is_not_a_string_is_recorded(tmp_path):
     """Such as the exception that is the reason."""
 
     class Stopping(Sink):

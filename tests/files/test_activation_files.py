@@ -55,7 +55,7 @@ def test_without_limits_all_stay(tmp_path):
     assert epochs(files) == [0, 1, 2, 3, 4]
 
 
-def test_a_file_that_is_written_anew_counts_once(tmp_path):
+def test_a_file_that_is_written_again_counts_once(tmp_path):
     """An epoch that is repeated replaces its file, and is the newest then."""
     files = begun(keep=2)
     for epoch in (0, 1, 0, 2):

@@ -159,7 +159,7 @@ def test_a_change_makes_a_new_file_of_the_old_one(tmp_path):
     assert (tmp_path / "link.txt").is_symlink()
 
 
-def test_a_file_that_was_removed_is_made_anew(tmp_path):
+def test_a_file_that_was_removed_is_created_again(tmp_path):
     """It begins with the head, even where its folder went too; what was in it is gone."""
     file = AppendFile(tmp_path / "runs" / "a.txt")
     file.head = b"head\n"

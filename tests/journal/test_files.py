@@ -158,7 +158,7 @@ def test_whatever_is_done_to_a_file_no_record_is_invented_and_every_loss_is_told
     assert damage or records == expected[: len(records)]
 
 
-def test_records_behind_a_torn_one_are_found(file):
+def test_records_after_a_torn_one_are_found(file):
     """As after a write that failed midway and could not be undone."""
     frames = whole_file()
     expected, _ = file(*frames)

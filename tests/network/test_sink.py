@@ -83,7 +83,7 @@ def test_what_hooks_send_is_there_when_the_run_has_ended():
     assert (sink.delivered, sink.failed, sink.dropped, sink.waiting) == (6, 0, 0, 0)
 
 
-def test_sink_goes_on_over_runs_and_after_a_close():
+def test_sink_continues_over_runs_and_after_a_close():
     """A sink works over several runs, whether it was closed between them or not."""
     bus = Bus(sink := Line())
     train(bus)
@@ -230,7 +230,7 @@ def test_sink_without_deliver_is_told_what_it_lacks(warned):
     assert warned() == [f"Mute dropped a message ({cause}); further drops for this reason are only counted"]
 
 
-def test_no_thread_is_left_behind_by_a_run():
+def test_no_thread_outlives_a_run():
     """When a run has ended and all is delivered, its thread ends too."""
     before = set(threading.enumerate())
     train(Bus(Line()), [{"loss": 1.0}])

@@ -20,7 +20,7 @@ def trained(numbers, epochs, batches=2, first=0, step=0):
     return found
 
 
-def test_runs_go_on_behind_each_other():
+def test_runs_continue_after_each_other():
     """Two runs that begin with epoch 0 and step 1 get numbers that ascend."""
     numbers = Numbering()
     assert trained(numbers, 2) == [(0, 2), (1, 4)]

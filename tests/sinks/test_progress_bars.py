@@ -15,7 +15,7 @@ from monitor_core import Bus, Loop
 from monitor_core.sinks.progress import Progress
 from monitor_core.sinks.progress_bars import fitting
 from monitor_core.sinks.progress_lines import format_duration, format_value
-from progress_support import Terminal, break_off, clock, open_bars, terminal, train  # noqa: F401 (fixtures)
+from progress_support import Terminal, abort, clock, open_bars, terminal, train  # noqa: F401 (fixtures)
 
 
 def screen(output):
@@ -173,7 +173,7 @@ def test_an_exception_leaves_no_bar(terminal, clock):
     """After an exception in mid-epoch the bars are gone, and the screen says what happened."""
     clock.step = 0.5
     with pytest.raises(ValueError, match="boom"):
-        break_off(Loop(Progress(file=terminal.stream)), ValueError("boom"), batches=400)
+        abort(Loop(Progress(file=terminal.stream)), ValueError("boom"), batches=400)
     output = terminal.read()
     assert "Epoch 1/2 |" in output
     assert (screen(output), open_bars()) == (["failed: ValueError: boom"], [])

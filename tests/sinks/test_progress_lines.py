@@ -9,7 +9,7 @@ import pytest
 
 from monitor_core import Bus, Loop
 from monitor_core.sinks.progress import Progress
-from progress_support import break_off, clock, open_bars, terminal, train  # noqa: F401 (fixtures)
+from progress_support import abort, clock, open_bars, terminal, train  # noqa: F401 (fixtures)
 
 
 def test_a_file_gets_one_line_for_each_epoch(clock):
@@ -164,7 +164,7 @@ def test_a_failed_run_names_the_error():
     """A run that raised ends with a line that names the exception."""
     file = io.StringIO()
     with pytest.raises(ValueError, match="boom"):
-        break_off(Loop(Progress(file=file)), ValueError("boom"))
+        abort(Loop(Progress(file=file)), ValueError("boom"))
     assert file.getvalue() == "failed: ValueError: boom\n"
 
 
@@ -172,7 +172,7 @@ def test_an_interrupted_run_says_so():
     """A run that was ended by Ctrl-C ends with a line of one word."""
     file = io.StringIO()
     with pytest.raises(KeyboardInterrupt):
-        break_off(Loop(Progress(file=file)), KeyboardInterrupt())
+        abort(Loop(Progress(file=file)), KeyboardInterrupt())
     assert file.getvalue() == "interrupted\n"
 
 

@@ -60,7 +60,7 @@ assert_type(on("epoch_end"), Callable[[Callable[..., Any]], FunctionSink])
 on()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 
 
-# --- sinks of one's own ---
+# --- custom sinks ---
 
 
 class Mine(Sink):

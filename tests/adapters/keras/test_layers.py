@@ -71,7 +71,7 @@ class Untraceable(Branches):
 
 
 def test_a_built_sequential_has_its_input_its_shapes_and_its_parameters():
-    """The layers of the tutorial's model come as they were stacked, with all that is to tell of them."""
+    """The layers of the tutorial's model are in their order, with all their properties."""
     model = text_model()
     model.build((None, 50))
     graph = layer_graph(model)
@@ -378,7 +378,7 @@ def test_an_empty_model_has_an_empty_graph():
     assert layer_graph(keras.Sequential(name="empty")).nodes == ()
 
 
-def test_the_handle_lends_the_graph():
+def test_the_handle_has_the_graph():
     """A handle's graph is that of its model."""
     model = coder()
     assert KerasModel(model).layer_graph() == layer_graph(model)

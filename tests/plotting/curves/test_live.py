@@ -76,7 +76,7 @@ def test_plots_are_drawn_no_oftener_than_asked(shell):
 
 
 def test_another_cell_has_a_plot_of_its_own(shell):
-    """A fit in the next cell does not redraw the one above; the record goes on."""
+    """A fit in the next cell does not redraw the plot above; the record continues."""
     live = LivePlot(every=3600)
     bus = Bus(live)
     train(bus, *LOSSES)

@@ -172,7 +172,7 @@ def test_a_recorded_run_is_read(tmp_path):
 
 
 def test_a_csv_file_is_read(tmp_path):
-    """The epochs are the file's own; an empty field is a missing value; what is no number is not drawn."""
+    """The epochs are the file's own; an empty field is a missing value; columns without numbers are not drawn."""
     path = tmp_path / "log.csv"
     path.write_text("epoch;loss;note\r\n3;3.0;a\r\n4;;b\r\n5;2.0;c\r\n", encoding="utf-8")
     assert points(path) == {(None, "loss"): ([4, 6], [3.0, 2.0])}

@@ -190,7 +190,7 @@ def test_two_branches_stand_on_both_sides():
     assert abs(found["c"] - found["b"]) == pytest.approx(80.0 + SPACING.neighbours, abs=0.1)
 
 
-def test_the_longest_path_is_straight_and_a_way_around_it_is_beside():
+def test_the_longest_path_is_straight_and_a_way_around_it_is_at_its_side():
     """A residual block is a line of layers with an arc."""
     layout = plain("ab bc ac")
     found = middles(layout)
@@ -227,7 +227,7 @@ def test_an_input_stands_above_what_takes_it():
     assert layout.boxes[2].y == layout.boxes[1].y
 
 
-def test_an_edge_that_closes_a_cycle_leads_back_beside_the_other():
+def test_an_edge_that_closes_a_cycle_leads_back_next_to_the_other():
     """Two layers that feed each other have two lines apart."""
     there, back = plain("ab ba").lines
     assert there[0][1] < there[-1][1]
@@ -276,7 +276,7 @@ def test_a_long_drawing_is_set_in_columns_about_as_wide_as_they_are_high():
 
 
 def test_lines_around_a_column_are_apart():
-    """Two lines that go on in the next column share no upright part."""
+    """Two lines that continue in the next column share no vertical part."""
     layout = long_chain()
     last = sum(box.x == layout.boxes[0].x for box in layout.boxes) - 1  # of the first column
     one, other = (
@@ -286,7 +286,7 @@ def test_lines_around_a_column_are_apart():
     assert abs(one - other) >= 5.0
 
 
-def test_a_frame_that_is_folded_goes_on_in_each_column():
+def test_a_folded_frame_continues_in_each_column():
     """Its title stands in the first part alone."""
     layout = long_chain(("coder",))
     parts = [frame for frame in layout.frames if frame.group == ("coder",)]

@@ -1,4 +1,4 @@
-"""The pictures of activations, and what they show."""
+"""The plots of activations, and what they show."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def write(folder, looks=LOOKS):
 
 
 def labels(figure):
-    """Return the texts beside the images, and those of the legend."""
+    """Return the texts next to the images, and those of the legend."""
     legends = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     return [text.get_text() for axes in figure.axes for text in axes.texts] + legends
 
@@ -58,7 +58,7 @@ def expected(values, low, high, name):
 
 
 def test_each_channel_is_an_image_with_its_number():
-    """All channels of the chosen sample are there, on one scale from 0 on, which stands beside them."""
+    """All channels of the chosen sample are there, on one scale from 0, which is drawn next to them."""
     figure = plot_feature_maps(MAPS, sample=1)
     assert labels(figure) == ["0", "1", "2", "3", "4", "5"]
     high = MAPS[1].max()
@@ -88,7 +88,7 @@ def test_negative_values_have_colours_of_their_own():
 
 
 def test_each_image_can_have_its_own_scale():
-    """With a scale for each, every image has the full range, its end is told, and no common scale stands beside."""
+    """With a scale for each, every image has the full range and shows its end, and there is no common scale."""
     maps = MAPS[0] * [1, 10, 100, 0.1, 1, 1]
     figure = plot_feature_maps(maps, shared_scale=False)
     assert len(figure.axes) == 1
@@ -109,7 +109,7 @@ def test_values_that_are_not_finite_are_grey():
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 300), (90, 2, 7), (2, 90, 7), (300, 400, 2)])
 def test_images_of_any_size_and_number_fit(shape, tmp_path):
-    """One pixel, hundreds of channels and long or large images make a picture of a moderate size."""
+    """One pixel, hundreds of channels and long or large images make a plot of moderate size."""
     figure = plot_feature_maps(np.ones(shape), title="maps", to_file=tmp_path / "maps.png")
     width, height = figure.get_size_inches()
     assert 0.3 < width < 11
@@ -323,8 +323,8 @@ def test_an_unknown_layer_is_an_error(plot):
 
 @pytest.mark.parametrize("plot", [lambda **options: plot_feature_maps(MAPS, **options), *PLOTS])
 @pytest.mark.parametrize("suffix", [".png", ".SVG"])
-def test_pictures_are_written_whole(tmp_path, plot, suffix):
-    """A picture replaces what was there, has the size that was asked for, and changes no setting of matplotlib."""
+def test_plots_are_written_atomically(tmp_path, plot, suffix):
+    """A plot replaces an existing file, has the requested size, and changes no setting of matplotlib."""
     path = tmp_path / f"picture{suffix}"
     path.write_text("before")
     settings = dict(mpl.rcParams)
@@ -342,7 +342,7 @@ def test_pictures_are_written_whole(tmp_path, plot, suffix):
 
 @pytest.mark.parametrize("plot", PLOTS)
 def test_another_suffix_is_refused_before_anything_is_read(plot):
-    """A picture of another kind is refused at once."""
+    """A file of another kind is refused at once."""
     with pytest.raises(ValueError, match=r"to_file must end in \.png or \.svg \(got 'a\.pdf'\)"):
         plot("nowhere", to_file="a.pdf")
 

@@ -25,9 +25,7 @@ def _tracked(*folders):
 def released(tmp_path_factory):
     """Build the source distribution from a copy of the tracked files, and the wheel from it, as a release does."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("released")
-    for name in _tracked(
-        "monitor_core", "adapters", "plotting", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"
-    ):
+    for name in _tracked(*PACKAGES, "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "tests/test_packaging.py"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes((ROOT / name).read_bytes())
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(source)]
@@ -77,7 +75,7 @@ def test_the_source_distribution_holds_what_the_wheel_needs_and_no_tests(release
     with tarfile.open(next(released.glob("*.tar.gz"))) as archive:
         files = {Path(each.name).relative_to(Path(each.name).parts[0]) for each in archive if each.isfile()}
     packages = {name for name in _tracked(*PACKAGES) if name.suffix != ".md"}
-    top = {Path(name) for name in ("LICENSE", "PKG-INFO", "README.md", "pyproject.toml", "setup.cfg")}
+    top = {Path(name) for name in ("LICENSE", "MANIFEST.in", "PKG-INFO", "README.md", "pyproject.toml", "setup.cfg")}
     assert {name for name in files if name.parts[0] != "monitor_core.egg-info"} == packages | top
 
 

@@ -35,7 +35,7 @@ def page_of(file: Path) -> str | None:
     name = file.relative_to(ROOT).as_posix() if file.is_relative_to(ROOT) else ""
     if name in MOVED:
         return MOVED[name]
-    return name.removeprefix("docs/") if name.startswith("docs/") and file.suffix in (".md", ".png", ".svg") else None
+    return name.removeprefix("docs/") if name.startswith("docs/") and file.suffix in (".css", ".md", ".png", ".svg") else None
 
 
 def with_site_links(text: str, file: Path, page: str) -> str:

@@ -27,6 +27,7 @@ MOVED = {
     "benchmarks/README.md": "benchmarks.md",
     "benchmarks/overhead_loop.png": "images/overhead_loop.png",
 }
+SHOWN = (".css", ".md", ".png", ".svg")
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 
 
@@ -35,7 +36,7 @@ def page_of(file: Path) -> str | None:
     name = file.relative_to(ROOT).as_posix() if file.is_relative_to(ROOT) else ""
     if name in MOVED:
         return MOVED[name]
-    return name.removeprefix("docs/") if name.startswith("docs/") and file.suffix in (".css", ".md", ".png", ".svg") else None
+    return name.removeprefix("docs/") if name.startswith("docs/") and file.suffix in SHOWN else None
 
 
 def with_site_links(text: str, file: Path, page: str) -> str:

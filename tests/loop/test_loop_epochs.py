@@ -72,7 +72,7 @@ def test_plan_stands_in_the_run():
 
 
 def test_data_whose_length_raises():
-    """A data set that has a ``__len__`` but no length is not an error."""
+    """A dataset whose ``__len__`` raises is not an error."""
 
     class Stream:
         def __len__(self):
@@ -86,7 +86,7 @@ def test_data_whose_length_raises():
             assert list(loop.batches(Stream())) == [1, 2]
 
 
-def test_model_and_validation_data_are_lent():
+def test_sinks_get_the_model_and_the_validation_data():
     """The run has the arguments of the loop."""
     handle, data = Handle(0.5), ("x", "y")
     with Loop(model=handle, validation_data=data) as loop:
@@ -111,7 +111,7 @@ def test_initial_epoch():
         assert loop.next_epoch == 5
 
 
-def test_epochs_go_on_to_a_larger_total():
+def test_epochs_continue_to_a_larger_total():
     """A second call continues after the first."""
     with Loop(recorder := Recorder("on_epoch_end")) as loop:
         assert list(loop.epochs(2)) == [0, 1]

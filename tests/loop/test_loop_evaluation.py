@@ -102,7 +102,7 @@ def test_break_in_the_batches_of_an_evaluation():
     assert results == {"loss": 2.0}
 
 
-def test_evaluation_goes_on_after_a_stop_request():
+def test_evaluation_continues_after_a_stop_request():
     """A stop ends training batches; an evaluation is finished."""
     with Loop() as loop:
         loop.run.stop("enough")

@@ -67,7 +67,7 @@ def test_a_row_is_on_disk_when_its_epoch_has_ended(tmp_path):
     bus.train_end()
 
 
-def test_the_first_run_replaces_the_file_and_later_ones_go_on(tmp_path):
+def test_the_first_run_replaces_the_file_and_later_ones_continue_it(tmp_path):
     """Numbers continue if a run begins with epoch 0 again."""
     (tmp_path / "a.csv").write_text("something else")
     sink = CSVLogger(tmp_path / "a.csv")
@@ -98,7 +98,7 @@ def test_an_epoch_left_unrecorded_leaves_a_gap(tmp_path):
     assert bus.failures == []
 
 
-def test_steps_go_on_over_runs(tmp_path):
+def test_steps_continue_over_runs(tmp_path):
     """As epochs do."""
     sink = CSVLogger(tmp_path / "a.csv", per_batch=True)
     bus = Bus(sink)

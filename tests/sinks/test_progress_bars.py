@@ -63,7 +63,7 @@ def test_the_run_bar_shows_the_last_results(terminal, clock):
     assert re.search(r"Epochs 2/21 \|.*\| \d\d:\d\d left, loss 0\.75, val_loss 3\.56", terminal.read())
 
 
-def test_epoch_lines_can_be_had_in_a_long_run(terminal, clock):
+def test_epoch_lines_are_available_in_a_long_run(terminal, clock):
     """``epoch_lines`` decides whether each epoch leaves a line, whatever the run's length."""
     with Loop(Progress(file=terminal.stream, epoch_lines=True)) as loop:
         train(loop, 22)
@@ -107,7 +107,7 @@ def test_an_unknown_number_of_batches_is_known_from_the_second_epoch_on(terminal
 
 
 def test_more_batches_than_expected_count_on(terminal, clock):
-    """Where an epoch has more batches than announced, the bar gives up its total."""
+    """If an epoch has more batches than announced, the bar drops its total."""
     clock.step = 0.5
     with Loop(Progress(file=terminal.stream)) as loop:
         for _ in loop.epochs(1):

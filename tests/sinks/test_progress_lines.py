@@ -47,7 +47,7 @@ def test_the_time_left_follows_the_last_epochs(clock):
     assert re.findall(r"· (\d.*) left", file.getvalue()) == ["4 min 00 s", "3.0 s"]
 
 
-def test_validation_metrics_stand_behind_their_counterparts(clock):
+def test_validation_metrics_follow_their_counterparts(clock):
     """A validation metric follows its training metric, in the order of the latter."""
     file = io.StringIO()
     with Loop(Progress(file=file)) as loop:
@@ -90,7 +90,7 @@ def test_logs_have_no_control_characters(clock):
 
 def test_blocks_are_asked_for_only_where_bars_are_shown(terminal):
     """A log needs no values of batches, so nothing is gathered for it; a terminal without `batches` neither."""
-    heard = [
+    wanted = [
         Bus(sink).has_listeners("on_block")
         for sink in (
             Progress(file=io.StringIO()),
@@ -98,7 +98,7 @@ def test_blocks_are_asked_for_only_where_bars_are_shown(terminal):
             Progress(file=terminal.stream),
         )
     ]
-    assert heard == [False, False, True]
+    assert wanted == [False, False, True]
 
 
 def test_no_batch_hook_is_overridden():

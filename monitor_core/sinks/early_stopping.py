@@ -33,9 +33,7 @@ def _as_difference(value: Any) -> Any:
     return math.fabs(value) if isinstance(value, Real) else value
 
 
-def _number() -> float | None:
-    optional = attrs.validators.optional(checks.number())
-    return attrs.field(default=None, kw_only=True, converter=_as_float, validator=optional)
+_OPTIONAL = attrs.validators.optional(checks.number())
 
 
 @attrs.frozen
@@ -121,15 +119,17 @@ class EarlyStopping(Sink):
     min_delta: float = attrs.field(
         default=0.0, kw_only=True, converter=_as_difference, validator=checks.number(finite=True)
     )
-    relative: bool = checks.switch()
+    relative: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     patience: int = attrs.field(default=0, kw_only=True, validator=checks.count())
     mode: AnyMode = attrs.field(default="auto", kw_only=True)
-    baseline: float | None = _number()
-    restore_best_weights: bool = checks.switch()
+    baseline: float | None = attrs.field(default=None, kw_only=True, converter=_as_float, validator=_OPTIONAL)
+    restore_best_weights: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     start_from_epoch: int = attrs.field(default=0, kw_only=True, validator=checks.count())
-    stopping_threshold: float | None = _number()
-    divergence_threshold: float | None = _number()
-    check_finite: bool = checks.switch()
+    stopping_threshold: float | None = attrs.field(default=None, kw_only=True, converter=_as_float, validator=_OPTIONAL)
+    divergence_threshold: float | None = attrs.field(
+        default=None, kw_only=True, converter=_as_float, validator=_OPTIONAL
+    )
+    check_finite: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     unit: Unit = attrs.field(default="epoch", kw_only=True, validator=checks.one_of("epoch", "step"))
     best_epoch: int = attrs.field(init=False, default=0)
     best_step: int = attrs.field(init=False, default=0)

@@ -98,8 +98,8 @@ class ModelCheckpoint(Sink):
 
     filepath: str | PathLike[str] = attrs.field()
     monitor: str = attrs.field(default="val_loss")
-    save_best_only: bool = checks.switch()
-    save_weights_only: bool = checks.switch()
+    save_best_only: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
+    save_weights_only: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     mode: AnyMode = attrs.field(default="auto", kw_only=True)
     save_freq: int | Literal["epoch"] = attrs.field(default="epoch", kw_only=True, validator=_check_save_freq)
     initial_value_threshold: float | None = attrs.field(
@@ -108,7 +108,7 @@ class ModelCheckpoint(Sink):
     keep: Keep | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(attrs.validators.instance_of(Keep))
     )
-    save_state: bool = checks.switch()
+    save_state: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     _template: Template = attrs.field(init=False, repr=False)
     _store: CheckpointStore = attrs.field(init=False, repr=False)
     _monitor: Monitor = attrs.field(init=False, repr=False)

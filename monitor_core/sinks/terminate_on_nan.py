@@ -55,7 +55,7 @@ class TerminateOnNaN(Sink):
 
     monitor: str | None = attrs.field(default="loss")
     every: Every = attrs.field(default="batch", kw_only=True, validator=checks.one_of("batch", "block"))
-    raise_error: bool = checks.switch()
+    raise_error: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     _monitor: Monitor | None = attrs.field(init=False, repr=False)
     _seen: bool = attrs.field(init=False, repr=False, default=False)
 

@@ -263,7 +263,7 @@ def test_a_relative_difference():
         ({"stopping_threshold": [1]}, TypeError, r"stopping_threshold must be a number \(got \[1\]\)"),
         ({"divergence_threshold": math.nan}, ValueError, r"divergence_threshold must be a number \(got nan\)"),
         ({"unit": "batch"}, ValueError, r"unit must be 'epoch' or 'step' \(got 'batch'\)"),
-        ({"restore_best_weights": 1}, TypeError, "'restore_best_weights' must be <class 'bool'>"),
+        ({r"restore_best_weights": 1}, TypeError, r"restore_best_weights must be True or False \(got 1\)"),
         ({"restore_best_weights": True, "unit": "step"}, ValueError, "restore_best_weights must be False with unit="),
     ],
 )

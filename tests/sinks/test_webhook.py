@@ -423,7 +423,7 @@ def test_url_must_be_encoded(url):
         ({"events": "epoch_end"}, r"events must be a sequence of names \(got 'epoch_end'\)"),
         ({"events": ["epoch"]}, r"events must be among .*epoch_end.* \(got 'epoch'\)"),
         ({"format": "text"}, r"'format' must be callable"),
-        ({"per_batch": 1}, r"'per_batch' must be <class 'bool'>"),
+        ({"per_batch": 1}, r"per_batch must be True or False \(got 1\)"),
         ({"limit": 0}, r"limit must be >= 1 \(got 0\)"),
         ({"retry_seconds": math.inf}, r"retry_seconds must be >= 0 and finite \(got inf\)"),
         ({"flush_seconds": -1}, r"flush_seconds must be >= 0 and finite \(got -1\)"),

@@ -173,6 +173,9 @@ class Bus:
                     "that run first (leave its loop, or call its bus's interrupt())"
                 )
 
+    def __repr__(self) -> str:
+        return f"Bus({', '.join(map(sink_name, self.sinks))}; {self.run!r})"
+
     def has_listeners(self, *hooks: str) -> bool:
         """Return whether any sink listens to one of these hooks."""
         return any(self._dispatch.calls[hook] for hook in hooks)

@@ -95,6 +95,9 @@ class Loop:
         self._scope: Scope | None = None
         self._left: Scope | None = None  # an epoch that was aborted
 
+    def __repr__(self) -> str:
+        return repr(self.bus).replace("Bus", "Loop", 1)
+
     @property
     def run(self) -> Run:
         """The current run."""

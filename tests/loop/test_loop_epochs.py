@@ -261,3 +261,10 @@ def test_epochs_that_are_held_on_to():
             epochs.close()
             loop.log(loss=1.0)
     assert recorder.events == [("epoch_begin", 0), ("epoch_begin", 0), ("epoch_end", 0, {"loss": 1.0})]
+
+
+def test_repr_shows_the_sinks_and_the_run():
+    """Of a loop as of its bus, in one line."""
+    loop = Loop(History(), Recorder(name="Named"))
+    assert repr(loop) == "Loop(History, Named; Run(index=0, pending, epoch=-1, step=0))"
+    assert repr(loop.bus) == "Bus(History, Named; Run(index=0, pending, epoch=-1, step=0))"

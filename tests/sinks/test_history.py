@@ -194,8 +194,10 @@ def test_runs_that_left_no_record_are_not_counted():
 
 
 def test_repr():
-    """A history shows its size and metrics."""
-    assert repr(recorded({"loss": 1.0}, per_batch=True)) == "History(1 epochs, 1 batches: loss)"
+    """A history and its batches show their size and metrics."""
+    history = recorded({"loss": 1.0}, per_batch=True)
+    assert repr(history) == "History(1 epochs, 1 batches: loss)"
+    assert repr(history.batches) == "BatchHistory(1 batches: loss)"
     assert repr(History()) == "History(0 epochs: no metrics)"
 
 

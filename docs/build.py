@@ -46,7 +46,7 @@ def with_site_links(text: str, file: Path, page: str) -> str:
         mark, label, target, anchor = match.groups()
         linked = Path(os.path.normpath(file.parent / target))
         if "://" in target or target.startswith("mailto:") or not linked.exists():
-            return match[0]  # what leads nowhere is for the strict build to find
+            return match[0]  # the strict build finds broken links
         there = page_of(linked)
         if there is None:
             return label

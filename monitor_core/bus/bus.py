@@ -613,7 +613,7 @@ class Bus:
         """Return the run's and every sink's state: JSON values and NumPy arrays, nested in dicts and lists.
 
         Pending values are delivered first, so that the sinks have received all that the run's step counts. Each sink's
-        state bears what it belongs to: see `monitor_core.bus.states`.
+        state is stored with what identifies the sink: see `monitor_core.bus.states`.
         """
         self.flush()
         return {"format": 2, "run": self.run.state_dict(), "sinks": self.resumption.collect(self.sinks)}

@@ -285,7 +285,7 @@ class Loop:
         Args:
             prefix: The prefix of the metrics' names in the epoch's logs, unless they begin with it already; by default
                 ``val_``, or the name and an underscore.
-            name: The evaluation's name, to tell several datasets apart: ``name="test"`` gives ``test_loss``.
+            name: The evaluation's name, to distinguish several datasets: ``name="test"`` gives ``test_loss``.
 
         Yields:
             A dict that holds the results, without the prefix, once the evaluation has ended.

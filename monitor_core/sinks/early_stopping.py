@@ -206,7 +206,7 @@ class EarlyStopping(Sink):
             if value is not None:
                 self._judge(run, value, epoch, run.step, first=epoch == 0)
         elif self._monitor.find(self._batch_names) is None:
-            self._monitor.tell_missing(self._batch_names, "a batch of this epoch")
+            self._monitor.warn_missing(self._batch_names, "a batch of this epoch")
         self._batch_names.clear()
 
     def on_block(self, run: Run, block: Block) -> None:

@@ -306,7 +306,7 @@ class ModelCheckpoint(Sink):
         if found is not None and logs[found] is not None:
             return self._monitor.convert(found, logs[found])
         if self.save_best_only or (self.keep is not None and self.keep.best):
-            self._monitor.tell_missing([name for name, value in logs.items() if value is not None], where)
+            self._monitor.warn_missing([name for name, value in logs.items() if value is not None], where)
         return None
 
     def _whole_state(self, run: Run) -> dict[str, Any]:

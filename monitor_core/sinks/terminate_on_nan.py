@@ -100,7 +100,7 @@ class TerminateOnNaN(Sink):
                 self._end(run, f"{name} is {value} at the end of epoch {epoch + 1}, step {run.step}")
                 return
         if self._monitor is not None and not self._seen:
-            self._monitor.tell_missing(logs, "this epoch")
+            self._monitor.warn_missing(logs, "this epoch")
         self._seen = False
 
     def _end(self, run: Run, reason: str) -> None:

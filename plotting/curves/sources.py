@@ -31,7 +31,7 @@ class Source:
     """One run's columns, as recorded.
 
     Attributes:
-        label: The run's label, None where there is one run alone.
+        label: The run's label; None if there is only one run.
         rows: ``(n,) float64``, ascending: each row's number.
         columns: Each metric's values.
         epochs: The epochs of the last run, 0-based, and the numbers of their rows.

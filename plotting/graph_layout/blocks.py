@@ -18,7 +18,7 @@ _EXACT = 0.01  # points; too little to see
 
 
 _Others = list[tuple[int, float]]
-"""Other blocks, and by how many points a block stands away from each."""
+"""Other blocks, and how many points a block is away from each."""
 _Pair = tuple[int, int, float]
 
 

@@ -15,7 +15,7 @@ from statistics import fmean
 from monitor_core.plotting.graph_layout.layering import Group, Item
 
 Places = dict[int, float]
-"""Where items stand across, in points, by the item's id."""
+"""Where items are across, in points, by the item's id."""
 
 _SWEEPS = 16
 _STANDING = 8.0  # the weight of an item from another layer, relative to one of the current layer

@@ -32,7 +32,7 @@ class Series:
     Attributes:
         layer: The layer's name.
         epochs: ``(n,) float64``.
-        values: ``(n, k) float64``, NaN where there is none.
+        values: ``(n, k) float64``, NaN if there is none.
         flawed: ``(n,) bool``: whether some of the layer's values were not finite.
     """
 

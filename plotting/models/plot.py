@@ -81,7 +81,7 @@ def plot_model(
     if not graph.nodes:
         raise ValueError(f"model must have at least one layer (got {graph.name!r} with none)")
 
-    from monitor_core.plotting import figures  # noqa: F401 (tells what to install where matplotlib is missing)
+    from monitor_core.plotting import figures  # noqa: F401 (says what to install if matplotlib is missing)
     from monitor_core.plotting.models.model_drawing import draw_model, save_model
 
     style = Style(shapes=show_shapes, names=show_layer_names, dtype=show_dtype, parameters=show_parameters)

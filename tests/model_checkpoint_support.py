@@ -21,7 +21,7 @@ EXECUTIONS = [1] if BACKEND == "torch" else [1, 3]  # Keras's torch backend has 
 
 
 class Model:
-    """A handle of one array, which saves itself in pieces; where told, a save fails."""
+    """A handle of one array, which saves itself in pieces; on request, a save fails."""
 
     def __init__(self, *values, size=3):
         self.values = np.array(values or [0.0] * size)

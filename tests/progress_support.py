@@ -10,7 +10,7 @@ from monitor_core.sinks import progress_bars as bars
 
 
 class Clock:
-    """A clock that moves on by itself at every look, by the same step, and otherwise when told."""
+    """A clock that moves on by itself at every look, by the same step, and otherwise on request."""
 
     def __init__(self, step=0.0):
         self.now = 100.0

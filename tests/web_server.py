@@ -1,4 +1,4 @@
-"""A real web server on this machine that keeps what is posted to it, and answers as it is told."""
+"""A real web server on this machine that keeps what is posted to it, and answers as configured."""
 
 import http.server
 import json
@@ -8,7 +8,7 @@ import time
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Keep what is posted, and answer as the server was told."""
+    """Keep what is posted, and answer as the server was configured."""
 
     def do_POST(self):
         """Take a post."""

@@ -207,7 +207,7 @@ def test_warnings_of_synchronizing_count_and_others_are_shown(waits):
     assert waits.read().tolist() == [1, 0]
 
 
-def test_a_loop_is_told_what_its_batches_wait_and_what_its_end(load):
+def test_a_loop_learns_the_waits_of_its_batches_and_of_its_end(load):
     """Waits between the steps are those of batches, and what comes after the last one of the epoch's end."""
     module = load("support.waits")
     value = pytest.importorskip("torch").ones(())

@@ -43,13 +43,13 @@ def ticks(axes):
 
 
 def test_each_table_is_a_panel_with_its_title():
-    """The tables stand in their order, one panel each, and no empty one is left over."""
+    """The tables are in their order, one panel each, and no empty one is left over."""
     figure = plot_ratios(dict.fromkeys(("first", "second", "third"), ROWS))
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["first", "second", "third"]
 
 
 def test_each_row_but_the_floor_is_a_dot_at_its_ratio():
-    """The variants stand below each other in the table's order; the floor, which is 1, is named at the axis."""
+    """The variants are below each other in the table's order; the floor, which is 1, is named at the axis."""
     (axes,) = plot_ratios({"loop": ROWS}).axes
     assert names(axes) == ["A/A control", "ours", "theirs"]
     assert dots(axes) == [[1.01, 0.0], [1.02, 1.0], [3.84, 2.0]]
@@ -58,7 +58,7 @@ def test_each_row_but_the_floor_is_a_dot_at_its_ratio():
 
 
 def test_a_row_that_happens_to_be_at_one_is_drawn():
-    """A ratio of exactly 1 alone makes no floor: its quartiles tell."""
+    """A ratio of exactly 1 alone makes no floor: its quartiles decide."""
     (axes,) = plot_ratios({"loop": [row("ours", 1.0, 0.9, 1.1)]}).axes
     assert dots(axes) == [[1.0, 0.0]]
     assert axes.get_xlabel() == "ratio to: the floor"

@@ -1,6 +1,6 @@
-"""Processes to be killed, starved and set against each other: each plays a part, and tells what it did.
+"""Processes to be killed, starved and set against each other: each plays a part, and reports what it did.
 
-A part is a function of this module. What it tells is a line of JSON on its standard output, which is with the operating
+A part is a function of this module. A report is a line of JSON on its standard output, which is with the operating
 system when `tell` returns, and so outlives a kill. Some parts wait for a line on their standard input.
 """
 
@@ -81,7 +81,7 @@ def played(part, *arguments):
 
 
 def tell(*facts):
-    """Tell facts that JSON can hold."""
+    """Report facts that JSON can hold."""
     os.write(1, json.dumps(facts).encode() + b"\n")
 
 
@@ -91,11 +91,11 @@ class Teller(Sink):
     saves = True
 
     def on_batch_end(self, run, step, logs):
-        """Tell the step, and when it ended."""
+        """Report the step, and when it ended."""
         tell("batch", step, time.monotonic())
 
     def on_epoch_end(self, run, epoch, logs):
-        """Tell the epoch."""
+        """Report the epoch."""
         tell("epoch", epoch)
 
 
@@ -180,7 +180,7 @@ def record_until_told(folder, rate, seconds):
 
 
 def fill(folder, how):
-    """Train with room on the disk, without, and with room again; tell what there is each time, and what was said."""
+    """Train with room on the disk, without, and with room again; report what there is each time, and what was said."""
     folder, warned = Path(folder), Warned()
     sinks = file_sinks(folder)
     with unhurried(*sinks.values(), model=Model()) as loop:
@@ -197,7 +197,7 @@ def fill(folder, how):
 
 
 def overfill(folder, batches):
-    """Train with so much to record on a full disk that some of it must be dropped; tell what was said."""
+    """Train with so much to record on a full disk that some of it must be dropped; report what was said."""
     folder, warned = Path(folder), Warned()
     logs = {f"m{number}": number / 3 for number in range(METRICS)}
     with unhurried(*recorders(folder).values()) as loop, limit_of_size(folder):
@@ -211,7 +211,7 @@ def overfill(folder, batches):
 
 
 def own(folder, *names):
-    """Record an epoch with some of the sinks, wait, record another and end; tell each time what has happened."""
+    """Record an epoch with some of the sinks, wait, record another and end; report each time what has happened."""
     sinks = file_sinks(Path(folder))
     try:
         with Loop(*[sinks[name] for name in names], model=Model()) as loop:
@@ -238,7 +238,7 @@ def own_and_fork(folder):
 
 
 def begin(folder, fault):
-    """Begin a run for each sink alone, under a fault; tell what each raised, and whether that came within a second."""
+    """Begin a run for each sink alone, under a fault; report what each raised, and whether it did within a second."""
     sinks = file_sinks(Path(folder))
     for name, sink in sinks.items():
         with FAULTS[fault](Path(folder)):
@@ -258,7 +258,7 @@ def raised_by(call):
 
 
 def suffer(folder, fault):
-    """Train through a fault that comes and goes; tell the files' contents, what was said, and what was raised."""
+    """Train through a fault that comes and goes; report the files' contents, what was said, and what was raised."""
     folder, warned = Path(folder), Warned()
     with unhurried(*file_sinks(folder).values(), model=Model()) as loop:
         train_epoch(loop, 10)

@@ -1,4 +1,4 @@
-"""Files that were cut or changed: what is before the damage is read, the damage is told, and nothing else is raised.
+"""Files that were cut or changed: what is before the damage is read, the damage is reported, nothing else is raised.
 
 Journals cut and flipped are tested in ``tests/journal/test_files.py``, event files cut in
 ``tests/tensorboard/formats/test_event_file.py``: here are the other files, other readers, and runs that go on with
@@ -94,7 +94,7 @@ def test_an_event_file_cut_at_any_byte_gives_tensorboard_what_is_whole(events):
 
 
 def test_an_event_file_with_any_bit_flipped_gives_what_is_before(events, caplog):
-    """Every bit of it: both readers give the records before the damage; ours tells, or the file looks unfinished."""
+    """Every bit: both readers give the records before the damage; ours reports it, or the file looks unfinished."""
     path, content, messages = events
     caplog.set_level(logging.INFO, "monitor_core")
     expected = ours(path)

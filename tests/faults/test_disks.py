@@ -18,7 +18,7 @@ EPOCHS, BATCHES = 9, 400
 
 @pytest.fixture(scope="module", params=["disk", "limit"])
 def filled(request, tmp_path_factory):
-    """Return the folder of a training whose disk was full for a while, and what the training told."""
+    """Return the folder of a training whose disk was full for a while, and what the training reported."""
     folder = tmp_path_factory.mktemp("filled")
     if request.param == "limit":
         yield folder, *played("fill", folder, "limit")

@@ -56,7 +56,7 @@ def test_a_folder_that_vanished_before_a_train_begin_is_created_again(folder):
 
 @pytest.fixture(scope="module", params=FAULTS)
 def suffered(request):
-    """Return the fault that came and went in the middle of a run, its folder, and what the run told."""
+    """Return the fault that came and went in the middle of a run, its folder, and what the run reported."""
     with open_folder() as folder:
         yield request.param, folder, *played("suffer", folder, request.param)
 

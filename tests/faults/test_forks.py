@@ -87,7 +87,7 @@ FORKED = """
 
 
 def test_a_fork_within_a_block_harms_neither(tmp_path):
-    """Whichever way the child ends, and though it goes on with its copy of the loop: it hangs and writes nowhere."""
+    """Whichever way the child ends, and even if it continues with its copy of the loop: it never hangs or writes."""
     output = script(BEGIN + FORKED, tmp_path)
     assert output == f"{[3, 4, 1, -9, 0]}\n1500\n"
     assert_all_recorded(tmp_path, 1500, 5)

@@ -64,7 +64,7 @@ def undisturbed(tmp_path_factory):
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_sink_that_always_raises_harms_no_other_and_is_disabled(tmp_path, undisturbed, warned, hook):
-    """Whatever hook it is: one warning, the other sinks have the same records, and each run's end tells."""
+    """Whatever hook it is: one warning, the other sinks have the same records, and the end of each run says so."""
     raiser = Raiser(hook, forever=ValueError("broken"), name="Broken")
     loop, records = train_often(tmp_path, raiser)
     assert records == undisturbed

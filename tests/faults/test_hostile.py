@@ -140,7 +140,7 @@ def object_array(payload):
 
 
 def hostile_files(folder, payload, names):
-    """Yield files in which a pickle stands: as an archive of arrays, as one array, and bare."""
+    """Yield files in which there is a pickle: as an archive of arrays, as one array, and bare."""
     for kind, write in {
         "archive": lambda file: np.savez(file, **{name: object_array(payload) for name in names}),
         "array": lambda file: np.save(file, object_array(payload), allow_pickle=True),
@@ -181,7 +181,7 @@ def test_a_states_arrays_are_no_pickle(tmp_path, payload):
             load_state(tmp_path / "a.json")
 
 
-def test_a_checkpoint_in_the_place_of_which_a_pickle_stands_is_refused(tmp_path, payload):
+def test_a_checkpoint_that_was_replaced_by_a_pickle_is_refused(tmp_path, payload):
     """Loading the best, the latest, and resuming."""
     state = {"weight": np.array(4.0)}
     handle = PytreeModel(lambda: state, state.update)

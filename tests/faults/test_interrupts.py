@@ -101,7 +101,7 @@ def assert_whole(run, recording, status):
 
 
 def open_files(folder):
-    """Return the files of a folder that this process has open, as far as the system tells."""
+    """Return the files of a folder that this process has open, as far as the system says."""
     with contextlib.suppress(FileNotFoundError):
         paths = [os.path.realpath(f"/proc/self/fd/{each}") for each in os.listdir("/proc/self/fd")]  # noqa: PTH208
         return [path for path in paths if path.startswith(f"{folder}{os.sep}")]
@@ -151,7 +151,7 @@ def test_what_the_training_raises_goes_on_with_all_recorded(tmp_path, place, err
 
 
 def interrupted_at(folder, number):
-    """Train, and get a SIGINT at that line of the package's own code; return what `train` does, and the steps told."""
+    """Train, and get a SIGINT at that line of the package's code; return what `train` does, and the reported steps."""
     lines, ended = 0, []
     package = str(Path(support.TESTS.parent, "monitor_core"))
 
@@ -269,7 +269,7 @@ class KeepWeights(Recorder):
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_a_plain_fit_has_all_on_disk_at_once_and_ends_with_the_next(tmp_path, error):
-    """`fit` calls no end hook: what had ended is in the files all the same, and the next fit closes the run."""
+    """`fit` calls no end hook: what had ended is in the files nevertheless, and the next fit closes the run."""
     from monitor_core.adapters.keras import KerasAdapter
 
     model, x, y = keras_model()

@@ -96,7 +96,7 @@ def test_any_names_and_floats_are_in_every_record(folders, epochs):
 
 
 def with_csv_names_apart(epochs):
-    """Return the epochs as they are: names that a CSV file cannot tell apart are left to `assume`."""
+    """Return the epochs as they are: names that a CSV file cannot distinguish are left to `assume`."""
     from hypothesis import assume
 
     names = {name for batches in epochs for logs in batches for name in logs}
@@ -223,7 +223,7 @@ def test_names_that_are_not_strings_are_logged_once(folders, name, warned):
 
 
 @pytest.mark.parametrize("tick", [-1000.0, -0.001, 0.0])
-def test_a_clock_that_is_set_back_or_stands_still_disturbs_nothing(folders, monkeypatch, tick):
+def test_a_clock_that_is_set_back_or_stops_disturbs_nothing(folders, monkeypatch, tick):
     """Records are the same, and times never go back."""
     begin, calls = time.time(), iter(range(10**9))
     clock = SimpleNamespace(**vars(time))
@@ -347,7 +347,7 @@ def test_a_train_begin_is_over_before_another_threads_event_comes():
 # --- other things that are not what they should be -------------------------------------------------------------------
 
 
-def test_names_that_a_csv_file_cannot_tell_apart_can_be_gone_on_with(tmp_path):
+def test_names_that_a_csv_file_cannot_distinguish_can_be_continued(tmp_path):
     """Half of a surrogate pair, and the text that it is written as."""
     path = tmp_path / "log.csv"
     train(Bus(CSVLogger(path)), [{"\udc80": 1.0, "\\udc80": 2.0}])
@@ -356,7 +356,7 @@ def test_names_that_a_csv_file_cannot_tell_apart_can_be_gone_on_with(tmp_path):
 
 
 @pytest.mark.parametrize("length", [-1, RuntimeError("not known yet"), OverflowError("too long")])
-def test_data_whose_length_cannot_be_told_are_trained_on(length):
+def test_data_whose_length_is_unknown_can_be_trained_on(length):
     """It is asked for a plan alone."""
 
     class Data(list):

@@ -99,7 +99,7 @@ def test_a_failed_write_changes_nothing(tmp_path):
     assert (epochs(files), names(tmp_path)) == ([0], ["0.npz"])
 
 
-def test_a_file_that_cannot_be_removed_is_told(tmp_path, warned, monkeypatch):
+def test_a_file_that_cannot_be_removed_is_reported(tmp_path, warned, monkeypatch):
     """A file that cannot be removed is a warning, and the run continues."""
     files = begun(keep=1)
     write(files, tmp_path, 0)

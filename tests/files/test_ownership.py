@@ -165,7 +165,7 @@ def test_a_copy_of_the_folder_leaves_the_lock(path):
 
 
 def test_a_file_system_with_posix_locks_alone_has_those(path, monkeypatch):
-    """Where locks of open files are refused as an invalid argument, another process is refused all the same."""
+    """Where locks of open files are refused as an invalid argument, another process is refused nevertheless."""
     monkeypatch.setattr(fcntl, "F_OFD_SETLK", 9999, raising=False)
     owned = Ownership(path)
     owned.take()
@@ -286,7 +286,7 @@ def test_without_locks_every_process_may_write(path, monkeypatch, number):
     owned.free()
 
 
-def test_a_folder_in_which_no_file_can_be_made_is_left_to_others_to_tell(tmp_path):
+def test_a_folder_in_which_no_file_can_be_made_is_left_for_others_to_report(tmp_path):
     """The owner's file cannot be made there either, and that error is the better one."""
     owned = Ownership(tmp_path / "missing" / "log.csv")
     owned.take()

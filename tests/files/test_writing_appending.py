@@ -287,7 +287,7 @@ def test_records_and_changes_keep_their_order_while_they_wait(tmp_path, disk):
     assert file.path.read_bytes() == b"ONE\ntwo\nthree\n"
 
 
-def test_what_is_lost_in_the_end_is_told(tmp_path, disk, warned):
+def test_what_is_lost_in_the_end_is_reported(tmp_path, disk, warned):
     """With the last reference to the file goes the last attempt; the count is in the log."""
     file = AppendFile(tmp_path / "a.txt", limit=8)
     disk.room = 0

@@ -221,7 +221,7 @@ def test_records_after_the_target_of_a_rewind_are_left_out(tmp_path, steps, epoc
 # --- damage ----------------------------------------------------------------------------------------------------------
 
 
-def test_damage_is_told_with_its_file_and_the_rest_is_there(tmp_path):
+def test_damage_is_reported_with_its_file_and_the_rest_is_there(tmp_path):
     """A flipped bit in the first of two files, a truncation in the second."""
     recorded(tmp_path, 1.0, 2.0, 3.0)
     written(tmp_path, BEGIN, (0, 4.0), (1, 5.0), BEGIN, number=1)

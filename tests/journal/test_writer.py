@@ -182,7 +182,7 @@ def test_only_its_owner_may_read_a_journal(tmp_path):
     assert (first, again) == (0o600, 0o600)
 
 
-def test_what_a_full_disk_cost_is_counted_and_told(tmp_path, monkeypatch):
+def test_what_a_full_disk_cost_is_counted_and_reported(tmp_path, monkeypatch):
     """By the writer, and by the file, which has a gap where it is."""
     monkeypatch.setattr(writing, "FIRST_DELAY", 0.0)
     monkeypatch.setattr("monitor_core.journal.writer.PENDING_BYTES", 300)

@@ -61,7 +61,7 @@ def test_batches_yields_the_data():
     assert loop.run.step == 3
 
 
-def test_plan_stands_in_the_run():
+def test_plan_is_in_the_run():
     """How many epochs, and how many steps each has where the data knows it, can be read from the run."""
     with Loop() as loop:
         for data, length in ((iter([1]), None), ([1, 2], 2)):
@@ -119,7 +119,7 @@ def test_epochs_continue_to_a_larger_total():
     assert epoch_logs(recorder) == [(0, {}), (1, {}), (2, {})]
 
 
-def test_nothing_left_to_do_is_told(warned):
+def test_nothing_left_to_do_is_reported(warned):
     """A total that was reached already trains nothing, with a warning; a total of 0 is quiet."""
     with Loop(initial_epoch=2) as loop:
         assert list(loop.epochs(0)) == []

@@ -9,7 +9,7 @@ from recorders import Recorder
 
 
 def test_evaluation_hands_back_its_results():
-    """The results stand in the yielded dict once the evaluation has ended, without the prefix."""
+    """The results are in the yielded dict once the evaluation has ended, without the prefix."""
     with Loop(recorder := Recorder("on_evaluation_end", "on_epoch_end")) as loop:
         for _ in loop.epochs(1):
             with loop.evaluation("test_") as results:

@@ -290,14 +290,14 @@ def test_a_run_needs_a_model(tmp_path):
         pass
 
 
-def test_a_model_that_cannot_be_saved_is_told_at_the_begin(tmp_path):
+def test_a_model_that_cannot_be_saved_is_reported_at_the_begin(tmp_path):
     """Not when the first epoch has ended."""
     handle = PytreeModel(lambda: {"a": object()}, print)
     with pytest.raises(SetupError, match=r"cannot be saved to .*resume"), Loop(model=handle, resume=tmp_path):
         pass
 
 
-def test_another_model_is_told_apart(tmp_path):
+def test_another_model_is_an_error(tmp_path):
     """What is on record stays."""
     trained(tmp_path, cut_at=None)
     tree = {"other": np.zeros(3)}
@@ -310,7 +310,7 @@ def test_another_model_is_told_apart(tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_other_sinks_are_told(tmp_path):
+def test_other_sinks_are_an_error(tmp_path):
     """One that is gone; a new one begins with what is left."""
     with pytest.raises(CutError):
         trained(tmp_path, EarlyStopping("loss", patience=9), cut_at=5)
@@ -519,7 +519,7 @@ def test_a_loop_is_given_its_folder_itself(tmp_path):
         KerasAdapter(Loop(), resume=tmp_path)
 
 
-def test_a_model_that_is_not_built_is_told_at_the_begin(tmp_path):
+def test_a_model_that_is_not_built_is_reported_at_the_begin(tmp_path):
     """A loop's run begins before the first fit would build it."""
     model = keras.Sequential([keras.layers.Dense(1)])
     with pytest.raises(SetupError, match="has not yet been built"), Loop(model=KerasModel(model), resume=tmp_path):

@@ -121,7 +121,7 @@ def test_what_is_lost_is_counted_in_values_too(gate, warned):
     assert warned()[-1] == "outbox is closed, and 1 waiting messages, with 1000 values, are dropped"
 
 
-def test_limit_is_2048_unless_told_otherwise(gate):
+def test_limit_is_2048_by_default(gate):
     """The documented limit is the default."""
     outbox = Outbox(server := Server(gate=gate))
     outbox.put(-1)
@@ -228,7 +228,7 @@ def test_one_warning_for_each_cause(quick, warned):
     assert warned() == [text.format(400), text.format(404)]
 
 
-def test_causes_without_end_are_not_told_without_end(warned):
+def test_causes_without_end_are_not_logged_without_end(warned):
     """If each message's error has its own wording, the warnings stop after some."""
     outbox = Outbox(Server(*[DeliveryError(f"no {index}", retry=False) for index in range(100)]))
     put_all(outbox, range(100))

@@ -138,7 +138,7 @@ def test_server_that_is_down_ends_and_blocks_no_training(monkeypatch, warned):
     assert len([text for text in warned() if text.startswith("Line cannot deliver")]) == 1
 
 
-def test_losses_are_told_at_the_end_of_their_run(warned):
+def test_losses_are_reported_at_the_end_of_their_run(warned):
     """The end of each run logs once how many messages it lost, and no line if it lost none."""
     bus = Bus(sink := Line(TypeError("bad"), TypeError("bad")))
     train(bus)
@@ -217,7 +217,7 @@ def test_what_is_no_plain_value_is_refused():
         Line().send({"model": object()})
 
 
-def test_sink_without_deliver_is_told_what_it_lacks(warned):
+def test_sink_without_deliver_is_an_error_that_names_it(warned):
     """A subclass without `deliver` gets an error that says so, without retries."""
 
     class Mute(NetworkSink):

@@ -28,7 +28,7 @@ def test_runs_continue_after_each_other():
 
 
 def test_a_run_that_begins_late_keeps_its_epochs():
-    """A first epoch above 0 is an explicit number; steps counted from 1 again continue all the same."""
+    """A first epoch above 0 is an explicit number; steps counted from 1 again continue nevertheless."""
     numbers = Numbering()
     trained(numbers, 2)
     assert trained(numbers, 1, first=5) == [(5, 6)]

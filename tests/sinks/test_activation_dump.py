@@ -146,7 +146,7 @@ def test_outputs_that_are_not_numbers_are_left_out(tmp_path, warned):
     assert warned() == ["ActivationDump leaves out 'words', whose output is not numeric (object)"]
 
 
-def test_a_layer_that_is_not_used_is_told_once_a_run(tmp_path, warned):
+def test_a_layer_that_is_not_used_is_reported_once_a_run(tmp_path, warned):
     """A layer that exists and gives nothing is a warning in each run; where nothing is left, no file is written."""
     train(ActivationDump(tmp_path / "{epoch}.npz", layers=["unused", "one"]), Model(), range(2))
     dump = ActivationDump(tmp_path / "none-{epoch}.npz", layers=["unused"])

@@ -161,7 +161,7 @@ def keras_saves(*epochs, **options):
 
 
 def test_nan_is_never_the_best(tmp_path):
-    """A NaN that comes first is not saved and not the best; in Keras it is both, for ever."""
+    """A NaN that comes first is not saved and not the best; in Keras it is both, and stays so."""
     values = (float("nan"), 2.0, 1.0)
     assert keras_saves(*losses(*values), save_best_only=True) == ["1.keras"]
     assert run(ModelCheckpoint(tmp_path / "{epoch}.npy", save_best_only=True), *values) == ["2.npy", "3.npy"]

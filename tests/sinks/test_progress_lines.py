@@ -189,7 +189,7 @@ def test_ending_twice_ends_once():
     assert file.getvalue() == "stopped: enough\n"
 
 
-def test_a_run_after_a_failed_one_is_told_nothing_of_it(clock):
+def test_a_run_after_a_failed_one_is_unaffected_by_it(clock):
     """What ended one run is forgotten when the next begins."""
     file = io.StringIO()
     sink = Progress(file=file)

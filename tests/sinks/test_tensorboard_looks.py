@@ -363,7 +363,7 @@ def test_other_sinks_may_write_from_their_hooks(tmp_path):
 
 
 @pytest.mark.parametrize(("status", "expected"), [("completed", 1), ("failed", 2), ("interrupted", 2)])
-def test_hyperparameters_tell_how_the_run_ended(tmp_path, status, expected):
+def test_hyperparameters_say_how_the_run_ended(tmp_path, status, expected):
     """The table shows a run as a success or a failure, as its status says."""
     from boards_reader import accumulated
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -380,7 +380,7 @@ def test_hyperparameters_tell_how_the_run_ended(tmp_path, status, expected):
 
 
 def test_a_metric_of_any_name_is_shown(tmp_path, warned):
-    """A name that TensorBoard cannot show is cleaned, with a warning; others stand as they are."""
+    """A name that TensorBoard cannot show is cleaned, with a warning; others stay as they are."""
     bus = Bus(board(tmp_path), strict=True)
     bus.train_begin()
     bus.epoch_begin(0)

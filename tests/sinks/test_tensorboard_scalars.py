@@ -94,8 +94,8 @@ def test_the_speed_is_that_of_the_training(tmp_path, monkeypatch):
     assert scalars(tmp_path / "train") == {"epoch_steps_per_second": [(0, 2.0)]}
 
 
-def test_evaluations_stand_at_their_step(tmp_path):
-    """Evaluations within an epoch and outside of a run stand at how many batches had ended."""
+def test_evaluations_are_at_their_step(tmp_path):
+    """Evaluations within an epoch and outside of a run are at the number of batches that had ended."""
     bus = Bus(board(tmp_path), strict=True)
     bus.evaluation_begin()
     bus.evaluation_end({"loss": 9.0})

@@ -124,7 +124,7 @@ def test_validation_is_looked_at_if_asked():
 
 
 @pytest.mark.parametrize("every", ["batch", "block"])
-def test_a_metric_that_is_nowhere_is_told_once(every, warned):
+def test_a_metric_that_never_appears_is_reported_once(every, warned):
     """A run without the metric is warned about once, with the names that are there."""
     with Loop(TerminateOnNaN(every=every)) as loop:
         for _ in loop.epochs(3):

@@ -128,7 +128,7 @@ def test_a_fit_continues_after_the_epoch_of_a_loaded_state(model):
     assert history.epoch == [2, 3, 0]
 
 
-def test_a_sink_in_the_place_of_an_adapter_is_told_so(model):
+def test_a_sink_in_the_place_of_an_adapter_gets_an_error_that_says_so(model):
     """Handed to Keras as a callback, a sink says what to do, also one that is empty and might pass for nothing."""
     for callbacks in (History(), [History()]):
         with pytest.raises(AttributeError, match="History is a sink, not a Keras callback: pass Keras a KerasAdapter"):

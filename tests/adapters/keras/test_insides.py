@@ -163,7 +163,7 @@ def test_modules_of_pytorch_keep_their_modes_and_generator():
 
 
 def test_inputs_by_name_and_nested_models():
-    """Layers of a model within the model bear its name before theirs, and each of its uses a number."""
+    """Layers of a model within the model have its name before theirs, and each of its uses a number."""
     model = nested()
     activations = found(model, {"x": X, "z": 2 * X})
     (addition,) = set(activations) - {

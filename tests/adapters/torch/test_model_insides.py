@@ -127,13 +127,13 @@ def test_only_chosen_modules_are_returned():
 
 
 def test_an_unknown_module_is_an_error():
-    """A module that there is not is an error that tells the nearest names, before anything is computed."""
+    """An unknown module is an error that gives the nearest names, before anything is computed."""
     with pytest.raises(ValueError, match=r"layers must name layers of the model \(got 'shred'\): .*shared"):
         list(TorchModel(Reusing()).activations(X, ["shred"]))
 
 
 def test_the_names_of_layers_are_known_beforehand():
-    """A module tells the names of its innermost layers, unless lazy ones have not seen a batch yet."""
+    """A module gives the names of its innermost layers, unless lazy ones have not seen a batch yet."""
     assert TorchModel(network()).layer_names() == ["0", "1", "2", "3", "4"]
     assert TorchModel(nn.Sequential(nn.LazyLinear(3))).layer_names() is None
 
@@ -144,7 +144,7 @@ def test_a_module_that_is_one_layer_is_named_by_its_class():
 
 
 class Noisy(nn.Module):
-    """A module that draws numbers, counts its calls in a buffer, and raises where told, in any mode."""
+    """A module that draws numbers, counts its calls in a buffer, and raises on request, in any mode."""
 
     def __init__(self, fails):
         super().__init__()

@@ -195,7 +195,7 @@ def test_the_state_of_another_optimizer_is_refused(handle, module):
 
 
 def test_an_optimizers_state_of_other_objects_is_an_error(handle):
-    """What cannot be written as JSON or an array is named where it stands."""
+    """What cannot be written as JSON or an array is named with its place."""
     handle.optimizer.param_groups[0]["extra"] = object()
     with pytest.raises(TypeError, match=r"the optimizer's param_groups's extra must be numbers, .* \(got object\)"):
         handle.training_state()

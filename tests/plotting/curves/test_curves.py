@@ -68,7 +68,7 @@ def test_shares_are_known_by_a_word_in_their_name(name, share):
         ("val_acc", "accuracy", True),
     ],
 )
-def test_prefixes_tell_validation_from_training(name, quantity, validation):
+def test_prefixes_distinguish_validation_from_training(name, quantity, validation):
     """Both spellings of the prefix are read, and ``acc`` is ``accuracy``."""
     (curve,) = read_curves({name: [0.5]}, [name])
     assert (curve.quantity, curve.is_validation) == (quantity, validation)

@@ -172,7 +172,7 @@ def test_chosen_metrics_are_drawn_in_that_order():
 
 
 def test_an_unknown_metric_is_a_key_error_with_the_names():
-    """A misspelt name is told with the right ones."""
+    """The error about a misspelt name lists the right ones."""
     with pytest.raises(KeyError, match=r"no metric 'lose' .*this history has accuracy, loss, val_accuracy, val_loss"):
         plot_history(EPOCHS, metrics=["lose"])
 

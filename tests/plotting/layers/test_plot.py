@@ -77,7 +77,7 @@ def test_channels_are_chosen_in_their_order():
 
 
 def test_negative_values_have_colours_of_their_own():
-    """Where some values are negative, 0 is in the middle of the scale; a map of zeros is told."""
+    """Where some values are negative, 0 is in the middle of the scale; a map of zeros has a note."""
     maps = MAPS[0] - 0.25
     maps[:, :, 3] = 0
     figure = plot_feature_maps(maps)
@@ -119,7 +119,7 @@ def test_images_of_any_size_and_number_fit(shape, tmp_path):
 
 
 def test_the_number_of_columns_can_be_given():
-    """With so many columns, the images stand in rows of as many."""
+    """With so many columns, the images are in rows of as many."""
     tops = [round(text.get_position()[1]) for text in plot_feature_maps(MAPS, columns=4).axes[0].texts]
     assert [tops.count(top) for top in sorted(set(tops))] == [4, 2]
     assert labels(plot_feature_maps(MAPS, columns=100)) == ["0", "1", "2", "3", "4", "5"]
@@ -159,7 +159,7 @@ def test_bands_lie_between_quantiles():
 
 
 def test_each_layer_has_a_diagram():
-    """The median is a line over the epochs, within three bands, in a diagram that bears the layer's name."""
+    """The median is a line over the epochs, within three bands, in a diagram that has the layer's name."""
     figure = plot_activation_distributions(LOOKS, title="Layers")
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["conv", "dense"]
     axes = figure.axes[0]
@@ -192,7 +192,7 @@ def test_one_epoch_is_drawn_as_wide_bands():
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7])
 def test_any_number_of_layers_fits(count):
-    """Each layer has one diagram, and the lowest ones tell what is below them."""
+    """Each layer has one diagram, and the lowest ones say what is below them."""
     figure = plot_activation_distributions([{f"layer {number}": MAPS for number in range(count)}])
     assert len(figure.axes) == count
     figure.canvas.draw()
@@ -243,7 +243,7 @@ def test_dead_units_are_those_of_the_definition(units, data):
 
 
 def test_shares_of_dead_units_are_lines():
-    """Each layer is a line over the epochs, and the legend tells its last share."""
+    """Each layer is a line over the epochs, and the legend shows its last share."""
     looks = [{"conv": MAPS * ([0] * epoch + [1] * (6 - epoch)), "dense": MAPS[:, 0, 0]} for epoch in range(4)]
     figure = plot_dead_units(looks)
     (axes,) = figure.axes
@@ -363,7 +363,7 @@ def test_neither_pyplot_nor_matplotlib_is_imported_too_early():
 
 
 @pytest.mark.parametrize("plot", ["plot_dead_units([{'a': np.ones((2, 2))}])", "plot_feature_maps(np.ones((2, 2, 2)))"])
-def test_what_to_install_is_told(plot):
+def test_the_error_says_what_to_install(plot):
     """Without matplotlib the error says what to install."""
     code = (
         "import sys, numpy as np\n"

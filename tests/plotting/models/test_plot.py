@@ -47,7 +47,7 @@ def chain(count):
 
 
 def patches(figure, kind):
-    """Return what is drawn of a kind, by what it stands for."""
+    """Return what is drawn of a kind, by what it represents."""
     artists = [artist for artist in figure.axes[0].get_children() if (artist.get_gid() or "").startswith(f"{kind}:")]
     assert max(Counter(artist.get_gid() for artist in artists).values(), default=1) == 1
     return {artist.get_gid().removeprefix(f"{kind}:"): artist for artist in artists}
@@ -108,7 +108,7 @@ def test_shapes_are_listed_if_asked():
 
 
 def test_many_shapes_that_are_the_same_are_counted():
-    """A layer with more than four inputs tells how often each shape comes."""
+    """A layer with more than four inputs shows how often each shape comes."""
     shapes = [(None, 7)] * 5 + [(None, 8)]
     graph = LayerGraph("wide", [LayerNode("join", "Concatenate", "", shapes, [(None, 43)])])
     assert said(plot_model(graph, show_shapes=True))["join"][2:] == [
@@ -121,7 +121,7 @@ def test_many_shapes_that_are_the_same_are_counted():
     ]
 
 
-def test_types_and_parameters_are_told_if_asked_and_names_are_not_if_not():
+def test_types_and_parameters_are_shown_if_asked_and_names_are_not_if_not():
     """A layer without parameters shows no number of them."""
     texts = said(plot_model(READER, show_layer_names=False, show_dtype=True, show_parameters=True))
     assert texts["embed"] == ["Embedding", "dtype", "float32", "parameters", "1,600"]
@@ -189,7 +189,7 @@ def test_arrows_end_at_their_layers():
     assert line[-1].tolist() == pytest.approx([(target.x0 + target.x1) / 2, target.y0 - 6.0])
 
 
-def test_long_models_are_folded_unless_told_otherwise():
+def test_long_models_are_folded_by_default():
     """A plot of a hundred layers is about as high as wide; with ``fold=False`` it is a strip."""
     width, height = plot_model(chain(100)).get_size_inches()
     assert 0.3 < width / height < 3
@@ -209,7 +209,7 @@ def test_plots_are_written_as_png(tmp_path):
 
 
 def test_plots_are_written_as_svg(tmp_path):
-    """The file is XML, and its parts bear the names of what they stand for."""
+    """The file is XML, and its parts have the names of what they represent."""
     path = tmp_path / "model.SVG"
     plot_model(READER, to_file=str(path))
     parts = ids(path)

@@ -310,7 +310,7 @@ def test_another_model_is_an_error(tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_other_sinks_are_an_error(tmp_path):
+def test_a_removed_sink_is_an_error(tmp_path):
     """One that is gone; a new one begins with what is left."""
     with pytest.raises(CutError):
         trained(tmp_path, EarlyStopping("loss", patience=9), cut_at=5)

@@ -39,6 +39,9 @@ def plot_history(
     For several runs, each quantity has its own axes, each run its colour, and a table lists the results, the best
     first. A run that goes far beyond the others leaves the axes, with a mark and a note, instead of flattening them.
 
+    If a run has evaluations within epochs, each is a point of its curves, and the axis counts steps instead of epochs,
+    unless one of several runs does not know its steps.
+
     Values that span three decades or more get a logarithmic axis. Epochs are numbered from 1. Non-finite values are
     skipped, and the line connects the neighbouring points.
 
@@ -87,7 +90,7 @@ def plot_history(
     from monitor_core.plotting.curves.overlay import draw_runs
 
     options = Options(
-        x_label="step" if batches else "epoch",
+        x_label=sources[0].unit,
         smoothing=smoothing,
         mark_best=mark_best,
         title=title,

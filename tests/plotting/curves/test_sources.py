@@ -229,5 +229,5 @@ def test_what_decided_is_read_with_a_history_and_a_recorded_run(tmp_path):
             loop.log(loss=1.0)
     (live,), (read,) = read_sources(history), read_sources(tmp_path)
     assert live.outcome == read.outcome
-    assert live.outcome.watched == [Watched("EarlyStopping", "loss", "min", best_epoch=0)]
+    assert live.outcome.watched == [Watched("EarlyStopping", "loss", "min", best_epoch=0, best_step=0)]
     assert live.outcome.stop_epoch == 2

@@ -1,6 +1,6 @@
 """What the command costs from the shell: ``list`` of a thousand runs, ``show`` of ten million values.
 
-Each figure is beside the time of starting Python and importing what the command imports, measured in turn.
+Each figure is next to the time of starting Python and importing what the command imports, measured in turn.
 """
 
 from __future__ import annotations

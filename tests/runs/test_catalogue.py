@@ -75,7 +75,7 @@ def test_a_killed_run_has_all_that_its_journal_has(tmp_path):
         assert (run.summary.status, run.summary.epochs, run.summary.last) == ("killed", 3, {"loss": 2.0})
 
 
-def test_what_is_cached_is_forgotten_when_the_run_goes_on(tmp_path):
+def test_what_is_cached_is_forgotten_when_the_run_continues(tmp_path):
     """By the size and time of its files."""
     train(tmp_path / "a", 1.0)
     find_runs(tmp_path)

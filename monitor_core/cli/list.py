@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from monitor_core.cli.opening import UnreadableError, main_metric
-from monitor_core.cli.text import ago, console, duration, number, plain, status, table
+from monitor_core.cli.text import ago, console, duration, number, plain, print_table, status
 from monitor_core.journal.summary import Summary
 from monitor_core.runs.catalogue import FoundRun, find_runs
 
@@ -47,7 +47,7 @@ def list_runs(
     if not runs:
         raise UnreadableError(f"there is no recorded run in {folder} or below it")
     headers = ("run", "status", "epochs", "steps", "best", "", "begun", "took")
-    console().print(table(headers, [_row(run, folder, metric) for run in runs], right=(2, 3, 5)))
+    print_table(console(), headers, [_row(run, folder, metric) for run in runs], right=(2, 3, 5))
     for run in runs:
         if run.problem is not None:
             console().print(plain(f"{_name(run, folder)} cannot be read: {run.problem}"))

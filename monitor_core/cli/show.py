@@ -15,7 +15,7 @@ from rich.console import Console
 
 from monitor_core.cli.curves import curve
 from monitor_core.cli.opening import Opened, main_metric, open_path
-from monitor_core.cli.text import console, duration, number, plain, table
+from monitor_core.cli.text import console, duration, number, plain, print_table
 from monitor_core.files.state import finite_or_name
 from monitor_core.journal.facts import Found, SinkFailure
 
@@ -80,7 +80,7 @@ def print_metrics(out: Console, opened: Opened) -> None:
         )
     if rows:
         out.print()
-        out.print(table(("metric", "last", "best", "in epoch"), rows, right=(1, 2, 3)))
+        print_table(out, ("metric", "last", "best", "in epoch"), rows, right=(1, 2, 3))
 
 
 def print_curves(out: Console, opened: Opened, metrics: list[str] | None) -> None:

@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterable
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+_NARROWEST = 4
+"""The width below which no column is cut."""
 _STYLES = {
     "completed": "green",
     "stopped": "green",
@@ -65,12 +66,41 @@ def ago(moment: float) -> str:
     return "now"
 
 
-def table(headers: Iterable[str], rows: Iterable[Iterable[Text | str]], *, right: Iterable[int] = ()) -> Table:
-    """Return a table without borders; ``right`` are the columns that are aligned to the right."""
-    made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+def print_table(
+    out: Console, headers: Iterable[str], rows: Iterable[Iterable[Text | str]], *, right: Iterable[int] = ()
+) -> None:
+    """Print rows in aligned columns, no wider than the terminal; rich's own table takes a millisecond for each row.
+
+    Args:
+        out: Where to.
+        headers: The columns' names.
+        rows: The cells; strings are shown as they are.
+        right: The columns that are aligned to the right.
+    """
+    lines = [[Text(name, style="bold", no_wrap=True) for name in headers]]
+    lines += [[cell if isinstance(cell, Text) else plain(cell) for cell in row] for row in rows]
+    widths = _fitting([max(cell.cell_len for cell in column) for column in zip(*lines, strict=True)], out.width)
     rights = set(right)
-    for place, header in enumerate(headers):
-        made.add_column(plain(header), justify="right" if place in rights else "left", no_wrap=True)
-    for row in rows:
-        made.add_row(*(each if isinstance(each, Text) else plain(each) for each in row))
-    return made
+    for line in lines:
+        for place, (cell, width) in enumerate(zip(line, widths, strict=True)):
+            cell.truncate(width, overflow="ellipsis")
+            cell.align("right" if place in rights else "left", width)
+        joined = Text("  ").join(line)
+        joined.rstrip()
+        if out.is_terminal:
+            out.print(joined, no_wrap=True, overflow="crop", crop=True)
+        else:
+            out.file.write(joined.plain + "\n")
+
+
+def _fitting(widths: list[int], available: int) -> list[int]:
+    """Return widths of columns that fit, with the widest cut first."""
+    widths = list(widths)
+    excess = sum(widths) + 2 * (len(widths) - 1) - available
+    while excess > 0 and max(widths) > _NARROWEST:
+        widest = widths.index(max(widths))
+        second = max((width for place, width in enumerate(widths) if place != widest), default=_NARROWEST)
+        cut = min(excess, max(1, widths[widest] - max(second, _NARROWEST)))
+        widths[widest] -= cut
+        excess -= cut
+    return widths

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 from rich.text import Text
@@ -20,28 +21,31 @@ _DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
 Floats = NDArray[np.float64]
 
 
-def curve(x: Floats, lines: Mapping[str, Floats], *, width: int, unit: str = "epoch") -> Iterator[Text]:
+def curve(lines: Mapping[str, tuple[Floats, Floats]], *, width: int, unit: str = "epoch") -> Iterator[Text]:
     """Yield the lines of a plot: the names, the curves with their range on the left, and the axis.
 
     Args:
-        x: Each point's number, ``(n,)``, ascending.
-        lines: The curves, ``(n,)`` each. What is not finite is a gap. Where several points share a column of dots, all
-            from the lowest to the highest is filled, so no spike is lost.
+        lines: The curves: each point's number, ascending, and its value, ``(n,)`` each. What is not finite is a gap.
+            Where several points share a column of dots, all from the lowest to the highest is filled, so no spike is
+            lost. One value at least must be finite.
         width: How many characters wide.
-        unit: What ``x`` counts.
+        unit: What the numbers count.
     """
-    finite = np.concatenate([values[np.isfinite(values)] for values in lines.values()])
+    finite = np.concatenate([values[np.isfinite(values)] for _, values in lines.values()])
+    begin = min(float(x[0]) for x, _ in lines.values() if len(x))
+    end = max(float(x[-1]) for x, _ in lines.values() if len(x))
     low, high = float(finite.min()), float(finite.max())
     labels = [number(high), number(low)]
     margin = max(map(len, labels)) + 1
     columns = max(width - margin, 10)
     colours = {name: _COLOURS[place % len(_COLOURS)] for place, name in enumerate(lines)}
     yield Text("  ").join(_named(name, colours[name]) for name in lines)
-    layers = [(_dots(x, values, low, high, columns), colours[name]) for name, values in lines.items()]
+    area = _Area(begin, end, low, high, columns)
+    layers = [(area.dots(x, values), colours[name]) for name, (x, values) in lines.items()]
     for row in range(HEIGHT):
         label = labels[0] if row == 0 else labels[1] if row == HEIGHT - 1 else ""
         yield Text(label.rjust(margin - 1) + " ") + _row(layers, row)
-    first, last = f"{unit} {x[0]:.0f}", f"{x[-1]:.0f}"
+    first, last = f"{unit} {begin:.0f}", f"{end:.0f}"
     yield Text(" " * margin + first + last.rjust(columns - len(first)))
 
 
@@ -51,22 +55,29 @@ def _named(name: str, colour: str) -> Text:
     return text
 
 
-def _dots(x: Floats, values: Floats, low: float, high: float, columns: int) -> NDArray[np.bool_]:
-    """Return which dots are set, ``(4 * HEIGHT, 2 * columns) bool``."""
-    dots = np.zeros((4 * HEIGHT, 2 * columns), bool)
-    x, values = _thinned(x, values, 8 * columns)
-    span, range_ = float(x[-1] - x[0]) or 1.0, (high - low) or 1.0
-    finite = np.isfinite(values)
-    across = np.round((x - x[0]) / span * (2 * columns - 1)).astype(int)
-    with np.errstate(invalid="ignore"):
-        down = np.where(finite, np.round((high - values) / range_ * (4 * HEIGHT - 1)), 0).astype(int)
-    for here in range(len(x)):
-        if not finite[here]:
-            continue
-        dots[down[here], across[here]] = True
-        if here and finite[here - 1]:
-            _connect(dots, (across[here - 1], down[here - 1]), (across[here], down[here]))
-    return dots
+@attrs.frozen
+class _Area:
+    """Where values are drawn: their ranges, and how many characters there are."""
+
+    begin: float
+    end: float
+    low: float
+    high: float
+    columns: int
+
+    def dots(self, x: Floats, values: Floats) -> NDArray[np.bool_]:
+        """Return which dots are set, ``(4 * HEIGHT, 2 * columns) bool``."""
+        dots = np.zeros((4 * HEIGHT, 2 * self.columns), bool)
+        x, values = _thinned(x, values, 8 * self.columns)
+        finite = np.isfinite(values)
+        across = np.round((x - self.begin) / ((self.end - self.begin) or 1.0) * (2 * self.columns - 1)).astype(int)
+        heights = (self.high - np.where(finite, values, self.high)) / ((self.high - self.low) or 1.0)
+        down = np.round(heights * (4 * HEIGHT - 1)).astype(int)
+        for here in finite.nonzero()[0].tolist():
+            dots[down[here], across[here]] = True
+            if here and finite[here - 1]:
+                _connect(dots, (across[here - 1], down[here - 1]), (across[here], down[here]))
+        return dots
 
 
 def _thinned(x: Floats, values: Floats, limit: int) -> tuple[Floats, Floats]:

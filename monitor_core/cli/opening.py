@@ -14,8 +14,10 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor_core.journal.evaluations import epochs_and_evaluations
 from monitor_core.journal.files import Damage, Kind
 from monitor_core.journal.recorded import read_runs
+from monitor_core.journal.rows import Rows
 from monitor_core.journal.run_records import RunRecord
 from monitor_core.journal.summary import BestValue, Summary, Tally, summary_of
 
@@ -31,7 +33,9 @@ class Opened:
     Attributes:
         path: The path.
         summary: Its summary.
-        epochs: Each epoch's number as people read it, from 1, ``(n,) float64``.
+        numbers: Each row's number, ``(n,) float64``: its epoch's as people read it, from 1; or, where evaluations were
+            within epochs, its step.
+        unit: ``"epoch"`` or ``"step"``.
         columns: Each metric's values, ``(n,) float64``, NaN where missing.
         record: The run's record, if it is from a journal.
         damage: What could not be read.
@@ -40,11 +44,18 @@ class Opened:
 
     path: Path
     summary: Summary
-    epochs: NDArray[np.float64]
+    numbers: NDArray[np.float64]
     columns: dict[str, NDArray[np.float64]]
+    unit: str = "epoch"
     record: RunRecord | None = None
     damage: tuple[Damage, ...] = ()
     runs: int = 1
+
+    def points(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return a metric's numbers and values; over steps, without the rows that lack it."""
+        values = self.columns[name]
+        there = ~np.isnan(values) if self.unit == "step" else np.ones(len(values), bool)
+        return self.numbers[there], values[there]
 
 
 def open_path(path: Path, run: int = -1) -> Opened:
@@ -80,12 +91,18 @@ def open_path(path: Path, run: int = -1) -> Opened:
 
 
 def _of_record(path: Path, record: RunRecord, damage: tuple[Damage, ...], runs: int) -> Opened:
-    rows = record.rows(Kind.EPOCH)
-    names = dict.fromkeys(name for each in rows for name in each.names)
-    logs = [each.logs() for each in rows]
+    rows = list(epochs_and_evaluations(record))
+    unit = "step" if any(kind is Kind.EVALUATION for kind, _ in rows) else "epoch"
+    logs = [_prefixed(each) for _, each in rows]
+    names = dict.fromkeys(name for each in logs for name in each)
     columns = {name: np.array([each.get(name, math.nan) for each in logs]) for name in names}
-    epochs = np.array([each.epoch + 1.0 for each in rows])
-    return Opened(path, summary_of(record), epochs, columns, record, damage, runs)
+    numbers = np.array([float(each.steps()[-1]) if unit == "step" else each.epoch + 1.0 for _, each in rows])
+    return Opened(path, summary_of(record), numbers, columns, unit, record, damage, runs)
+
+
+def _prefixed(rows: Rows) -> dict[str, float]:
+    label, logs = rows.evaluation, rows.logs()
+    return logs if label is None else {label.prefixed(name): value for name, value in logs.items()}
 
 
 def _of_csv(path: Path) -> Opened:

@@ -38,7 +38,7 @@ def show(
     for sentence in sentences(opened):
         out.print(plain(sentence), soft_wrap=True)
     print_metrics(out, opened)
-    if curves and len(opened.epochs) > 1:
+    if curves and len(opened.numbers) > 1:
         print_curves(out, opened, metric)
     _print_notes(out, opened)
 
@@ -59,7 +59,8 @@ def sentences(opened: Opened) -> Iterator[str]:
         yield f"  {summary.error}"
     if (found := main_metric(summary)) is not None:
         name, best = found
-        yield f"  best {name} {number(best.value)} in epoch {best.epoch + 1}"
+        where = f"at step {best.step}" if opened.unit == "step" else f"in epoch {best.epoch + 1}"
+        yield f"  best {name} {number(best.value)} {where}"
     if opened.runs > 1:
         yield f"  the last of {opened.runs} runs here; --run picks another"
 
@@ -70,17 +71,12 @@ def print_metrics(out: Console, opened: Opened) -> None:
     rows = []
     for name, last in summary.last.items():
         best = summary.best.get(name)
-        rows.append(
-            (
-                name,
-                number(last),
-                "" if best is None else number(best.value),
-                "" if best is None else f"{best.epoch + 1}",
-            )
-        )
+        where = "" if best is None else f"{best.step if opened.unit == 'step' else best.epoch + 1}"
+        rows.append((name, number(last), "" if best is None else number(best.value), where))
     if rows:
         out.print()
-        print_table(out, ("metric", "last", "best", "in epoch"), rows, right=(1, 2, 3))
+        header = "at step" if opened.unit == "step" else "in epoch"
+        print_table(out, ("metric", "last", "best", header), rows, right=(1, 2, 3))
 
 
 def print_curves(out: Console, opened: Opened, metrics: list[str] | None) -> None:
@@ -90,11 +86,9 @@ def print_curves(out: Console, opened: Opened, metrics: list[str] | None) -> Non
         if values is None or not np.isfinite(values).any():
             out.print(plain(f"no curve of {name!r}: the metrics are {', '.join(opened.columns)}"), soft_wrap=True)
             continue
-        lines = {name: values}
-        if (twin := opened.columns.get(f"val_{name}")) is not None and metrics is None:
-            lines[f"val_{name}"] = twin
+        names = [name, f"val_{name}"] if metrics is None and f"val_{name}" in opened.columns else [name]
         out.print()
-        for line in curve(opened.epochs, lines, width=min(out.width, 100)):
+        for line in curve({each: opened.points(each) for each in names}, width=min(out.width, 100), unit=opened.unit):
             out.print(line, soft_wrap=True)
 
 
@@ -131,10 +125,11 @@ def _as_json(opened: Opened) -> dict[str, object]:
     def listed(values: NDArray[np.float64]) -> list[object]:
         return [None if math.isnan(each) else finite_or_name(each) for each in values.tolist()]
 
+    first = 1 if opened.unit == "epoch" else 0  # epochs are counted from 0 in data
     return {
         "path": str(opened.path),
         **json.loads(opened.summary.to_json()),
-        "curves": {"epoch": [each - 1 for each in opened.epochs.tolist()]}
+        "curves": {opened.unit: [int(each) - first for each in opened.numbers.tolist()]}
         | {name: listed(values) for name, values in opened.columns.items()},
         "damage": [each.reason for each in opened.damage],
     }

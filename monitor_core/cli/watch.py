@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,15 +39,16 @@ def watch(
 def _follow_in_lines(path: Path, every: float, *, as_json: bool) -> None:
     shown = 0
     for opened in _versions(path, every):
-        for place in range(shown, len(opened.epochs)):
+        for place in range(shown, len(opened.numbers)):
             logs = {name: float(values[place]) for name, values in opened.columns.items()}
-            epoch = int(opened.epochs[place])
+            logs = {name: value for name, value in logs.items() if not math.isnan(value)}
+            place_number = int(opened.numbers[place])
             if as_json:
-                typer.echo(json.dumps({"epoch": epoch - 1, **logs}))
+                typer.echo(json.dumps({opened.unit: place_number - (opened.unit == "epoch"), **logs}))
             else:
                 values = " · ".join(f"{name} {number(value)}" for name, value in logs.items())
-                typer.echo(plain(f"epoch {epoch} · {values}").plain)
-        shown = len(opened.epochs)
+                typer.echo(plain(f"{opened.unit} {place_number} · {values}").plain)
+        shown = len(opened.numbers)
         if opened.summary.status in _ENDS and not as_json:
             for sentence in sentences(opened):
                 typer.echo(plain(sentence).plain)
@@ -61,9 +63,9 @@ def _follow_in_place(out: Console, path: Path, every: float) -> None:
 def _screen(out: Console, opened: Opened) -> Group:
     lines = [plain(sentence) for sentence in sentences(opened)]
     names = [name for name in opened.columns if name in ("loss", "val_loss")] or [*opened.columns][:2]
-    shown = {name: opened.columns[name] for name in names}
-    if shown and len(opened.epochs) > 1:
-        lines += curve(opened.epochs, shown, width=min(out.width, 100))
+    shown = {name: opened.points(name) for name in names}
+    if shown and len(opened.numbers) > 1:
+        lines += curve(shown, width=min(out.width, 100), unit=opened.unit)
     values = " · ".join(f"{name} {number(value)}" for name, value in opened.summary.last.items())
     return Group(*lines, plain(values))
 

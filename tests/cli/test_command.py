@@ -82,6 +82,24 @@ def test_show_for_programs(tmp_path):
     assert (shown["status"], shown["damage"]) == ("completed", [])
 
 
+def test_show_of_a_training_by_steps(tmp_path):
+    """Evaluations within epochs are points of the curve, and places are steps."""
+    stream = iter(range(100))
+    with Loop(Journal(tmp_path)) as loop:
+        for _ in loop.epochs(2, steps_per_epoch=4):
+            for number in loop.batches(stream):
+                loop.log(loss=1.0)
+                if number % 2:
+                    with loop.evaluation():
+                        loop.log(loss=10.0 - number)
+    shown = json.loads(command("show", tmp_path, "--json").out)["curves"]
+    assert shown == {"step": [2, 4, 6, 8], "val_loss": [9.0, 7.0, 5.0, 3.0], "loss": [None, 1.0, None, 1.0]}
+    text = command("show", tmp_path).out
+    assert "  best val_loss 3 at step 8" in text.splitlines()
+    assert "at step" in text
+    assert command("watch", tmp_path).out.splitlines()[0] == "step 2 · val_loss 9"
+
+
 def test_show_of_a_csv_file_and_of_a_history(tmp_path):
     """What has columns of epochs can be shown."""
     history = History()

@@ -10,7 +10,7 @@ from monitor_core.cli.curves import HEIGHT, curve
 def drawn(values, width=40, **lines):
     """Return the plot's lines as strings."""
     x = np.arange(1.0, len(values) + 1)
-    return [line.plain for line in curve(x, {"loss": np.array(values), **lines}, width=width)]
+    return [line.plain for line in curve({"loss": (x, np.array(values)), **lines}, width=width)]
 
 
 def cells(lines):
@@ -53,3 +53,12 @@ def test_one_value_and_equal_values_are_drawn():
     """A range of nothing divides by nothing."""
     assert sum(map(len, cells(drawn([1.0])))) == 1
     assert any(cells(drawn([1.0, 1.0, 1.0])))
+
+
+def test_curves_of_other_points_share_the_axes():
+    """Evaluations and epochs are at steps of their own."""
+    lines = drawn([1.0, 1.0, 1.0], val_loss=(np.array([1.0, 5.0]), np.array([0.0, 0.0])))
+    assert lines[0] == "loss  val_loss"
+    assert lines[-1].split() == ["epoch", "1", "5"]
+    rows = cells(lines)
+    assert (rows[0][-1] < rows[-1][-1], rows[0][0], rows[-1][0]) == (True, 0, 0)

@@ -78,7 +78,10 @@ EVERYTHING = sorted(ROOT.rglob("*.py")) + [
     path for room in ("adapters", "plotting") for path in MODULES[room] if path not in set(ROOT.rglob("*.py"))
 ]
 
-FRAMEWORKS = ["jax", "keras", "matplotlib", "pandas", "tensorboard", "tensorflow", "torch", "tqdm", "IPython"]
+FRAMEWORKS = [
+    *("jax", "keras", "lightgbm", "matplotlib", "pandas", "sklearn", "tensorboard", "tensorflow", "torch", "tqdm"),
+    *("IPython", "xgboost"),
+]
 
 
 def module_name(path):

@@ -1,9 +1,9 @@
 """The LightGBM adapter: feeds a bus from ``lightgbm.train``, ``lightgbm.cv`` and the estimators.
 
-A round is an epoch of one step: see `monitor_core.loop.rounds`. LightGBM evaluates its sets in each round, and its own
-early stopping, its printed lines and its users' plots count rounds, so a sink acts once a round: ``EarlyStopping(
-"valid_l2", patience=10)`` stops where ``early_stopping(10)`` does, and a CSV file has a row a round. The set that is the
-training data gives the round's own metrics, ``l2``; any other set is an evaluation of its name, so that LightGBM's
+A round is an epoch of one step (see `monitor_core.loop.rounds`), because LightGBM evaluates its sets in each round, and
+its own early stopping, printed lines and plots count rounds. So a sink acts once a round: ``EarlyStopping("valid_l2",
+patience=10)`` stops where ``early_stopping(10)`` does, and a CSV file has a row for each round. The set that is the
+training data gives the round's own metrics, ``l2``. Any other set is an evaluation of its name: LightGBM's
 ``valid's l2`` is ``valid_l2``, as an evaluation ``valid`` of any other framework has it.
 
 Contract. Hooks are called on the thread that trains. The adapter is a list of two callbacks, one before a round and one
@@ -20,12 +20,9 @@ from os import PathLike
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-import attrs
 import lightgbm
-from lightgbm.callback import CallbackEnv, EarlyStopException
 
-from monitor_core._log import logger
-from monitor_core.adapters.lightgbm.model import FoldsModel, LightGBMModel
+from monitor_core.adapters.lightgbm.training import Callback, Training
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.hooks import sink_name
 from monitor_core.bus.run import Run
@@ -35,83 +32,8 @@ from monitor_core.loop.rounds import Rounds
 __all__ = ["LightGBMAdapter"]
 
 
-@attrs.define(eq=False, slots=False)  # LightGBM sets a default order in `__dict__`
-class _Callback:
-    """A callback as LightGBM sorts and calls it."""
-
-    run: Callable[[CallbackEnv], None]
-    order: int
-    before_iteration: bool = False
-
-    def __call__(self, env: CallbackEnv) -> None:
-        self.run(env)
-
-
-@attrs.define(eq=False)
-class _Training:
-    """What the two callbacks do; apart from the adapter, which holds them, so that nothing holds itself.
-
-    Attributes:
-        rounds: What feeds the bus.
-    """
-
-    rounds: Rounds
-    _best: list[Any] = attrs.field(factory=list, init=False)
-    _is_void: bool = attrs.field(default=False, init=False)
-    _has_warned: bool = attrs.field(default=False, init=False)
-
-    def begin_round(self, env: CallbackEnv) -> None:
-        """Begin the run before its first round, and a round; LightGBM cannot stop here."""
-        rounds = self.rounds
-        if env.iteration == env.begin_iteration:
-            self._has_warned = False
-            model = FoldsModel(env.model.boosters) if _is_cv(env) else LightGBMModel(env.model)
-            rounds.begin(model, env.end_iteration - env.begin_iteration)
-        if not rounds.run.stopped:
-            rounds.begin_round()
-        self._is_void = rounds.run.stopped
-
-    def end_round(self, env: CallbackEnv) -> None:
-        """End a round; stop if a sink has asked for it.
-
-        Raises:
-            EarlyStopException: As LightGBM expects it from what stops a training.
-        """
-        rounds = self.rounds
-        if self._is_void:  # a stop was requested before the round, which LightGBM has trained nevertheless
-            env.model.rollback_one_iter()
-            rounds.end()
-            raise EarlyStopException(env.iteration - 1, [])
-        results = env.evaluation_result_list or []
-        rounds.end_round(*self._by_set(env, results))
-        best = rounds.best
-        if best is not None and best[0] == rounds.done - 1:
-            self._best = results
-        is_last = env.iteration + 1 == env.end_iteration
-        if rounds.run.stopped or is_last:
-            rounds.end()
-            if best is not None:
-                raise EarlyStopException(env.begin_iteration + best[0], self._best)
-            if not is_last:
-                raise EarlyStopException(env.iteration, results)
-
-    def _by_set(self, env: CallbackEnv, results: list[Any]) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-        own = "train" if _is_cv(env) else getattr(env.model, "_train_data_name", "training")
-        training: dict[str, float] = {}
-        evaluations: dict[str, dict[str, float]] = {}
-        for name, metric, value, _, *deviation in results:
-            target = training if name == own else evaluations.setdefault(name, {})
-            if metric in target and not self._has_warned:
-                self._has_warned = True
-                logger.warning("several valid_sets have the name %r: only the results of the last one arrive", name)
-            target[metric] = value
-            if deviation:
-                target[f"{metric}_std"] = deviation[0]
-        return training, evaluations
-
-
-class LightGBMAdapter(list[_Callback]):
-    """Attach sinks to LightGBM: ``callbacks=adapter``, or ``callbacks=[*adapter, other]``, of ``train``, ``cv`` or ``fit``.
+class LightGBMAdapter(list[Callback]):
+    """Attach sinks to ``train``, ``cv`` and ``fit``: ``callbacks=adapter``, or ``callbacks=[*adapter, other]``.
 
     Each training is a run of its own; with a `Loop`, all trainings inside it are one run, whose rounds go on counting.
     When `EarlyStopping` is among the sinks, the booster gets ``best_iteration`` and ``best_score`` and keeps the rounds
@@ -144,11 +66,9 @@ class LightGBMAdapter(list[_Callback]):
     ) -> None:
         require_version(type(self).__name__, "lightgbm", lightgbm.__version__, (4, 0), "lightgbm")
         options = {"validation_data": validation_data, "record": record, "strict": strict}
-        self._rounds = Rounds(parts, **options)  # type: ignore[arg-type]
-        training = _Training(self._rounds)
-        super().__init__(
-            [_Callback(training.begin_round, 20, before_iteration=True), _Callback(training.end_round, 25)]
-        )
+        self._rounds = Rounds(parts, **options)
+        training = Training(self._rounds)
+        super().__init__([Callback(training.begin_round, 20, before_iteration=True), Callback(training.end_round, 25)])
         self._again = functools.partial(type(self), **options)
         self._parts = parts
 
@@ -162,7 +82,7 @@ class LightGBMAdapter(list[_Callback]):
             "callbacks=[*adapter, other]"
         )
 
-    def __copy__(self) -> list[_Callback]:
+    def __copy__(self) -> list[Callback]:
         """Return a list of the same callbacks: estimators copy what they are given, to add their own."""
         return list(self)
 
@@ -189,10 +109,6 @@ class LightGBMAdapter(list[_Callback]):
     def run(self) -> Run:
         """The current run, or the last one, or the next one."""
         return self.bus.run
-
-
-def _is_cv(env: CallbackEnv) -> bool:
-    return isinstance(env.model, lightgbm.CVBooster)
 
 
 def _made(make: Callable[..., Any], parts: tuple[Any, ...]) -> Any:

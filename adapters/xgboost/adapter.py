@@ -1,10 +1,11 @@
 """The XGBoost adapter: feeds a bus from ``xgboost.train``, ``xgboost.cv`` and the estimators.
 
-A round is an epoch of one step: see `monitor_core.loop.rounds`. XGBoost evaluates its sets in each round, and its own
-early stopping, its printed lines and its users' plots count rounds, so a sink acts once a round: ``EarlyStopping(
-"valid_logloss", patience=10)`` stops where ``early_stopping_rounds=10`` does, and a CSV file has a row a round. The set
-that is the training data gives the round's own metrics, ``logloss``; any other set is an evaluation of its name, so that
-XGBoost's ``valid-logloss`` is ``valid_logloss``, as an evaluation ``valid`` of any other framework has it.
+A round is an epoch of one step (see `monitor_core.loop.rounds`), because XGBoost evaluates its sets in each round, and
+its own early stopping, printed lines and plots count rounds. So a sink acts once a round:
+``EarlyStopping("valid_logloss", patience=10)`` stops where ``early_stopping_rounds=10`` does, and a CSV file has a row
+for each round. The set that is the training data gives the round's own metrics, ``logloss``. Any other set is an
+evaluation of its name: XGBoost's ``valid-logloss`` is ``valid_logloss``, as an evaluation ``valid`` of any other
+framework has it.
 
 Contract. Hooks are called on the thread that trains. Where several callbacks are in the list, order does not matter: a
 round in which an earlier one stops the training is recorded when the training ends. After an exception XGBoost calls no
@@ -15,16 +16,14 @@ from __future__ import annotations
 
 import copy
 import functools
-import sys
 from collections.abc import Callable, Mapping
 from os import PathLike
 from types import TracebackType
 from typing import Any, Self
 
-import attrs
 import xgboost
 
-from monitor_core._log import logger
+from monitor_core.adapters.xgboost.call import Call, find_call
 from monitor_core.adapters.xgboost.model import FoldsModel, XGBoostModel
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.hooks import sink_name
@@ -76,11 +75,11 @@ class XGBoostAdapter(xgboost.callback.TrainingCallback):
         require_version(type(self).__name__, "xgboost", xgboost.__version__, (3, 0), "xgboost")
         super().__init__()
         options = {"validation_data": validation_data, "record": record, "resume": resume, "strict": strict}
-        self._rounds = Rounds(parts, **options)  # type: ignore[arg-type]
+        self._rounds = Rounds(parts, **options)
         self._again = functools.partial(type(self), save_best=save_best, **options)
         self._parts = parts
         self._save_best = save_best
-        self._call = _Call()
+        self._call = Call()
         self._log: Mapping[str, Any] = {}
         self._rounds_before = 0
 
@@ -114,7 +113,7 @@ class XGBoostAdapter(xgboost.callback.TrainingCallback):
     def before_training(self, model: Any) -> Any:
         """Begin the run, or continue it."""
         is_cv = not isinstance(model, xgboost.Booster)
-        self._call = call = _find_call()
+        self._call = call = find_call()
         self._log = {}
         self._rounds.begin(FoldsModel(model) if is_cv else XGBoostModel(model), call.rounds)
         self._rounds_before = model.num_boosted_rounds()
@@ -170,39 +169,6 @@ class XGBoostAdapter(xgboost.callback.TrainingCallback):
             model = model[: self._rounds_before + best[0] + 1]
             model.set_attr(**attributes)
         return model
-
-
-@attrs.frozen(eq=False)
-class _Call:
-    """What the call of ``train`` or ``cv`` says that callbacks do not get.
-
-    Attributes:
-        rounds: The number of rounds, None if unknown.
-        training: The names of the sets that are the training data.
-    """
-
-    rounds: int | None = None
-    training: frozenset[str] = frozenset({"train"})
-
-
-def _find_call() -> _Call:
-    """Return the innermost call on this thread, read from its frame, which XGBoost gives callbacks no other way."""
-    frame = sys._getframe(1).f_back
-    while frame is not None:
-        if frame.f_globals.get("__name__") == "xgboost.training" and frame.f_code.co_name in {"train", "cv"}:
-            names = frame.f_locals
-            sets = names.get("evals") or []
-            _warn_of_shared([name for _, name in sets])
-            own = {name for data, name in sets if data is names.get("dtrain")} if "evals" in names else {"train"}
-            return _Call(names.get("num_boost_round"), frozenset(own))
-        frame = frame.f_back
-    return _Call()
-
-
-def _warn_of_shared(names: list[str]) -> None:
-    shared = sorted({name for name in names if names.count(name) > 1})
-    if shared:
-        logger.warning("several sets of evals have the name %r: only the results of the last one arrive", shared[0])
 
 
 def _made(make: Callable[..., Any], parts: tuple[Any, ...]) -> Any:

@@ -1,9 +1,9 @@
 """Rounds: a training whose framework owns the loop and reports whole rounds, as gradient boosting does.
 
-Contract. A round is an epoch of one step, because it evaluates its sets at its end as an epoch does, and its users stop,
-save and draw by rounds. The results of the training data are the step's values and the epoch's logs, under their own
-names; every other set is an evaluation, with the set's name as prefix: ``valid_logloss``. The run has ended when the
-training has, or when the ``with`` block around it has been left.
+Contract. A round is an epoch of one step, because it evaluates its sets at its end as an epoch does, and its users
+stop, save and draw by rounds. The results of the training data are the step's values and the epoch's logs, under their
+own names; every other set is an evaluation, with the set's name as prefix: ``valid_logloss``. The run ends with the
+training, or when the ``with`` block around it is left.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Rounds:
         bus: The bus that carries the events.
         first: The epoch of the first round of this training.
         done: How many rounds of this training have ended.
+        is_in_round: Whether a round is open.
 
     Raises:
         HookError: A part is not a sink.
@@ -64,7 +65,7 @@ class Rounds:
         self._owns_run = loop is None
         self.bus = Bus(*parts, validation_data=validation_data, strict=strict) if loop is None else loop.bus
         self._resume = attach(self.bus, record=record, resume=resume)
-        self._in_round = False
+        self.is_in_round = False
         self.first = self.done = 0
 
     @property
@@ -103,7 +104,7 @@ class Rounds:
         Raises:
             SetupError: A sink cannot begin, or the run cannot continue.
         """
-        self._in_round = continues = False
+        self.is_in_round = continues = False
         if self._owns_run:
             self.bus.interrupt()  # an earlier training that raised
             self.bus.run.model = model
@@ -117,7 +118,7 @@ class Rounds:
     def begin_round(self) -> None:
         """Begin a round."""
         run = self.run
-        self._in_round = True
+        self.is_in_round = True
         self.bus.epoch_begin(run.epoch + 1)
         self.bus.batch_begin(run.step + 1)
 
@@ -135,9 +136,16 @@ class Rounds:
             bus.evaluation_begin(prefix, name=name)
             bus.evaluation_end(results)
             logs.update({prefix + metric: value for metric, value in results.items()})
-        self._in_round = False
+        self.is_in_round = False
         self.done += 1
         bus.epoch_end(bus.run.epoch, logs)
+
+    def abandon_round(self) -> None:
+        """Close the open round, if any, without a record: the framework has begun it and not trained it."""
+        if self.is_in_round:
+            self.is_in_round = False
+            self.bus.epoch_abandon()
+            self.run.epoch -= 1
 
     def end(self, *, is_early: bool = False) -> None:
         """End the training.
@@ -145,9 +153,7 @@ class Rounds:
         Args:
             is_early: Whether something else than the sinks has stopped it.
         """
-        if self._in_round:
-            self._in_round = False
-            self.bus.epoch_abandon()
+        self.abandon_round()
         if self.is_open:
             if is_early and not self.run.stopped:
                 self.run.stop(f"another callback stopped the training after round {self.done}")
@@ -157,7 +163,7 @@ class Rounds:
         """End a run that is still open when the ``with`` block is left, by an exception or without one."""
         with deferred_interrupts:
             if self.is_open and error is not None:
-                self._in_round = False
+                self.is_in_round = False
                 self.bus.exception(error)
             elif self.is_open:
                 self.end(is_early=not self.is_complete)

@@ -27,6 +27,7 @@ class Callback:
     before_iteration: bool = False
 
     def __call__(self, env: CallbackEnv) -> None:
+        """Call the function."""
         self.run(env)
 
 

@@ -62,13 +62,19 @@ class FoldsModel:
 
     @property
     def learning_rates(self) -> list[float]:
-        """The learning rate, from the parameters; setting it applies from the next round on."""
+        """The learning rate, from the parameters; setting it applies from the next round on.
+
+        Raises:
+            ValueError: It is set once the training has ended: LightGBM itself would crash the process.
+        """
         params = self.boosters[0].params
         return [float(next((params[name] for name in ALIASES if name in params), DEFAULT_RATE))]
 
     @learning_rates.setter
     def learning_rates(self, rates: list[float]) -> None:
         (rate,) = rates
+        if any(getattr(booster, "train_set", None) is None for booster in self.boosters):
+            raise ValueError("learning_rates cannot be set after the training: the booster has no training data")
         for booster in self.boosters:
             booster.reset_parameter({RATE: rate})
 

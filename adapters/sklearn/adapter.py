@@ -8,7 +8,7 @@ processes, and a folder is what processes share without a server. Fit number ``k
 on split s, both counted from 0.
 
 Contract. Hooks are called on the thread that fits; those of a child run in the process that fits it, with sinks that
-``children`` has made there. An adapter that is pickled keeps its options and leaves its sinks behind.
+``children`` has made there. A pickled adapter has the options but not the sinks.
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ def test_lightgbms_own_early_stopping_ends_the_run():
 
 
 def test_a_training_that_continues_a_booster_is_a_run_of_its_own():
-    """LightGBM goes on counting, and the run begins with epoch 0; the best round is one of the whole booster."""
+    """LightGBM continues to count, and the run begins with epoch 0; the best round is one of the whole booster."""
     first = train(LightGBMAdapter(history := History()), rounds=3)
     second = train(LightGBMAdapter(history, EarlyStopping("auc", patience=9)), rounds=4, init_model=first)
     assert history.epoch == [0, 1, 2, 0, 1, 2, 3]

@@ -128,7 +128,7 @@ def test_the_estimator_is_a_handle_while_it_is_fitted():
     assert (reference(), adapter.run.model) == (None, None)
 
 
-def test_a_copy_of_the_adapter_leaves_its_sinks_behind():
+def test_a_copy_of_the_adapter_has_no_sinks():
     """What other processes get is the options."""
     adapter = SklearnAdapter(History(), scoring="accuracy")
     copied = pickle.loads(pickle.dumps(adapter))  # noqa: S301 (it is our own)

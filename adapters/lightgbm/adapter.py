@@ -35,7 +35,7 @@ __all__ = ["LightGBMAdapter"]
 class LightGBMAdapter(list[Callback]):
     """Attach sinks to ``train``, ``cv`` and ``fit``: ``callbacks=adapter``, or ``callbacks=[*adapter, other]``.
 
-    Each training is a run of its own; with a `Loop`, all trainings inside it are one run, which continues to count rounds.
+    Each training is a run of its own; with a `Loop`, all trainings inside it are one run, which counts their rounds.
     When `EarlyStopping` is among the sinks, the booster gets ``best_iteration`` and ``best_score`` and keeps the rounds
     up to the best one, as with LightGBM's own.
 

@@ -37,7 +37,7 @@ __all__ = ["XGBoostAdapter"]
 class XGBoostAdapter(xgboost.callback.TrainingCallback):
     """Attach sinks to XGBoost: ``callbacks=[adapter]``, of ``train``, of ``cv`` or of an estimator.
 
-    Each training is a run of its own; with a `Loop`, all trainings inside it are one run, which continues to count rounds.
+    Each training is a run of its own; with a `Loop`, all trainings inside it are one run, which counts their rounds.
     When `EarlyStopping` is among the sinks, the booster gets ``best_iteration`` and ``best_score``, as from XGBoost's
     own, so an estimator predicts with its best rounds.
 

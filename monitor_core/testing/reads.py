@@ -12,9 +12,10 @@ READS = ("__array__", "__bool__", "__float__", "__index__", "__int__", "cpu", "i
 
 
 class HostReads:
-    """Count the reads of one type's values by this package's code, below any of its functions but ``fit``.
+    """Count the reads of one type's values by this package's code, directly or through functions that it calls.
 
-    Reads by the training and by the framework itself are not counted.
+    Reads by the training and by the framework itself are not counted, also if an adapter's ``fit`` or ``train`` called
+    them.
 
     Args:
         kind: The type of a framework's values, whose methods can be replaced.
@@ -79,7 +80,7 @@ def _place() -> str | None:
     while frame is not None:
         module = str(frame.f_globals.get("__name__"))
         is_ours = module.startswith("monitor_core.") and not module.startswith("monitor_core.testing.")
-        if is_ours and frame.f_code.co_name != "fit":
+        if is_ours and frame.f_code.co_name not in {"fit", "train"}:
             return f"{module}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
     return None

@@ -15,9 +15,8 @@ from monitor_core.testing.trainings import Boom
 
 torch = pytest.importorskip("torch")
 
-from torch_training_support import Session, reads, weights_of  # noqa: E402 (it imports torch)
-
 from monitor_core.adapters.torch import TorchModel  # noqa: E402
+from torch_training_support import Session, reads, weights_of  # noqa: E402 (it imports torch)
 
 
 def trained(session, before=0):

@@ -14,7 +14,7 @@ Contract. Hooks are called on the thread that fits; those of a child run in the 
 from __future__ import annotations
 
 import functools
-import threading
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import sklearn
 
 from monitor_core.adapters.sklearn.fit import Fit
+from monitor_core.adapters.sklearn.fits import Fits
 from monitor_core.adapters.sklearn.tasks import Context, Key, begins_run, is_round, key_of
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.hooks import sink_name
@@ -34,9 +35,6 @@ from monitor_core.loop.rounds import Rounds
 __all__ = ["SklearnAdapter"]
 
 Estimator = TypeVar("Estimator")
-
-_children: dict[int, list[tuple[Key, Fit]]] = {}
-"""The open child runs of each thread of this process, inner ones last."""
 
 
 class SklearnAdapter:
@@ -83,7 +81,7 @@ class SklearnAdapter:
         self._make_sinks = children
         self._folder = None if record is None else Path(record).absolute()
         self._strict = strict
-        self._fits: dict[Key, Fit] = {}
+        self._fits = Fits()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(sink_name, self.bus.sinks))}; {self.run!r})"
@@ -133,19 +131,16 @@ class SklearnAdapter:
 
     def teardown(self, estimator: Any, context: Context) -> None:
         """End the run of the outermost fit, also after an exception."""
-        import sys
-
-        error = sys.exc_info()[1]
-        for key in [key for key in self._fits if key[0] == context.root_uuid]:
-            self._fits.pop(key).end(error)
+        self._fits.close(context.root_uuid, sys.exc_info()[1])
 
     def on_fit_task_begin(self, estimator: Any, context: Context) -> None:
         """Begin a run or a round."""
         key = key_of(context)
+        fit = self._fits.get(key)
         if begins_run(context):
             self._begin(key, estimator)
-        elif is_round(estimator, context) and key in self._fits:
-            self._fits[key].begin_round()
+        elif fit is not None and is_round(estimator, context):
+            fit.begin_round()
 
     def on_fit_task_end(
         self,
@@ -168,7 +163,7 @@ class SklearnAdapter:
                 raise StopIteration  # SciPy's way; scikit-learn 1.9 calls this from SciPy's callback and ignores True
             return is_stopped
         if begins_run(context):
-            self._fits.pop(key).end()
+            self._fits.end(key)
         return False
 
     def _begin(self, key: Key, estimator: Any) -> None:
@@ -181,16 +176,5 @@ class SklearnAdapter:
             folder = None if self._folder is None else self._folder.joinpath(*names)
             sinks = () if self._make_sinks is None else tuple(self._make_sinks("/".join(names)))
             rounds = Rounds(sinks, validation_data=self._validation_data, record=folder, strict=self._strict)
-        fit = self._fits[key] = Fit(rounds, self._scoring, self._validation_data)
-        if names:
-            _end_failed(key, fit)
+        self._fits.begin(key, fit := Fit(rounds, self._scoring, self._validation_data))
         fit.begin(estimator)
-
-
-def _end_failed(key: Key, fit: Fit) -> None:
-    """End the child runs of this thread whose fits have raised, of which scikit-learn says nothing; note a new one."""
-    tree, names = key
-    stack = _children.setdefault(threading.get_ident(), [])
-    while stack and not (stack[-1][0][0] == tree and stack[-1][0][1] == names[: len(stack[-1][0][1])] != names):
-        stack.pop()[1].end(RuntimeError("the fit raised; scikit-learn does not say what: pass error_score='raise'"))
-    stack.append((key, fit))

@@ -17,7 +17,7 @@ sklearn = pytest.importorskip("sklearn", minversion="1.9")
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning  # noqa: E402 (the group's environment has it)
 from sklearn.linear_model import LogisticRegression, SGDClassifier  # noqa: E402
 from sklearn.metrics import accuracy_score  # noqa: E402
-from sklearn.model_selection import GridSearchCV  # noqa: E402
+from sklearn.model_selection import GridSearchCV, cross_val_score  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
 
@@ -128,6 +128,15 @@ def test_the_estimator_is_a_handle_while_it_is_fitted():
     assert (reference(), adapter.run.model) == (None, None)
 
 
+def test_a_finished_search_keeps_nothing(tmp_path):
+    """Neither the adapter nor this module holds its fits."""
+    from monitor_core.adapters.sklearn import fits
+
+    adapter = SklearnAdapter(record=tmp_path)
+    adapter.attach(search()).fit(X, Y)
+    assert (adapter._fits._open, [each for each in fits._children.values() if each]) == ({}, [])
+
+
 def test_a_copy_of_the_adapter_has_no_sinks():
     """What other processes get is the options."""
     adapter = SklearnAdapter(History(), scoring="accuracy")
@@ -174,6 +183,24 @@ def test_processes_make_no_difference(tmp_path):
     assert scores[0] == scores[1]
 
 
+def test_the_fits_of_a_search_in_threads_record_too(tmp_path):
+    """Each has its own bus."""
+    import joblib
+
+    with joblib.parallel_config(backend="threading"):
+        SklearnAdapter(History(), record=tmp_path).attach(search(2)).fit(X, Y)
+    runs = [open_run(path) for path in tmp_path.iterdir() if path.is_dir()]
+    assert [run.outcome.status for run in runs] == ["completed"] * 5
+
+
+def test_cross_validation_is_a_run_for_each_split(tmp_path):
+    """In two processes, which write files of their own in the same folder; sinks stay in this process."""
+    model = SklearnAdapter(history := History(), record=tmp_path).attach(LogisticRegression())
+    assert len(cross_val_score(model, X, Y, cv=3, n_jobs=2, error_score="raise")) == 3
+    assert sorted(set(open_run(tmp_path).history.run.tolist())) == [0, 1, 2]
+    assert len(history) == 0
+
+
 @pytest.mark.parametrize("n_jobs", [None, 2])
 def test_child_runs_have_sinks_of_their_own(tmp_path, n_jobs):
     """Made by name in the process that fits."""
@@ -208,11 +235,12 @@ def test_fits_of_an_estimator_without_callbacks_are_runs_without_rounds(tmp_path
     assert (len(run.history), run.outcome.status) == (0, "completed")
 
 
-def test_a_fit_of_a_search_that_fails_ends_as_failed(tmp_path):
+@pytest.mark.parametrize("refit", [True, False])
+def test_a_fit_of_a_search_that_fails_ends_as_failed(tmp_path, refit):
     """scikit-learn does not say so to callbacks: the next fit, or the search's end, does."""
     one_class, rows = np.flatnonzero(Y == 1), np.arange(120)
     splits = [(one_class, rows), (rows, rows), (one_class, rows)]  # the fits on one class raise
-    model = GridSearchCV(LogisticRegression(), {"C": [1.0]}, cv=splits, error_score=0.0)
+    model = GridSearchCV(LogisticRegression(), {"C": [1.0]}, cv=splits, error_score=0.0, refit=refit)
     with pytest.warns(FitFailedWarning, match="fits failed"):
         SklearnAdapter(record=tmp_path).attach(model).fit(X, Y)
     runs = [open_run(tmp_path / f"fit-{number:04d}") for number in range(3)]

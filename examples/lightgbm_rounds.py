@@ -14,7 +14,8 @@ def main() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1000, 6))
     y = (x[:, 0] * x[:, 1] + np.sin(x[:, 2]) + rng.normal(scale=0.5, size=1000) > 0).astype(int)
-    params = {"objective": "binary", "metric": "auc", "num_leaves": 7, "learning_rate": 0.2, "verbosity": -1}
+    params = {"objective": "binary", "metric": "auc", "num_leaves": 7, "learning_rate": 0.2}
+    params |= {"num_threads": 1, "verbosity": -1}
 
     with LightGBMAdapter(folds := History(), EarlyStopping("valid_auc", patience=10)) as adapter:
         lightgbm.cv(params, lightgbm.Dataset(x, y), 300, nfold=3, callbacks=adapter)

@@ -29,7 +29,7 @@ def main() -> None:
         ]
         with XGBoostAdapter(*sinks) as adapter:
             booster = xgboost.train(
-                {"max_depth": 4, "eta": 0.3},
+                {"max_depth": 4, "eta": 0.3, "nthread": 1},
                 train,
                 500,
                 evals=[(train, "train"), (valid, "valid")],

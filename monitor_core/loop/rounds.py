@@ -129,16 +129,14 @@ class Rounds:
             training: The results of the training data.
             evaluations: The results of the other sets.
         """
-        bus, logs = self.bus, dict(training)
+        bus = self.bus
         bus.batch_end(bus.run.step + 1, training)
         for name, results in evaluations.items():
-            prefix = f"{name}_"
-            bus.evaluation_begin(prefix, name=name)
+            bus.evaluation_begin(name=name)
             bus.evaluation_end(results)
-            logs.update({prefix + metric: value for metric, value in results.items()})
         self.is_in_round = False
         self.done += 1
-        bus.epoch_end(bus.run.epoch, logs)
+        bus.epoch_end(bus.run.epoch, training)
 
     def abandon_round(self) -> None:
         """Close the open round, if any, without a record: the framework has begun it and not trained it."""

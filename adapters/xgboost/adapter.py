@@ -116,7 +116,7 @@ class XGBoostAdapter(xgboost.callback.TrainingCallback):
         self._call = call = find_call()
         self._log = {}
         self._rounds.begin(FoldsModel(model) if is_cv else XGBoostModel(model), call.rounds)
-        self._rounds_before = model.num_boosted_rounds()
+        self._rounds_before = model.num_boosted_rounds() - self._rounds.done
         return model
 
     def before_iteration(self, model: Any, epoch: int, evals_log: Mapping[str, Any]) -> bool:

@@ -38,7 +38,7 @@ class Rounds:
 
     Attributes:
         bus: The bus that carries the events.
-        first: The epoch of the first round of this training.
+        first: The epoch of the first round of this training; of a resumed one, that of its first part.
         done: How many rounds of this training have ended.
         is_in_round: Whether a round is open.
 
@@ -85,17 +85,20 @@ class Rounds:
 
     @property
     def best(self) -> tuple[int, float] | None:
-        """The best round of this training, from 0, and its value, as the first `EarlyStopping` has it; None without."""
+        """The best round of this training, from 0, and its value, as the first `EarlyStopping` has it; None without.
+
+        None also if the best one was in an earlier training of the same run.
+        """
         for sink in self.bus.sinks:
             if isinstance(sink, EarlyStopping) and sink.unit == "epoch" and sink.best is not None:
-                return sink.best_epoch - self.first, sink.best
+                return None if sink.best_epoch < self.first else (sink.best_epoch - self.first, sink.best)
         return None
 
     def begin(self, model: ModelHandle, rounds: int | None) -> bool:
         """Begin a training.
 
         Args:
-            model: The handle of the model.
+            model: The handle of the model; in a loop's run, it replaces that of an earlier training.
             rounds: How many rounds are planned, None if unknown.
 
         Returns:
@@ -110,9 +113,9 @@ class Rounds:
             self.bus.run.model = model
             continues = self._resume is not None and self._resume.begin()
             self.bus.train_begin(epochs=rounds, steps_per_epoch=1)
-        elif self.run.model is None:
+        elif self.run.model is None or getattr(self.run.model, "framework", None) == model.framework:
             self.run.model = model
-        self.first, self.done = self.run.epoch + 1, 0
+        self.first, self.done = (0, self.run.epoch + 1) if continues else (self.run.epoch + 1, 0)
         return continues
 
     def begin_round(self) -> None:
@@ -163,7 +166,7 @@ class Rounds:
             if self.is_open and error is not None:
                 self.is_in_round = False
                 self.bus.exception(error)
-            elif self.is_open:
+            else:
                 self.end(is_early=not self.is_complete)
 
 

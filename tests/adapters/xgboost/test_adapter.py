@@ -198,6 +198,43 @@ def test_a_loop_counts_the_rounds_of_all_its_trainings():
     assert loop.run.status == "completed"
 
 
+def test_a_loop_has_the_booster_of_the_present_training(tmp_path):
+    """A checkpoint has the rounds of both."""
+    sink = ModelCheckpoint(tmp_path / "last.ubj", "auc")
+    with Loop(sink, model=XGBoostModel(xgboost.Booster())) as loop:
+        booster = train(XGBoostAdapter(loop), rounds=3)
+        train(XGBoostAdapter(loop), rounds=2, xgb_model=booster)
+    assert xgboost.Booster(model_file=tmp_path / "last.ubj").num_boosted_rounds() == 5
+
+
+def test_a_best_round_of_an_earlier_training_is_not_one_of_this(tmp_path):
+    """The second booster keeps all of its rounds."""
+    values = iter([1.0, 2.0, 3.0, 4.0])
+    with Loop(EarlyStopping("valid_m", mode="min", patience=9)) as loop:
+        for best in ({"best_iteration": "0", "best_score": "1.0"}, {}):
+            booster = train(
+                XGBoostAdapter(loop),
+                rounds=2,
+                evals=[(VALID, "valid")],
+                custom_metric=lambda predicted, data: ("m", next(values)),
+            )
+            assert booster.attributes() == best
+
+
+def test_a_training_that_raised_leaves_the_loop_usable():
+    """The round that was open is not recorded."""
+
+    def metric(predicted, data):
+        raise OSError("no data")
+
+    with Loop(history := History()) as loop:
+        train(XGBoostAdapter(loop), rounds=2)
+        with pytest.raises(OSError, match="no data"), XGBoostAdapter(loop) as adapter:
+            train(adapter, custom_metric=metric)
+        train(XGBoostAdapter(loop), rounds=1)
+    assert history.epoch == [0, 1, 2]
+
+
 def test_a_loop_has_its_own_sinks():
     """Sinks beside it are an error."""
     with pytest.raises(ValueError, match="a Loop must be the only argument"):
@@ -238,8 +275,13 @@ def test_without_with_the_next_training_ends_a_run_that_raised():
 
 
 def test_a_run_continues_with_the_same_trees(tmp_path):
-    """A training that failed after its first rounds resumes; ``num_boost_round`` is the total."""
-    expected = train(rounds=12).get_dump()
+    """A training that failed after its first rounds resumes, with its best round; ``num_boost_round`` is the total."""
+    params = {**PARAMS, "eta": 1.0, "max_depth": 6}  # the best round comes early
+
+    def sinks():
+        return EarlyStopping("valid_logloss", patience=99), History()
+
+    expected = train(XGBoostAdapter(*sinks()), rounds=12, params=params)
 
     def metric(predicted, data, calls=[0]):  # noqa: B006 (it counts its calls)
         calls[0] += 1
@@ -247,12 +289,14 @@ def test_a_run_continues_with_the_same_trees(tmp_path):
             raise OSError("the disk is gone")
         return "calls", 0.0
 
-    with pytest.raises(OSError, match="the disk is gone"), XGBoostAdapter(resume=tmp_path / "run") as adapter:
-        train(adapter, rounds=12, custom_metric=metric)
-    again = XGBoostAdapter(history := History(), resume=tmp_path / "run")
-    assert train(again, rounds=12).get_dump() == expected
+    with pytest.raises(OSError, match="is gone"), XGBoostAdapter(*sinks(), resume=tmp_path / "run") as adapter:
+        train(adapter, rounds=12, custom_metric=metric, params=params)
+    again = XGBoostAdapter(*sinks(), resume=tmp_path / "run")
+    booster = train(again, rounds=12, params=params)
+    assert booster.get_dump() == expected.get_dump()
+    assert booster.attributes() == expected.attributes()
     assert again.run.id == adapter.run.id
-    assert history.epoch[-1] == 11
+    assert again.bus.sinks[1].epoch[-1] == 11
 
 
 # --- copies -----------------------------------------------------------------------------------------------------------

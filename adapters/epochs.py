@@ -49,15 +49,17 @@ class Epochs:
             self._results = dict(loaded["results"])
         self._bus.gather_means(self._means)
 
-    def end_evaluation(self, results: Mapping[str, Any]) -> None:
-        """End the bus's evaluation; its results, under its prefix, are among the open epoch's logs."""
+    def end_evaluation(self, results: Mapping[str, Any], *, followed: bool | None = None) -> None:
+        """End the bus's evaluation, if one is open.
+
+        Args:
+            results: Its results, without a prefix.
+            followed: Whether more batches follow in this epoch, None if unknown.
+        """
         evaluation = self._bus.run.evaluation
         if evaluation is not None:
-            self._bus.evaluation_end(results)
-            self._results |= {
-                name if name.startswith(evaluation.prefix) else evaluation.prefix + name: value
-                for name, value in results.items()
-            }
+            self._bus.evaluation_end(results, followed=followed)
+            self._results |= {evaluation.prefix + name: value for name, value in results.items()}
 
     def end(self, logs: Mapping[str, Any] | None = None) -> None:
         """End the open epoch, if any.

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "_version": [],
     "checks": ["errors"],
     "schedules": ["errors", "checks"],
-    "frameworks": [],
+    "frameworks": ["_log"],
     "background": GROUND,
     "values": [*GROUND, "frameworks"],
     "model": [*GROUND, "frameworks"],

@@ -84,8 +84,9 @@ class LightningAdapter(Callback):
         self.bus = Bus(*sinks, **self._options)
         attach(self.bus, record=self._record, resume=None)
         self._epochs = Epochs(self.bus)
-        self._values = StepValues()
+        self._values = StepValues({}, 1)
         self._in_batch = self._has_stepped = False
+        self._is_automatic, self._accumulated = True, 1
         self._evaluation_batch = 0
 
     # --- the run -----------------------------------------------------------------------------------------------------
@@ -112,7 +113,14 @@ class LightningAdapter(Callback):
             epochs=epochs if epochs is not None and epochs > 0 else None,
             steps_per_epoch=math.ceil(batches) if math.isfinite(batches) else None,
         )
-        self._hooks = [each.register_step_post_hook(self._note_step) for each in trainer.optimizers]
+        self._is_automatic = pl_module.automatic_optimization
+        self._accumulated = trainer.accumulate_grad_batches if self._is_automatic else 1
+        self._values = StepValues(trainer.fit_loop.epoch_loop._results, self._accumulated)
+        if trainer.strategy.handles_gradient_accumulation:  # DeepSpeed's engine calls no step of an optimizer
+            self._global_step: int | None = trainer.global_step
+        else:
+            self._global_step = None
+            self._hooks = [each.register_step_post_hook(self._note_step) for each in trainer.optimizers]
         self._end_epochs_after(trainer, pl_module)
         self._obey(trainer)
 
@@ -161,23 +169,26 @@ class LightningAdapter(Callback):
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Begin a step, unless its gradients are still accumulated."""
-        if not self._epochs.is_open:  # continued in the middle of an epoch, which is not begun again
-            self._epochs.begin(trainer.current_epoch)
         if not self._in_batch:
+            if not self._epochs.is_open:  # continued in the middle of an epoch, which is not begun again
+                self._epochs.begin(trainer.current_epoch)
             self._in_batch, self._has_stepped = True, False
-            self.bus.batch_begin(self.bus.run.step + 1)
+            bus = self.bus
+            bus.batch_begin(bus.run.step + 1)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """End a step, if an optimizer has made one."""
-        is_automatic = pl_module.automatic_optimization
-        accumulated = trainer.accumulate_grad_batches if is_automatic else 1
-        self._values.add(outputs, trainer._results, accumulated)
+        values, bus = self._values, self.bus
+        values.add(outputs)
+        if self._global_step is not None:
+            before, self._global_step = self._global_step, trainer.global_step
+            self._has_stepped = self._global_step > before
         if self._has_stepped:
             self._in_batch = False
-            self.bus.batch_end(self.bus.run.step + 1, self._values.take())
-        elif is_automatic and ((batch_idx + 1) % accumulated == 0 or trainer.is_last_batch):
+            bus.batch_end(bus.run.step + 1, values.take())
+        elif self._is_automatic and ((batch_idx + 1) % self._accumulated == 0 or trainer.is_last_batch):
             self._abandon_batch()  # a loss scaler skipped the step
-        if self.bus.run.stop_reason is not None:
+        if bus.run.stop_reason is not None:
             trainer.should_stop = True
 
     def _abandon_batch(self) -> None:
@@ -240,9 +251,8 @@ class LightningAdapter(Callback):
         evaluation = self.run.evaluation
         prefix = f"{evaluation.name or 'val' if evaluation else 'val'}_"
         values = epoch_values(trainer._results)
-        self._epochs.end_evaluation(
-            {prefix + name if name in self._values.names else name: value for name, value in values.items()}
-        )
+        results = {prefix + name if name in self._values.names else name: value for name, value in values.items()}
+        self._epochs.end_evaluation(results, followed=not (trainer.is_last_batch or trainer.should_stop))
         if self.run.status == "running":
             self._obey(trainer)
 

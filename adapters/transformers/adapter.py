@@ -180,14 +180,16 @@ class TransformersAdapter(TrainerCallback):
         """Count a micro-batch."""
         self._steps.micro_batches += 1
 
-    def on_step_end(self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any) -> Any:
+    def on_step_end(self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any) -> None:
         """End an optimizer step; if its values are about to be logged, once they are."""
-        loss = self._losses.take(self._steps.micro_batches)
+        steps = self._steps
+        loss = self._losses.take(steps.micro_batches)
         if getattr(optimizer, "step_was_skipped", False):  # by a loss scaler
-            self._steps.skip()
+            steps.skip()
         else:
-            self._steps.end(loss, is_logged=control.should_log)
-        return self._obey(control)
+            steps.end(loss, is_logged=control.should_log)
+        if self.bus.run.stop_reason is not None:
+            control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> Any:
         """Record what is logged under its step; the smoothed loss only where the raw one is unknown."""

@@ -36,11 +36,11 @@ class Losses:
         self._found = []
 
     def _note(self, module: torch.nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-        if module.training and torch.is_grad_enabled():
-            loss = _loss_in(output)
-            if loss is not None:
+        if module.training:
+            loss = output.get("loss") if isinstance(output, dict) else _first_of(output)
+            if loss is not None and loss.requires_grad:
                 self._are_shares = kwargs.get("num_items_in_batch") is not None
-                self._found.append(loss.detach())
+                self._found.append(loss.detach())  # of the same memory: the trainer may scale the loss in place
 
     def take(self, micro_batches: int) -> torch.Tensor | None:
         """Return the loss of the step that ends, None if it is unknown, and begin the next.
@@ -48,19 +48,16 @@ class Losses:
         Args:
             micro_batches: How many micro-batches the step had.
         """
-        found = self._found
-        if not found:
-            return None
-        self._found = []
+        found, self._found = self._found, []
         if len(found) != micro_batches:
             return None
-        if micro_batches == 1:
+        if micro_batches == 1 and found[0].ndim == 0:
             return found[0]
-        return torch.stack(found).sum() if self._are_shares else torch.stack(found).mean()
+        losses = torch.stack([each.mean() for each in found])  # several devices return a loss each
+        return losses.sum() if self._are_shares else losses.mean()
 
 
-def _loss_in(output: Any) -> torch.Tensor | None:
-    loss = output.get("loss") if isinstance(output, dict) else output[0] if isinstance(output, tuple) else None
-    if not isinstance(loss, torch.Tensor):
-        return None
-    return loss if loss.ndim == 0 else loss.mean() if loss.ndim == 1 and isinstance(output, dict) else None
+def _first_of(output: Any) -> torch.Tensor | None:
+    """Return the loss of a model that returns a tuple."""
+    first = output[0] if isinstance(output, tuple) and output else None
+    return first if isinstance(first, torch.Tensor) and first.ndim == 0 else None

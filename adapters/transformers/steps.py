@@ -42,7 +42,8 @@ class Steps:
     def begin(self) -> None:
         """Begin an optimizer step."""
         self._values, self.micro_batches = {}, 1
-        self._bus.batch_begin(self._bus.run.step + 1)
+        bus = self._bus
+        bus.batch_begin(bus.run.step + 1)
 
     def end(self, loss: Any, *, is_logged: bool) -> None:
         """End the step.
@@ -51,16 +52,20 @@ class Steps:
             loss: Its raw loss, None if unknown.
             is_logged: Whether `log` follows, at which it ends.
         """
-        if self._values is None:
+        values = self._values
+        if values is None:
             return
         if loss is not None:
-            self._values["loss"] = loss
+            values["loss"] = loss
         elif not self._has_warned:
             self._has_warned = True
             logger.warning("the model returns no loss, or several, in a batch: the loss that is logged is recorded")
-        self._is_ending = is_logged
-        if not is_logged:
-            self._end()
+        if is_logged:
+            self._is_ending = True
+        else:
+            self._values = None
+            bus = self._bus
+            bus.batch_end(bus.run.step + 1, values)
 
     def skip(self) -> None:
         """Drop the step: its optimizer was not called."""
@@ -94,13 +99,14 @@ class Steps:
         """Begin an evaluation whose metrics the trainer gives this prefix, without an underscore at its end."""
         self._evaluation = prefix
         name = prefix.removeprefix("eval").lstrip("_") or None
-        self._bus.evaluation_begin("val_" if name is None else f"{name}_", name=name)
+        self._bus.evaluation_begin(name=name)
 
     def end_evaluation(self, metrics: Mapping[str, Any]) -> None:
         """End the evaluation, and the epoch if it was awaiting this one."""
         prefix, self._evaluation = f"{self._evaluation}_", None
         results = {name.removeprefix(prefix): value for name, value in metrics.items()}
-        self.epochs.end_evaluation({name: value for name, value in results.items() if name not in _NO_METRICS})
+        results = {name: value for name, value in results.items() if name not in _NO_METRICS}
+        self.epochs.end_evaluation(results, followed=False if self._awaited > 0 else None)
         self._awaited -= 1
         if self._awaited == 0:
             self.end_epoch()

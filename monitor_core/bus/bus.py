@@ -127,6 +127,8 @@ class Bus:
     def add(self, sink: object) -> None:
         """Add a sink; in a run its ``on_train_begin`` is called, and it receives the events from then on.
 
+        A Keras callback becomes a sink that calls it.
+
         Raises:
             HookError: The object is not a sink.
             ValueError: It is already on this bus, or on another one whose run is open.

@@ -103,6 +103,13 @@ class TerminateOnNaN(Sink):
             self._monitor.tell_missing(logs, "this epoch")
         self._seen = False
 
+    def on_midepoch_evaluation(self, run: Run, logs: Logs) -> None:
+        """Check an evaluation's values."""
+        for name, value in self._watched(logs):
+            if not math.isfinite(value):
+                self._end(run, f"{name} is {value} in the evaluation at step {run.step}, in epoch {run.epoch + 1}")
+                return
+
     def _end(self, run: Run, reason: str) -> None:
         if self.raise_error:
             raise RuntimeError(reason)

@@ -339,7 +339,12 @@ def test_a_state_is_kept_until_the_train_begins():
     assert again.state_dict() == sink.state_dict()
     bus.train_end()
     bus.train_begin()
-    assert again.state_dict() == {"best": {"mode": "min", "value": None}, "waited": 0, "spared": 0}
+    assert again.state_dict() == {
+        "best": {"mode": "min", "value": None},
+        "waited": 0,
+        "spared": 0,
+        "occasions": {"extra": 0, "within_epochs": False},
+    }
 
 
 def test_a_state_of_the_other_direction_is_refused():

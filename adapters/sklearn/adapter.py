@@ -24,7 +24,7 @@ import sklearn
 
 from monitor_core.adapters.sklearn.fit import Fit
 from monitor_core.adapters.sklearn.fits import Fits
-from monitor_core.adapters.sklearn.tasks import Context, Key, begins_run, is_round, key_of
+from monitor_core.adapters.sklearn.tasks import Context, Key, begins_run, is_called_by_scipy, is_round, key_of
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.hooks import sink_name
 from monitor_core.bus.run import Run
@@ -159,8 +159,8 @@ class SklearnAdapter:
             return False
         if is_round(estimator, context):
             is_stopped = fit.end_round(estimator, fitted_estimator, X, y, metadata or {})
-            if is_stopped and context.task_name == "lbfgs-iter" and sklearn.__version__.startswith("1.9"):
-                raise StopIteration  # SciPy's way; scikit-learn 1.9 calls this from SciPy's callback and ignores True
+            if is_stopped and is_called_by_scipy(context):
+                raise StopIteration
             return is_stopped
         if begins_run(context):
             self._fits.end(key)

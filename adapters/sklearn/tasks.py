@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
+import scipy
+import sklearn
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 
@@ -42,6 +44,15 @@ def is_round(estimator: Any, context: Context) -> bool:
         and context.parent.sequential_subtasks
         and not isinstance(estimator, (Pipeline, BaseSearchCV))
     )
+
+
+def is_called_by_scipy(context: Context) -> bool:
+    """Return whether ``StopIteration`` ends the solver: L-BFGS in scikit-learn 1.9, which ignores what hooks return.
+
+    Its hooks are called from SciPy's callback, and SciPy stops so from 1.11 on.
+    """
+    is_ignored = context.task_name == "lbfgs-iter" and sklearn.__version__.startswith("1.9.")
+    return is_ignored and tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 11)
 
 
 def _run_name(context: Context) -> str | None:

@@ -98,6 +98,15 @@ def test_a_stop_is_obeyed_by_scipys_means():
     assert adapter.run.status == "stopped"
 
 
+def test_an_older_scipy_is_not_stopped(monkeypatch):
+    """It would let the exception through; the fit goes to its end, and nothing more is recorded."""
+    monkeypatch.setattr("scipy.__version__", "1.10.1")
+    adapter = SklearnAdapter(EarlyStopping("val_score", stopping_threshold=0.1), validation_data=VALID)
+    model = adapter.attach(LogisticRegression()).fit(*TRAIN)
+    assert (adapter.run.step, adapter.run.status) == (1, "stopped")
+    assert model.n_iter_[0] > 1
+
+
 def test_a_fit_that_raises_ends_the_run():
     """Sinks get the exception, though scikit-learn's callbacks do not."""
 

@@ -113,9 +113,11 @@ class XGBoostAdapter(xgboost.callback.TrainingCallback):
     def before_training(self, model: Any) -> Any:
         """Begin the run, or continue it."""
         is_cv = not isinstance(model, xgboost.Booster)
-        self._call = call = find_call()
+        self._call = call = find_call(self)
         self._log = {}
-        self._rounds.begin(FoldsModel(model) if is_cv else XGBoostModel(model), call.rounds)
+        handle = FoldsModel(model) if is_cv else XGBoostModel(model)
+        handle.is_rate_ours = not call.sets_rate
+        self._rounds.begin(handle, call.rounds)
         self._rounds_before = model.num_boosted_rounds() - self._rounds.done
         return model
 

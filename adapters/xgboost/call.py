@@ -10,6 +10,7 @@ import sys
 from types import FrameType
 
 import attrs
+from xgboost.callback import EarlyStopping, EvaluationMonitor, TrainingCheckPoint
 
 from monitor_core._log import logger
 
@@ -21,13 +22,19 @@ class Call:
     Attributes:
         rounds: The number of rounds, None if unknown.
         training: The names of the sets that are the training data.
+        sets_rate: Whether a callback but the adapter may set the learning rate.
     """
 
     rounds: int | None = None
     training: frozenset[str] = frozenset({"train"})
+    sets_rate: bool = True
 
 
-def find_call() -> Call:
+_LOOKING = (EarlyStopping, EvaluationMonitor, TrainingCheckPoint)
+"""XGBoost's callbacks that set no parameter."""
+
+
+def find_call(adapter: object) -> Call:
     """Return the innermost call on this thread, read from its frame, which XGBoost gives callbacks no other way."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -36,7 +43,9 @@ def find_call() -> Call:
             sets = names.get("evals") or []
             _warn_of_shared([name for _, name in sets])
             own = {name for data, name in sets if data is names.get("dtrain")} if "evals" in names else {"train"}
-            return Call(names.get("num_boost_round"), frozenset(own))
+            others = [each for each in names.get("callbacks", [None]) if each is not adapter]
+            sets_rate = not all(type(each) in _LOOKING for each in others)
+            return Call(names.get("num_boost_round"), frozenset(own), sets_rate)
         frame = frame.f_back
     return Call()
 

@@ -367,6 +367,18 @@ def test_the_rate_is_read_from_every_kind_of_booster(booster):
     assert rates == [0.25, 0.125, 0.0625]
 
 
+@pytest.mark.parametrize(("others", "rates"), [([], [0.25] * 3), ([lambda epoch: 1 / (epoch + 1)], [0.25, 1.0, 0.5])])
+def test_the_rate_is_read_once_unless_another_callback_may_set_it(others, rates, monkeypatch):
+    """XGBoost writes its whole configuration for it."""
+    calls, read = [], []
+    save = xgboost.Booster.save_config
+    monkeypatch.setattr(xgboost.Booster, "save_config", lambda booster: calls.append(0) or save(booster))
+    sink = on("batch_end")(lambda run, step, logs: read.append(run.learning_rate))
+    schedules = [xgboost.callback.LearningRateScheduler(each) for each in others]
+    train(XGBoostAdapter(sink), *schedules, params={**PARAMS, "eta": 0.25}, rounds=3)
+    assert (read, len(calls)) == (rates, 3 if others else 1)
+
+
 def test_checkpoints_hold_the_booster(tmp_path):
     """Each round's file has the rounds up to it, and predicts alike."""
     booster = train(XGBoostAdapter(ModelCheckpoint(tmp_path / "{epoch}.ubj", "valid_auc")), rounds=3)

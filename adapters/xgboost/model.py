@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import xgboost
 
+from monitor_core.errors import SetupError
 from monitor_core.loop.rounds import direction_of
 from monitor_core.metrics.decisions import Mode
 from monitor_core.model.handles import Array, to_host
@@ -78,7 +79,17 @@ class FoldsModel:
         self._rates = None  # XGBoost rounds it
 
     def direction(self, metric: str) -> Mode | None:
-        """Return the direction in which a metric of any set improves, None if it is not one of XGBoost's."""
+        """Return the direction in which a metric of any set improves, None if it is not known.
+
+        Raises:
+            SetupError: It is spelt as XGBoost prints it, ``valid-logloss``.
+        """
+        name, dash, rest = metric.partition("-")
+        if dash and direction_of(rest, LARGEST, SMALLEST) is not None:
+            raise SetupError(
+                f"no metric {metric!r}: its name here is {f'{name}_{rest}'!r}, or {rest!r} if {name!r} are the training "
+                "data"
+            )
         return direction_of(metric, LARGEST, SMALLEST)
 
 

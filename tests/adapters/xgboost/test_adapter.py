@@ -428,6 +428,12 @@ def test_a_metric_without_a_known_direction_needs_a_mode():
         train(XGBoostAdapter(EarlyStopping("valid_profit")))
 
 
+def test_a_name_as_xgboost_prints_it_is_corrected():
+    """At train begin, not with a warning after the first round."""
+    with pytest.raises(SetupError, match=r"its name here is 'valid_ndcg@5', or 'ndcg@5' if 'valid' are the training"):
+        train(XGBoostAdapter(EarlyStopping("valid-ndcg@5")))
+
+
 def test_a_metric_that_only_one_set_has_is_in_its_place():
     """The other set's column is not there."""
 

@@ -87,8 +87,8 @@ class FoldsModel:
         name, dash, rest = metric.partition("-")
         if dash and direction_of(rest, LARGEST, SMALLEST) is not None:
             raise SetupError(
-                f"no metric {metric!r}: its name here is {f'{name}_{rest}'!r}, or {rest!r} if {name!r} are the training "
-                "data"
+                f"no metric {metric!r}: its name here is {f'{name}_{rest}'!r}, or {rest!r} if {name!r} are the "
+                "training data"
             )
         return direction_of(metric, LARGEST, SMALLEST)
 

@@ -319,7 +319,7 @@ def test_an_estimator_is_no_booster():
 
 
 def test_a_finished_run_keeps_no_booster_alive():
-    """It is there as long as somebody else has it."""
+    """It is there as long as the caller has it."""
     booster = train(adapter := LightGBMAdapter(History()))
     assert adapter.run.model.booster is booster
     del booster

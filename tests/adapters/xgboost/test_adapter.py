@@ -236,7 +236,7 @@ def test_a_training_that_raised_leaves_the_loop_usable():
 
 
 def test_a_loop_has_its_own_sinks():
-    """Sinks beside it are an error."""
+    """Sinks next to it are an error."""
     with pytest.raises(ValueError, match="a Loop must be the only argument"):
         XGBoostAdapter(Loop(), History())
 
@@ -405,7 +405,7 @@ def test_an_estimator_is_no_booster():
 
 
 def test_a_finished_run_keeps_no_booster_alive():
-    """It is there as long as somebody else has it."""
+    """It is there as long as the caller has it."""
     booster = train(adapter := XGBoostAdapter(History()))
     assert adapter.run.model.booster is booster
     del booster

@@ -102,7 +102,7 @@ class SklearnAdapter:
         return self.bus.run
 
     def attach(self, estimator: Estimator) -> Estimator:
-        """Set this adapter, besides other callbacks, on an estimator.
+        """Set this adapter on an estimator, in addition to its other callbacks.
 
         Returns:
             The estimator.

@@ -22,7 +22,7 @@ class Fit:
     Attributes:
         rounds: What feeds the bus.
         scoring: What to score each round by, as for ``sklearn.metrics.check_scoring``; ``()`` for nothing.
-        validation_data: ``(x, y)`` to score on besides the training data, or None.
+        validation_data: ``(x, y)`` to score on in addition to the training data, or None.
         estimator: The estimator whose fit this is, once it has begun.
     """
 
@@ -51,7 +51,7 @@ class Fit:
             fitted: What it would be if its fit ended here; None if this task was no round.
             x: The training data.
             y: The training targets.
-            metadata: What scorers take besides.
+            metadata: What else scorers take, such as weights of samples.
         """
         rounds = self.rounds
         if fitted is None or not rounds.is_in_round:

@@ -15,9 +15,11 @@ BACKEND_TESTS := adapters frameworks model benchmarks/test_harness.py faults/tes
 # What trains with a framework, or runs other processes and programs.
 INTEGRATION := adapters benchmarks faults network/test_outbox.py network/test_sink.py sinks test_notebook.py test_packaging.py \
 	test_readme.py test_tensorboard_browser.py test_typing.py
-# Frameworks that pip can install together, what they are, and their tests; each group has an environment of its own.
+# Frameworks that pip can install together, what they are, their tests, and what their pages' and examples' names contain;
+# each group has an environment of its own.
 trees_packages := xgboost-cpu lightgbm 'scikit-learn>=1.9' pandas
 trees_tests := adapters/xgboost adapters/lightgbm adapters/sklearn
+trees_pages := xgboost or lightgbm or scikit or sklearn
 trainers_packages := torch==2.13.0 transformers accelerate lightning pytorch-ignite skorch torchdata
 trainers_tests := adapters/transformers adapters/lightning adapters/accelerate adapters/ignite adapters/skorch \
 	loop/test_loop_steps.py
@@ -52,6 +54,7 @@ test-backend: $(VENV)/dev.stamp
 
 test-group: $(VENV)-$(GROUP)/group.stamp
 	$(VENV)-$(GROUP)/bin/python -m pytest $(wildcard $($(GROUP)_tests:%=tests/%))
+	$(if $($(GROUP)_pages),$(VENV)-$(GROUP)/bin/python -m pytest tests/test_readme.py -k "$($(GROUP)_pages)")
 
 test-long: $(VENV)/dev.stamp
 	MONITOR_CORE_LONG=1 $(BIN)/python -m pytest --timeout=3600

@@ -6,11 +6,14 @@ import difflib
 import inspect
 import math
 import operator
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
 import numpy as np
+
+from monitor_core.errors import SetupError
 
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
@@ -114,3 +117,24 @@ def known_arguments(kind: Any, names: Iterable[str]) -> None:
                 f"{kind.__name__} has no argument {name!r}{f' ({hint})' if hint else ''}; "
                 f"it has {', '.join(known) or 'none'}"
             )
+
+
+def require_version(owner: str, package: str, found: str, least: tuple[int, ...], extra: str) -> None:
+    """Check the version of a package that an adapter or a sink is written for.
+
+    Args:
+        owner: The name of what needs it.
+        package: The package, as it is installed.
+        found: Its version, such as ``"3.2.0"`` or ``"1.9.dev0"``.
+        least: The first version that will do.
+        extra: The extra of this package that installs it.
+
+    Raises:
+        SetupError: It is too old.
+    """
+    numbers = [int(part) for part in re.findall(r"\d+", found)[: len(least)]]
+    if tuple(numbers) < least:
+        needed = ".".join(map(str, least))
+        raise SetupError(
+            f'{owner} needs {package} {needed} or newer (got {found}): run pip install -U "monitor_core[{extra}]"'
+        )

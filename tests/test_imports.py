@@ -79,18 +79,21 @@ EVERYTHING = sorted(ROOT.rglob("*.py")) + [
 ]
 
 FRAMEWORKS = [
+    "IPython",
     "jax",
     "keras",
+    "lightgbm",
     "lightning",
     "matplotlib",
     "pandas",
     "pytorch_lightning",
+    "sklearn",
     "tensorboard",
     "tensorflow",
     "torch",
     "tqdm",
     "transformers",
-    "IPython",
+    "xgboost",
 ]
 
 

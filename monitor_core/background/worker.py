@@ -23,13 +23,23 @@ class DeliveryThread:
         deliver: A bound method. It returns in how many seconds to call it again, None if nothing is pending, and must
             not raise. Its object is not kept alive; the thread ends with it.
         name: The thread's name.
+        linger: For how many seconds to check once more before it sleeps; None to sleep at once. Items whose turn comes
+            only after that time then need no signal, though nothing was pending for a moment.
     """
 
-    def __init__(self, deliver: Callable[[], float | None], name: str = "monitor_core delivery") -> None:
+    def __init__(
+        self,
+        deliver: Callable[[], float | None],
+        name: str = "monitor_core delivery",
+        *,
+        linger: float | None = None,
+    ) -> None:
         self._name = name
         self._signals: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._deliver = weakref.WeakMethod(deliver, lambda _, signals=self._signals: signals.put(_STOP))  # type: ignore[misc]
         self._asleep = True
+        self._linger = linger
+        self._lingers = False
         self._thread: threading.Thread | None = None
 
     def notice(self) -> None:
@@ -72,6 +82,10 @@ class DeliveryThread:
             return None
         self._asleep = False
         seconds = deliver()
+        if seconds is None and self._linger is not None and not self._lingers:
+            self._lingers = True
+            return self._linger
+        self._lingers = False
         if seconds is None:
             self._asleep = True
             if self._thread is not None:  # else it was stopped in the meantime

@@ -231,8 +231,8 @@ class Bus:
         """Return what the sinks cost in this run, or in the last one: how long each hook took."""
         return self._dispatch.meter.cost(self.run.step)
 
-    def _warn_slow(self) -> None:
-        for sink, share in self._dispatch.meter.newly_slow(self.run.step, self.slow_share):
+    def _warn_slow(self, *, is_last: bool = False) -> None:
+        for sink, share in self._dispatch.meter.newly_slow(self.run.step, self.slow_share, is_last=is_last):
             logger.warning("%s takes %.0f%% of each step's time; bus.cost() shows where", sink, 100 * share)
 
     # --- blocks --------------------------------------------------------------------------------------------------
@@ -373,7 +373,7 @@ class Bus:
             _open.discard(self)
             deferred_interrupts.uninstall(self)
             self._delivery.stop()
-            self._warn_slow()
+            self._warn_slow(is_last=True)
             self._dispatch.meter.end()
             self.run.release_model()
             for member in self._members:

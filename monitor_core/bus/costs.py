@@ -19,6 +19,8 @@ BUS = "the bus itself"
 """The entry among the sinks for the bus's own work: keeping the values of batches, and fetching them."""
 
 _WARM_UP_SECONDS, _WARM_UP_SAMPLES = 1.0, 3
+_CHECK_SECONDS = 1.0
+"""How often to look for slow sinks: it takes 20 us, which is much for an epoch of one step."""
 
 
 @attrs.frozen
@@ -113,6 +115,7 @@ class CostMeter:
         self._first_step = first_step
         self._meters: dict[tuple[str, str], _Meter] = {}
         self._told: set[str] = set()
+        self._check_at = self._began + _WARM_UP_SECONDS
 
     def add(self, sink: str, hook: str, seconds: float) -> None:
         """Add a timed call."""
@@ -141,10 +144,20 @@ class CostMeter:
         seconds = (self._ended or time.perf_counter()) - self._began
         return Cost(tuple(sorted(hooks, key=lambda each: -each.seconds)), max(seconds, 1e-9), steps)
 
-    def newly_slow(self, step: int, share: float) -> Iterator[tuple[str, float]]:
-        """Yield each sink that takes more than this share of the step, once, with its share."""
-        if time.perf_counter() - self._began < _WARM_UP_SECONDS or step - self._first_step < _WARM_UP_SAMPLES * SAMPLED:
+    def newly_slow(self, step: int, share: float, *, is_last: bool = False) -> Iterator[tuple[str, float]]:
+        """Yield each sink that takes more than this share of the step, once, with its share.
+
+        Args:
+            step: How many batches have ended.
+            share: The share.
+            is_last: Whether the run ends; otherwise it looks once a second at most, since epochs may be short.
+        """
+        now = time.perf_counter()
+        if now < self._check_at and not (is_last and now - self._began >= _WARM_UP_SECONDS):
             return
+        if step - self._first_step < _WARM_UP_SAMPLES * SAMPLED:
+            return
+        self._check_at = now + _CHECK_SECONDS
         cost = self.cost(step)
         for sink in cost.by_sink():
             if sink not in self._told and sink != BUS and (taken := cost.share_of_step(sink)) > share:

@@ -62,7 +62,8 @@ class Delivery:
 
     def _renew(self) -> None:
         self.lock = threading.RLock()
-        self._worker = DeliveryThread(self._deliver_due)
+        # Epochs of one short step would otherwise wake it once each, which costs more than the rest of their end.
+        self._worker = DeliveryThread(self._deliver_due, linger=BLOCK_SECONDS)
 
     def refresh(self) -> None:
         """Start or stop gathering values, after sinks were added or removed."""

@@ -22,10 +22,13 @@ from monitor_core.frameworks import plugins
 from monitor_core.frameworks.base import Framework, bases
 from monitor_core.frameworks.jax import JAX
 from monitor_core.frameworks.keras import KERAS
+from monitor_core.frameworks.lightgbm import LIGHTGBM
+from monitor_core.frameworks.sklearn import SKLEARN
 from monitor_core.frameworks.tensorflow import TENSORFLOW
 from monitor_core.frameworks.torch import TORCH
+from monitor_core.frameworks.xgboost import XGBOOST
 
-ALL: tuple[Framework, ...] = (KERAS, JAX, TENSORFLOW, TORCH)
+ALL: tuple[Framework, ...] = (KERAS, JAX, TENSORFLOW, TORCH, XGBOOST, LIGHTGBM, SKLEARN)
 """In the order in which they are checked: on some backends Keras's classes are also those of the backend."""
 
 _OWN = {"builtins", "numpy", "abc", "collections", "monitor_core", "typing", ""}

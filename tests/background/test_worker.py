@@ -54,6 +54,23 @@ def test_next_signal_starts_a_stopped_thread():
     thread.stop()
 
 
+def test_a_thread_that_lingers_needs_no_signal():
+    """It checks once more after the given time; meanwhile a notice is free."""
+    worker = Worker()
+    worker.leave.set()
+    thread = DeliveryThread(worker.work, linger=1.0)
+    thread.notice()
+    assert worker.entered.wait(20)
+    worker.entered.clear()
+    thread.notice()
+    assert thread._signals.empty()
+    assert worker.entered.wait(20)
+    assert len(set(worker.threads)) == 1
+    thread.stop()
+    worker.threads[0].join(20)
+    assert not worker.threads[0].is_alive()
+
+
 def test_receivers_are_notified_of_the_exit_last():
     """At exit the order follows ``exits_last``, not the order of registration."""
     code = """

@@ -118,6 +118,26 @@ def test_short_runs_are_not_judged(warned):
     assert warned() == []
 
 
+def test_slow_sinks_are_looked_for_once_a_second(monkeypatch):
+    """Epochs may be of one step, and looking takes longer than that; the end of a run is looked at in any case."""
+    now = [0.0]
+    monkeypatch.setattr("monitor_core.bus.costs.time.perf_counter", lambda: now[0])
+    meter = CostMeter()
+
+    def slow_at(seconds, sink, **options):
+        now[0] = seconds
+        meter.add(sink, "on_batch_end", 1.0)
+        return [name for name, _ in meter.newly_slow(10 * SAMPLED, 0.0, **options)]
+
+    assert [slow_at(0.5, "a"), slow_at(1.0, "b"), slow_at(1.9, "c"), slow_at(2.0, "d")] == [
+        [],
+        ["a", "b"],
+        [],
+        ["c", "d"],
+    ]
+    assert slow_at(2.1, "e", is_last=True) == ["e"]
+
+
 def test_table():
     """The cost reads as a table, the most expensive hook first, in readable units."""
     meter = CostMeter()

@@ -13,7 +13,7 @@ from monitor_core.frameworks import ALL, handle_of, of, of_arrays, of_handle, we
 from monitor_core.frameworks.base import Framework
 
 ROOT = Path(monitor_core.__file__).resolve().parent
-NAMES = re.compile(r"jax|(?:py)?torch|tensorflow|keras", re.IGNORECASE)
+NAMES = re.compile(r"jax|(?:py)?torch|tensorflow|keras|xgboost|lightgbm|sklearn|scikit", re.IGNORECASE)
 
 # Where a framework's name may appear outside ``frameworks``.
 ALLOWED = {

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 
 from monitor_core.frameworks import plugins
 from monitor_core.frameworks.base import Framework, bases
+from monitor_core.frameworks.flax import FLAX
 from monitor_core.frameworks.jax import JAX
 from monitor_core.frameworks.keras import KERAS
 from monitor_core.frameworks.tensorflow import TENSORFLOW
 from monitor_core.frameworks.torch import TORCH
 
-ALL: tuple[Framework, ...] = (KERAS, JAX, TENSORFLOW, TORCH)
+ALL: tuple[Framework, ...] = (KERAS, JAX, TENSORFLOW, TORCH, FLAX)
 """In the order in which they are checked: on some backends Keras's classes are also those of the backend."""
 
 _OWN = {"builtins", "numpy", "abc", "collections", "monitor_core", "typing", ""}

@@ -83,8 +83,9 @@ class Jax(Framework):
         return None
 
     def like(self, leaf: Any, array: NDArray[Any]) -> Any:
-        """Return a host array as a JAX array."""
-        return self.module.numpy.asarray(array, dtype=leaf.dtype)
+        """Return a host array as a JAX array, on the leaf's devices, so that a compiled function takes it as it is."""
+        new = self.module.numpy.asarray(array, dtype=leaf.dtype)
+        return self.module.device_put(new, leaf.sharding) if getattr(leaf, "committed", False) else new
 
     def children(self, tree: Any) -> list[Any] | None:
         """Return the children of a container that is registered with JAX, such as a state of Flax or Optax."""

@@ -65,10 +65,12 @@ def activations(model: Any, state: Any, x: Any, chosen: Collection[str] | None) 
             yield f"{name}:{place}" if place else name, array
 
 
-@eqx.filter_jit
-def _run(model: Any, state: Any, x: Any) -> Any:
+def _traced(model: Any, state: Any, x: Any) -> Any:
     _calls.clear()
     return outputs(model, state, x)
+
+
+_run: Any = eqx.filter_jit(_traced)
 
 
 class _Noted(eqx.Module):

@@ -183,7 +183,8 @@ def test_a_rate_that_is_a_schedule_is_read_and_cannot_be_set():
     assert (handle.learning_rates, handle.has_rate_schedule) == ([0.5], True)
     with pytest.raises(TypeError, match="learning rate is a schedule"):
         handle.learning_rates = [0.5]
-    with pytest.raises(SetupError, match="schedule"), Loop(ReduceLROnPlateau("loss"), model=handle):
+    loop = Loop(ReduceLROnPlateau("loss"), model=handle)
+    with pytest.raises(SetupError, match="give the optimizer a number"), loop:
         pass
 
 

@@ -39,7 +39,7 @@ class JaxModel:
         self._loss = loss
 
     def _tree(self, part: str) -> Any:
-        """Return the arrays of ``"weights"``, ``"optimizer"`` or ``"rngs"``; one without arrays if there are none."""
+        """Return the arrays of ``"weights"``, ``"optimizer"`` or ``"rngs"``, in a tree that may be empty."""
         raise NotImplementedError
 
     def _replace(self, part: str, tree: Any) -> None:

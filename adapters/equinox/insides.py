@@ -20,7 +20,7 @@ from monitor_core.adapters.jax_models import call, is_key
 from monitor_core.model.handles import Array, check_layers
 
 _lock = threading.Lock()
-_noted: list[tuple[tuple[int, ...], Array]] = []
+_found: list[tuple[tuple[int, ...], Array]] = []
 """What layers returned in the call that has the lock: layer, call and array by their numbers, and the array."""
 _calls: Counter[int] = Counter()
 """How often each layer was called, while the function is traced."""
@@ -48,19 +48,19 @@ def activations(model: Any, state: Any, x: Any, chosen: Collection[str] | None) 
     numbers = {name: number for number, name in enumerate(names) if chosen is None or name in chosen}
     found = _flat(model)
     wrapped = [
-        _Noted(each, numbers[name or type(each).__name__])
+        _Recorded(each, numbers[name or type(each).__name__])
         if _is_innermost(each) and (name or type(each).__name__) in numbers
         else each
         for name, each in found
     ]
-    noting = jax.tree.unflatten(jax.tree.structure(model, is_leaf=_is_innermost), wrapped)
+    wrapper = jax.tree.unflatten(jax.tree.structure(model, is_leaf=_is_innermost), wrapped)
     with _lock:
-        _noted.clear()  # of a call that failed
-        jax.block_until_ready(_run(noting, state, x))
-        noted = [*_noted]
-        _noted.clear()
+        _found.clear()  # of a call that failed
+        jax.block_until_ready(_run(wrapper, state, x))
+        recorded = [*_found]
+        _found.clear()
     for name, number in numbers.items():
-        own = sorted((each for each in noted if each[0][0] == number), key=lambda each: each[0])
+        own = sorted((each for each in recorded if each[0][0] == number), key=lambda each: each[0])
         for place, (_, array) in enumerate(own):
             yield f"{name}:{place}" if place else name, array
 
@@ -73,8 +73,8 @@ def _traced(model: Any, state: Any, x: Any) -> Any:
 _run: Any = eqx.filter_jit(_traced)
 
 
-class _Noted(eqx.Module):
-    """A layer whose outputs are noted, and which is the layer otherwise."""
+class _Recorded(eqx.Module):
+    """A layer whose outputs are recorded; its other members are the layer's."""
 
     layer: Any
     number: int = eqx.field(static=True)
@@ -85,7 +85,7 @@ class _Noted(eqx.Module):
         _calls[self.number] += 1
         leaves, structure = jax.tree.flatten(output)
         place = self.number, _calls[self.number]
-        return structure.unflatten([_note((*place, number), leaf) for number, leaf in enumerate(leaves)])
+        return structure.unflatten([_recorded_leaf((*place, number), leaf) for number, leaf in enumerate(leaves)])
 
     def __getattr__(self, name: str) -> Any:
         if name == "layer":  # which is not set yet
@@ -93,8 +93,8 @@ class _Noted(eqx.Module):
         return getattr(self.layer, name)
 
 
-def _note(place: tuple[int, ...], leaf: Any) -> Any:
-    """Return an array, by way of the host."""
+def _recorded_leaf(place: tuple[int, ...], leaf: Any) -> Any:
+    """Return an array, which is recorded on the host."""
     if not isinstance(leaf, jax.Array) or is_key(leaf):
         return leaf
     shape = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
@@ -103,7 +103,7 @@ def _note(place: tuple[int, ...], leaf: Any) -> Any:
 
 def _keep(place: Any, array: Any) -> Array:
     copy = np.array(array)
-    _noted.append((tuple(np.asarray(place).reshape(-1, 3)[0].tolist()), copy))
+    _found.append((tuple(np.asarray(place).reshape(-1, 3)[0].tolist()), copy))
     return copy
 
 

@@ -1,13 +1,14 @@
 """Looking inside Flax NNX modules: their layers, and what these return.
 
 Flax's own ``nnx.capture`` fails in a module with a recurrent layer, whose scan it changes. Here, the ``__call__`` of
-each layer's class is replaced while a clone of the module runs, and only calls of the clone's own layers are noted:
-what runs inside of a transformation are copies of those.
+each layer's class is replaced while a clone of the module runs, and only calls of the clone's own layers are recorded:
+inside of a transformation, copies of those are called.
 """
 
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -17,6 +18,9 @@ from flax import nnx
 
 from monitor_core.adapters.jax_models import call
 from monitor_core.model.handles import Array, check_layers, to_host
+
+_lock = threading.Lock()
+"""Held while classes are changed, so that each gets its own ``__call__`` back."""
 
 
 def clone(module: nnx.Module) -> Any:
@@ -47,9 +51,9 @@ def activations(module: nnx.Module, x: Any, layers: Collection[str] | None) -> I
     copy = clone(module)
     names = {id(each): name for name, each in modules(copy).items()}
     found: dict[str, list[Any]] = {}
-    with ExitStack() as stack:
+    with _lock, ExitStack() as stack:
         for kind in {type(each) for each in modules(copy).values()}:
-            stack.enter_context(_noted(kind, names, found))
+            stack.enter_context(_recorded(kind, names, found))
         _, sown = run(copy, x)
     for path, variable in nnx.to_flat_state(sown):
         found["/".join(map(str, path))] = variable.get_value()
@@ -60,17 +64,17 @@ def activations(module: nnx.Module, x: Any, layers: Collection[str] | None) -> I
 
 
 @contextmanager
-def _noted(kind: Any, names: dict[int, str], found: dict[str, list[Any]]) -> Iterator[None]:
-    """Note, within this block, what calls of named objects of one class return."""
+def _recorded(kind: Any, names: dict[int, str], found: dict[str, list[Any]]) -> Iterator[None]:
+    """Record, within this block, what calls of named objects of one class return."""
     own: Callable[..., Any] | None = vars(kind).get("__call__")
-    inherited = getattr(kind, "__call__", None)  # noqa: B004 (it is to be replaced)
-    if inherited is None:
+    if not any("__call__" in vars(base) for base in kind.__mro__):  # only the metaclass has one
         yield
         return
+    inherited: Callable[..., Any] = kind.__call__
 
     @functools.wraps(inherited)
-    def noting(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        name = names.pop(id(layer), None)  # without a name, what it calls of its base class is not noted again
+    def recording(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        name = names.pop(id(layer), None)  # without a name, what it calls of its base class is not recorded again
         try:
             output = inherited(layer, *args, **kwargs)
         finally:
@@ -80,7 +84,7 @@ def _noted(kind: Any, names: dict[int, str], found: dict[str, list[Any]]) -> Ite
             found.setdefault(name, []).append(output)
         return output
 
-    kind.__call__ = noting
+    kind.__call__ = recording
     try:
         yield
     finally:

@@ -42,7 +42,7 @@ class TestEquinoxModel(HandleContract):
 
 
 def test_weights_are_named_by_path():
-    """Arrays alone; functions, random keys and the optimizer's state are none."""
+    """Functions, random keys and the optimizer's state do not count."""
     assert [name for name, _ in handle_of(training_of()).weights()] == [
         "model/layers/0/weight",
         "model/layers/0/bias",
@@ -82,7 +82,7 @@ def test_predictions_and_gradients_are_those_of_the_model():
 
 
 class Sequence(eqx.Module):
-    """Calls a layer twice, one within ``vmap``, a cell within a scan, and a layer in vain."""
+    """Calls a layer twice, one within ``vmap``, a cell within a scan, and has a layer that it does not call."""
 
     twice: eqx.nn.Linear
     each: eqx.nn.Linear
@@ -182,7 +182,7 @@ def test_without_an_optimizer_there_are_weights_alone(tmp_path):
         _ = bare.learning_rates
 
 
-def test_what_is_no_training_is_refused():
+def test_other_parts_are_refused():
     """The error says what `get` must return."""
     with pytest.raises(TypeError, match=r"get must return a mapping with an eqx\.Module as 'model' \(got MLP\)"):
         EquinoxModel(lambda: training_of()["model"], print)

@@ -307,6 +307,32 @@ def test_several_inputs_are_given_as_for_the_module():
     assert handle.predict((X, 2 * X)).tolist() == handle.predict({"b": 2 * X, "a": X}).tolist() == (-X).tolist()
 
 
+def test_a_compiled_module_is_looked_into_from_outside():
+    """What a method of ``nnx.jit`` returns is recorded, what it calls is not, and it is restored."""
+
+    class Jitted(nnx.Module):
+        def __init__(self, rngs):
+            self.layer = nnx.Linear(2, 3, rngs=rngs)
+
+        @nnx.jit
+        def __call__(self, x):
+            return self.layer(x)
+
+    class Outer(nnx.Module):
+        def __init__(self, rngs):
+            self.parts = nnx.List([Jitted(rngs)])
+
+        def __call__(self, x):
+            return self.parts[0](x)
+
+    own = vars(Jitted)["__call__"]
+    handle = FlaxModel(Outer(nnx.Rngs(0)))
+    assert list(handle.activations(X)) == []
+    assert [(name, array.shape) for name, array in handle.activations(X, ["parts/0"])] == [("parts/0", (5, 3))]
+    assert vars(Jitted)["__call__"] is own
+    assert "__call__" not in vars(nnx.List)
+
+
 def test_several_optimizers_are_given_as_a_dict():
     """All rates are read and set."""
     module = net()

@@ -5,7 +5,7 @@ JAX is not required; if it is imported, its registered containers (Flax's and Op
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
 from typing import Any
 
@@ -39,10 +39,8 @@ class PytreeModel:
 
     def weights(self) -> Iterator[tuple[str, Array]]:
         """Yield each leaf's path, such as ``params/dense/kernel``, and a copy of it on the host."""
-        taken: dict[str, int] = {}
-        for name, leaf in _leaves(self._get()):
-            taken[name] = number = taken.get(name, 0) + 1
-            yield (name if number == 1 else f"{name}#{number}"), to_host(leaf)
+        for name, leaf in numbered(_leaves(self._get())):
+            yield name, to_host(leaf)
 
     def get_weights(self) -> list[Array]:
         """Return copies of all leaves on the host, in a fixed order."""
@@ -61,7 +59,7 @@ class PytreeModel:
         for number, (leaf, array) in enumerate(zip(leaves, weights, strict=True)):
             if np.shape(leaf) != np.shape(array):
                 raise ValueError(f"weights[{number}] must have the shape {np.shape(leaf)} (got {np.shape(array)})")
-        self._assign(_rebuilt(tree, iter([_alike(*pair) for pair in zip(leaves, weights, strict=True)])))
+        self._assign(_rebuilt(tree, iter([alike(*pair) for pair in zip(leaves, weights, strict=True)])))
 
     def save(self, path: str | PathLike[str], *, weights_only: bool = False) -> None:
         """Write all leaves with their paths into one ``.npz`` file; ``weights_only`` makes no difference."""
@@ -82,6 +80,14 @@ class PytreeModel:
         if names.tolist() != expected:
             raise ValueError(f"{path} must hold the arrays {', '.join(expected)} (got {', '.join(map(str, names))})")
         self.set_weights(arrays)
+
+
+def numbered(pairs: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Yield named objects; from its second object on, a name gets a number."""
+    taken: dict[str, int] = {}
+    for name, each in pairs:
+        taken[name] = number = taken.get(name, 0) + 1
+        yield (name if number == 1 else f"{name}#{number}"), each
 
 
 def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -124,7 +130,7 @@ def _rebuilt(tree: Any, leaves: Iterator[Any]) -> Any:
     return framework.rebuilt(tree, values)
 
 
-def _alike(leaf: Any, array: Array) -> Any:
+def alike(leaf: Any, array: Array) -> Any:
     """Return an array converted to the type and dtype of the leaf."""
     if isinstance(leaf, (bool, int, float, complex)):
         return type(leaf)(array.item())

@@ -80,6 +80,8 @@ EVERYTHING = sorted(ROOT.rglob("*.py")) + [
 
 FRAMEWORKS = [
     "IPython",
+    "equinox",
+    "flax",
     "jax",
     "keras",
     "lightgbm",
@@ -221,7 +223,7 @@ def test_sinks_do_not_import_each_other():
         assert not names & (sinks - {module_name(path)}), path.name
 
 
-SHARED = {"epochs", "versions"}  # what adapters share
+SHARED = {"epochs", "jax_models", "pytree", "versions"}  # what adapters share
 BUILT_ON = {"lightning": {"torch"}, "transformers": {"torch"}}  # frameworks whose models are another's
 
 

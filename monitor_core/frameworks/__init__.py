@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from monitor_core.frameworks import plugins
 from monitor_core.frameworks.base import Framework, bases
+from monitor_core.frameworks.flax import FLAX
 from monitor_core.frameworks.jax import JAX
 from monitor_core.frameworks.keras import KERAS
 from monitor_core.frameworks.lightgbm import LIGHTGBM
@@ -28,7 +29,7 @@ from monitor_core.frameworks.tensorflow import TENSORFLOW
 from monitor_core.frameworks.torch import TORCH
 from monitor_core.frameworks.xgboost import XGBOOST
 
-ALL: tuple[Framework, ...] = (KERAS, JAX, TENSORFLOW, TORCH, XGBOOST, LIGHTGBM, SKLEARN)
+ALL: tuple[Framework, ...] = (KERAS, JAX, TENSORFLOW, TORCH, XGBOOST, LIGHTGBM, SKLEARN, FLAX)
 """In the order in which they are checked: on some backends Keras's classes are also those of the backend."""
 
 _OWN = {"builtins", "numpy", "abc", "collections", "monitor_core", "typing", ""}

@@ -83,8 +83,14 @@ class Jax(Framework):
         return None
 
     def like(self, leaf: Any, array: NDArray[Any]) -> Any:
-        """Return a host array as a JAX array."""
-        return self.module.numpy.asarray(array, dtype=leaf.dtype)
+        """Return a host array as a JAX array.
+
+        It has the leaf's dtype, weak if that is a scalar's, and is on its devices: a compiled function takes it as it
+        took the leaf.
+        """
+        is_weak = not array.ndim and getattr(leaf, "weak_type", False)
+        new = self.module.numpy.asarray(array.item() if is_weak else array, dtype=None if is_weak else leaf.dtype)
+        return self.module.device_put(new, leaf.sharding) if getattr(leaf, "committed", False) else new
 
     def children(self, tree: Any) -> list[Any] | None:
         """Return the children of a container that is registered with JAX, such as a state of Flax or Optax."""

@@ -27,7 +27,7 @@ def check_rate_can_be_set(model: Any, owner: str) -> None:
     if getattr(model, "has_rate_schedule", False):
         raise SetupError(
             f"{owner} cannot set the learning rate, because the optimizer's is a schedule object, which determines the "
-            f"rate itself: compile the model with a number, learning_rate=0.001, or remove {owner}"
+            f"rate itself: give the optimizer a number, learning_rate=0.001, or remove {owner}"
         )
 
 

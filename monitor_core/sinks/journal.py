@@ -249,6 +249,8 @@ class Journal(Sink):
 
     def _summarize(self, on_record: _OnRecord) -> None:
         """Write the summary; what it has is in the journal, so a failure loses nothing."""
+        if self._writer is None or not self._writer.is_ours:  # a forked process writes nothing
+            return
         on_record.due = time.monotonic() + SUMMARY_SECONDS
         on_record.tally.summary.stop_reason = on_record.run.stop_reason
         with suppress(OSError):

@@ -79,6 +79,21 @@ def test_weights_are_copies():
     assert before[0].tolist() == [0, 0]
 
 
+def test_jax_arrays_that_are_set_compile_nothing_again():
+    """They have the leaf's weak type and its devices, on which a compiled function depends."""
+    jax = pytest.importorskip("jax")
+    committed = jax.device_put(jax.numpy.ones(2), jax.devices()[0])
+    state = {"weak": jax.numpy.asarray(0.5), "free": jax.numpy.ones(2), "committed": committed}
+    traces = []
+    step = jax.jit(lambda tree: (traces.append(tree), tree)[1])
+    model = handle(state)
+    step(state)
+    model.set_weights(model.get_weights())
+    step(state)
+    assert len(traces) == 1
+    assert [state["weak"].weak_type, state["free"].committed, state["committed"].committed] == [True, False, True]
+
+
 def test_jax_arrays_and_registered_containers_come_back(tmp_path):
     """JAX's arrays keep their dtype, bfloat16 too, and containers registered with JAX are gone through."""
     jax = pytest.importorskip("jax")

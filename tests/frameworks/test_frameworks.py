@@ -9,11 +9,11 @@ import pytest
 
 import monitor_core
 from monitor_core import Loop, frameworks
-from monitor_core.frameworks import ALL, handle_of, of, of_arrays, of_handle, weights_endings_for
+from monitor_core.frameworks import ALL, handle_of, of, of_arrays, of_handle, of_model, weights_endings_for
 from monitor_core.frameworks.base import Framework
 
 ROOT = Path(monitor_core.__file__).resolve().parent
-NAMES = re.compile(r"jax|(?:py)?torch|tensorflow|keras|xgboost|lightgbm|sklearn|scikit", re.IGNORECASE)
+NAMES = re.compile(r"jax|flax|equinox|(?:py)?torch|tensorflow|keras|xgboost|lightgbm|sklearn|scikit", re.IGNORECASE)
 
 # Where a framework's name may appear outside ``frameworks``.
 ALLOWED = {
@@ -79,6 +79,15 @@ def test_a_type_belongs_to_the_framework_of_its_bases():
     assert [getattr(of(kind), "name", None) for kind in kinds] == ["torch", "keras", None, None]
 
 
+def test_an_nnx_module_is_a_model_that_jax_computes():
+    """Modules of Linen, which have no parameters of their own, are not."""
+    module, linen = made("flax.nnx.module", "Module"), made("flax.linen.module", "Module")
+    kinds = [made("mine", "Net", module), made("mine", "Net", linen), made("flax.nnx.training.optimizer", "Optimizer")]
+    found = [of_model(kind()) for kind in kinds]
+    assert [getattr(each, "name", None) for each in found] == ["flax", None, None]
+    assert found[0].backend.name == "jax"
+
+
 def test_a_type_without_a_module_belongs_to_no_framework():
     """A class with any ``__module__`` is looked up without an error."""
     assert [of(made(3, "Odd")), of_arrays(made(None, "Tensor"))] == [None, None]
@@ -114,7 +123,7 @@ def test_object_that_is_not_a_model_is_unchanged():
 
 def test_an_optimizer_without_a_module_is_refused():
     """The error says which models take an optimizer."""
-    with pytest.raises(TypeError, match=r"optimizer is only for a model of PyTorch \(got the model None\)"):
+    with pytest.raises(TypeError, match=r"optimizer is only for a model of PyTorch or Flax NNX \(got the model None\)"):
         Loop(optimizer=object())
 
 

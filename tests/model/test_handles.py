@@ -13,6 +13,8 @@ from monitor_core import EarlyStopping
 
 PAGE = Path(__file__).parents[2] / "docs" / "handles.md"
 HANDLES = {
+    "EquinoxModel": ("equinox", "monitor_core.adapters.equinox"),
+    "FlaxModel": ("flax", "monitor_core.adapters.flax"),
     "KerasModel": ("keras", "monitor_core.adapters.keras"),
     "PytreeModel": ("numpy", "monitor_core.adapters.pytree"),
     "TorchModel": ("torch", "monitor_core.adapters.torch"),

@@ -147,7 +147,7 @@ def test_a_rate_that_is_a_schedule_already_is_refused_at_train_begin():
     """An optimizer whose rate is a schedule object is an error that says what to do, before the first batch."""
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.5, 10, 0.5)), "mse")
-    with pytest.raises(SetupError, match=r"compile the model with a number, learning_rate=0\.001, or remove Learning"):
+    with pytest.raises(SetupError, match=r"give the optimizer a number, learning_rate=0\.001, or remove Learning"):
         model.fit(X, Y, callbacks=KerasAdapter(LearningRateScheduler(lambda epoch: 0.1), model=model), **FIT)
 
 

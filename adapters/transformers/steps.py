@@ -41,6 +41,7 @@ class Steps:
 
     def begin(self) -> None:
         """Begin an optimizer step."""
+        self.settle()
         self._values = {}
         bus = self._bus
         bus.batch_begin(bus.run.step + 1)
@@ -73,6 +74,11 @@ class Steps:
             if self._is_ending:
                 self._end()
 
+    def settle(self) -> None:
+        """End a step that still waits to be logged."""
+        if self._is_ending:
+            self._end()
+
     def _end(self) -> None:
         values, self._values, self._is_ending = self._values, None, False
         self._bus.batch_end(self._bus.run.step + 1, values)
@@ -85,12 +91,12 @@ class Steps:
 
     def end_epoch(self) -> None:
         """End the epoch, and a step that waits to be logged."""
-        if self._is_ending:
-            self._end()
+        self.settle()
         self.epochs.end()
 
     def begin_evaluation(self, prefix: str) -> None:
         """Begin an evaluation whose metrics the trainer gives this prefix, without an underscore at its end."""
+        self.settle()
         self._evaluation = prefix
         name = prefix.removeprefix("eval").lstrip("_") or None
         self._bus.evaluation_begin(name=name)
@@ -107,7 +113,7 @@ class Steps:
 
     def abandon(self) -> None:
         """Drop what is open: the training raised."""
+        self.settle()
         self._values = self._evaluation = None
-        self._is_ending = False
         self.losses.clear()
         self.epochs.abandon()

@@ -81,6 +81,32 @@ def test_the_loss_is_the_one_that_is_trained(tmp_path):
     assert logged[0] == pytest.approx(10 * sum(trainer.model.losses[:2]) / 2)
 
 
+class Mute(Trainer):
+    """A trainer that logs nothing, although it is asked to."""
+
+    def log(self, logs, start_time=None):
+        """Say nothing."""
+
+
+class Raising(Trainer):
+    """A trainer that fails while it logs."""
+
+    def log(self, logs, start_time=None):
+        """Raise."""
+        raise Boom
+
+
+def test_a_step_that_is_not_logged_after_all_is_recorded(tmp_path):
+    """By a trainer that is silent, or one that fails while it logs."""
+    watcher = Watcher()
+    fit(tmp_path, watcher, plan=Plan(epochs=1, evaluates=False), kind=Mute)
+    assert watcher.steps == [*range(1, 9)]
+    watcher = Watcher()
+    with pytest.raises(Boom):
+        fit(tmp_path, watcher, plan=Plan(epochs=1, evaluates=False), kind=Raising)
+    assert watcher.steps == [1, 2, 3]
+
+
 def test_a_step_of_the_users_own_is_kept(tmp_path):
     """A trainer's ``training_step`` that was replaced before is called, and is there afterwards."""
     trainer, calls = build(Plan(epochs=1, evaluates=False), tmp_path / "trainer"), []

@@ -48,6 +48,11 @@ class Evaluation:
     prefix: str
     step: int
 
+    @property
+    def label(self) -> str:
+        """What a record calls it: its name, or its prefix without the separator at its end, such as ``val``."""
+        return self.name or self.prefix.rstrip("_/.- ") or "evaluation"
+
     def prefixed(self, name: str) -> str:
         """Return a metric's name as the epoch's logs have it."""
         return name if name.startswith(self.prefix) else self.prefix + name

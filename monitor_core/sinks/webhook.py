@@ -25,7 +25,7 @@ from monitor_core.network.retries import DeliveryError
 from monitor_core.network.sink import NetworkSink
 from monitor_core.values.blocks import Block, count_values
 
-EVENTS = ("train_begin", "epoch_end", "exception", "train_end")
+EVENTS = ("train_begin", "epoch_end", "evaluation", "exception", "train_end")
 """The events that can be posted besides blocks."""
 
 
@@ -54,6 +54,8 @@ class Webhook(NetworkSink):
 
     - ``"train_begin"``: ``epochs`` and ``steps_per_epoch``, null where unknown.
     - ``"epoch_end"``: ``logs``.
+    - ``"evaluation"``, of one within an epoch that more batches follow: its ``name`` (``val`` for one without a name),
+      ``logs``, and as ``step`` how many steps came before it.
     - ``"exception"``: ``error``, the exception that the training raised, as a string.
     - ``"train_end"``: ``reason``, why the run was asked to stop, else null; and the last epoch's ``logs``.
     - ``"block"``, with ``per_batch=True``: ``steps``, ``times`` and ``columns``, lists for up to 256 batches; a metric
@@ -116,6 +118,8 @@ class Webhook(NetworkSink):
         """Listen to the events to post, and to the run's end."""
         if hook == "on_block":
             return self.per_batch
+        if hook == "on_midepoch_evaluation":
+            return "evaluation" in self.events
         return hook == "on_train_end" or hook.removeprefix("on_") in self.events
 
     def on_train_begin(self, run: Run) -> None:
@@ -129,6 +133,12 @@ class Webhook(NetworkSink):
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Post an epoch's results."""
         self._send("epoch_end", run, values=len(logs), epoch=epoch, logs=logs)
+
+    def on_midepoch_evaluation(self, run: Run, logs: Logs) -> None:
+        """Post the results of an evaluation within an epoch."""
+        if (evaluation := run.evaluation) is not None:
+            about = {"step": evaluation.step, "name": evaluation.label}
+            self._send("evaluation", run, values=len(logs), **about, logs=logs)
 
     def on_exception(self, run: Run, error: BaseException) -> None:
         """Post what the training raised."""

@@ -150,7 +150,7 @@ def _mark(
         notes.insert(0, "▼ learning rate lowered")
     if stop := marks.stop_of(source):
         marks.mark_stop(panels, stop[0])
-        notes.insert(0, f"■ stopped after epoch {stop[0]:,.0f}: {stop[1]}")
+        notes.insert(0, f"■ stopped after {source.unit} {stop[0]:,.0f}: {stop[1]}")
     return placed
 
 

@@ -18,6 +18,7 @@ from monitor_core.files.folders import absolute
 from monitor_core.metrics.names import find_metric, unknown_metric
 from monitor_core.plotting.curves.curves import check_metrics
 from monitor_core.plotting.curves.plot import check_smoothing, image_path, plot_history
+from monitor_core.plotting.curves.sources import read_sources
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +46,7 @@ def _check_path(to_file: str | PathLike[str] | None) -> None:
 
 @attrs.define(eq=False, kw_only=True)
 class LivePlot(Sink):
-    """Show the curves below the notebook's cell that trains, redrawn at the ends of epochs and of the training.
+    """Show the curves below the notebook's cell that trains, redrawn at the ends of epochs and evaluations within them.
 
     Outside of a notebook nothing is shown; with ``to_file`` the image is written there, in a notebook too. What
     was recorded goes on over any number of `fit` calls and runs until `reset`; each cell has a plot of its own.
@@ -105,9 +106,25 @@ class LivePlot(Sink):
                 f"to_file must be in a folder that is there (got {str(self.to_file)!r}, no folder {folder})"
             )
 
+    def on_epoch_begin(self, run: Run, epoch: int) -> None:
+        """Begin an epoch of the record."""
+        self.history.on_epoch_begin(run, epoch)
+
+    def on_evaluation_end(self, run: Run, logs: Logs) -> None:
+        """Record the evaluation's results."""
+        self.history.on_evaluation_end(run, logs)
+
+    def on_midepoch_evaluation(self, run: Run, logs: Logs) -> None:
+        """Redraw if it is time."""
+        self.history.on_midepoch_evaluation(run, logs)
+        self._redraw_if_due()
+
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Record the epoch's results, and redraw if it is time."""
         self.history.on_epoch_end(run, epoch, logs)
+        self._redraw_if_due()
+
+    def _redraw_if_due(self) -> None:
         if time.monotonic() >= self._due:
             self._redraw()
 
@@ -118,14 +135,14 @@ class LivePlot(Sink):
             KeyError: One of the metrics to draw never appeared.
         """
         self.history.on_train_end(run, logs)
-        if len(self.history):
+        if self._names():
             self._redraw()
             for name in self.metrics or ():
-                if name not in self.history:
-                    raise KeyError(unknown_metric(name, self.history, "this history"))
+                if find_metric(name, self._names()) is None:
+                    raise KeyError(unknown_metric(name, self._names(), "this history"))
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
-        """Drop the epochs from ``epoch`` on of this run."""
+        """Drop what was recorded from ``epoch`` on of this run."""
         self.history.on_rewind(run, epoch, step)
 
     def state_dict(self) -> dict[str, Any]:
@@ -140,12 +157,16 @@ class LivePlot(Sink):
         """Take what was recorded up to that state; see `History.load_record`."""
         self.history.load_record(recorded)
 
+    def _names(self) -> list[str]:
+        """Return the metrics that can be drawn: those of epochs, and of evaluations within one that has not ended."""
+        return list(read_sources(self.history)[0].columns)
+
     def _redraw(self) -> None:
         shell = _notebook()
         metrics = self.metrics
         if metrics is not None:
-            metrics = [name for name in metrics if find_metric(name, self.history.keys()) is not None]
-        if (shell is None and self.to_file is None) or not self.history.keys() or metrics == []:
+            metrics = [name for name in metrics if find_metric(name, self._names()) is not None]
+        if (shell is None and self.to_file is None) or not self._names() or metrics == []:
             return
         began = time.monotonic()
         try:

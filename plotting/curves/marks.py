@@ -28,7 +28,7 @@ class Best:
 
     Attributes:
         curve: Whose point it is.
-        x: Its epoch, from 1.
+        x: Its epoch, from 1, or its step.
         y: Its value.
         text: What to write beside it.
     """
@@ -50,26 +50,29 @@ def best_points(source: Source, curves: Sequence[Curve]) -> list[Best]:
     if not source.outcome.watched:
         for curve in curves:
             if curve.quantity == "loss" and curve.is_validation and (point := curve.best("min")):
-                found[curve.name] = Best(curve, *point, f"lowest {curve.name} {point[1]:.4g}\nepoch {point[0]:,.0f}")
+                found[curve.name] = Best(
+                    curve, *point, f"lowest {curve.name} {point[1]:.4g}\n{source.unit} {point[0]:,.0f}"
+                )
     return list(found.values())[:_MOST_MARKS]
 
 
 def _best(source: Source, curve: Curve, watched: Watched) -> Best | None:
-    first = min(source.epochs.values(), default=0.0)  # the best of the last run, whose sink this was
-    point = curve.since(first).best(watched.mode)
+    point = curve.since(source.begin).best(watched.mode)  # of the last run, whose sink this was
     if point is None:
         return None
     x, y = point
     if watched.best_epoch is not None:  # the sink's own: a small gain may not have counted
         place = source.epochs.get(watched.best_epoch)
+        if source.unit == "step" and watched.best_step is not None:
+            place = source.begin + watched.best_step
         value = None if place is None else curve.at(place)
         x, y = (x, y) if place is None or value is None else (place, value)
     end = ", weights restored" if watched.restores and source.outcome.status in _RESTORING else ""
-    return Best(curve, x, y, f"best {curve.name} {y:.4g}\nepoch {x:,.0f}{end}")
+    return Best(curve, x, y, f"best {curve.name} {y:.4g}\n{source.unit} {x:,.0f}{end}")
 
 
 def stop_of(source: Source) -> tuple[float, str] | None:
-    """Return the epoch, from 1, after which a sink stopped the run, and why; None if none did or it is not drawn."""
+    """Return the epoch, from 1, or step after which a sink stopped the run, and why; None if none did or is drawn."""
     outcome: Outcome = source.outcome
     if outcome.stop_epoch is None or outcome.stop_reason is None or outcome.stop_epoch not in source.epochs:
         return None

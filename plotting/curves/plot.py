@@ -39,6 +39,9 @@ def plot_history(
     Several runs have a diagram for each quantity and a colour each, and a table of what they reached, the best first.
     A run that goes far beyond the others leaves the diagram, marked and noted, instead of flattening them.
 
+    Where a run has evaluations within epochs, each is a point of its curves, and the axis counts steps instead of
+    epochs, unless one of several runs does not know its steps.
+
     Values over three decades or more have a logarithmic axis. Epochs are numbered from 1. Values that are not finite
     are skipped, and the line connects the neighbouring points.
 
@@ -87,7 +90,7 @@ def plot_history(
     from monitor_core.plotting.curves.overlay import draw_runs
 
     options = Options(
-        x_label="step" if batches else "epoch",
+        x_label=sources[0].unit,
         smoothing=smoothing,
         mark_best=mark_best,
         title=title,

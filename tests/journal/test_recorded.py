@@ -225,7 +225,7 @@ def test_damage_is_told_with_its_file_and_the_rest_is_there(tmp_path):
     """A flipped bit in the first of two files, a truncation in the second."""
     recorded(tmp_path, 1.0, 2.0, 3.0)
     written(tmp_path, BEGIN, (0, 4.0), (1, 5.0), BEGIN, number=1)
-    first, second = sorted(tmp_path.iterdir())
+    first, second = sorted(tmp_path.glob("*.mcj"))
     place = next(each.offset for each in read_journal(first).records if each.kind is Kind.EPOCH)
     data = bytearray(first.read_bytes())
     data[place + 50] ^= 16
@@ -286,7 +286,7 @@ def test_what_decided_is_on_record(tmp_path):
     stopping = EarlyStopping("loss", patience=1)
     train(Bus(Journal(tmp_path), stopping), [{"loss": 1.0}], [{"loss": 2.0}])
     assert open_run(tmp_path).outcome == Outcome(
-        [Watched("EarlyStopping", "loss", "min", restores=False, best_epoch=0)],
+        [Watched("EarlyStopping", "loss", "min", restores=False, best_epoch=0, best_step=1)],
         "loss did not improve for 1 epoch; its best was 1 in epoch 1",
         1,
         "stopped",

@@ -24,6 +24,45 @@ def test_a_file_gets_one_line_for_each_epoch(clock):
     )
 
 
+def by_steps(progress, clock, steps=1000, **options):
+    """Train by steps of 0.01 seconds in one epoch, with an evaluation every 100."""
+    with Loop(progress) as loop:
+        for _ in loop.epochs(1, **options):
+            for step in loop.batches(iter(range(1, steps + 1))):
+                clock.now += 0.01
+                loop.log(loss=0.5)
+                if step % 100 == 0:
+                    with loop.evaluation():
+                        loop.log(loss=step / 300)
+
+
+def test_evaluations_within_an_epoch_have_a_line(clock):
+    """With the step in the epoch, the time since its begin, and the results; the last one is in the epoch's line."""
+    file = io.StringIO()
+    by_steps(Progress(file=file), clock, steps_per_epoch=1000)
+    lines = file.getvalue().splitlines()
+    assert len(lines) == 10
+    assert lines[0] == "epoch 1/1 · step  100/1000 · 1.0 s · val_loss 0.3333"
+    assert lines[8:] == [
+        "epoch 1/1 · step  900/1000 · 9.0 s · val_loss 3",
+        "epoch 1/1 · 1000 batches · 10 s  · loss 0.5    · val_loss 3.333",
+    ]
+
+
+def test_without_a_number_of_steps_the_step_stands_alone(clock):
+    """The line is written just before the next batch, when it is known that one follows."""
+    file = io.StringIO()
+    by_steps(Progress(file=file), clock, steps=200)
+    assert file.getvalue().splitlines()[0] == "epoch 1/1 · step 100 · 1.0 s · val_loss 0.3333"
+
+
+def test_evaluations_without_a_chosen_metric_have_no_line(clock):
+    """``metrics`` chooses what is shown of them too."""
+    file = io.StringIO()
+    by_steps(Progress(file=file, metrics=["loss"]), clock, steps_per_epoch=1000)
+    assert file.getvalue() == "epoch 1/1 · 1000 batches · 10 s  · loss 0.5\n"
+
+
 def test_an_unknown_number_of_epochs_is_left_out(clock):
     """If the number of epochs is unknown, a line has neither a total nor a time left."""
     file = io.StringIO()

@@ -131,6 +131,64 @@ def test_evaluations_wait_where_batches_are_not_counted(tmp_path):
     }
 
 
+def by_steps(folder, **options):
+    """Train for 1,000 steps in one epoch, with an evaluation of two datasets every 100."""
+    with Loop(board(folder), **options) as loop:
+        for _ in loop.epochs(1, steps_per_epoch=1000):
+            for step in loop.batches(range(1, 1001)):
+                loop.log(loss=0.5)
+                if step % 100 == 0:
+                    for name in (None, "test"):
+                        with loop.evaluation(name=name):
+                            loop.log(loss=step)
+
+
+def test_ten_evaluations_in_an_epoch_are_ten_points(tmp_path):
+    """Each dataset has a curve, in a run of its own under the same tags."""
+    by_steps(tmp_path)
+    points = [(100 * count, 100.0 * count) for count in range(1, 11)]
+    assert tree(tmp_path) == ["test", "train", "validation"]
+    assert scalars(tmp_path / "train") == {"epoch_loss": [(0, 0.5)]}
+    for folder in ("validation", "test"):
+        assert scalars(tmp_path / folder) == {"evaluation_loss_vs_iterations": points, "epoch_loss": [(0, 1000.0)]}
+
+
+def test_an_evaluation_before_the_first_batch_has_its_step(tmp_path):
+    """Once a batch follows in the epoch, its step is known to be right."""
+    with Loop(board(tmp_path)) as loop:
+        for _ in loop.epochs(2):
+            with loop.evaluation():
+                loop.log(loss=loop.run.step)
+            for value in loop.batches([1.0, 2.0]):
+                loop.log(loss=value)
+    assert steps(tmp_path / "validation", "evaluation_loss_vs_iterations") == [0, 2]
+
+
+def test_a_rewind_drops_named_evaluations_too(tmp_path):
+    """In this process, and from the files of an earlier one that are written to again."""
+    for end in (True, False):
+        bus = Bus(board(tmp_path), strict=True)
+        if not end:
+            bus.run.load_state_dict({**bus.run.state_dict(), "epoch": 0, "step": 2})
+            bus.resumption.load([], bus.sinks)
+        bus.train_begin()
+        if not end:
+            bus.rewind(1, 2)
+        for epoch in range(0 if end else 1, 3):
+            bus.epoch_begin(epoch)
+            batch(bus, 2)
+            bus.evaluation_begin(name="test")
+            bus.evaluation_end({"loss": float(epoch)})
+            bus.epoch_end(epoch, {})
+        if end:
+            bus.train_end()
+    bus.rewind(2, 4)
+    assert scalars(tmp_path / "test") == {
+        "evaluation_loss_vs_iterations": [(2, 0.0), (4, 1.0)],
+        "epoch_loss": [(0, 0.0), (1, 1.0)],
+    }
+
+
 def test_runs_of_one_object_go_on(tmp_path):
     """Repeated runs that all begin with epoch 0 give ascending epochs and steps, where Keras writes 0, 0, 0."""
     bus = Bus(board(tmp_path, update_freq="batch"), strict=True)

@@ -82,6 +82,23 @@ def test_events_of_a_run_are_posted_in_order(serve):
     assert {headers["Content-Type"] for _, headers, _ in server.posts} == {"application/json"}
 
 
+def test_evaluations_within_an_epoch_are_posted(serve):
+    """With their name and step; one that no batch follows is in the epoch's results."""
+    server = serve()
+    with Loop(Webhook(server.url, events=["evaluation", "epoch_end"])) as loop:
+        for _ in loop.epochs(1, steps_per_epoch=1000):
+            for step in loop.batches(range(1, 1001)):
+                loop.log(loss=0.5)
+                if step % 100 == 0:
+                    with loop.evaluation():
+                        loop.log(loss=step)
+    assert posted(server, "evaluation") == [
+        {"name": "val", "logs": {"val_loss": 100.0 * count}} for count in range(1, 10)
+    ]
+    assert [body["step"] for _, _, body in server.posts] == [100 * count for count in range(1, 11)]
+    assert posted(server, "epoch_end") == [{"logs": {"loss": 0.5, "val_loss": 1000.0}}]
+
+
 def test_keras_fit_is_posted(serve):
     """A fit's epochs, with their validation, and its batches are posted."""
     server = serve()

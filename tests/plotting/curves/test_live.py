@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from monitor_core import Bus, EarlyStopping, History, SetupError
+from monitor_core import Bus, EarlyStopping, History, Loop, SetupError
 from monitor_core.plotting import LivePlot, plot_history
 from recorders import train
 
@@ -47,6 +47,22 @@ def heights(live):
         for line in axes.lines
         if not line.get_label().startswith("_")
     }
+
+
+def test_an_evaluation_within_the_first_epoch_is_drawn(shell):
+    """A run of one long epoch shows its curve while it trains."""
+    live = LivePlot(every=0)
+    shown = []
+    with Loop(live) as loop:
+        for _ in loop.epochs(1, steps_per_epoch=4):
+            for step in loop.batches(range(1, 5)):
+                loop.log(loss=0.5)
+                shown.append(live.figure and heights(live))
+                with loop.evaluation():
+                    loop.log(loss=step)
+    assert shown == [None, *({"val_loss": [1.0, 2.0, 3.0][:count]} for count in (1, 2, 3))]
+    assert heights(live) == {"loss": [0.5], "val_loss": [1.0, 2.0, 3.0, 4.0]}
+    assert loop.bus.failures == []
 
 
 def test_every_epoch_replaces_the_plot(shell):
@@ -211,9 +227,9 @@ def test_state_tells_how_much_was_recorded():
     """It is the state of the history within."""
     live = LivePlot()
     train(Bus(live), *LOSSES)
-    assert live.state_dict() == {"run": 0, "epochs": 3, "batches": 0}
+    assert live.state_dict() == {"run": 0, "epochs": 3, "batches": 0, "evaluations": 0}
     live.load_state_dict({"run": 3, "epochs": 0, "batches": 0})
-    assert live.state_dict() == {"run": 3, "epochs": 3, "batches": 0}
+    assert live.state_dict() == {"run": 3, "epochs": 3, "batches": 0, "evaluations": 0}
 
 
 def test_what_it_recorded_can_be_drawn():

@@ -92,7 +92,7 @@ def test_examples_run(script, tmp_path):
 
 
 def test_the_demo_writes_its_results(tmp_path):
-    """The demo leaves the curves, the history and a summary in words."""
+    """The demo writes the curves, the history and a human-readable summary."""
     command = [sys.executable, str(DEMO), "--epochs", "3", "--out", str(tmp_path)]
     subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     written = ["curves.png", "history.json", "model.png", "summary.txt", "tensorboard"]

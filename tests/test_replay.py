@@ -71,7 +71,7 @@ HEARD = [
 ]  # fmt: skip
 
 
-def test_sinks_hear_what_they_would_have_heard(tmp_path):
+def test_sinks_receive_what_they_would_have_received(tmp_path):
     """Every event with all its values, in the same order."""
     live, replayed = (Recorder(*(f"on_{hook}" for hook in HEARD)) for _ in range(2))
     drive(live, Journal(tmp_path))
@@ -362,7 +362,7 @@ def test_what_needs_the_model_is_an_error_at_once(tmp_path, sink, message):
         replay(losses(1.0, folder=tmp_path), sink)
 
 
-def test_a_model_can_be_lent(tmp_path):
+def test_a_model_can_be_passed(tmp_path):
     """In the place of the stand-in, for all that is asked of it."""
     handle = Handle(1.0)
     run = replay(losses(1.0, 1.0, folder=tmp_path), ReduceLROnPlateau("loss", patience=1), model=handle)

@@ -175,6 +175,9 @@ class Bus:
                     "that run first (leave its loop, or call its bus's interrupt())"
                 )
 
+    def __repr__(self) -> str:
+        return f"Bus({', '.join(map(sink_name, self.sinks))}; {self.run!r})"
+
     def has_listeners(self, *hooks: str) -> bool:
         """Return whether any sink listens to one of these hooks."""
         return any(self._dispatch.calls[hook] for hook in hooks)
@@ -612,7 +615,7 @@ class Bus:
         """Return the run's and every sink's state: JSON values and NumPy arrays, nested in dicts and lists.
 
         Pending values are delivered first, so that the sinks have received all that the run's step counts. Each sink's
-        state bears what it belongs to: see `monitor_core.bus.states`.
+        state is stored with what identifies the sink: see `monitor_core.bus.states`.
         """
         self.flush()
         return {"format": 2, "run": self.run.state_dict(), "sinks": self.resumption.collect(self.sinks)}

@@ -62,7 +62,7 @@ class Run:
     """One training, over any number of `fit` calls. The bus keeps it up to date; sinks read it and make requests.
 
     Attributes:
-        id: What tells the run from every other; a run that continues keeps its own.
+        id: A unique identifier; a resumed run keeps its own.
         index: The number of this run on its bus, from 0.
         resumed: Whether it continues from a state. True before any sink begins, so that sinks keep the files that are
             there.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import attrs
 
+from monitor_core import checks
 from monitor_core._log import logger
 from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Evaluation, Run
@@ -83,8 +84,8 @@ class CSVLogger(Sink):
 
     filename: Path = attrs.field(converter=absolute)
     separator: str = attrs.field(default=",", kw_only=True)
-    append: bool = attrs.field(default=False, kw_only=True, validator=attrs.validators.instance_of(bool))
-    per_batch: bool = attrs.field(default=False, kw_only=True, validator=attrs.validators.instance_of(bool))
+    append: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
+    per_batch: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     _file: AppendFile | None = attrs.field(init=False, default=None, repr=False)
     _sheet: Sheet = attrs.field(init=False, repr=False)
     _numbers: Numbering = attrs.field(init=False, factory=Numbering, repr=False)

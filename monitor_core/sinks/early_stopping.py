@@ -34,9 +34,7 @@ def _as_difference(value: Any) -> Any:
     return math.fabs(value) if isinstance(value, Real) else value
 
 
-def _number() -> float | None:
-    optional = attrs.validators.optional(checks.number())
-    return attrs.field(default=None, kw_only=True, converter=_as_float, validator=optional)
+_OPTIONAL = attrs.validators.optional(checks.number())
 
 
 @attrs.frozen
@@ -131,15 +129,17 @@ class EarlyStopping(Sink):
     min_delta: float = attrs.field(
         default=0.0, kw_only=True, converter=_as_difference, validator=checks.number(finite=True)
     )
-    relative: bool = checks.switch()
+    relative: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     patience: int = attrs.field(default=0, kw_only=True, validator=checks.count())
     mode: AnyMode = attrs.field(default="auto", kw_only=True)
-    baseline: float | None = _number()
-    restore_best_weights: bool = checks.switch()
+    baseline: float | None = attrs.field(default=None, kw_only=True, converter=_as_float, validator=_OPTIONAL)
+    restore_best_weights: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     start_from_epoch: int = attrs.field(default=0, kw_only=True, validator=checks.count())
-    stopping_threshold: float | None = _number()
-    divergence_threshold: float | None = _number()
-    check_finite: bool = checks.switch()
+    stopping_threshold: float | None = attrs.field(default=None, kw_only=True, converter=_as_float, validator=_OPTIONAL)
+    divergence_threshold: float | None = attrs.field(
+        default=None, kw_only=True, converter=_as_float, validator=_OPTIONAL
+    )
+    check_finite: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     unit: Unit = attrs.field(default="epoch", kw_only=True, validator=checks.one_of("epoch", "step"))
     at: At = attrs.field(default="epoch", kw_only=True, validator=checks.one_of("epoch", "evaluation"))
     best_epoch: int = attrs.field(init=False, default=0)
@@ -230,7 +230,7 @@ class EarlyStopping(Sink):
             if value is not None:
                 self._judge(run, value, epoch, run.step, self._occasions.number(epoch))
         elif self._monitor.find(self._batch_names) is None:
-            self._monitor.tell_missing(self._batch_names, "a batch of this epoch")
+            self._monitor.warn_missing(self._batch_names, "a batch of this epoch")
         self._batch_names.clear()
 
     def on_midepoch_evaluation(self, run: Run, logs: Logs) -> None:

@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor_core import checks
 from monitor_core._log import logger
 from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
@@ -80,7 +81,7 @@ class History(Results, Sink):
     read_only: ClassVar[bool] = True
     background: ClassVar[bool] = True
 
-    per_batch: bool = attrs.field(default=False, kw_only=True, validator=attrs.validators.instance_of(bool))
+    per_batch: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     batches: BatchHistory = attrs.field(init=False, factory=BatchHistory)
     evaluations: EvaluationHistory = attrs.field(init=False, factory=EvaluationHistory)
     outcome: Outcome = attrs.field(init=False, factory=Outcome)

@@ -117,8 +117,8 @@ class Journal(Sink):
     background: ClassVar[bool] = True
 
     folder: Path = attrs.field(converter=absolute)
-    per_batch: bool = checks.switch(default=True)
-    per_rank: bool = checks.switch()  # type: ignore[misc]
+    per_batch: bool = attrs.field(default=True, kw_only=True, validator=checks.boolean)
+    per_rank: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)  # type: ignore[misc]
     config: dict[str, Any] = attrs.field(default=None, kw_only=True, converter=_copied_config, repr=False)
     _writer: JournalWriter | None = attrs.field(init=False, default=None, repr=False)
     _open: _OnRecord | None = attrs.field(init=False, default=None, repr=False)

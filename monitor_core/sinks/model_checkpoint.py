@@ -102,8 +102,8 @@ class ModelCheckpoint(Sink):
     saves: ClassVar[bool] = True
     filepath: str | PathLike[str] = attrs.field()
     monitor: str = attrs.field(default="val_loss")
-    save_best_only: bool = checks.switch()
-    save_weights_only: bool = checks.switch()
+    save_best_only: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
+    save_weights_only: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     mode: AnyMode = attrs.field(default="auto", kw_only=True)
     save_freq: int | Literal["epoch"] = attrs.field(default="epoch", kw_only=True, validator=_check_save_freq)
     initial_value_threshold: float | None = attrs.field(
@@ -112,7 +112,7 @@ class ModelCheckpoint(Sink):
     keep: Keep | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(attrs.validators.instance_of(Keep))
     )
-    save_state: bool = checks.switch()
+    save_state: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     at: At = attrs.field(default="epoch", kw_only=True, validator=checks.one_of("epoch", "evaluation"))
     model: ModelHandle | None = attrs.field(default=None, kw_only=True, repr=False, converter=frameworks.handle_of)
     _template: Template = attrs.field(init=False, repr=False)
@@ -370,7 +370,7 @@ class ModelCheckpoint(Sink):
         if found is not None and logs[found] is not None:
             return self._monitor.convert(found, logs[found])
         if self.save_best_only or (self.keep is not None and self.keep.best):
-            self._monitor.tell_missing([name for name, value in logs.items() if value is not None], where)
+            self._monitor.warn_missing([name for name, value in logs.items() if value is not None], where)
         return None
 
     # --- state -----------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TextIO
 
 import attrs
 
+from monitor_core import checks
 from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
@@ -98,12 +99,10 @@ class Progress(Sink):
 
     file: TextIO | None = attrs.field(default=None, kw_only=True, validator=_check_file)
     metrics: tuple[str, ...] | None = attrs.field(default=None, kw_only=True, converter=_names)
-    bars: bool | None = attrs.field(
-        default=None, kw_only=True, validator=attrs.validators.optional(attrs.validators.instance_of(bool))
-    )
-    batches: bool = attrs.field(default=True, kw_only=True, validator=attrs.validators.instance_of(bool))
+    bars: bool | None = attrs.field(default=None, kw_only=True, validator=attrs.validators.optional(checks.boolean))
+    batches: bool = attrs.field(default=True, kw_only=True, validator=checks.boolean)
     epoch_lines: bool | None = attrs.field(
-        default=None, kw_only=True, validator=attrs.validators.optional(attrs.validators.instance_of(bool))
+        default=None, kw_only=True, validator=attrs.validators.optional(checks.boolean)
     )
     _stream: SafeStream = attrs.field(init=False, repr=False, factory=lambda: SafeStream(None))
     _bars: Bars | None = attrs.field(init=False, repr=False, default=None)

@@ -153,7 +153,7 @@ class ReduceLROnPlateau(Sink):
     relative: bool = attrs.field(
         default=attrs.Factory(lambda sink: sink.rule == "pytorch", takes_self=True),
         kw_only=True,
-        validator=attrs.validators.instance_of(bool),
+        validator=checks.boolean,
     )
     eps: float = attrs.field(
         default=attrs.Factory(lambda sink: 1e-8 if sink.rule == "pytorch" else 0.0, takes_self=True),

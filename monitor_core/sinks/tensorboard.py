@@ -138,19 +138,19 @@ class TensorBoard(Additions, Sink):
     update_freq: Literal["epoch", "batch"] | int = attrs.field(
         default="epoch", kw_only=True, validator=_check_update_freq
     )
-    write_graph: bool = checks.switch(default=True)
-    write_images: bool = checks.switch()
+    write_graph: bool = attrs.field(default=True, kw_only=True, validator=checks.boolean)
+    write_images: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     histogram_freq: int = attrs.field(default=0, kw_only=True, validator=checks.count())
     write_activations: bool | None = attrs.field(
-        default=None, kw_only=True, validator=attrs.validators.optional(attrs.validators.instance_of(bool))
+        default=None, kw_only=True, validator=attrs.validators.optional(checks.boolean)
     )
-    write_gradients: bool = checks.switch()
-    write_steps_per_second: bool = checks.switch(default=True)
+    write_gradients: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
+    write_steps_per_second: bool = attrs.field(default=True, kw_only=True, validator=checks.boolean)
     embeddings_freq: int = attrs.field(default=0, kw_only=True, validator=checks.count())
     embeddings_metadata: LabelsByLayer | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(_check_labels)
     )
-    embeddings_history: bool = checks.switch()
+    embeddings_history: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     predictions_freq: int = attrs.field(default=0, kw_only=True, validator=checks.count())
     class_names: Sequence[str] | None = attrs.field(default=None, kw_only=True)
     samples: int = attrs.field(default=32, kw_only=True, validator=checks.count(least=1))

@@ -41,8 +41,7 @@ def _check_events(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
             raise ValueError(f"{field.name} must be among {', '.join(EVENTS)} (got {name!r})")
 
 
-def _seconds(default: float) -> Any:
-    return attrs.field(default=default, kw_only=True, validator=checks.number(least=0, finite=True), repr=False)
+_check_seconds = checks.number(least=0, finite=True)
 
 
 @attrs.define(eq=False)
@@ -96,7 +95,7 @@ class Webhook(NetworkSink):
     background: ClassVar[bool] = True
 
     url: str = attrs.field(repr=origin)
-    per_batch: bool = checks.switch()
+    per_batch: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     events: tuple[str, ...] = attrs.field(
         default=EVENTS, kw_only=True, converter=_as_tuple, validator=_check_events, repr=False
     )
@@ -106,8 +105,8 @@ class Webhook(NetworkSink):
     headers: Mapping[str, str] = attrs.field(factory=dict, kw_only=True, repr=False)
     timeout: float = attrs.field(default=TIMEOUT, kw_only=True, repr=False)
     limit: int = attrs.field(default=LIMIT, kw_only=True, validator=checks.count(least=1), repr=False)
-    retry_seconds: float = _seconds(RETRY_SECONDS)
-    flush_seconds: float = _seconds(EXIT_SECONDS)
+    retry_seconds: float = attrs.field(default=RETRY_SECONDS, kw_only=True, validator=_check_seconds, repr=False)
+    flush_seconds: float = attrs.field(default=EXIT_SECONDS, kw_only=True, validator=_check_seconds, repr=False)
     _poster: Poster = attrs.field(init=False, repr=False)
 
     @_poster.default

@@ -85,12 +85,17 @@ def play(
 
     Raises:
         Exception: With ``strict``, what the sink raised.
+        TypeError: ``script`` is not a sequence with an entry for each epoch.
 
     Example:
         >>> played = play(EarlyStopping("val_loss", patience=1), [{"val_loss": 1.0}, {"val_loss": 2.0}])
         >>> played.run.status
         'stopped'
     """
+    if isinstance(script, str) or not isinstance(script, Sequence):
+        raise TypeError(
+            f"script must be a sequence with an entry for each epoch (got {script!r}): write [...] around it"
+        )
     recorder = Recorder()
     loop = Loop(sink, recorder, model=model, validation_data=validation_data, strict=strict)
     error: BaseException | None = None

@@ -1,4 +1,4 @@
-"""The live plot: a run's curves in a notebook, redrawn while it trains."""
+"""The live plot: a run's curves in a notebook, redrawn during training."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SHARE_OF_TIME = 0.1
 
 
 def _checked(check: Callable[[Any], None]) -> Callable[[Any, Any, Any], None]:
-    """Return a check of one value as a validator."""
+    """Turn a check of one value into a validator."""
     return lambda _live, _attribute, value: check(value)
 
 
@@ -46,15 +46,15 @@ def _check_path(to_file: str | PathLike[str] | None) -> None:
 
 @attrs.define(eq=False, kw_only=True)
 class LivePlot(Sink):
-    """Show the curves below the notebook's cell that trains, redrawn at the ends of epochs and evaluations within them.
+    """Show the curves below the notebook cell that trains, redrawn when an epoch or an evaluation within one ends.
 
-    Outside of a notebook nothing is shown; with ``to_file`` the image is written there, in a notebook too. What
-    was recorded goes on over any number of `fit` calls and runs until `reset`; each cell has a plot of its own.
+    Outside of a notebook nothing is shown. With ``to_file``, the image is also written to that file, in a notebook or
+    not. The record continues over any number of `fit` calls and runs until `reset`; each cell has its own plot.
 
     Args:
-        metrics: What to draw, as in `plot_history`; one that appears late is drawn from then on.
-        every: Seconds from one plot to the next at least; the pause is longer where drawing would else take more
-            than a tenth of the time. 0 draws at the end of every epoch, whatever it costs.
+        metrics: What to draw, as in `plot_history`; a metric that appears late is drawn once it has appeared.
+        every: The least number of seconds between two plots; longer if drawing would otherwise take more than a tenth
+            of the time. 0 draws at the end of every epoch, at any cost.
         smoothing: As in `plot_history`.
         mark_best: As in `plot_history`.
         title: As in `plot_history`.
@@ -63,7 +63,7 @@ class LivePlot(Sink):
 
     Attributes:
         history: What was recorded.
-        figure: The last figure that was drawn, or None.
+        figure: The last figure drawn, or None.
     """
 
     __copy__ = independent_copy
@@ -89,14 +89,14 @@ class LivePlot(Sink):
             self.to_file = absolute(self.to_file)
 
     def reset(self) -> None:
-        """Forget what was recorded; the plot stays until the next one."""
+        """Clear the record; the plot stays until the next one is drawn."""
         self.history.reset()
 
     def on_train_begin(self, run: Run) -> None:
-        """Check what the first plot will need.
+        """Check the requirements of the first plot.
 
         Raises:
-            SetupError: matplotlib is not installed, or the folder to write to is not there.
+            SetupError: matplotlib is not installed, or the folder of ``to_file`` does not exist.
         """
         self.history.on_train_begin(run)
         if (self.to_file is not None or _notebook() is not None) and find_spec("matplotlib") is None:
@@ -120,7 +120,7 @@ class LivePlot(Sink):
         self._redraw_if_due()
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
-        """Record the epoch's results, and redraw if it is time."""
+        """Record the epoch's results, and redraw if a plot is due."""
         self.history.on_epoch_end(run, epoch, logs)
         self._redraw_if_due()
 
@@ -132,7 +132,7 @@ class LivePlot(Sink):
         """Draw everything.
 
         Raises:
-            KeyError: One of the metrics to draw never appeared.
+            KeyError: A metric in ``metrics`` never appeared.
         """
         self.history.on_train_end(run, logs)
         if self._names():
@@ -142,19 +142,19 @@ class LivePlot(Sink):
                     raise KeyError(unknown_metric(name, self._names(), "this history"))
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
-        """Drop what was recorded from ``epoch`` on of this run."""
+        """Drop this run's record from ``epoch`` onward."""
         self.history.on_rewind(run, epoch, step)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how much is recorded, not the record."""
+        """Return the length of the record, not the record itself."""
         return self.history.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with the run that was recorded."""
+        """Continue the recorded run."""
         self.history.load_state_dict(state)
 
     def load_record(self, recorded: RecordedRun) -> None:
-        """Take what was recorded up to that state; see `History.load_record`."""
+        """Load the record up to the loaded state; see `History.load_record`."""
         self.history.load_record(recorded)
 
     def _names(self) -> list[str]:
@@ -197,7 +197,7 @@ class LivePlot(Sink):
 
 
 def _notebook() -> Any:
-    """Return IPython's shell if it runs in a kernel, whose front end shows images; else None."""
-    ipython = sys.modules.get("IPython")  # where it is not imported yet, no notebook runs
+    """Return IPython's shell if it runs in a kernel, whose front end can show images; otherwise None."""
+    ipython = sys.modules.get("IPython")  # without it, this is not a notebook
     shell = ipython.get_ipython() if ipython is not None else None
     return shell if getattr(shell, "kernel", None) is not None else None

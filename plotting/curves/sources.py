@@ -1,7 +1,7 @@
-"""What can be drawn: any kind of history, read as columns whose rows have the numbers that people read.
+"""What can be drawn: any kind of history, read as columns whose rows are numbered as people count.
 
-A row's number is its epoch, from 1, or its step. Where several runs were recorded one after another, their rows are
-counted on. If a run has evaluations within epochs, all that is drawn is numbered by steps, unless a source lacks them.
+A row's number is its epoch (from 1) or its step. If several runs were recorded one after another, the numbers continue.
+If a run has evaluations within epochs, everything is numbered by steps, unless a source lacks them.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class Source:
     """One run's columns, as recorded.
 
     Attributes:
-        label: The run's label, None where there is one run alone.
+        label: The run's label; None if there is only one run.
         rows: ``(n,) float64``, ascending: each row's number.
         columns: Each metric's values.
         epochs: The epochs of the last run, 0-based, and the numbers of their rows.
-        outcome: What the last run was decided by and how it ended.
+        outcome: What decided the last run, and how it ended.
         unit: What the numbers count: ``"epoch"`` or ``"step"``.
-        begin: From which number on the rows are those of the last run.
+        begin: The number of the last run's first row.
         steps: The same with a row for each evaluation within an epoch, by steps; None if the steps are not known.
         is_evaluated: Whether there are such evaluations.
     """
@@ -86,10 +86,10 @@ def read_sources(history: object, *, batches: bool = False) -> list[Source]:
         batches: Whether to read every batch, by step, instead of every epoch.
 
     Raises:
-        FileNotFoundError: There is no such file, or no journal in the folder.
-        TypeError: It is none of the kinds that are understood.
-        ValueError: Batches were not recorded, the file is not a CSV file with a header, or an adapter has not one
-            History.
+        FileNotFoundError: The file does not exist, or the folder contains no journal.
+        TypeError: It has an unsupported type.
+        ValueError: Batches were not recorded, the file is not a CSV file with a header, or an adapter does not have
+            exactly one History.
     """
     if isinstance(history, Mapping) and history and all(map(_is_history, history.values())):
         named = [(str(label), each) for label, each in history.items()]
@@ -112,7 +112,7 @@ def _is_history(value: object) -> bool:
 
 
 def _labels(histories: Sequence[object]) -> list[str]:
-    """Return the names of their files where these tell them apart, else their numbers."""
+    """Return the names of their files if these differ, otherwise their numbers."""
     paths = [each.path if isinstance(each, RecordedRun) else each for each in histories]
     names = [Path(path).stem if isinstance(path, (str, PathLike)) else None for path in paths]
     if None not in names and len(set(names)) == len(names):
@@ -161,7 +161,7 @@ def _by_steps(source: Source, epochs: Recorded, evaluations: Recorded) -> Source
 
 
 def _history_within(owner: Any) -> Any:
-    """Return the History of an adapter, a loop, a bus or a sink that keeps one; other objects as they are."""
+    """Return the History of an adapter, a loop, a bus or a sink that has one; return other objects unchanged."""
     if isinstance(owner, (History, RecordedRun)):
         return owner
     if isinstance(sinks := getattr(getattr(owner, "bus", owner), "sinks", None), tuple):
@@ -210,7 +210,7 @@ def _batch_source(label: str | None, history: Any) -> Source:
 
 
 def _ascending(numbers: Floats, count: int) -> Floats:
-    """Return the rows' own numbers if they ascend; those of several runs, each from its first, are counted on."""
+    """Return the rows' own numbers if they ascend; where a further run restarts them, let them continue."""
     if len(numbers) == count and (np.diff(numbers) > 0).all():
         return numbers
     return np.arange(1, 1 + count, dtype=np.float64)
@@ -226,7 +226,7 @@ def _of_path(label: str | None, path: Path, *, batches: bool) -> Source:
 
 
 def _of_csv(label: str | None, path: Path, *, batches: bool) -> Source:
-    """Read a file as `CSVLogger` and Keras's class of this name write it."""
+    """Read a file written by `CSVLogger` or by Keras's callback of that name."""
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         head = file.readline()
         separator = max(",;\t|", key=head.count)
@@ -263,7 +263,7 @@ def _of_epochs_and_evaluations(label: str | None, names: list[str], table: list[
 
 
 def _numbers(fields: list[str]) -> list[Any]:
-    """Return fields as floats, NaN where one is empty; as they are if they are not numbers."""
+    """Return fields as floats, with NaN for an empty one; return them unchanged if they are not numbers."""
     try:
         return [float(field) if field.strip() else float("nan") for field in fields]
     except ValueError:

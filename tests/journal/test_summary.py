@@ -47,7 +47,7 @@ def test_it_has_what_people_ask_for(tmp_path):
 
 @pytest.mark.parametrize("losses", [[1.0], [3.0, 1.0, 2.0], [1.0, math.nan, math.inf], [3.0, 1.0, 2.0, 2.5, 2.0, 9.0]])
 def test_what_is_written_live_is_what_the_record_gives(tmp_path, losses):
-    """Whoever lacks the file reads the journal instead."""
+    """If the file is missing, readers use the journal instead."""
     train(tmp_path, losses)
     assert written(tmp_path).to_json() == summary_of(open_run(tmp_path).last).to_json()
 

@@ -152,7 +152,7 @@ def test_columns_and_epochs_differ_from_keras_as_documented():
     assert (theirs.epoch, ours.epoch) == ([0, 1], [0, 1, 0, 1])
 
 
-def test_goes_on_over_runs():
+def test_continues_over_runs():
     """Further runs append, with their number in the run column, until `reset`."""
     bus = Bus(history := History())
     for value in (1.0, 2.0):
@@ -194,8 +194,10 @@ def test_runs_that_left_no_record_are_not_counted():
 
 
 def test_repr():
-    """A history shows its size and metrics."""
-    assert repr(recorded({"loss": 1.0}, per_batch=True)) == "History(1 epochs, 1 batches: loss)"
+    """A history and its batches show their size and metrics."""
+    history = recorded({"loss": 1.0}, per_batch=True)
+    assert repr(history) == "History(1 epochs, 1 batches: loss)"
+    assert repr(history.batches) == "BatchHistory(1 batches: loss)"
     assert repr(History()) == "History(0 epochs: no metrics)"
 
 
@@ -318,7 +320,7 @@ def continued(bus, history):
     return other
 
 
-def test_state_makes_the_next_run_go_on_as_the_recorded_one():
+def test_state_makes_the_next_run_continue_the_recorded_one():
     """The train begin after loading a state continues the run in which it was taken."""
     bus = Bus(History())
     for _ in range(3):
@@ -406,7 +408,7 @@ def test_round_trip_keeps_times(tmp_path, how):
     assert np.abs(again.batches.times - history.batches.times).max() < 1.5e-6
 
 
-def test_recording_goes_on_after_reading(tmp_path, how):
+def test_recording_continues_after_reading(tmp_path, how):
     """A history that was read appends as its next run."""
     history = through(recorded(*FULL, per_batch=True, runs=2), tmp_path / "file", how)
     train(Bus(history), [{"loss": 5.0}])

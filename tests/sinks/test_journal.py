@@ -293,7 +293,7 @@ def test_a_journal_that_joins_and_leaves_a_run_records_what_lies_between(tmp_pat
 # --- going back ------------------------------------------------------------------------------------------------------
 
 
-def test_what_lies_behind_a_rewind_is_left_out(tmp_path):
+def test_records_after_the_target_of_a_rewind_are_left_out(tmp_path):
     """Epochs, batches and decisions, as in the history; what comes then is the run's."""
     history = History(per_batch=True)
     bus = Bus(history, Journal(tmp_path))

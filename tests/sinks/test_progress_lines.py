@@ -9,7 +9,7 @@ import pytest
 
 from monitor_core import Bus, Loop
 from monitor_core.sinks.progress import Progress
-from progress_support import break_off, clock, open_bars, terminal, train  # noqa: F401 (fixtures)
+from progress_support import abort, clock, open_bars, terminal, train  # noqa: F401 (fixtures)
 
 
 def test_a_file_gets_one_line_for_each_epoch(clock):
@@ -86,7 +86,7 @@ def test_the_time_left_follows_the_last_epochs(clock):
     assert re.findall(r"· (\d.*) left", file.getvalue()) == ["4 min 00 s", "3.0 s"]
 
 
-def test_validation_metrics_stand_behind_their_counterparts(clock):
+def test_validation_metrics_follow_their_counterparts(clock):
     """A validation metric follows its training metric, in the order of the latter."""
     file = io.StringIO()
     with Loop(Progress(file=file)) as loop:
@@ -129,7 +129,7 @@ def test_logs_have_no_control_characters(clock):
 
 def test_blocks_are_asked_for_only_where_bars_are_shown(terminal):
     """A log needs no values of batches, so nothing is gathered for it; a terminal without `batches` neither."""
-    heard = [
+    wanted = [
         Bus(sink).has_listeners("on_block")
         for sink in (
             Progress(file=io.StringIO()),
@@ -137,7 +137,7 @@ def test_blocks_are_asked_for_only_where_bars_are_shown(terminal):
             Progress(file=terminal.stream),
         )
     ]
-    assert heard == [False, False, True]
+    assert wanted == [False, False, True]
 
 
 def test_no_batch_hook_is_overridden():
@@ -203,7 +203,7 @@ def test_a_failed_run_names_the_error():
     """A run that raised ends with a line that names the exception."""
     file = io.StringIO()
     with pytest.raises(ValueError, match="boom"):
-        break_off(Loop(Progress(file=file)), ValueError("boom"))
+        abort(Loop(Progress(file=file)), ValueError("boom"))
     assert file.getvalue() == "failed: ValueError: boom\n"
 
 
@@ -211,7 +211,7 @@ def test_an_interrupted_run_says_so():
     """A run that was ended by Ctrl-C ends with a line of one word."""
     file = io.StringIO()
     with pytest.raises(KeyboardInterrupt):
-        break_off(Loop(Progress(file=file)), KeyboardInterrupt())
+        abort(Loop(Progress(file=file)), KeyboardInterrupt())
     assert file.getvalue() == "interrupted\n"
 
 
@@ -228,7 +228,7 @@ def test_ending_twice_ends_once():
     assert file.getvalue() == "stopped: enough\n"
 
 
-def test_a_run_after_a_failed_one_is_told_nothing_of_it(clock):
+def test_a_run_after_a_failed_one_is_unaffected_by_it(clock):
     """What ended one run is forgotten when the next begins."""
     file = io.StringIO()
     sink = Progress(file=file)

@@ -156,7 +156,7 @@ def test_reason_of_a_stop_is_posted(serve):
 
 
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), "interrupted"), (ValueError("no"), "failed")])
-def test_exception_is_posted_before_it_goes_on(serve, error, status):
+def test_exception_is_posted_before_it_propagates(serve, error, status):
     """An exception or Ctrl-C in the training is posted, and how the run ended."""
     server = serve()
     with pytest.raises(type(error)), Loop(Webhook(server.url)) as loop:
@@ -328,7 +328,7 @@ def test_redirects_are_not_followed(serve, code, warned):
     assert "redirects are not followed: pass the URL that it leads to" in warned()[0]
 
 
-def test_oldest_are_dropped_behind_a_slow_server(serve):
+def test_oldest_are_dropped_if_the_server_is_slow(serve):
     """If the server is too slow, the newest events are kept, and the others counted."""
     server = serve()
     server.gate.clear()
@@ -440,7 +440,7 @@ def test_url_must_be_encoded(url):
         ({"events": "epoch_end"}, r"events must be a sequence of names \(got 'epoch_end'\)"),
         ({"events": ["epoch"]}, r"events must be among .*epoch_end.* \(got 'epoch'\)"),
         ({"format": "text"}, r"'format' must be callable"),
-        ({"per_batch": 1}, r"'per_batch' must be <class 'bool'>"),
+        ({"per_batch": 1}, r"per_batch must be True or False \(got 1\)"),
         ({"limit": 0}, r"limit must be >= 1 \(got 0\)"),
         ({"retry_seconds": math.inf}, r"retry_seconds must be >= 0 and finite \(got inf\)"),
         ({"flush_seconds": -1}, r"flush_seconds must be >= 0 and finite \(got -1\)"),

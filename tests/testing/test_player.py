@@ -82,3 +82,10 @@ def test_a_recorder_of_an_unknown_hook_is_refused():
     """A misspelt hook would record nothing."""
     with pytest.raises(ValueError, match=r"hooks must be among .* \(got 'on_epoch'\)"):
         Recorder("on_epoch")
+
+
+@pytest.mark.parametrize("script", [{"loss": 1.0}, Epoch(logs={"loss": 1.0}), "loss"])
+def test_a_script_of_one_epoch_without_a_list_is_refused(script):
+    """The message says what to write."""
+    with pytest.raises(TypeError, match=r"script must be a sequence .* write \[\.\.\.\] around it"):
+        play(Recorder(), script)

@@ -148,7 +148,7 @@ def test_shares_of_a_loss_are_added(tmp_path):
     assert len(logged) == 2
 
 
-def test_evaluations_of_several_data_sets_have_their_names(tmp_path):
+def test_evaluations_of_several_datasets_have_their_names(tmp_path):
     """Each is an event, and the epoch has all results."""
     recorder = Recorder("on_evaluation_end", "on_epoch_end")
     data = {"near": Data(2, seed=2), "far": Data(2, seed=3)}

@@ -92,7 +92,7 @@ def test_plots_are_drawn_no_oftener_than_asked(shell):
 
 
 def test_another_cell_has_a_plot_of_its_own(shell):
-    """A fit in the next cell does not redraw the one above; the record goes on."""
+    """A fit in the next cell does not redraw the plot above; the record continues."""
     live = LivePlot(every=3600)
     bus = Bus(live)
     train(bus, *LOSSES)
@@ -135,8 +135,8 @@ def test_nothing_is_drawn_before_the_first_metric(shell):
     assert (displays(shell), bus.failures) == ([], [])
 
 
-def test_a_metric_that_never_appears_is_told_at_the_end(shell, warned):
-    """The rest is drawn all the same, and training is not disturbed."""
+def test_a_metric_that_never_appears_is_reported_at_the_end(shell, warned):
+    """The rest is drawn nevertheless, and training is not disturbed."""
     live = LivePlot(metrics=["loss", "val_los"], every=0)
     bus = Bus(live)
     train(bus, *LOSSES)
@@ -161,7 +161,7 @@ def test_a_display_that_fails_does_not_disturb_the_training(shell, monkeypatch, 
 
 
 def test_the_last_plot_marks_what_decided(shell):
-    """The history within is told how the run ended, before that plot is drawn."""
+    """The history within knows how the run ended before that plot is drawn."""
     live = LivePlot(every=0)
     train(Bus(live, EarlyStopping("loss", patience=2)), *[[{"loss": 1.0}]] * 3)
     assert live.figure._supxlabel.get_text().startswith("■ stopped after epoch 3: loss did not improve")
@@ -210,20 +210,20 @@ def test_outside_of_a_notebook_the_image_goes_to_the_file(tmp_path):
     assert path.exists()
 
 
-def test_a_folder_that_is_missing_is_told_at_train_begin(tmp_path):
+def test_a_folder_that_is_missing_is_reported_at_train_begin(tmp_path):
     """Not at the first epoch's end, hours later."""
     with pytest.raises(SetupError, match=r"to_file must be in a folder that is there \(got '.*live.png'"):
         Bus(LivePlot(to_file=tmp_path / "none" / "live.png")).train_begin()
 
 
-def test_missing_matplotlib_is_told_at_train_begin(shell, monkeypatch):
+def test_missing_matplotlib_is_reported_at_train_begin(shell, monkeypatch):
     """Where there will be something to draw, the extra is asked for before training."""
     monkeypatch.setattr("monitor_core.plotting.curves.live.find_spec", lambda name: None)
     with pytest.raises(SetupError, match=r'LivePlot needs matplotlib: pip install "monitor_core\[plot\]"'):
         Bus(LivePlot()).train_begin()
 
 
-def test_state_tells_how_much_was_recorded():
+def test_state_says_how_much_was_recorded():
     """It is the state of the history within."""
     live = LivePlot()
     train(Bus(live), *LOSSES)

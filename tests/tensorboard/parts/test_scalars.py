@@ -36,7 +36,7 @@ def test_an_epoch_without_validation_makes_no_run_of_it(files, tmp_path):
 
 
 def test_a_block_is_written_over_the_steps(files, tmp_path):
-    """Each batch's metrics stand at its step, shifted by the runs before; missing ones are left out."""
+    """Each batch's metrics are at its step, shifted by the runs before; missing ones are left out."""
     block = Block(
         epoch=0,
         steps=np.array([1, 2, 3]),

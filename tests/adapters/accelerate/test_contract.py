@@ -124,7 +124,7 @@ def test_the_last_step_of_an_epoch_may_have_fewer_batches():
 
 
 def test_a_step_that_is_left_is_dropped():
-    """A break between two micro-batches leaves no half step behind, and the order of batches stays right."""
+    """A break between two micro-batches leaves no half step, and the order of batches stays right."""
     session, watcher = Accelerated(Plan(epochs=2, batches=8, accumulation=4, evaluates=False)), Watcher()
     with loop_of(session, watcher, strict=True) as loop:
         for _ in loop.epochs(2):

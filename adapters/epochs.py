@@ -15,18 +15,17 @@ class Epochs:
 
     Args:
         bus: The bus.
+
+    Attributes:
+        is_open: Whether an epoch is open.
     """
 
     def __init__(self, bus: Bus) -> None:
+        self.is_open = False
         self._bus = bus
         self._means: Means | None = None
         self._results: dict[str, Any] = {}
         self._loaded: Mapping[str, Any] | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether an epoch is open."""
-        return self._means is not None
 
     def begin(self, epoch: int) -> None:
         """Begin an epoch.
@@ -42,6 +41,7 @@ class Epochs:
 
     def _open(self, epoch: int) -> None:
         self._bus.epoch_begin(epoch)
+        self.is_open = True
         self._means, self._results = Means(), {}
         loaded, self._loaded = self._loaded, None
         if loaded is not None:
@@ -68,14 +68,14 @@ class Epochs:
             logs: Metrics of the epoch, besides the means of its batches and the results of its evaluations.
         """
         if self._means is not None:
-            means, self._means = self._means, None
+            means, self._means, self.is_open = self._means, None, False
             self._bus.gather_means(None)
             self._bus.epoch_end(self._bus.run.epoch, {**means.take(), **self._results, **(logs or {})})
 
     def abandon(self) -> None:
         """Drop the open epoch, if any: its training raised."""
         if self._means is not None:
-            self._means = None
+            self._means, self.is_open = None, False
             self._bus.gather_means(None)
 
     def state_dict(self) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 In one training, the per-step hooks of an empty callback of the framework, of a second one (the A/A control) and of our
 adapter with the full stack of sinks are timed with `perf_counter`, so all have the same cold processor caches. Their
 order rotates from training to training. In a second table the framework logs each step to TensorBoard by itself, and
-that is timed too. A row has the median over all steps, and what it is beyond the empty callback.
+that is timed too. A row has the median over all steps, and what it is beyond the empty callback. With Accelerate, whose
+loop is the user's, plain loops and ours take turns.
 
 Each framework runs in a process of its own, if it is installed.
 """

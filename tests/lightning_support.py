@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision
 
-from torch_training_support import VALIDATION, Compiler, batches, build
+from torch_training_support import Compiler, build, loaders
 
 
 class Module(pl.LightningModule):
@@ -90,24 +90,6 @@ def trainer(plan, folder, *callbacks, kind=pl.Trainer, **options):
         "plugins": [Scaled()] if plan.skipped else None,
     }
     return kind(**defaults | options)
-
-
-class Data(torch.utils.data.Dataset):
-    """Micro-batches."""
-
-    def __init__(self, found):
-        self.found = found
-
-    def __len__(self):
-        return len(self.found)
-
-    def __getitem__(self, index):
-        return self.found[index]
-
-
-def loaders(plan):
-    """Return the loaders of training and validation data."""
-    return [torch.utils.data.DataLoader(Data(each), batch_size=None) for each in (batches(plan.batches), VALIDATION)]
 
 
 def fit(module, fitter, plan, **options):

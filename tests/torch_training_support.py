@@ -28,6 +28,24 @@ def batches(count, seed=1):
 VALIDATION = batches(2, seed=2)
 
 
+class Data(torch.utils.data.Dataset):
+    """Micro-batches."""
+
+    def __init__(self, found):
+        self.found = found
+
+    def __len__(self):
+        return len(self.found)
+
+    def __getitem__(self, index):
+        return self.found[index]
+
+
+def loaders(plan):
+    """Return the loaders of a plan's training and validation data."""
+    return [torch.utils.data.DataLoader(Data(each), batch_size=None) for each in (batches(plan.batches), VALIDATION)]
+
+
 def weights_of(module):
     """Return copies of a module's weights."""
     return [each.detach().numpy().copy() for each in module.state_dict().values()]

@@ -179,22 +179,24 @@ class LightningAdapter(Callback):
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """End a step, if an optimizer has made one."""
         values, bus = self._values, self.bus
-        values.add(outputs)
+        found = values.read(outputs)
         if self._global_step is not None:
             before, self._global_step = self._global_step, trainer.global_step
             self._has_stepped = self._global_step > before
         if self._has_stepped:
             self._in_batch = False
-            bus.batch_end(bus.run.step + 1, values.take())
+            bus.batch_end(bus.run.step + 1, values.end(found))
         elif self._is_automatic and ((batch_idx + 1) % self._accumulated == 0 or trainer.is_last_batch):
             self._abandon_batch()  # a loss scaler skipped the step
+        else:
+            values.add(found)
         if bus.run.stop_reason is not None:
             trainer.should_stop = True
 
     def _abandon_batch(self) -> None:
         if self._in_batch:
             self._in_batch = False
-            self._values.take()
+            self._values.drop()
             self.bus.batch_abandon()
 
     def _end_epoch(self, trainer: Any) -> None:

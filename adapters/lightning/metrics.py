@@ -32,11 +32,16 @@ class StepValues:
         """The names of the values of steps, and of what was logged for epochs."""
         return {*self._last, *(metric.meta.name for metric in self._results.values())}
 
-    def add(self, outputs: Any) -> None:
-        """Add a micro-batch, with what the trainer gives of its ``training_step``: a mapping, or nothing."""
-        found = {}
-        if isinstance(outputs, Mapping):
-            found = {name: value for name, value in outputs.items() if _is_number(value)}
+    def read(self, outputs: Any) -> dict[str, Any]:
+        """Return the values of a micro-batch.
+
+        Args:
+            outputs: What the trainer gives of its ``training_step``: a dict, or nothing.
+        """
+        found: dict[str, Any] = {}
+        if isinstance(outputs, dict):
+            only_loss = len(outputs) == 1 and "loss" in outputs
+            found = {**outputs} if only_loss else {name: each for name, each in outputs.items() if _is_number(each)}
             if self._accumulated > 1 and "loss" in found:
                 found["loss"] = found["loss"] * self._accumulated
         if len(self._results) != self._known:
@@ -45,7 +50,7 @@ class StepValues:
             value = entry[0]._forward_cache
             if value is not entry[2]:  # else it was logged in an earlier step
                 found[entry[1]] = entry[2] = value
-        self._found.append(found)
+        return found
 
     def _find_logged(self) -> None:
         """Find the values that are logged by step, once another one was logged for the first time."""
@@ -54,11 +59,20 @@ class StepValues:
         self._logged = [[metric, metric.meta.name, before.get(metric.meta.name)] for metric in metrics]
         self._known = len(self._results)
 
-    def take(self) -> dict[str, Any]:
-        """Return the mean of each value over the micro-batches that have it, and begin the next step."""
-        found, self._found = self._found, []
-        self._last = means = found[0] if len(found) == 1 else _means(found)
-        return means
+    def add(self, found: dict[str, Any]) -> None:
+        """Keep the values of a micro-batch whose step has not ended."""
+        self._found.append(found)
+
+    def end(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Return the values of the step that ends with this micro-batch: the mean of each that has it."""
+        if self._found:
+            found, self._found = _means([*self._found, found]), []
+        self._last = found
+        return found
+
+    def drop(self) -> None:
+        """Forget the open step."""
+        self._found = []
 
 
 def epoch_values(results: Any) -> dict[str, Any]:

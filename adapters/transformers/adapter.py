@@ -1,9 +1,10 @@
 """The adapter of transformers' ``Trainer``: a callback that feeds a bus.
 
-Contract. A step is an optimizer step; its loss is the mean of its micro-batches, raw, so that a NaN is seen that
-``logging_nan_inf_filter`` hides. What the trainer logs is recorded under the step that it is logged at, without its
-smoothed loss. A trainer notifies callbacks of no exception: ``adapter.train`` does; without it, the run stays open
-until the next training begins.
+Contract. A step is an optimizer step. Its loss is what the trainer's ``training_step`` returns for its micro-batches:
+the one that is trained, where the model may return another, and raw, so that a NaN is seen that
+``logging_nan_inf_filter`` hides. Nothing is read on the host for it. What the trainer logs is recorded under the step
+that it is logged at, without its smoothed loss. A trainer notifies callbacks of no exception: ``adapter.train`` does;
+without it, the run stays open until the next training begins.
 
 It is long because a trainer ends a step, an epoch and an evaluation in another order than a bus: see `Steps`.
 """
@@ -21,7 +22,6 @@ from transformers import Trainer, TrainerCallback
 from monitor_core._log import logger
 from monitor_core.adapters.torch.scheduled import ScheduledModel
 from monitor_core.adapters.transformers.calls import find_evaluation, find_training
-from monitor_core.adapters.transformers.losses import Losses
 from monitor_core.adapters.transformers.steps import Steps
 from monitor_core.adapters.versions import require
 from monitor_core.bus.bus import Bus
@@ -74,7 +74,7 @@ class TransformersAdapter(TrainerCallback):
         self._options = {"validation_data": validation_data, "strict": strict}
         self._record = record
         self._trainer: Any = None
-        self._losses = Losses()
+        self._replaced: dict[str, Any] = {}
         self._begin_bus(*sinks)
 
     def __repr__(self) -> str:
@@ -126,8 +126,27 @@ class TransformersAdapter(TrainerCallback):
             self._continue(Path(checkpoint), state)
         epochs = state.num_train_epochs if state.num_train_epochs < sys.maxsize else None
         self.bus.train_begin(epochs=epochs, steps_per_epoch=_steps_per_epoch(args, kwargs))
-        self._losses.attach(model if self._trainer is None else self._trainer.model_wrapped)
+        self._record_losses()
         return self._obey_early(control)
+
+    def _record_losses(self) -> None:
+        """Let the trainer's ``training_step`` note each loss that it returns."""
+        if self._trainer is None:
+            logger.warning("the trainer is unknown: of the losses, only those that it logs are recorded")
+            return
+        step, losses = self._trainer.training_step, self._steps.losses
+
+        def training_step(*args: Any, **kwargs: Any) -> Any:
+            loss = step(*args, **kwargs)
+            losses.append(loss)
+            return loss
+
+        self._replace("training_step", training_step)
+
+    def _replace(self, name: str, function: Any) -> None:
+        """Replace a method of the trainer until the training ends."""
+        self._replaced.setdefault(name, vars(self._trainer).get(name))
+        setattr(self._trainer, name, function)
 
     def _continue(self, checkpoint: Path, state: Any) -> None:
         """Load the states of the run and its sinks from a checkpoint."""
@@ -141,9 +160,10 @@ class TransformersAdapter(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Save the states of the run and its sinks in the checkpoint that was just written."""
-        folder = Path(args.output_dir if self._trainer is None else self._trainer._get_output_dir(trial=None))
+        trainer = self._trainer
+        folder = Path(args.output_dir if trainer is None else trainer._get_output_dir(trial=trainer._trial))
         checkpoint = folder / f"checkpoint-{state.global_step}"
-        if self.run.status == "running" and checkpoint.is_dir():
+        if self.run.status == "running" and args.should_save and checkpoint.is_dir():
             save_state(checkpoint / _STATE, self._steps.epochs.state_dict())
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -157,10 +177,12 @@ class TransformersAdapter(TrainerCallback):
 
     def _release(self) -> None:
         """Undo what was changed for the training."""
-        self._losses.detach()
         self._steps.abandon()
-        if self._trainer is not None:
-            vars(self._trainer).pop("get_batch_samples", None)
+        for name, before in self._replaced.items():
+            delattr(self._trainer, name)
+            if before is not None:
+                setattr(self._trainer, name, before)
+        self._replaced = {}
         self._trainer = None
 
     # --- epochs, steps and evaluations -------------------------------------------------------------------------------
@@ -176,18 +198,13 @@ class TransformersAdapter(TrainerCallback):
         """Begin an optimizer step."""
         self._steps.begin()
 
-    def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Count a micro-batch."""
-        self._steps.micro_batches += 1
-
     def on_step_end(self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any) -> None:
         """End an optimizer step; if its values are about to be logged, once they are."""
         steps = self._steps
-        loss = self._losses.take(steps.micro_batches)
         if getattr(optimizer, "step_was_skipped", False):  # by a loss scaler
             steps.skip()
         else:
-            steps.end(loss, is_logged=control.should_log)
+            steps.end(is_logged=control.should_log)
         if self.bus.run.stop_reason is not None:
             control.should_training_stop = True
 
@@ -224,7 +241,7 @@ class TransformersAdapter(TrainerCallback):
     def _obey_early(self, control: Any) -> Any:
         """Obey before the first step of an epoch: a trainer looks only after a step, so there must be no batch."""
         if self.run.stopped and self._trainer is not None:
-            self._trainer.get_batch_samples = lambda *_: ([], None)
+            self._replace("get_batch_samples", lambda *_: ([], None))
         return self._obey(control)
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from monitor_core._log import logger
+import torch
+
 from monitor_core.adapters.epochs import Epochs
 from monitor_core.bus.bus import Bus
 
@@ -26,40 +27,33 @@ class Steps:
 
     Attributes:
         epochs: The bus's epochs.
-        micro_batches: How many micro-batches the open step has.
+        losses: The shares that the micro-batches of the open step have of its loss, as the trainer computes them.
     """
 
     def __init__(self, bus: Bus) -> None:
         self.epochs = Epochs(bus)
-        self.micro_batches = 1
+        self.losses: list[torch.Tensor] = []
         self._bus = bus
         self._values: dict[str, Any] | None = None
         self._is_ending = False
         self._evaluation: str | None = None
         self._awaited = 0
-        self._has_warned = False
 
     def begin(self) -> None:
         """Begin an optimizer step."""
-        self._values, self.micro_batches = {}, 1
+        self.settle()
+        self._values = {}
         bus = self._bus
         bus.batch_begin(bus.run.step + 1)
 
-    def end(self, loss: Any, *, is_logged: bool) -> None:
-        """End the step.
-
-        Args:
-            loss: Its raw loss, None if unknown.
-            is_logged: Whether `log` follows, at which it ends.
-        """
-        values = self._values
+    def end(self, *, is_logged: bool) -> None:
+        """End the step; if it ``is_logged``, once `log` has its values."""
+        values, losses = self._values, self.losses
         if values is None:
             return
-        if loss is not None:
-            values["loss"] = loss
-        elif not self._has_warned:
-            self._has_warned = True
-            logger.warning("the model returns no loss, or several, in a batch: the loss that is logged is recorded")
+        if losses:
+            values["loss"] = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+            losses.clear()
         if is_logged:
             self._is_ending = True
         else:
@@ -70,6 +64,7 @@ class Steps:
     def skip(self) -> None:
         """Drop the step: its optimizer was not called."""
         self._values = None
+        self.losses.clear()
         self._bus.batch_abandon()
 
     def log(self, logs: Mapping[str, Any]) -> None:
@@ -78,6 +73,11 @@ class Steps:
             self._values = {name: value for name, value in logs.items() if name != "epoch"} | self._values
             if self._is_ending:
                 self._end()
+
+    def settle(self) -> None:
+        """End a step that still waits to be logged."""
+        if self._is_ending:
+            self._end()
 
     def _end(self) -> None:
         values, self._values, self._is_ending = self._values, None, False
@@ -91,12 +91,12 @@ class Steps:
 
     def end_epoch(self) -> None:
         """End the epoch, and a step that waits to be logged."""
-        if self._is_ending:
-            self._end()
+        self.settle()
         self.epochs.end()
 
     def begin_evaluation(self, prefix: str) -> None:
         """Begin an evaluation whose metrics the trainer gives this prefix, without an underscore at its end."""
+        self.settle()
         self._evaluation = prefix
         name = prefix.removeprefix("eval").lstrip("_") or None
         self._bus.evaluation_begin(name=name)
@@ -113,6 +113,7 @@ class Steps:
 
     def abandon(self) -> None:
         """Drop what is open: the training raised."""
+        self.settle()
         self._values = self._evaluation = None
-        self._is_ending = False
+        self.losses.clear()
         self.epochs.abandon()

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-EMPTY = "an empty callback"
-CONTROL = "A/A control, a second empty one"
+EMPTY = "an empty callback"  # or a plain loop
+CONTROL = "A/A control"
 OURS = "the adapter, full stack"
 THEIRS = "the framework's own logging to TensorBoard"
 
@@ -87,8 +87,6 @@ def transformers(
     timers = {name: Timer() for name in made}
     for name, timer in timers.items():
         timer.watch(made[name], "on_step_begin", "on_step_end", last="on_log" if logs else "on_step_end")
-    losses = made[OURS]._losses
-    losses._note = timers[OURS].timed(losses._note)
     arguments = TrainingArguments(
         str(folder / "trainer"),
         max_steps=steps,
@@ -157,5 +155,47 @@ def lightning(
     return {name: timer.steps[:steps] for name, timer in timers.items()}
 
 
-TRAININGS = {"transformers": transformers, "lightning": lightning}
+def accelerate(
+    order: Sequence[str], sinks: list[object], folder: Path, steps: int, *, logs: bool
+) -> dict[str, list[float]]:
+    """Train loops in Accelerate's idiom, one after the other; `next()` on the batches and logging are timed."""
+    import torch
+    from accelerate import Accelerator
+
+    from monitor_core.adapters.accelerate import AccelerateLoop
+
+    accelerator = Accelerator(cpu=True, log_with="tensorboard" if logs else None, project_dir=folder)
+    accelerator.init_trackers("board")
+    timers = {}
+    for name in order:
+        if name == THEIRS and not logs:
+            continue
+        net = torch.nn.Sequential(torch.nn.Linear(WIDTH, WIDTH), torch.nn.Tanh(), torch.nn.Linear(WIDTH, 1))
+        net, optimizer = accelerator.prepare(net, torch.optim.SGD(net.parameters(), lr=0.01))
+        batches = [(torch.randn(SAMPLES, WIDTH), torch.randn(SAMPLES, 1)) for _ in range(100)]
+        loader = [batches[number % 100] for number in range(steps)]
+        timer = timers[name] = Timer()
+
+        def train(data: Any, log: Callable[[Any], object], timer: Timer = timer, net: Any = net, made: Any = optimizer):
+            take, log = timer.timed(next), timer.timed(log, ends=True)
+            while (batch := take(data, None)) is not None:
+                loss = torch.nn.functional.mse_loss(net(batch[0]), batch[1])
+                accelerator.backward(loss)
+                made.step()
+                made.zero_grad()
+                log(loss)
+
+        if name == OURS:
+            with AccelerateLoop(accelerator, *sinks, model=net, optimizer=optimizer) as loop:
+                for _ in loop.epochs(1):
+                    train(loop.batches(loader), lambda loss: loop.log(loss=loss))
+        elif name == THEIRS:
+            train(iter(loader), lambda loss: accelerator.log({"loss": loss.item()}))
+        else:
+            train(iter(loader), lambda _: None)
+    accelerator.end_training()
+    return {name: timer.steps[:steps] for name, timer in timers.items()}
+
+
+TRAININGS = {"transformers": transformers, "lightning": lightning, "accelerate": accelerate}
 """Each framework by the package that it needs."""

@@ -10,12 +10,14 @@ from typing import Any
 READS = ("__array__", "__bool__", "__float__", "__index__", "__int__", "cpu", "item", "numpy", "tolist")
 """The methods by which values of the usual frameworks are read on the host."""
 
+_WRAPPERS = {"fit", "train", "training_step"}
+
 
 class HostReads:
     """Count the reads of one type's values by this package's code, directly or through functions that it calls.
 
-    Reads by the training and by the framework itself are not counted, also if an adapter's ``fit`` or ``train`` called
-    them.
+    Reads by the training and by the framework itself are not counted, also not below an adapter's function that wraps
+    one of the framework's and has its name: ``fit``, ``train`` or ``training_step``.
 
     Args:
         kind: The type of a framework's values, whose methods can be replaced.
@@ -80,7 +82,7 @@ def _place() -> str | None:
     while frame is not None:
         module = str(frame.f_globals.get("__name__"))
         is_ours = module.startswith("monitor_core.") and not module.startswith("monitor_core.testing.")
-        if is_ours and frame.f_code.co_name not in {"fit", "train"}:
+        if is_ours and frame.f_code.co_name not in _WRAPPERS:
             return f"{module}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
     return None

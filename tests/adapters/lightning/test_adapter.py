@@ -12,12 +12,13 @@ from lightning.pytorch.callbacks import EarlyStopping as LightningStopping  # no
 from lightning.pytorch.callbacks import ModelCheckpoint  # noqa: E402
 from lightning.pytorch.strategies import SingleDeviceStrategy  # noqa: E402
 
-from lightning_support import Module, fit, loaders, trainer  # noqa: E402 (it imports lightning)
+from lightning_support import Module, fit, trainer  # noqa: E402 (it imports lightning)
 from monitor_core import History, Sink, open_run  # noqa: E402
 from monitor_core.adapters.lightning import LightningAdapter  # noqa: E402
 from monitor_core.errors import SetupError  # noqa: E402
 from monitor_core.testing import Plan, Recorder  # noqa: E402
 from monitor_core.testing.trainings import Boom, Raiser, Watcher  # noqa: E402
+from torch_training_support import loaders  # noqa: E402 (it imports torch)
 
 
 def train(folder, module, *sinks, callbacks=(), **options):

@@ -62,30 +62,64 @@ def test_what_is_logged_is_recorded_under_its_step(tmp_path):
     assert [set(row) for step, row in watcher.rows if step not in found] == [{"loss"}] * 6
 
 
-class Silent(Model):
-    """A model that returns no loss: the trainer computes it."""
+class Preferring(Trainer):
+    """A trainer whose loss is not the one that its model returns, as those of TRL that train preferences."""
 
-    def forward(self, x, labels=None):
-        """Return the output alone."""
-        return {"logits": self.net(x)}
-
-
-def mse(outputs, labels, num_items_in_batch=None):
-    """Return a loss of the trainer's own."""
-    return torch.nn.functional.mse_loss(outputs["logits"], labels)
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Return ten times the model's loss."""
+        loss = model(**inputs)["loss"] * 10
+        return (loss, {}) if return_outputs else loss
 
 
-def test_without_a_loss_of_the_model_the_logged_one_is_recorded(tmp_path, caplog):
-    """Which one it is, is said once."""
+def test_the_loss_is_the_one_that_is_trained(tmp_path):
+    """Whatever loss the model returns."""
     watcher = Watcher()
-    fit(tmp_path, watcher, model=Silent(Config()), plan=Plan(epochs=1, evaluates=False), kind=own_loss)
-    assert [step for step, row in watcher.rows if "loss" in row] == [3, 6]
-    assert len([each for each in caplog.messages if "returns no loss" in each]) == 1
+    plan = Plan(epochs=1, accumulation=2, evaluates=False)
+    trainer, _ = fit(tmp_path, watcher, plan=plan, kind=Preferring, logging_steps=1)
+    logged = [each["loss"] for each in trainer.state.log_history if "loss" in each]
+    assert [row["loss"] for _, row in watcher.rows] == pytest.approx(logged)
+    assert logged[0] == pytest.approx(10 * sum(trainer.model.losses[:2]) / 2)
 
 
-def own_loss(model, args, **options):
-    """Return a trainer with a loss of its own."""
-    return Trainer(model, args, compute_loss_func=mse, **options)
+class Mute(Trainer):
+    """A trainer that logs nothing, although it is asked to."""
+
+    def log(self, logs, start_time=None):
+        """Say nothing."""
+
+
+class Raising(Trainer):
+    """A trainer that fails while it logs."""
+
+    def log(self, logs, start_time=None):
+        """Raise."""
+        raise Boom
+
+
+def test_a_step_that_is_not_logged_after_all_is_recorded(tmp_path):
+    """By a trainer that is silent, or one that fails while it logs."""
+    watcher = Watcher()
+    fit(tmp_path, watcher, plan=Plan(epochs=1, evaluates=False), kind=Mute)
+    assert watcher.steps == [*range(1, 9)]
+    watcher = Watcher()
+    with pytest.raises(Boom):
+        fit(tmp_path, watcher, plan=Plan(epochs=1, evaluates=False), kind=Raising)
+    assert watcher.steps == [1, 2, 3]
+
+
+def test_a_step_of_the_users_own_is_kept(tmp_path):
+    """A trainer's ``training_step`` that was replaced before is called, and is there afterwards."""
+    trainer, calls = build(Plan(epochs=1, evaluates=False), tmp_path / "trainer"), []
+    own = trainer.training_step
+
+    def training_step(*args, **kwargs):
+        calls.append(1)
+        return own(*args, **kwargs)
+
+    trainer.training_step = training_step
+    TransformersAdapter(watcher := Watcher()).train(trainer)
+    assert len(calls) == len(watcher.steps) == 8
+    assert trainer.training_step is training_step
 
 
 def test_shares_of_a_loss_are_added(tmp_path):
@@ -254,13 +288,12 @@ def test_an_older_release_is_refused(monkeypatch):
         TransformersAdapter(History())
 
 
-def test_nothing_is_left_on_the_model(tmp_path):
-    """No hook, also after a training that a sink stopped before its first step."""
+def test_nothing_is_left_on_the_trainer(tmp_path):
+    """Also after a training that a sink stopped before its first step."""
 
     class Refuse(Sink):
         def on_train_begin(self, run):
             run.stop("not today")
 
     trainer, _ = fit(tmp_path, Refuse())
-    assert not trainer.model._forward_hooks
-    assert "get_batch_samples" not in vars(trainer)
+    assert not {"get_batch_samples", "training_step"} & vars(trainer).keys()

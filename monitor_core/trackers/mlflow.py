@@ -169,7 +169,7 @@ class MLflowRun:
 
     def close(self, end: End) -> None:
         """Set the run's status."""
-        tags = {"monitor_core.status": end.status}
+        tags: dict[str, str] = {"monitor_core.status": end.status}
         if end.reason is not None:
             tags["monitor_core.reason"] = end.reason[:_LONGEST_VALUE]
         self._store.log(self._found.run_id, tags=tags)

@@ -148,7 +148,8 @@ def root_cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {first[:200]}" if first else type(error).__name__
 
 
-def _optional_name() -> Any:
+def optional_string() -> Any:
+    """Return a keyword-only attrs field that is a string or None."""
     check = attrs.validators.optional(attrs.validators.instance_of(str))
     return attrs.field(default=None, kw_only=True, validator=check)
 
@@ -157,7 +158,7 @@ def _seconds(default: float) -> Any:
     return attrs.field(default=default, kw_only=True, validator=checks.number(least=0, finite=True), repr=False)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, kw_only=True)
 class Tracker(NetworkSink):
     """Send a run's results to a tracker, on the sink's own thread. Subclasses override `open`.
 
@@ -181,7 +182,7 @@ class Tracker(NetworkSink):
     read_only: ClassVar[bool] = True
     background: ClassVar[bool] = True
 
-    run_name: str | None = _optional_name()
+    run_name: str | None = optional_string()
     per_batch: bool = checks.switch()
     config: dict[str, Any] = attrs.field(default=None, kw_only=True, converter=copied_config, repr=False)
     limit: int = attrs.field(default=LIMIT, kw_only=True, validator=checks.count(least=1), repr=False)

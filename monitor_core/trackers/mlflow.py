@@ -42,7 +42,7 @@ def accepted(name: str) -> str:
 
 def _as_path(name: str) -> str:
     """Return a name that means no other file: without empty parts, and parts of dots."""
-    return "/".join(part for part in name.split("/") if part.strip(".")) or "_"
+    return "/".join(part for part in name.split("/") if part.strip(".")).lstrip(".") or "_"
 
 
 def _copied_tags(value: Any) -> Any:

@@ -25,11 +25,13 @@ from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
 from monitor_core.errors import SetupError
 from monitor_core.journal.facts import as_json
-from monitor_core.network.outbox import LIMIT, RETRY_SECONDS
+from monitor_core.network.outbox import LIMIT
 from monitor_core.network.sink import NetworkSink
 from monitor_core.trackers.points import About, End, Points, Rewind, place
 from monitor_core.values.blocks import Block, count_values
 
+RETRY_SECONDS = 120.0
+"""For how many seconds a message is retried by default: trackers themselves wait up to 30 s for a locked database."""
 FLUSH_SECONDS = 15.0
 """For how many seconds the end of a run waits by default: trackers take longer to open and close than a web address."""
 

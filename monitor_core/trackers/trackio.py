@@ -1,7 +1,7 @@
 """trackio: a run's results in trackio's local database, which its dashboard shows and ``trackio sync`` uploads.
 
 Contract. That of `monitor_core.trackers.tracker`. A block is written in one transaction. trackio's own writer drops a
-batch where its database is locked, which is its best-known issue; here it is written again for two minutes, then
+batch where its database is locked, which is its best-known issue; here it is retried for two minutes, then
 counted. Each row has an id, by which trackio ignores one that it has: neither a retry nor a resumed run adds it twice.
 """
 
@@ -14,14 +14,10 @@ from typing import Any
 
 import attrs
 
-from monitor_core import checks
 from monitor_core.errors import SetupError
 from monitor_core.network.retries import DeliveryError
 from monitor_core.trackers.points import About, End, Points
 from monitor_core.trackers.tracker import Tracker, optional_string, required, root_cause
-
-RETRY_SECONDS = 120.0
-"""For how many seconds a message is retried by default: SQLite alone waits 30 s for a lock in each attempt."""
 
 
 @attrs.define(eq=False)
@@ -53,9 +49,6 @@ class Trackio(Tracker):
 
     project: str = attrs.field(validator=attrs.validators.instance_of(str))
     group: str | None = optional_string()
-    retry_seconds: float = attrs.field(
-        default=RETRY_SECONDS, kw_only=True, validator=checks.number(least=0, finite=True), repr=False
-    )
 
     def __attrs_post_init__(self) -> None:
         if reserved := [name for name in self.config if name.startswith("_")]:

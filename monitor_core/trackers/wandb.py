@@ -127,10 +127,8 @@ class WandB(Tracker):
         run.define_metric("*", step_metric=AXIS)
         self._run_id = run.id
         if step is not None:
-            text = (
-                "%s: W&B drops steps that do not increase, so the run continues after step %d in the run %s of group %s"
-            )
-            logger.info(text, type(self).__name__, step, run.id, run.group)
+            text = "W&B drops steps that do not increase: the run continues after step %d in its run %s, of group %s"
+            logger.info(text, step, run.id, run.group)
         return run
 
 

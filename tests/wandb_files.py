@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from web_server import wait_until
+
 _BLOCK, _HEAD = 32768, 7
 _WHOLE, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
@@ -45,7 +47,8 @@ def read_segments(folder):
             elif kind == "metric":
                 metric = record.metric
                 segment.setdefault("axes", {})[metric.name or metric.glob_name] = metric.step_metric
-        found[segment["id"]] = segment
+        if "id" in segment:  # else nothing is written yet: W&B's own process writes a little later
+            found[segment["id"]] = segment
     return found
 
 
@@ -59,3 +62,15 @@ def points(segment):
         (row["step"], {name: value for name, value in row.items() if not name.startswith("_") and name != "step"})
         for row in segment["rows"]
     ]
+
+
+def read_finished(folder, count=1):
+    """Return as many finished runs as there must be, shortest id first, once all are written."""
+    found = []
+
+    def are_there():
+        found[:] = [segment for segment in read_segments(folder).values() if "exit_code" in segment]
+        return len(found) == count
+
+    wait_until(are_there)
+    return sorted(found, key=lambda segment: len(segment["id"]))

@@ -87,14 +87,11 @@ class OTLP(Tracker):
     endpoint: str = attrs.field(default=None, converter=_endpoint, validator=check_url, repr=origin)
     headers: Mapping[str, str] = attrs.field(default=None, kw_only=True, converter=_headers, repr=False)
     timeout: float = attrs.field(default=TIMEOUT, kw_only=True, repr=False)
-    _poster: Poster = attrs.field(init=False, repr=False)
-
-    @_poster.default
-    def _make_poster(self) -> Poster:
-        return Poster(self.endpoint, self.headers, self.timeout)
+    _poster: Poster = attrs.field(init=False, default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
         required("OTLP", "otlp", "opentelemetry.proto.collector.metrics.v1.metrics_service_pb2")
+        self._poster = Poster(self.endpoint, self.headers, self.timeout)
 
     def open(self, about: About) -> Posts:
         """Return what posts the run's values."""

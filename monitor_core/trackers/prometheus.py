@@ -8,6 +8,7 @@ scraped. The file is replaced as a whole after each message.
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from pathlib import Path
 from typing import Any
@@ -148,9 +149,11 @@ class Prometheus(Tracker):
 
 
 def _stop(server: Any, process: int) -> None:
-    if os.getpid() == process:  # else in a forked process, where its thread does not run
-        server.shutdown()
-    server.server_close()
+    if os.getpid() != process:  # a forked process, where the server's thread does not run
+        server.server_close()
+        return
+    # Shutting down waits up to half a second, and whatever thread frees the sink must not.
+    threading.Thread(target=lambda: (server.shutdown(), server.server_close()), daemon=True).start()
 
 
 class GaugesOfRun:

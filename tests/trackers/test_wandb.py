@@ -8,7 +8,7 @@ import pytest
 from monitor_core import Block, Bus, DeliveryError, Loop, SetupError
 from monitor_core.testing import SinkContract
 from trackers_support import train_epoch, train_two_epochs, train_with_kill
-from wandb_files import points, read_segments
+from wandb_files import points, read_finished
 
 pytest.importorskip("wandb")
 
@@ -39,7 +39,7 @@ class TestContract(SinkContract):
 
 def only(folder):
     """Return the one segment that there is."""
-    (segment,) = read_segments(folder).values()
+    (segment,) = read_finished(folder)
     return segment
 
 
@@ -100,7 +100,7 @@ def test_the_users_own_run_stays(make, tmp_path):
         train_two_epochs(make())
         assert wandb.run is own
         own.log({"mine": 1})
-    assert len(read_segments(tmp_path)) == 2
+    assert len(read_finished(tmp_path, 2)) == 2
 
 
 # --- steps -----------------------------------------------------------------------------------------------------------
@@ -129,7 +129,8 @@ def test_a_resumed_run_continues_in_a_segment(make, tmp_path, caplog):
     """Another run of W&B in the same group, with each point once; the log says so."""
     caplog.set_level("INFO", "monitor_core")
     sink = train_with_kill(lambda: make(run_name="first"))
-    first, second = sorted(read_segments(tmp_path).values(), key=lambda segment: len(segment["id"]))
+    wandb.teardown()  # else the run that was killed would be finished when this process ends
+    first, second = read_finished(tmp_path, 2)
     assert [step for step, row in points(first) if "batch/loss" in row] == [1, 2, 3, 4, 5]
     assert [step for step, row in points(second) if "batch/loss" in row] == [3, 4, 5, 6]
     assert (second["id"], second["group"]) == (sink.run_id, first["id"])
@@ -147,7 +148,7 @@ def test_a_run_that_goes_back_continues_in_a_segment(make, tmp_path):
     train_epoch(bus, 0, [2.0, 1.0, 0.5])
     bus.epoch_end(0, {})
     bus.train_end()
-    segments = sorted(read_segments(tmp_path).values(), key=lambda segment: len(segment["id"]))
+    segments = read_finished(tmp_path, 2)
     assert [[step for step, _ in points(segment)] for segment in segments] == [[1, 2], [1, 2, 3]]
 
 

@@ -6,6 +6,7 @@ is resumed. Writing the same values twice adds nothing, since MLflow knows a val
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from collections.abc import Mapping
@@ -37,7 +38,8 @@ def accepted(name: str) -> str:
     Source: mlflow 3.17, ``mlflow.utils.validation``; colons, which it does not accept on Windows, are replaced too.
     """
     name = _REFUSED.sub("_", name)[:_LONGEST_NAME]
-    return name if posixpath.normpath(name) == name and name[:1] not in {".", "/", ""} else _as_path(name)
+    is_path = posixpath.normpath(name) == name and name != "." and not name.startswith(("..", "/"))
+    return name if is_path else _as_path(name)
 
 
 def _as_path(name: str) -> str:
@@ -59,7 +61,8 @@ class MLflow(Tracker):
     Args:
         tracking_uri: Where MLflow stores runs, such as ``"http://localhost:5000"`` or ``"sqlite:///mlflow.db"``; None:
             what MLflow is configured for, see ``mlflow.set_tracking_uri``.
-        experiment: The experiment's name; it is created if there is none.
+        experiment: The experiment's name, by default that of the variable ``MLFLOW_EXPERIMENT_NAME``, else
+            ``"Default"``; it is created if there is none.
         run_name: What MLflow calls the run; None: MLflow chooses.
         per_batch: Whether to send the values of every batch too.
         config: The run's configuration, which becomes parameters; names of inner values have a slash.
@@ -84,7 +87,11 @@ class MLflow(Tracker):
     tracking_uri: str | None = attrs.field(
         default=None, validator=attrs.validators.optional(attrs.validators.instance_of(str)), repr=False
     )
-    experiment: str = attrs.field(default="Default", kw_only=True, validator=attrs.validators.instance_of(str))
+    experiment: str = attrs.field(
+        factory=lambda: os.environ.get("MLFLOW_EXPERIMENT_NAME", "Default"),
+        kw_only=True,
+        validator=attrs.validators.instance_of(str),
+    )
     tags: dict[str, str] = attrs.field(
         default=None, kw_only=True, converter=_copied_tags, validator=attrs.validators.instance_of(dict), repr=False
     )

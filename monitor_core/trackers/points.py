@@ -73,11 +73,20 @@ class Points:
 
     def last(self) -> Iterator[tuple[str, float]]:
         """Yield each metric's last value."""
-        for name, column in self.columns.items():
-            mask = self.present[name]
-            values = column if mask is None else column[mask]
-            if len(values):
-                yield name, float(values[-1])
+        for name, index in self._last_rows():
+            yield name, float(self.columns[name][index])
+
+    def last_steps(self) -> Iterator[tuple[str, int]]:
+        """Yield the last step of each metric."""
+        for name, index in self._last_rows():
+            yield name, int(self.steps[index])
+
+    def _last_rows(self) -> Iterator[tuple[str, int]]:
+        for name, mask in self.present.items():
+            if mask is None:
+                yield name, -1
+            elif mask.any():
+                yield name, int(np.flatnonzero(mask)[-1])
 
     def after(self, floors: Mapping[str, int]) -> Points:
         """Return the points without those up to a step, given for each metric."""

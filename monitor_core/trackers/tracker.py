@@ -97,9 +97,8 @@ class Floors:
 
     def note(self, points: Points) -> None:
         """Note that points were sent."""
-        last = int(points.steps[-1])
-        for name in points.columns:
-            self._last[name] = max(last, self._last.get(name, last))
+        for name, step in points.last_steps():
+            self._last[name] = max(step, self._last.get(name, step))
 
     def rewind(self) -> None:
         """Leave out, from now on, what has been sent until now."""

@@ -73,7 +73,14 @@ def database(folder):
     return f"sqlite:///{folder}/local.db"
 
 
-@pytest.fixture(params=["server", "database"])
+@pytest.fixture
+def files(folder, monkeypatch):
+    """Return the address of a folder, which MLflow accepts only if asked to."""
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    return f"file://{folder}/runs"
+
+
+@pytest.fixture(params=["server", "database", "files"])
 def uri(request):
     """Return the address of each."""
     found = request.getfixturevalue(request.param)
@@ -123,7 +130,7 @@ def test_a_run_arrives(uri):
 
 
 def test_values_that_are_not_finite_arrive(uri):
-    """As MLflow stores them: an infinity is its largest number."""
+    """As MLflow stores them: in a database an infinity is the largest number."""
     tracker = MLflow(uri)
     with Loop(tracker) as loop:
         for _ in loop.epochs(1):
@@ -131,7 +138,14 @@ def test_values_that_are_not_finite_arrive(uri):
     _, history = read(tracker, uri)
     ((_, nan),), ((_, inf),), ((_, ninf),) = history["nan"], history["inf"], history["ninf"]
     assert math.isnan(nan)
-    assert (inf, ninf) == (sys.float_info.max, -sys.float_info.max)
+    largest = math.inf if uri.startswith("file:") else sys.float_info.max
+    assert (inf, ninf) == (largest, -largest)
+
+
+def test_the_experiment_is_that_of_the_environment(database, monkeypatch):
+    """Where none is given."""
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "from the environment")
+    assert MLflow(database).experiment == "from the environment"
 
 
 @pytest.mark.parametrize(

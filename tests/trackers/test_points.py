@@ -1,5 +1,6 @@
 """Points: what trackers send, as columns, rows and single values."""
 
+import attrs
 import numpy as np
 import pytest
 
@@ -49,6 +50,13 @@ def test_last_values_are_those_that_are_there(points):
     assert dict(points.last()) == {"batch/loss": 1.0, "batch/acc": 0.3}
     assert dict(shorter.last()) == {"batch/loss": 1.0, "batch/acc": 0.3}
     assert dict(points.after({"batch/acc": 7}).last()) == {"batch/loss": 1.0}
+
+
+def test_last_steps_are_those_of_each_metric(points):
+    """One that is missing at the end has an earlier one."""
+    assert dict(points.last_steps()) == {"batch/loss": 7, "batch/acc": 7}
+    masked = attrs.evolve(points, present={**points.present, "batch/acc": np.array([True, False, False])})
+    assert dict(masked.last_steps()) == {"batch/loss": 7, "batch/acc": 5}
 
 
 def test_steps_up_to_a_floor_are_left_out_for_each_metric(points):

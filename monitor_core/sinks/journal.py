@@ -102,6 +102,7 @@ class Journal(Sink):
     __copy__ = independent_copy
 
     read_only: ClassVar[bool] = True
+    writes: ClassVar[bool] = True
     background: ClassVar[bool] = True
 
     folder: Path = attrs.field(converter=absolute)

@@ -225,8 +225,14 @@ class Tracker(NetworkSink):
         self._put(Points.of_block(block), count_values(block))
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
-        """Send an epoch's results."""
-        self._put_logs(epoch, place(run, epoch), logs)
+        """Send an epoch's results, without those of an evaluation that were sent within the epoch."""
+        fresh = {name: value for name, value in logs.items() if name not in run.stale_metrics}
+        self._put_logs(epoch, place(run, epoch), fresh)
+
+    def on_midepoch_evaluation(self, run: Run, logs: Logs) -> None:
+        """Send an evaluation's results, at its step."""
+        step = run.step if run.evaluation is None else run.evaluation.step
+        self._put_logs(run.epoch, step, logs)
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
         """Note that the run goes back; what a tracker has cannot be dropped."""

@@ -98,6 +98,29 @@ def test_without_batches_results_are_placed_at_epochs():
     assert tracker.got[1:3] == [(0, {"loss": 1.0}), (1, {"loss": 1.0})]
 
 
+def test_evaluations_within_an_epoch_are_sent_at_their_steps():
+    """Each result once: the epoch's row has only that of its own end."""
+    with Loop(tracker := Listed()) as loop:
+        for _ in loop.epochs(2):
+            for step in loop.batches(range(4)):
+                loop.log(loss=1.0)
+                if step == 1 or (step == 3 and loop.run.epoch == 1):
+                    with loop.evaluation():
+                        for value in loop.batches([float(step)]):
+                            loop.log(loss=value)
+    assert tracker.got[1:-1] == [
+        (2, {"val_loss": 1.0}),
+        (4, {"loss": 1.0}),
+        (6, {"val_loss": 1.0}),
+        (8, {"loss": 1.0, "val_loss": 3.0}),
+    ]
+
+
+def test_only_rank_zero_sends():
+    """Unless the sink says otherwise, as sinks that write."""
+    assert (Tracker.writes, Tracker.per_rank) == (True, False)
+
+
 def test_the_reason_of_a_stop_is_sent():
     """Or what the training raised."""
     bus = Bus(TerminateOnNaN(), tracker := Listed())

@@ -32,7 +32,7 @@ class TestContract(SinkContract):
 
     @pytest.fixture
     def make_sink(self, tmp_path_factory):
-        """Return what makes one; W&B's files come and go on its own, so they are in a folder of their own."""
+        """Return what makes one; W&B's process creates files at any time, so they have their own folder."""
         folder = tmp_path_factory.mktemp("wandb")
         return lambda: WandB("digits", folder=folder, mode="offline", per_batch=True, config={"width": 4})
 

@@ -85,7 +85,7 @@ class Dropped(Sink):
 class Queued(Tracker):
     """A tracker whose session drops everything: what is left is the queue."""
 
-    def open(self, about: Any) -> Any:
+    def start_session(self, about: Any) -> Any:
         return self
 
     def write(self, points: Any) -> None:

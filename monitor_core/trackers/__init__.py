@@ -1,7 +1,7 @@
 """Trackers: sinks that send a run to MLflow, W&B, trackio, Prometheus or an OpenTelemetry receiver; each is an extra.
 
 Public: ``from monitor_core.trackers import MLflow``. Each sink bears the name of the product that shows its runs, as
-`TensorBoard` does. The modules are private, except that `Tracker` is the base class for others.
+`TensorBoard` does. The modules are private.
 """
 
 import importlib

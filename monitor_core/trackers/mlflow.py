@@ -17,7 +17,6 @@ import attrs
 
 from monitor_core import checks
 from monitor_core.errors import SetupError
-from monitor_core.network.http import TIMEOUT
 from monitor_core.trackers.mlflow_stores import Found, Store, store_of
 from monitor_core.trackers.names import Names
 from monitor_core.trackers.points import About, End, Points
@@ -25,6 +24,8 @@ from monitor_core.trackers.tracker import Floors, Tracker, flattened, required, 
 
 RUN_TAG = "monitor_core.run"
 """The tag by which a resumed run is found."""
+TIMEOUT = 30.0
+"""How many seconds a call of a server may take by default: its database may be slow, or locked for a while."""
 METRICS_PER_CALL, OTHERS_PER_CALL = 1000, 100
 """How many metrics, and how many parameters or tags, MLflow accepts in one call."""
 _LONGEST_NAME, _LONGEST_VALUE = 250, 6000
@@ -113,7 +114,7 @@ class MLflow(Tracker):
         """The id of the current or last run in MLflow, None before it is created."""
         return self._run_id
 
-    def open(self, about: About) -> MLflowRun:
+    def start_session(self, about: About) -> MLflowRun:
         """Create the run in MLflow, or find the one that is resumed."""
         store = store_of(self.tracking_uri, self.timeout)
         experiment = store.experiment(self.experiment)

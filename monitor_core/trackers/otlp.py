@@ -93,7 +93,7 @@ class OTLP(Tracker):
         required("OTLP", "otlp", "opentelemetry.proto.collector.metrics.v1.metrics_service_pb2")
         self._poster = Poster(self.endpoint, self.headers, self.timeout)
 
-    def open(self, about: About) -> Posts:
+    def start_session(self, about: About) -> Posts:
         """Return what posts the run's values."""
         attributes = {
             "service.name": os.environ.get("OTEL_SERVICE_NAME", "monitor_core"),

@@ -143,7 +143,7 @@ class Prometheus(Tracker):
         self._gauges.server = server
         weakref.finalize(self, _stop, server, os.getpid()).atexit = False  # its thread ends with the process
 
-    def open(self, about: About) -> GaugesOfRun:
+    def start_session(self, about: About) -> GaugesOfRun:
         """Clear the gauges of the run before."""
         return GaugesOfRun(self._gauges, self.run_name or about.id, about.epochs, self.textfile)
 

@@ -161,7 +161,7 @@ def _seconds(default: float) -> Any:
 
 @attrs.define(eq=False, kw_only=True)
 class Tracker(NetworkSink):
-    """Send a run's results to a tracker, on the sink's own thread. Subclasses override `open`.
+    """Send a run's results to a tracker, on the sink's own thread. Subclasses override `start_session`.
 
     Results of epochs and evaluations keep their names, those of batches are named ``batch/loss``. All are placed at
     training steps, an epoch's at its last one; in a run without batches at the epoch's number.
@@ -191,9 +191,10 @@ class Tracker(NetworkSink):
     flush_seconds: float = _seconds(FLUSH_SECONDS)
     _about: About | None = attrs.field(init=False, default=None, repr=False)
     _error: str | None = attrs.field(init=False, default=None, repr=False)
+    _is_resuming: bool = attrs.field(init=False, default=False, repr=False)
     _desk: Desk = attrs.field(init=False, factory=Desk, repr=False)
 
-    def open(self, about: About) -> Session:
+    def start_session(self, about: About) -> Session:
         """Begin or continue a run in the tracker; called on the sink's thread.
 
         Args:
@@ -202,7 +203,7 @@ class Tracker(NetworkSink):
         Raises:
             DeliveryError: It cannot be opened now; the next message tries again.
         """
-        raise NotImplementedError(f"{type(self).__name__} must override open(about)")
+        raise NotImplementedError(f"{type(self).__name__} must override start_session(about)")
 
     def __copy__(self) -> Tracker:
         new = independent_copy(self)
@@ -217,7 +218,7 @@ class Tracker(NetworkSink):
 
     def on_train_begin(self, run: Run) -> None:
         """Open the run."""
-        self._about, self._error = About.of(run), None
+        self._about, self._error, self._is_resuming = About.of(run), None, run.resumed
         self._put(None)
 
     def on_block(self, run: Run, block: Block) -> None:
@@ -236,7 +237,9 @@ class Tracker(NetworkSink):
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
         """Note that the run goes back; what a tracker has cannot be dropped."""
-        if self._about is not None and not (run.resumed and step == self._about.step):  # else `open` does it
+        if self._is_resuming:  # the session starts there
+            self._is_resuming = False
+        else:
             self._put(Rewind(step))
 
     def on_exception(self, run: Run, error: BaseException) -> None:
@@ -267,7 +270,7 @@ class Tracker(NetworkSink):
             DeliveryError: The tracker did not accept it.
         """
         about, content = message
-        session = self._desk.at(about, self.open)
+        session = self._desk.at(about, self.start_session)
         if isinstance(content, Points):
             session.write(content)
         elif isinstance(content, Rewind):

@@ -64,7 +64,7 @@ class Trackio(Tracker):
         except ValueError as error:
             raise ValueError(f"project must be a name that trackio accepts: {error}") from None
 
-    def open(self, about: About) -> TrackioRun:
+    def start_session(self, about: About) -> TrackioRun:
         """Begin or continue the run in trackio."""
         about_it = {"_Created": _iso(about.began), "_Group": self.group, "_Username": None}
         return TrackioRun(self.project, self.run_name or f"run-{about.id[:8]}", about.id, {**self.config, **about_it})

@@ -95,11 +95,11 @@ class WandB(Tracker):
         """The id of the current or last segment in W&B, None before it is created."""
         return self._run_id
 
-    def open(self, about: About) -> Segments:
+    def start_session(self, about: About) -> Segments:
         """Begin the run in W&B; one that is resumed gets a segment of its own."""
         return Segments(self, about)
 
-    def start(self, about: About, step: int | None) -> Any:
+    def start_run(self, about: About, step: int | None) -> Any:
         """Return a new run of W&B.
 
         Args:
@@ -143,7 +143,7 @@ class Segments:
 
     def _started(self, step: int | None) -> Any:
         with _errors():
-            return self._sink.start(self._about, step)
+            return self._sink.start_run(self._about, step)
 
     def write(self, points: Points) -> None:
         """Log a row for each step, from the one that failed before."""

@@ -25,7 +25,7 @@ class Listed(Tracker):
     errors: list = attrs.field(factory=list, kw_only=True, repr=False)
     got: list = attrs.field(factory=list, kw_only=True, repr=False)
 
-    def open(self, about):
+    def start_session(self, about):
         """Keep that a run was opened, and return what keeps the rest."""
         self.fail()
         self.got.append(("open", about.resumed, about.step))
@@ -193,7 +193,7 @@ def test_a_session_whose_end_was_lost_is_closed_by_the_next_run():
     """As interrupted: messages are dropped where too many wait."""
     tracker, desk = Listed(), Desk()
     for _ in range(2):
-        desk.at(About.of(Run()), tracker.open)
+        desk.at(About.of(Run()), tracker.start_session)
     assert tracker.got == [("open", False, 0), ("close", "interrupted", None), ("open", False, 0)]
 
 
@@ -209,7 +209,7 @@ def test_copies_have_messages_and_sessions_of_their_own():
 class Prepared(Tracker):
     """Can be pickled: it is a class of this module without lists."""
 
-    def open(self, about):
+    def start_session(self, about):
         """Return a session that keeps nothing."""
         return Kept()
 

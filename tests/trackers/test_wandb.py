@@ -166,7 +166,7 @@ def test_rows_before_a_failure_are_not_logged_again(make):
             rows.append(row["step"])
 
     sink = make()
-    sink.start = lambda about, step: Run()
+    sink.start_run = lambda about, step: Run()
     segments = Segments(sink, About("a", False, 0, None, 0.0))
     steps, column = np.array([1, 2, 3]), np.ones(3)
     block = Points.of_block(Block(0, steps, column, {"loss": column}, {"loss": None}))

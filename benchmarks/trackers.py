@@ -174,8 +174,8 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/server.db"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, cwd=folder, stdout=quiet, stderr=quiet, start_new_session=True)
+    quiet, environment = subprocess.DEVNULL, {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    process = subprocess.Popen(command, cwd=folder, stdout=quiet, stderr=quiet, env=environment, start_new_session=True)
     uri = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):

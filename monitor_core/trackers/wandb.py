@@ -9,7 +9,6 @@ not counted here.
 
 from __future__ import annotations
 
-import logging
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -192,6 +191,6 @@ def _has_login() -> bool:
         host = os.environ.get("WANDB_BASE_URL") or settings.base_url
         found = settings.api_key or wbauth.session_credentials(host=host) or wbauth.read_netrc_auth(host=host)
     except (ImportError, AttributeError, TypeError):  # of another version: let W&B itself look
-        logging.getLogger(__name__).debug("cannot look for a login of W&B", exc_info=True)
+        logger.debug("cannot look for a login of W&B", exc_info=True)
         return True
     return bool(found)

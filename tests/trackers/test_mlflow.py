@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from disks import filled, small_disk
 from monitor_core import Block, Bus, Loop, SetupError
 from monitor_core.testing import SinkContract
 from trackers_support import train_epoch, train_two_epochs, train_with_kill
@@ -299,6 +300,21 @@ def test_a_locked_database_is_logged_once(folder, warned, caplog):
     assert read(tracker, f"sqlite:///{path}")[1]["loss"] == [(2, 3.0), (4, 1.5)]
     assert len([text for text in warned() if "database is locked" in text]) == 1
     assert [record for record in caplog.records if record.name.startswith("mlflow") and record.exc_info] == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_full_disk_is_logged_once(tmp_path, warned):
+    """And gets everything when there is room again."""
+    with small_disk(tmp_path / "disk", 1 << 24) as disk:
+        uri = f"sqlite:///{disk}/full.db"
+        tracker = MLflow(uri, per_batch=True, flush_seconds=0.0)
+        with filled(disk):
+            train_two_epochs(tracker)
+            wait_until(lambda: any("OperationalError: " in text for text in warned()))
+        assert tracker.flush(60)
+        assert read(tracker, uri)[1]["loss"] == [(2, 3.0), (4, 1.5)]
+    causes = [text for text in warned() if "OperationalError: " in text]
+    assert len(causes) == len(set(causes)) <= 2
 
 
 def test_a_server_that_refuses_is_not_asked_again(server, warned):

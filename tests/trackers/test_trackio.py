@@ -9,6 +9,7 @@ import textwrap
 
 import pytest
 
+from disks import filled, small_disk
 from monitor_core import Loop, SetupError
 from monitor_core.testing import SinkContract
 from trackers_support import train_two_epochs, train_with_kill
@@ -128,6 +129,22 @@ def test_a_database_that_stays_locked_costs_counted_values(monkeypatch, folder, 
         other.rollback()
     assert (tracker.failed, tracker.lost_values) == (2, 4)
     assert len([text for text in warned() if "OperationalError: database is locked" in text]) == 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_full_disk_is_logged_once(monkeypatch, tmp_path, warned):
+    """And gets everything when there is room again."""
+    with small_disk(tmp_path / "disk", 1 << 22) as disk:
+        monkeypatch.setattr(sqlite_storage, "TRACKIO_DIR", disk)
+        SQLiteStorage.init_db("digits")
+        tracker = Trackio("digits", per_batch=True, flush_seconds=0.0)
+        with filled(disk):
+            train_two_epochs(tracker)
+            wait_until(lambda: any("Trackio cannot deliver" in text for text in warned()))
+        assert tracker.flush(60)
+        assert [row["val_loss"] for _, row in read() if "val_loss" in row] == [5.0, 4.0]
+    assert len([text for text in warned() if "Trackio cannot deliver" in text]) == 1
+    assert (tracker.failed, tracker.dropped) == (0, 0)
 
 
 def test_the_project_is_one_that_its_dashboard_reads(tmp_path):

@@ -123,7 +123,7 @@ class MLflow(Tracker):
         if found is None:
             tags = {**store.context(), **self.tags, RUN_TAG: about.id}
             found = Found(store.create(experiment, self.run_name, dict(islice(tags.items(), 90)), about.began))
-        elif about.resumed:
+        else:
             store.reopen(found.run_id)
         self._run_id = found.run_id
         run = MLflowRun(store, found, Names(accepted, self._warn_of_names))

@@ -258,6 +258,8 @@ class Tracker(NetworkSink):
             self._put(points, len(points.columns))
 
     def _put(self, content: Points | Rewind | End | None, values: int = 0) -> None:
+        if content is not None:
+            self._is_resuming = False
         if self._about is not None:
             self._outbox.put((self._about, content), values)  # immutable, so it needs no copy
 

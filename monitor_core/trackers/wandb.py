@@ -137,7 +137,8 @@ class Segments:
     def __init__(self, sink: WandB, about: About) -> None:
         self._sink = sink
         self._about = about
-        self._run = self._started(about.step if about.resumed else None)
+        continues = about.resumed or (sink.run_id or "").startswith(about.id)  # or the sink was removed and added again
+        self._run = self._started(about.step if continues else None)
         self._written: tuple[Points, int] | None = None
 
     def _started(self, step: int | None) -> Any:

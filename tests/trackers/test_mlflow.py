@@ -235,6 +235,19 @@ def test_a_run_that_was_ended_is_running_again(database):
     again.interrupt()
 
 
+def test_a_sink_that_is_removed_and_added_again_continues_its_run(database):
+    """Which is running until its end."""
+    bus = Bus(sink := MLflow(database))
+    bus.train_begin()
+    bus.remove(sink)
+    run_id = sink.run_id
+    bus.add(sink)
+    assert sink.flush(60)
+    assert (sink.run_id, read(sink, database)[0].info.status) == (run_id, "RUNNING")
+    bus.train_end()
+    assert read(sink, database)[0].info.status == "FINISHED"
+
+
 def test_parameters_that_changed_keep_their_first_value(database, warned):
     """MLflow refuses to change one; new ones are added."""
     configs = [{"width": 4}, {"width": 8, "depth": 2}]

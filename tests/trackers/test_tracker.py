@@ -181,6 +181,19 @@ def test_a_run_that_goes_back_notifies_its_session():
     assert tracker.got == [("open", False, 0), *([(1, {"loss": 1.0}), ("rewind", 0)] * 2), CLOSED]
 
 
+def test_a_tracker_that_is_added_to_a_resumed_run_is_notified_of_the_next_return():
+    """Nothing takes it back when it begins."""
+    bus = Bus()
+    bus.load_state_dict({"format": 2, "run": Run().state_dict(), "sinks": []})
+    bus.train_begin()
+    bus.add(tracker := Listed())
+    train_epoch(bus, 0, [1.0])
+    bus.epoch_end(0, {"loss": 1.0})
+    bus.rewind(0, 0)
+    bus.train_end()
+    assert tracker.got == [("open", True, 0), (1, {"loss": 1.0}), ("rewind", 0), CLOSED]
+
+
 def test_two_runs_have_a_session_each():
     """On one bus or two."""
     tracker = Listed()

@@ -139,6 +139,17 @@ def test_a_resumed_run_continues_in_a_segment(make, tmp_path, caplog):
     assert f"the run continues after step 2 in its run {sink.run_id}, of group {first['id']}" in caplog.text
 
 
+def test_a_sink_that_is_removed_and_added_again_continues_in_a_segment(make, tmp_path):
+    """W&B would replace a run by another one of the same id."""
+    bus = Bus(sink := make())
+    bus.train_begin()
+    bus.remove(sink)
+    bus.add(sink)
+    bus.train_end()
+    first, second = read_finished(tmp_path, 2)
+    assert second["id"].startswith(f"{first['id']}-0-")
+
+
 def test_a_run_that_goes_back_continues_in_a_segment(make, tmp_path):
     """Likewise."""
     bus = Bus(make())

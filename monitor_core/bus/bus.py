@@ -559,8 +559,7 @@ class Bus:
     def settle_evaluations(self) -> None:
         """Deliver evaluations that have ended in this epoch as events of their own: more training follows."""
         self._path.before_next(None)
-        if self._evaluations.interval is not None:
-            self.flush()
+        self.flush()
         self._evaluations.settle(self.run, lambda logs: self._emit("on_midepoch_evaluation", logs))
 
     def evaluation_abandon(self) -> None:

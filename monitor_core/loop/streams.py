@@ -78,7 +78,9 @@ class Stream(Generic[T]):
         if own is not None and hasattr(self.data, "load_state_dict"):
             self.data.load_state_dict(decoded(own))
             logger.info("the data continue after their own state, at item %d", skipped)
+            now = _all_generators(None)  # not those of the data, which they have restored
             iterator = self._begun()
+            _load_generators(None, now)
         elif own is not None and hasattr(iterator := self._begun(), "set_state"):
             iterator.set_state(decoded(own))
             logger.info("the data continue after their iterator's own state, at item %d", skipped)

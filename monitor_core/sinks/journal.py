@@ -27,6 +27,8 @@ from monitor_core.journal.facts import (
     Begin,
     End,
     Fact,
+    Interval,
+    MidepochEvaluation,
     Partial,
     Plan,
     Raised,
@@ -36,7 +38,7 @@ from monitor_core.journal.facts import (
     Stop,
     as_json,
 )
-from monitor_core.journal.files import Kind
+from monitor_core.journal.rows import EvaluationLabel
 from monitor_core.journal.writer import JournalWriter
 from monitor_core.values.blocks import Block
 
@@ -78,6 +80,7 @@ class Journal(Sink):
     Args:
         folder: The run's folder; created if missing.
         per_batch: Whether to record every batch: 24 bytes, and 8 for each further metric.
+        per_rank: Whether every rank of a job records, each in a file of its own; otherwise rank 0 does.
         config: The run's configuration, such as hyperparameters by name; it is copied. Values that JSON cannot hold
             are recorded as strings.
 
@@ -107,6 +110,7 @@ class Journal(Sink):
 
     folder: Path = attrs.field(converter=absolute)
     per_batch: bool = checks.switch(default=True)
+    per_rank: bool = checks.switch()  # type: ignore[misc]
     config: dict[str, Any] = attrs.field(default=None, kw_only=True, converter=_copied_config, repr=False)
     _writer: JournalWriter | None = attrs.field(init=False, default=None, repr=False)
     _open: _OnRecord | None = attrs.field(init=False, default=None, repr=False)
@@ -138,7 +142,8 @@ class Journal(Sink):
             self._write(End(status="interrupted", **self._place(self._open.run)))
         self._rates = self._stop = None
         self._open = _OnRecord(run)
-        about = {**provenance.describe(), "config": self.config, **self._place(run)}
+        about = {**provenance.describe(), "config": self.config, "rank": run.rank, "ranks": run.ranks}
+        about.update(self._place(run))
         self._write(Begin(id=run.id, index=run.index, continues=run.id if run.resumed else None, **about))
 
     def on_block(self, run: Run, block: Block) -> None:
@@ -148,14 +153,25 @@ class Journal(Sink):
 
     def on_evaluation_end(self, run: Run, logs: Logs) -> None:
         """Record an evaluation's results, if a run is open."""
-        if self._writer is not None and self._open is not None:
-            self._writer.row(Kind.EVALUATION, run.epoch, run.step, self._now(), logs)
+        if self._writer is not None and self._open is not None and run.evaluation is not None:
+            label = EvaluationLabel(run.evaluation.name, run.evaluation.prefix)
+            self._writer.evaluation(label, run.epoch, run.evaluation.step, self._now(), logs)
+
+    def on_midepoch_evaluation(self, run: Run, logs: Logs) -> None:
+        """Record that more batches follow an evaluation, and the decisions and failures since the last record."""
+        if self._open is None or run.evaluation is None:
+            return
+        self._note_interval(run)
+        place = {**self._place(run), "step": run.evaluation.step}
+        self._write(MidepochEvaluation(name=run.evaluation.name, **place))
+        self._note(self._open)
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Record the epoch's results, and the decisions and failures since the last one."""
         if self._writer is None or self._open is None:
             return
-        self._writer.row(Kind.EPOCH, epoch, run.step, self._now(), logs)
+        self._note_interval(run)
+        self._writer.epoch(epoch, run.step, self._now(), logs)
         if run.partial:
             self._write(Partial(**self._place(run)))
         rates = _learning_rates(run)
@@ -179,7 +195,8 @@ class Journal(Sink):
         if self._writer is not None and self._open is not None:
             self._note(self._open)
             best = {each.sink: each.best_epoch for each in run.watched if each.best_epoch is not None}
-            self._write(End(status=run.status, best_epochs=best, **self._place(run)))
+            steps = {each.sink: each.best_step for each in run.watched if each.best_step is not None}
+            self._write(End(status=run.status, best_epochs=best, best_steps=steps, **self._place(run)))
             self._open = None
             self._writer.close()
 
@@ -197,6 +214,11 @@ class Journal(Sink):
         for failure in run.failures[on_record.failures :]:
             on_record.failures += 1
             self._write(_failure(failure, self._now()))
+
+    def _note_interval(self, run: Run) -> None:
+        """Record the means since the last evaluation, if there are any."""
+        if run.interval_means:
+            self._write(Interval(means=dict(run.interval_means), **self._place(run)))
 
     def _note_rates(self, run: Run, rates: list[float] | None) -> None:
         """Record a change of the learning rate, if there is one."""

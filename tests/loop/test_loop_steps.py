@@ -411,9 +411,15 @@ def loader():
 
 def stateful():
     """Return the same with a state of its own."""
-    return pytest.importorskip("torchdata.stateful_dataloader").StatefulDataLoader(
-        torch.arange(7.0), batch_size=None, shuffle=True
-    )
+    from_torchdata = pytest.importorskip("torchdata.stateful_dataloader").StatefulDataLoader
+    torch.manual_seed(1)  # its sampler draws a seed when it is made
+    return from_torchdata(torch.arange(7.0), batch_size=None, shuffle=True)
+
+
+def grain():
+    """Return a dataset of Grain's, whose iterators have a state."""
+    dataset = pytest.importorskip("grain").MapDataset.range(7).seed(1).shuffle().map(lambda x: torch.tensor(float(x)))
+    return dataset.to_iter_dataset()
 
 
 class Countdown:
@@ -441,7 +447,9 @@ class Countdown:
 
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
 @pytest.mark.usefixtures("_save_every_epoch")
-@pytest.mark.parametrize("make", [loader, stateful, Countdown, lambda: [torch.tensor(float(x)) for x in range(7)]])
+@pytest.mark.parametrize(
+    "make", [loader, stateful, grain, Countdown, lambda: [torch.tensor(float(x)) for x in range(7)]]
+)
 @pytest.mark.parametrize("kill_at", [2, 5, 8, 11])
 def test_a_killed_run_continues_with_the_next_item(tmp_path, make, kill_at):
     """A run that was killed in an epoch trains on the same items as one that was not, to the same weight."""

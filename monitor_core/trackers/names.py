@@ -12,13 +12,16 @@ class Names:
     Args:
         accepted: Returns the nearest name that the tracker accepts, which is the name itself if it does.
         on_change: Called once, with the first names that were changed, and what they became.
+        reserved: Names that a metric must not get, because the tracker's sink uses them itself.
     """
 
-    def __init__(self, accepted: Callable[[str], str], on_change: Callable[[str], object]) -> None:
+    def __init__(
+        self, accepted: Callable[[str], str], on_change: Callable[[str], object], *, reserved: Iterable[str] = ()
+    ) -> None:
         self._accepted = accepted
         self._on_change = on_change
         self._names: dict[str, str] = {}
-        self._taken: set[str] = set()
+        self._taken = set(reserved)
         self._told = False
 
     def of(self, names: Iterable[str]) -> dict[str, str]:

@@ -101,7 +101,7 @@ class OTLP(Tracker):
             **({"monitor_core.run_name": self.run_name} if self.run_name else {}),
             **{f"config.{name.replace('/', '.')}": value for name, value in flattened(self.config).items()},
         }
-        return Posts(self._poster, attributes, Names(accepted, self._warn_of_names))
+        return Posts(self._poster, attributes, Names(accepted, self._warn_of_names, reserved=("step", "status")))
 
     def _warn_of_names(self, changed: str) -> None:
         self.warn("renames metrics whose names OpenTelemetry does not accept: %s; later ones are not logged", changed)

@@ -28,6 +28,12 @@ def test_two_names_never_become_one():
     assert len(set(one.of(["a_"]).values())) == 3
 
 
+def test_reserved_names_are_not_given():
+    """The sink uses them for other values."""
+    names = Names(accepted, list, reserved=["step"])
+    assert names.of(["step"])["step"] == "step_43b9fe3c"
+
+
 def test_of_many_changes_the_first_are_named():
     """A warning does not grow with the number of metrics."""
     reported = []

@@ -36,6 +36,7 @@ from support.processes import in_fresh_process
 
 METRICS = ("loss", "accuracy")
 STEPS = 256
+PARTS = ("step", "mlflow", "trackio", "wandb", "server", "memory")
 Work = Callable[[int], object]
 
 for variable in ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "WANDB_SILENT", "TF_CPP_MIN_LOG_LEVEL"):
@@ -228,23 +229,23 @@ def wandb_ours(folder: Path) -> Work:
     return lambda calls: delivered(WandB("ours", mode="offline", folder=folder, per_batch=True), calls)
 
 
-def stores(folder: Path) -> Iterator[tuple[str, int, Callable[[], dict[str, Work]]]]:
-    """Yield each comparison's title, how many scalars it takes at most, and what makes the client and ours."""
-    if has("mlflow") and has("sqlalchemy"):
-        uri = f"sqlite:///{folder}/local.db"
-        yield "MLflow's database", 20_000, lambda: {"log_metric": mlflow_client(uri), "ours": mlflow_ours(uri)}
-    if has("trackio"):
-        yield "trackio's database", 20_000, lambda: {"trackio.log": trackio_client(), "ours": trackio_ours()}
-    if has("wandb"):
-        yield "W&B's file", 20_000, lambda: {"run.log": wandb_client(folder), "ours": wandb_ours(folder)}
-
-
-def store_tables(folder: Path, scalars: int, rounds: int) -> dict[str, list[dict]]:
-    tables = {}
-    for title, most, make in stores(folder):
-        variants, count = make(), min(scalars, most)
-        tables[f"{count:,} scalars into {title}"] = interleave(variants, next(iter(variants)), count, rounds)
-    return tables
+def store_table(part: str, folder: Path, scalars: int, rounds: int) -> dict[str, list[dict]]:
+    """Return the table of a tracker's own store, none if its package is missing."""
+    uri = f"sqlite:///{folder}/local.db"
+    stores: dict[str, tuple[str, str, Callable[[], dict[str, Work]]]] = {
+        "mlflow": (
+            "sqlalchemy",
+            "MLflow's database",
+            lambda: {"log_metric": mlflow_client(uri), "ours": mlflow_ours(uri)},
+        ),
+        "trackio": ("trackio", "trackio's database", lambda: {"trackio.log": trackio_client(), "ours": trackio_ours()}),
+        "wandb": ("wandb", "W&B's file", lambda: {"run.log": wandb_client(folder), "ours": wandb_ours(folder)}),
+    }
+    package, title, make = stores[part]
+    if not has(package):
+        return {}
+    variants = make()
+    return {f"{scalars:,} scalars into {title}": interleave(variants, next(iter(variants)), scalars, rounds)}
 
 
 def server_table(folder: Path, scalars: int, rounds: int) -> dict[str, list[dict]]:
@@ -284,9 +285,9 @@ def memory(name: str, scalars: int) -> None:
 
 
 def main() -> None:
-    options = arguments(__doc__, rounds=5, parts=("step", "stores", "server", "memory"))
+    options = arguments(__doc__, rounds=5, parts=PARTS)
     logging.disable(logging.WARNING)
-    parts = options.part or ["step", "stores", "server", "memory"]
+    parts = options.part or PARTS
     tables: dict[str, list[dict]] = {}
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -294,8 +295,8 @@ def main() -> None:
         os.environ["TRACKIO_DIR"] = str(folder / "trackio")
         if "step" in parts:
             tables |= step_tables(quick=options.quick)
-        if "stores" in parts:
-            tables |= store_tables(folder, 100 if options.quick else 20_000, options.rounds)
+        for part in {"mlflow", "trackio", "wandb"}.intersection(parts):
+            tables |= store_table(part, folder, 100 if options.quick else 20_000, options.rounds)
         if "server" in parts and not options.quick:
             tables |= server_table(folder, 2_000, options.rounds)
         if "memory" in parts:

@@ -23,7 +23,7 @@ from monitor_core._log import logger
 from monitor_core.errors import SetupError
 from monitor_core.files.folders import absolute
 from monitor_core.network.retries import DeliveryError
-from monitor_core.trackers.points import About, End, Points
+from monitor_core.trackers.points import BATCH, About, End, Points
 from monitor_core.trackers.tracker import Tracker, optional_string, required, root_cause
 
 AXIS = "step"
@@ -148,11 +148,12 @@ class Segments:
     def write(self, points: Points) -> None:
         """Log a row for each step, from the one that failed before."""
         done = self._written[1] if self._written and self._written[0] is points else 0
-        for index, (step, moment, row) in enumerate(points.rows()):
-            if index >= done:
-                with _errors():
-                    self._run.log({**row, "epoch": points.epoch, AXIS: step, "_timestamp": moment})
-                self._written = points, index + 1
+        epoch = {} if any(name.startswith(BATCH) for name in points.columns) else {"epoch": points.epoch}
+        with _errors():
+            for index, (step, moment, row) in enumerate(points.rows()):
+                if index >= done:
+                    self._run.log({**row, **epoch, AXIS: step, "_timestamp": moment})
+                    self._written = points, index + 1
 
     def rewind(self, step: int) -> None:
         """Continue in another segment."""

@@ -39,8 +39,8 @@ STEPS = 256
 PARTS = ("step", "mlflow", "trackio", "wandb", "server", "memory")
 Work = Callable[[int], object]
 
-for variable in ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "WANDB_SILENT", "TF_CPP_MIN_LOG_LEVEL"):
-    os.environ.setdefault(variable, "true" if variable != "TF_CPP_MIN_LOG_LEVEL" else "3")
+for variable in ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "WANDB_SILENT"):
+    os.environ.setdefault(variable, "true")
 
 
 def has(package: str) -> bool:

@@ -38,10 +38,11 @@ class AttrsSignatures(griffe.Extension):
 
 def _parameter(cls: griffe.Class, parameter: inspect.Parameter) -> griffe.Parameter:
     declared = cls.members.get(parameter.name)
+    inherited = parameter.annotation if isinstance(parameter.annotation, str) else None
     has_default = parameter.default is not inspect.Parameter.empty
     return griffe.Parameter(
         parameter.name,
-        annotation=getattr(declared, "annotation", None),
+        annotation=getattr(declared, "annotation", inherited),
         kind=getattr(griffe.ParameterKind, parameter.kind.name.lower()),
         default=_default(parameter.default) if has_default else None,
     )

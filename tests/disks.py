@@ -23,3 +23,16 @@ def small_disk(folder, size):
     finally:
         gc.collect()
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@contextlib.contextmanager
+def filled(folder):
+    """Leave no byte free on the file system of a folder."""
+    filler = folder / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    try:
+        yield
+    finally:
+        filler.unlink()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import monitor_core
+import monitor_core.trackers
 
 ROOT = Path(monitor_core.__file__).resolve().parent
 
@@ -147,6 +148,17 @@ def test_import_loads_no_framework():
     assert shown == "[] 1"
 
 
+def test_importing_the_trackers_loads_none_of_their_packages():
+    """Nor a tracker that was not asked for; its package is imported when one is made."""
+    packages = ["mlflow", "wandb", "trackio", "prometheus_client", "opentelemetry"]
+    shown = run_fresh(
+        "import sys, monitor_core.trackers\n"
+        "from monitor_core.trackers import MLflow\n"
+        f"print(sorted(set({packages}) & set(sys.modules)), 'monitor_core.trackers.wandb' in sys.modules)"
+    )
+    assert shown == "[] False"
+
+
 def test_import_needs_numpy_and_attrs_only():
     """The package imports where every other package is missing."""
     shown = run_fresh(
@@ -224,8 +236,24 @@ def test_sinks_do_not_import_each_other():
 
 
 SHARED = {"epochs", "jax_models", "pytree", "versions"}  # what adapters share
-BUILT_ON = {"lightning": {"torch"}, "transformers": {"torch"}}  # frameworks whose models are another's
-SHARED = {"epochs", "versions"}  # what adapters share
+
+
+def test_trackers_do_not_import_each_other():
+    """What two of them need stands in a module without a tracker; each tracker is public."""
+    trackers = {module_name(path) for path in MODULES["trackers"] if any_tracker(path)}
+    assert len(trackers) == len(monitor_core.trackers.__all__)
+    for path in MODULES["trackers"]:
+        assert module_name(path) == "monitor_core.trackers" or not trackers - {module_name(path)} & {
+            name.rpartition(".")[0] for name in imports(path)
+        }
+
+
+def any_tracker(path):
+    """Return whether a module has a public class whose base is the base of trackers."""
+    classes = (node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef))
+    return any(ast.unparse(base) == "Tracker" for node in classes for base in node.bases)
+
+
 BUILT_ON = {name: {"torch"} for name in ("accelerate", "lightning", "transformers")}  # their models are PyTorch's
 
 

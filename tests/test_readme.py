@@ -39,9 +39,11 @@ def blocks_of(page):
 
 CODE = {page: blocks_of(page) for page in PAGES if blocks_of(page)}
 GUIDES = [page for page in CODE if page.parent.name == "authors"]
-OTHERS = [page for page in CODE if page not in GUIDES]
+TRACKERS = [page for page in CODE if page.parent.name == "trackers"]  # in processes of their own: tests/trackers
+OTHERS = [page for page in CODE if page not in GUIDES and page not in TRACKERS]
 DEMO = ROOT / "examples" / "mnist_overfitting.py"
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py") if path != DEMO)
+EXAMPLES = [name for name in EXAMPLES if not name.startswith("track_")]
 
 
 @pytest.mark.parametrize("page", OTHERS, ids=name_of)

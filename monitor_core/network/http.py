@@ -39,7 +39,8 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # whatever fits on one l
 _PHRASES = {int(status): status.phrase for status in HTTPStatus}  # the server's own might repeat what it received
 
 
-def _check_url(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+def check_url(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """Validate an address to post to, as an attrs validator; errors do not show it."""
     if not isinstance(value, str):
         raise TypeError(f"{field.name} must be a string (got {type(value).__name__})")
     if not _is_web(value):
@@ -96,7 +97,7 @@ class Poster:
         ValueError: An argument breaks its rule above.
     """
 
-    url: str = attrs.field(validator=_check_url, repr=origin)
+    url: str = attrs.field(validator=check_url, repr=origin)
     headers: dict[str, str] = attrs.field(factory=dict, converter=_copied, validator=_check_headers, repr=False)
     timeout: float = attrs.field(default=TIMEOUT, validator=[checks.number(finite=True), attrs.validators.gt(0)])
     _opener: urllib.request.OpenerDirector | None = attrs.field(init=False, default=None, repr=False)

@@ -1,0 +1,36 @@
+"""Trackers: sinks that send a run to MLflow, W&B, trackio, Prometheus or an OpenTelemetry receiver; each is an extra.
+
+Public: ``from monitor_core.trackers import MLflow``. Each sink bears the name of the product that shows its runs, as
+`TensorBoard` does. The modules are private.
+"""
+
+import importlib
+import typing
+
+if typing.TYPE_CHECKING:
+    from monitor_core.trackers.mlflow import MLflow
+    from monitor_core.trackers.otlp import OTLP
+    from monitor_core.trackers.prometheus import Prometheus
+    from monitor_core.trackers.trackio import Trackio
+    from monitor_core.trackers.wandb import WandB
+
+_LAZY = {
+    "MLflow": "monitor_core.trackers.mlflow",
+    "OTLP": "monitor_core.trackers.otlp",
+    "Prometheus": "monitor_core.trackers.prometheus",
+    "Trackio": "monitor_core.trackers.trackio",
+    "WandB": "monitor_core.trackers.wandb",
+}
+
+
+if not typing.TYPE_CHECKING:  # else a misspelt name would be of any type
+
+    def __getattr__(name: str) -> typing.Any:
+        """Import what is asked for the first time."""
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(importlib.import_module(_LAZY[name]), name)
+        return found
+
+
+__all__ = ["OTLP", "MLflow", "Prometheus", "Trackio", "WandB"]

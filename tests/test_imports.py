@@ -79,6 +79,7 @@ EVERYTHING = sorted(ROOT.rglob("*.py")) + [
 ]
 
 FRAMEWORKS = [
+    "accelerate",
     "jax",
     "keras",
     "lightning",
@@ -217,7 +218,11 @@ def test_sinks_do_not_import_each_other():
 
 
 SHARED = {"epochs", "versions"}  # what adapters share
-BUILT_ON = {"lightning": {"torch"}, "transformers": {"torch"}}  # frameworks whose models are another's
+BUILT_ON = {
+    "accelerate": {"torch"},
+    "lightning": {"torch"},
+    "transformers": {"torch"},
+}  # frameworks whose models are another's
 
 
 def test_adapters_do_not_import_each_other():

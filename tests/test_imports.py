@@ -80,6 +80,7 @@ EVERYTHING = sorted(ROOT.rglob("*.py")) + [
 
 FRAMEWORKS = [
     "accelerate",
+    "ignite",
     "jax",
     "keras",
     "lightning",
@@ -220,6 +221,7 @@ def test_sinks_do_not_import_each_other():
 SHARED = {"epochs", "versions"}  # what adapters share
 BUILT_ON = {
     "accelerate": {"torch"},
+    "ignite": {"torch"},
     "lightning": {"torch"},
     "transformers": {"torch"},
 }  # frameworks whose models are another's

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
+from monitor_core.adapters.torch.values import is_number, means
 
 
 class StepValues:
@@ -36,7 +36,7 @@ class StepValues:
         """Add a micro-batch, with what the trainer gives of its ``training_step``: a mapping, or nothing."""
         found = {}
         if isinstance(outputs, Mapping):
-            found = {name: value for name, value in outputs.items() if _is_number(value)}
+            found = {name: value for name, value in outputs.items() if is_number(value)}
             if self._accumulated > 1 and "loss" in found:
                 found["loss"] = found["loss"] * self._accumulated
         if len(self._results) != self._known:
@@ -57,8 +57,8 @@ class StepValues:
     def take(self) -> dict[str, Any]:
         """Return the mean of each value over the micro-batches that have it, and begin the next step."""
         found, self._found = self._found, []
-        self._last = means = found[0] if len(found) == 1 else _means(found)
-        return means
+        self._last = means(found)
+        return self._last
 
 
 def epoch_values(results: Any) -> dict[str, Any]:
@@ -70,16 +70,3 @@ def epoch_values(results: Any) -> dict[str, Any]:
             if value is not None:
                 values[results._forked_name(metric, on_step=False)[0]] = value
     return values
-
-
-def _is_number(value: Any) -> bool:
-    return value.numel() == 1 if isinstance(value, torch.Tensor) else isinstance(value, (int, float))
-
-
-def _means(found: list[dict[str, Any]]) -> dict[str, Any]:
-    names = {name: None for each in found for name in each}
-    return {name: _mean([each[name] for each in found if name in each]) for name in names}
-
-
-def _mean(values: list[Any]) -> Any:
-    return torch.stack([torch.as_tensor(each).detach().reshape(()).float() for each in values]).mean()

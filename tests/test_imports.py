@@ -87,6 +87,7 @@ FRAMEWORKS = [
     "matplotlib",
     "pandas",
     "pytorch_lightning",
+    "skorch",
     "tensorboard",
     "tensorflow",
     "torch",
@@ -223,6 +224,7 @@ BUILT_ON = {
     "accelerate": {"torch"},
     "ignite": {"torch"},
     "lightning": {"torch"},
+    "skorch": {"torch"},
     "transformers": {"torch"},
 }  # frameworks whose models are another's
 

@@ -83,6 +83,8 @@ FRAMEWORKS = [
     "IPython",
     "equinox",
     "flax",
+    "accelerate",
+    "ignite",
     "jax",
     "keras",
     "lightgbm",
@@ -91,6 +93,7 @@ FRAMEWORKS = [
     "pandas",
     "pytorch_lightning",
     "sklearn",
+    "skorch",
     "tensorboard",
     "tensorflow",
     "torch",
@@ -254,7 +257,7 @@ def any_tracker(path):
     return any(ast.unparse(base) == "Tracker" for node in classes for base in node.bases)
 
 
-BUILT_ON = {name: {"torch"} for name in ("accelerate", "lightning", "transformers")}  # their models are PyTorch's
+BUILT_ON = {name: {"torch"} for name in ("accelerate", "ignite", "lightning", "skorch", "transformers")}
 
 
 def test_adapters_do_not_import_each_other():

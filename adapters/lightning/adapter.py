@@ -17,12 +17,10 @@ try:
 except ImportError:
     from pytorch_lightning import Callback
 
-import numpy as np
-import torch
-
 from monitor_core.adapters.epochs import Epochs
 from monitor_core.adapters.lightning.metrics import StepValues, epoch_values
 from monitor_core.adapters.torch.scheduled import ScheduledModel
+from monitor_core.adapters.torch.values import with_arrays, with_tensors
 from monitor_core.adapters.versions import require
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.hooks import sink_name
@@ -105,7 +103,7 @@ class LightningAdapter(Callback):
         optimizers = {f"optimizer_{i}": each for i, each in enumerate(trainer.optimizers)}
         self.run.model = ScheduledModel(pl_module, optimizers or None, schedulers or None)
         if self._loaded is not None:
-            self._epochs.load_state_dict(_mapped(self._loaded, _as_array))
+            self._epochs.load_state_dict(with_arrays(self._loaded))
             self._loaded = None
         batches = trainer.num_training_batches / trainer.accumulate_grad_batches
         epochs = trainer.max_epochs
@@ -267,26 +265,9 @@ class LightningAdapter(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states of the run and its sinks, for a checkpoint."""
-        state: dict[str, Any] = _mapped(self._epochs.state_dict(), _as_tensor)
+        state: dict[str, Any] = with_tensors(self._epochs.state_dict())
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Keep the state of a checkpoint until the run begins."""
         self._loaded = state_dict
-
-
-def _mapped(state: Any, change: Any) -> Any:
-    """Return a state with its arrays changed: a checkpoint holds tensors, which are read without executing anything."""
-    if isinstance(state, Mapping):
-        return {name: _mapped(value, change) for name, value in state.items()}
-    if isinstance(state, (list, tuple)):
-        return [_mapped(value, change) for value in state]
-    return change(state)
-
-
-def _as_tensor(value: Any) -> Any:
-    return torch.from_numpy(np.array(value)) if isinstance(value, (np.ndarray, np.generic)) else value
-
-
-def _as_array(value: Any) -> Any:
-    return value.cpu().numpy() if isinstance(value, torch.Tensor) else value

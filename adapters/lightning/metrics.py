@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
+from monitor_core.adapters.torch.values import is_number, means
 
 
 class StepValues:
@@ -41,7 +41,7 @@ class StepValues:
         found: dict[str, Any] = {}
         if isinstance(outputs, dict):
             only_loss = len(outputs) == 1 and "loss" in outputs
-            found = {**outputs} if only_loss else {name: each for name, each in outputs.items() if _is_number(each)}
+            found = {**outputs} if only_loss else {name: each for name, each in outputs.items() if is_number(each)}
             if self._accumulated > 1 and "loss" in found:
                 found["loss"] = found["loss"] * self._accumulated
         if len(self._results) != self._known:
@@ -66,7 +66,7 @@ class StepValues:
     def end(self, found: dict[str, Any]) -> dict[str, Any]:
         """Return the values of the step that ends with this micro-batch: the mean of each that has it."""
         if self._found:
-            found, self._found = _means([*self._found, found]), []
+            found, self._found = means([*self._found, found]), []
         self._last = found
         return found
 
@@ -84,16 +84,3 @@ def epoch_values(results: Any) -> dict[str, Any]:
             if value is not None:
                 values[results._forked_name(metric, on_step=False)[0]] = value
     return values
-
-
-def _is_number(value: Any) -> bool:
-    return value.numel() == 1 if isinstance(value, torch.Tensor) else isinstance(value, (int, float))
-
-
-def _means(found: list[dict[str, Any]]) -> dict[str, Any]:
-    names = {name: None for each in found for name in each}
-    return {name: _mean([each[name] for each in found if name in each]) for name in names}
-
-
-def _mean(values: list[Any]) -> Any:
-    return torch.stack([torch.as_tensor(each).detach().reshape(()).float() for each in values]).mean()

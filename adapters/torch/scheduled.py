@@ -21,8 +21,9 @@ class ScheduledModel(TorchModel):
         before = {id(group): float(group["lr"]) for group in self._training.groups()}
         self._training.set_rates(rates)
         for scheduler in self.schedulers.values():
-            bases, groups = getattr(scheduler, "base_lrs", None), scheduler.optimizer.param_groups
+            bases = getattr(scheduler, "base_lrs", None)
             if bases is not None:
+                groups = scheduler.optimizer.param_groups
                 scheduler.base_lrs = [
                     base * float(group["lr"]) / before[id(group)] if before.get(id(group)) else base
                     for base, group in zip(bases, groups, strict=True)

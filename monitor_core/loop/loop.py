@@ -184,7 +184,7 @@ class Loop:
             if run.stopped:
                 return
             self.bus.epoch_begin(epoch)
-            self._scope = self._epoch = scope = Epoch(self.bus, steps)
+            self._scope = self._epoch = scope = self._new_epoch(steps)
             try:
                 if run.stopped:
                     self.bus.epoch_abandon()
@@ -201,6 +201,10 @@ class Loop:
                 if self._epoch is scope:  # else the loop has exited meanwhile
                     self._scope = self._epoch = None
             self.bus.epoch_end(epoch, scope.results())
+
+    def _new_epoch(self, steps: int | None) -> Epoch:
+        """Return an epoch of at most so many steps; for loops whose steps are not batches."""
+        return Epoch(self.bus, steps)
 
     def _leave(self, epoch: int, scope: Epoch, *, partial: bool) -> None:
         """End an epoch that was left; what raises here is raised when the loop exits: see `Scope.attempt`."""

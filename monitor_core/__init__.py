@@ -7,6 +7,7 @@ import importlib
 import typing
 
 from monitor_core.bus.bus import Bus
+from monitor_core.bus.finding import Finding
 from monitor_core.bus.hooks import on
 from monitor_core.bus.run import Failure, Run
 from monitor_core.bus.sink import Sink
@@ -78,6 +79,7 @@ __all__ = [
     "DeliveryError",
     "EarlyStopping",
     "Failure",
+    "Finding",
     "History",
     "HookError",
     "Journal",

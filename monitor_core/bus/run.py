@@ -10,6 +10,7 @@ from typing import Any, Literal, NoReturn
 import attrs
 
 from monitor_core._log import logger
+from monitor_core.bus.finding import Finding
 from monitor_core.model.handles import ModelHandle
 
 Status = Literal["pending", "running", "completed", "stopped", "failed", "interrupted"]
@@ -70,11 +71,13 @@ class Run:
         stop_reason: Why a stop was requested, human-readable, or None.
         failed: Whether that request reported a failure.
         failures: What sinks raised in this run, in order.
+        findings: What was found to be wrong with the training, in order; see `report`.
         evaluation: The current evaluation; None outside one.
         partial: Whether the last epoch that ended was left early by ``break``.
         watched: The metrics that sinks decide by, as `monitor_core.metrics.outcome.Watched`, each added by its sink
             when the run begins.
         bus_state: While the run is open, a function that returns the state of the bus, for sinks that save it.
+        on_report: While the run is open, a function that calls the sinks' ``on_finding``, for `report`.
     """
 
     __slots__ = (
@@ -86,9 +89,11 @@ class Run:
         "evaluation",
         "failed",
         "failures",
+        "findings",
         "id",
         "index",
         "learning_rate_was_set",
+        "on_report",
         "partial",
         "resumed",
         "status",
@@ -113,11 +118,13 @@ class Run:
         self.stop_reason: str | None = None
         self.failed = False
         self.failures: list[Failure] = []
+        self.findings: list[Finding] = []
         self.watched: list[Any] = []
         self.learning_rate_was_set = False
         self.evaluation: Evaluation | None = None
         self.partial = False
         self.bus_state: Callable[[], dict[str, Any]] | None = None
+        self.on_report: Callable[[Finding], None] | None = None
 
     def __repr__(self) -> str:
         reason = f", {self.stop_reason!r}" if self.stop_reason else ""
@@ -170,6 +177,16 @@ class Run:
         if self.stop_reason is None:
             self.stop_reason, self.failed = reason, failed
             logger.info("stop requested: %s", reason)
+
+    def report(self, finding: Finding) -> None:
+        """Add a finding to `findings`, and notify all sinks by ``on_finding`` immediately.
+
+        Args:
+            finding: What is wrong with the training.
+        """
+        self.findings.append(finding)
+        if self.on_report is not None:
+            self.on_report(finding)
 
     @property
     def learning_rate(self) -> float:

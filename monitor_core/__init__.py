@@ -18,6 +18,8 @@ from monitor_core.values.scalars import scalar
 
 if typing.TYPE_CHECKING:
     from monitor_core._version import __version__ as __version__
+    from monitor_core.diagnosis.offline import diagnose
+    from monitor_core.diagnosis.sink import Diagnosis
     from monitor_core.files.activations import load_activations
     from monitor_core.files.checkpoint_index import Keep
     from monitor_core.journal.recorded import open_run
@@ -42,6 +44,7 @@ _LAZY = {
     "ActivationDump": "monitor_core.sinks.activation_dump",
     "CSVLogger": "monitor_core.sinks.csv_logger",
     "DeliveryError": "monitor_core.network.retries",
+    "Diagnosis": "monitor_core.diagnosis.sink",
     "EarlyStopping": "monitor_core.sinks.early_stopping",
     "History": "monitor_core.sinks.history",
     "Journal": "monitor_core.sinks.journal",
@@ -56,6 +59,7 @@ _LAZY = {
     "TerminateOnNaN": "monitor_core.sinks.terminate_on_nan",
     "Webhook": "monitor_core.sinks.webhook",
     "__version__": "monitor_core._version",
+    "diagnose": "monitor_core.diagnosis.offline",
     "load_activations": "monitor_core.files.activations",
     "open_run": "monitor_core.journal.recorded",
 }
@@ -77,6 +81,7 @@ __all__ = [
     "Bus",
     "CSVLogger",
     "DeliveryError",
+    "Diagnosis",
     "EarlyStopping",
     "Failure",
     "Finding",
@@ -99,6 +104,7 @@ __all__ = [
     "TensorBoard",
     "TerminateOnNaN",
     "Webhook",
+    "diagnose",
     "load_activations",
     "on",
     "open_run",

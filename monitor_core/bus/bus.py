@@ -259,7 +259,9 @@ class Bus:
         self.interrupt()
         self.flush()
         if self.run.status != "pending":
-            self._follow(Run(self.run.index + 1, self.run.model, self.run.validation_data))
+            before = self.run
+            self._follow(Run(before.index + 1, before.model, before.validation_data))
+            self.run.training_data, self.run.shuffles = before.training_data, before.shuffles
         for member in self._members:
             member.check_needs(self.run.model)
             self._require_alone(member.sink)

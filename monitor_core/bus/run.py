@@ -68,6 +68,11 @@ class Run:
         model: The model's handle, or None. After its end the run no longer keeps the model alive; the handle is
             available as long as the model exists.
         validation_data: The data given for sinks that look at the model, usually ``(x, y)``, or None.
+        training_data: ``(x, y)`` as they were passed to `fit`, while it trains; else None. Never draw from an iterator
+            among them.
+        shuffles: Whether `fit` shuffles them; None if unknown.
+        on_sample: A function that gets the first batch of the run's data before it is trained on, or None; a sink that
+            looks at the data sets it at train begin.
         stop_reason: Why a stop was requested, human-readable, or None.
         failed: Whether that request reported a failure.
         failures: What sinks raised in this run, in order.
@@ -94,12 +99,15 @@ class Run:
         "index",
         "learning_rate_was_set",
         "on_report",
+        "on_sample",
         "partial",
         "resumed",
+        "shuffles",
         "status",
         "step",
         "steps_per_epoch",
         "stop_reason",
+        "training_data",
         "validation_data",
         "watched",
     )
@@ -115,6 +123,9 @@ class Run:
         self.steps_per_epoch: int | None = None
         self.model: ModelHandle | None = model
         self.validation_data = validation_data
+        self.training_data: Any = None
+        self.shuffles: bool | None = None
+        self.on_sample: Callable[[Any], None] | None = None
         self.stop_reason: str | None = None
         self.failed = False
         self.failures: list[Failure] = []

@@ -1,0 +1,53 @@
+"""Rules on time: steps that take longer and longer."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+
+from monitor_core.bus.finding import Finding
+from monitor_core.diagnosis.rule import Rule
+from monitor_core.diagnosis.seen import Seen
+from monitor_core.diagnosis.trends import score
+from monitor_core.diagnosis.words import number
+
+
+@attrs.frozen
+class Slowing(Rule):
+    """Steps take longer and longer, window after window.
+
+    Attributes:
+        ratio: How many times as long as at the beginning.
+        windows: How many windows of steps are needed.
+        level: How clear the trend must be, as a Mann-Kendall score.
+        least: How long a step must take at the end, seconds: very short ones vary with everything.
+    """
+
+    symptom = "slowing"
+    moments = ("epoch",)
+    source = "runmedic (growth with a rank correlation), on the time of steps"
+
+    ratio: float = 2.0
+    windows: int = 10
+    level: float = 4.0
+    least: float = 0.001
+
+    def check(self, seen: Seen) -> Finding | None:
+        """Return a warning if the last quarter is slow and the trend is clear."""
+        medians = np.array(seen.timing.medians)
+        if len(medians) < self.windows:
+            return None
+        quarter = max(2, len(medians) // 4)
+        early, late = float(np.median(medians[1 : 1 + quarter])), float(np.median(medians[-quarter:]))
+        if late < self.least or late < self.ratio * early or score(medians) < self.level:
+            return None
+        return self.found(
+            seen,
+            "warning",
+            f"Steps take longer and longer: {number(1000 * early)} ms at the beginning, {number(1000 * late)} ms now.",
+            "Look for a list or graph that grows with each step: losses kept with their graphs (use .item() or "
+            ".detach()), a model that is compiled or built again, a log that is read back.",
+            early=early,
+            late=late,
+            threshold=self.ratio,
+        )

@@ -170,7 +170,7 @@ def _order(module: Any, sample: Any) -> _Order:
     follows = all(id(before[2]) in after[1] for before, after in pairwise(calls))
     output = next((name for name, _, returned in reversed(calls) if returned is result), None)
     is_chain = bool(calls) and follows and calls[-1][2] is result and len(set(names)) == len(names)
-    shape = getattr(result, "shape", ())
+    shape: tuple[int, ...] = getattr(result, "shape", ())
     return _Order(names, is_chain, output, int(shape[-1]) if len(shape) > 1 else None)
 
 

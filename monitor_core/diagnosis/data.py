@@ -262,7 +262,7 @@ def _kind_of(rows: NDArray[np.float64]) -> Kind:
 
 def _labels(rows: NDArray[np.float64], kind: Kind) -> NDArray[Any] | None:
     if kind == "one_hot":
-        return np.argmax(rows, axis=1)
+        return np.asarray(rows.argmax(axis=1))
     return rows[:, 0] if kind == "integer" and rows.shape[1] == 1 else None
 
 

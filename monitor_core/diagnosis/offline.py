@@ -30,8 +30,8 @@ def diagnose(recorded: RecordedRun | Mapping[str, Any] | str | PathLike[str]) ->
 
     Args:
         recorded: What `open_run` returned, or a run's folder; of several runs, the last one is judged. The path of a
-            CSV file with one row for each epoch, or of an event file (the ``tensorboard`` package reads it). A mapping from
-            metrics to one value for each epoch, or an object with such a mapping as ``history``.
+            CSV file with one row for each epoch, or of an event file (the ``tensorboard`` package reads it). A
+            mapping from metrics to one value for each epoch, or an object with such a mapping as ``history``.
 
     Returns:
         The findings. Of a run that a `Diagnosis` watched, those that it recorded.
@@ -88,7 +88,7 @@ def _of_curves(curves: Mapping[str, Any]) -> Findings:
     examination = Examination()
     for epoch in range(length):
         logs = {name: float(values[epoch]) for name, values in columns.items() if epoch < len(values)}
-        examination.end_epoch(epoch, epoch + 1, logs)
+        examination.end_epoch(epoch, 0, logs)  # how many steps there were is not known
     examination.end()
     return Findings(examination.findings, examination.not_looked_at())
 

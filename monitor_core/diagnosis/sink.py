@@ -44,7 +44,7 @@ class Diagnosis(Sink):
 
     Before the first step it looks at the model, its loss and a sample of the data; during the training at the metrics
     and, at the ends of some epochs, into the model with up to 128 samples. Each problem is reported once, and again
-    only when it was over: in ``run.findings``, by the hook ``on_finding``, and in the log, as a warning of ``monitor_core``.
+    only when it was over: in ``run.findings``, by the hook ``on_finding``, and as a warning in the log.
 
     Args:
         sample: Training data ``(x, y)`` as arrays. By default the arrays that were passed to `fit`, or the first batch

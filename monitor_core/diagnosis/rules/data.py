@@ -126,16 +126,6 @@ class TargetScale(Rule):
             return None
         if model.loss not in {"mean_squared_error", "mean_absolute_error", "huber"}:
             return None
-        if data.y.std > self.high or abs(data.y.mean) > 10 * self.high:
-            return self.found(
-                seen,
-                "warning",
-                f"The targets have a mean of {number(data.y.mean)} and a standard deviation of {number(data.y.std)}.",
-                "Standardize them, and scale the predictions back.",
-                mean=data.y.mean,
-                std=data.y.std,
-                threshold=self.high,
-            )
         if data.outliers > self.outliers and model.loss == "mean_squared_error":
             return self.found(
                 seen,
@@ -146,6 +136,16 @@ class TargetScale(Rule):
                 symptom="outlier_targets",
                 distance=data.outliers,
                 threshold=self.outliers,
+            )
+        if data.y.std > self.high or abs(data.y.mean) > 10 * self.high:
+            return self.found(
+                seen,
+                "warning",
+                f"The targets have a mean of {number(data.y.mean)} and a standard deviation of {number(data.y.std)}.",
+                "Standardize them, and scale the predictions back.",
+                mean=data.y.mean,
+                std=data.y.std,
+                threshold=self.high,
             )
         return None
 
@@ -188,7 +188,7 @@ class ClassImbalance(Rule):
     source = "smdebug (10 to 1)"
 
     ratio: float = 20.0
-    rows: int = 20
+    rows: int = 10
 
     def check(self, seen: Seen) -> Finding | None:
         """Return a warning for targets that are classes."""

@@ -31,7 +31,7 @@ class NotLearning(Rule):
         share: Which share of the planned epochs must have ended.
         epochs: How many epochs must have ended, if it is not known how many are planned.
         least: How many epochs must have ended in any case.
-        steps: How many steps must have ended in any case.
+        steps: How many steps must have ended in any case, if that is known.
         margin: How near to a constant answer's loss counts as the same.
         fall: The share of the first loss by which it must have fallen, where no constant answer's loss is known.
     """
@@ -62,7 +62,7 @@ class NotLearning(Rule):
     def _had_time(self, seen: Seen) -> bool:
         ended, planned = seen.epochs_ended, seen.epochs_planned
         wanted = self.epochs if planned is None else max(self.least, math.ceil(self.share * planned))
-        return ended >= min(wanted, 100) and seen.step >= self.steps
+        return ended >= min(wanted, 100) and (not seen.step or seen.step >= self.steps)
 
     def _against_constant(self, seen: Seen, values: Floats, best: float, reference: float) -> Finding | None:
         if best < (1 - self.margin) * reference:

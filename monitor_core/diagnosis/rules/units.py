@@ -227,7 +227,7 @@ class SymmetricUnits(Rule):
 class ConstantWeights(Rule):
     """A hidden layer's initial weights are all the same number.
 
-    Zeros may be meant, as in the second matrix of an adapter; they are judged once they have been trained.
+    Zeros may be meant, as in the second matrix of an adapter; only where all layers have them nothing can be learned.
     """
 
     symptom = "symmetric_units"
@@ -246,9 +246,12 @@ class ConstantWeights(Rule):
             if layer.role in {"linear", "convolution"}
             for name in layer.weights
         }
-        for weight in probe.weights:
-            layer = kernels.get(weight.name)
-            if layer is None or layer.name == seen.model.output_layer or weight.axes < 2 or (layer.units or 2) < 2:
+        every = [weight for weight in probe.weights if weight.name in kernels]
+        if len(every) > 1 and not any(weight.norm for weight in every):
+            return self._zeros(seen, len(every))
+        for weight in every:
+            layer = kernels[weight.name]
+            if layer.name == seen.model.output_layer or weight.axes < 2 or (layer.units or 2) < 2:
                 continue
             if weight.std <= 1e-7 * weight.norm and weight.norm:
                 return self.found(
@@ -261,6 +264,15 @@ class ConstantWeights(Rule):
                     std=weight.std,
                 )
         return None
+
+    def _zeros(self, seen: Seen, layers: int) -> Finding:
+        return self.found(
+            seen,
+            "problem",
+            f"The weights of all {counted(layers, 'layer')} begin with 0, so no gradient passes through them.",
+            "Initialize them randomly (Glorot or He).",
+            layers=layers,
+        )
 
 
 @attrs.frozen

@@ -219,7 +219,7 @@ class ConstantMetric(Rule):
         for name in seen.names:
             values = seen.curve(name).values
             if (
-                name == "learning_rate"
+                name in {"learning_rate", "loss"}
                 or len(values) < self.epochs
                 or np.ptp(values) != 0
                 or not np.isfinite(values[0])

@@ -291,8 +291,8 @@ def _leaking(split: Split, _: Any, rng: Any) -> Split:
     return np.column_stack([x, y]).astype(np.float32), y, np.column_stack([xv, yv]).astype(np.float32), yv
 
 
-def _shared_validation(split: Split, _: Any, rng: Any) -> Split:
-    x, y, xv, yv = split
+def _shared_validation(split: Split, argument: Any, rng: Any) -> Split:
+    x, y, xv, _ = split
     return x, y, x[: len(xv)], y[: len(xv)]
 
 

@@ -35,9 +35,15 @@ def train(program: Program, seed: int, sink: Any) -> dict[str, float]:
     weights = {0: 1.0, 1: options["class_weight"]} if "class_weight" in options else None
     adapter = KerasAdapter(*sinks)
     history = adapter.fit(
-        model, x, y, epochs=program.epochs * options.get("epochs", 1), batch_size=program.batch, validation_data=(xv, yv),
-        class_weight=weights, verbose=0,
-    )  # fmt: skip
+        model,
+        x,
+        y,
+        epochs=program.epochs * options.get("epochs", 1),
+        batch_size=program.batch,
+        validation_data=(xv, yv),
+        class_weight=weights,
+        verbose=0,
+    )
     return {name: values[-1] for name, values in history.history.items() if values}
 
 

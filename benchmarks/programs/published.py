@@ -115,6 +115,10 @@ _STATIC = {
 }
 
 
+_IN_THE_LOSS = {"over-regularization", "missing-regularization"}
+"""What PyTorch's optimizers do outside of the loss."""
+
+
 def _the_deep_checker(row: dict[str, Any]) -> Program:
     name = row["id"].removeprefix("tdc-")
     kind, _, fault = name.partition("-")
@@ -148,5 +152,5 @@ def _the_deep_checker(row: dict[str, Any]) -> Program:
         epochs=epochs,
         is_static=fault in _STATIC or name in _STATIC,
         options=options,
-        stacks=STACKS if kind == "reg" else _KERAS,
+        stacks=STACKS if kind == "reg" and fault not in _IN_THE_LOSS else _KERAS,
     )

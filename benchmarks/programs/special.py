@@ -1,9 +1,10 @@
-"""Healthy trainings whose curves look wrong: adversarial, reinforced, late to generalize. In PyTorch, with own loops."""
+"""Healthy trainings whose curves look wrong: adversarial, reinforced, late to generalize; in PyTorch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ EPOCHS = 40
 
 def _mlp(*sizes: int) -> torch.nn.Sequential:
     layers: list[torch.nn.Module] = []
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in pairwise(sizes):
         layers += [torch.nn.Linear(before, after), torch.nn.ReLU()]
     return torch.nn.Sequential(*layers[:-1])
 
@@ -137,7 +138,7 @@ class _Language(torch.nn.Module):
 
 
 def autoregressive(variant: int, seed: int, sink: Any) -> None:
-    """A model of sequences, one epoch of many steps, warmed up and then decayed; its loss ends near the data's entropy."""
+    """A model of sequences, few epochs of many steps, warmed up and then decayed; its loss ends near the entropy."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     symbols = 12

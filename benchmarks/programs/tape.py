@@ -150,7 +150,7 @@ def _begin(examination: Examination, known: dict[str, Any]) -> None:
     examination.begin()
 
 
-def _block(
+def _block(  # noqa: PLR0917 (an event)
     examination: Examination, epoch: int, step: int, start: float, times: list[float], columns: dict[str, list[Any]]
 ) -> None:
     arrays, present = {}, {}
@@ -166,7 +166,7 @@ def _probe(examination: Examination, probe: dict[str, Any]) -> None:
     examination.add_probe(Probe.from_json(probe))
 
 
-def _epoch(
+def _epoch(  # noqa: PLR0917 (the same)
     examination: Examination,
     epoch: int,
     step: int,

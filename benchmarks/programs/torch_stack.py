@@ -114,7 +114,7 @@ class _Builder:
         for layer in [each for each in layers if next(each.parameters(), None) is not None][:frozen]:
             layer.requires_grad_(False)
 
-    def _layers(self, spec: tuple[Any, ...], index: int) -> list[torch.nn.Module]:
+    def _layers(self, spec: tuple[Any, ...], index: int) -> list[torch.nn.Module]:  # noqa: PLR0911 (a table)
         kind, *args = spec
         size = math.prod(self.shape)
         if kind == "dense":

@@ -54,6 +54,7 @@ class _Active:
     """A finding that is not over."""
 
     finding: Finding
+    rule: str
     quiet: int = 0
 
 
@@ -154,9 +155,9 @@ class Examination:
         asked = [
             rule for rule in self.rules if set(moments) & set(rule.moments) and all(map(self.seen.has, rule.needs))
         ]
-        present = [finding for rule in asked if (finding := self._check(rule)) is not None]
-        new = self._new(present)
+        present = {rule.name: finding for rule in asked if (finding := self._check(rule)) is not None}
         self._settle(asked, present)
+        new = self._new(present)
         self.findings += new
         return new
 
@@ -169,16 +170,16 @@ class Examination:
                 logger.warning("the diagnosis's rule %s failed; the others continue", rule.name, exc_info=error)
             return None
 
-    def _new(self, present: Iterable[Finding]) -> list[Finding]:
+    def _new(self, present: Mapping[str, Finding]) -> list[Finding]:
         """Return what is to be reported, causes first, without what they explain."""
         found: list[Finding] = []
-        for finding in sorted(present, key=_rank):
+        for name, finding in sorted(present.items(), key=lambda item: _rank(item[1])):
             before = self._active.get((finding.symptom, finding.layer))
             if before is not None and _severity(before.finding) <= _severity(finding):
                 continue
             if not self._is_explained(finding, found):
                 found.append(finding)
-                self._active[finding.symptom, finding.layer] = _Active(finding)
+                self._active[finding.symptom, finding.layer] = _Active(finding, name)
         return found
 
     def _is_explained(self, finding: Finding, found: list[Finding]) -> bool:
@@ -187,14 +188,13 @@ class Examination:
             finding.symptom in EXPLAINS.get(cause.symptom, ()) and cause.severity != "note" for cause in causes
         ) or (any(cause.symptom == finding.symptom and cause.layer != finding.layer for cause in found))
 
-    def _settle(self, asked: Iterable[Rule], present: Iterable[Finding]) -> None:
-        """End what rules that were asked no longer find."""
-        still = {finding.symptom for finding in present}
-        could = {rule.symptom for rule in asked if "begin" not in rule.moments}
+    def _settle(self, asked: Iterable[Rule], present: Mapping[str, Finding]) -> None:
+        """End what the rules that found it no longer find."""
+        silent = {rule.name for rule in asked if not rule.lasts and "begin" not in rule.moments} - present.keys()
         for key, active in list(self._active.items()):
-            if key[0] in still:
+            if active.rule in present:
                 active.quiet = 0
-            elif key[0] in could:
+            elif active.rule in silent:
                 active.quiet += 1
                 if active.quiet >= QUIET:
                     del self._active[key]

@@ -129,10 +129,20 @@ def _fill(columns: dict[str, list[float]], rows: Iterable[Mapping[str, str]]) ->
 
 
 def _of_events(path: Path) -> dict[str, list[float]]:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
+    """Return an event file's curves over epochs, with those of validation from the folder next to its own."""
     if not path.exists():
         raise FileNotFoundError(path)
-    events = EventAccumulator(str(path), size_guidance={"scalars": 0, "tensors": 0})
+    curves = _scalars(path)
+    if path.parent.name == "train":
+        for other in sorted((path.parent.parent / "validation").glob("*tfevents*")):
+            curves |= {f"val_{name}": values for name, values in _scalars(other).items()}
+    return curves
+
+
+def _scalars(path: Path) -> dict[str, list[float]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(path), size_guidance={"scalars": 0})
     events.Reload()
-    return {tag: [each.value for each in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith(("batch_", "evaluation_"))]
+    return {tag.removeprefix("epoch_"): [each.value for each in events.Scalars(tag)] for tag in tags}

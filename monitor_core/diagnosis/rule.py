@@ -30,12 +30,14 @@ class Rule:
         source: Where it comes from.
         moments: When it is asked.
         needs: What it needs, of `MISSING`; it is not asked without.
+        lasts: Whether what it found is never over: it is about the beginning.
     """
 
     symptom: ClassVar[str]
     source: ClassVar[str] = "this package"
     moments: ClassVar[tuple[Moment, ...]] = ("epoch",)
     needs: ClassVar[tuple[str, ...]] = ()
+    lasts: ClassVar[bool] = False
 
     @property
     def name(self) -> str:

@@ -35,7 +35,7 @@ def _check_sample(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
 
 def _check_on_problem(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     if value is not None and value != "stop" and not callable(value):
-        raise TypeError(f"{field.name} must be 'stop', a function of run and finding, or None (got {value!r})")
+        raise TypeError(f"on_problem must be 'stop', a function of run and finding, or None (got {value!r})")
 
 
 @attrs.define(eq=False)
@@ -75,7 +75,7 @@ class Diagnosis(Sink):
 
     sample: tuple[Any, Any] | None = attrs.field(default=None, kw_only=True, validator=_check_sample, repr=False)
     probes: bool = checks.switch(default=True)
-    on_problem: Literal["stop"] | OnProblem | None = attrs.field(
+    _on_problem: Literal["stop"] | OnProblem | None = attrs.field(  # no attribute on_..., which would be a hook
         default=None, kw_only=True, validator=_check_on_problem
     )
     rules: Sequence[Rule] = attrs.field(default=RULES, kw_only=True, repr=False)
@@ -186,9 +186,9 @@ class Diagnosis(Sink):
             level = logger.info if finding.severity == "note" else logger.warning
             level("%s (%s): %s", finding.severity, finding.symptom, finding)
             run.report(finding)
-            if finding.severity == "problem" and self.on_problem is not None:
-                if callable(self.on_problem):
-                    self.on_problem(run, finding)
+            if finding.severity == "problem" and self._on_problem is not None:
+                if callable(self._on_problem):
+                    self._on_problem(run, finding)
                 else:
                     run.stop(f"{finding.symptom}: {finding.message}", failed=True)
 

@@ -73,7 +73,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "output_range_mismatch": (*_STUCK, "saturated", "negative_loss", "zero_gradient"),
     "accuracy_on_regression": ("constant_metric",),
     "exploding": ("loss_rising", "oscillation", "spike", "not_learning", "undertrained", "plateau", "saturated"),
-    "symmetric_units": (*_STUCK, "vanishing_gradient", "zero_gradient"),
+    "symmetric_units": (*_STUCK, "dead_units", "vanishing_gradient", "zero_gradient"),
     "dead_units": (*_STUCK, "zero_gradient", "vanishing_gradient"),
     "vanishing_gradient": (*_STUCK, "saturated", "zero_gradient"),
     "zero_gradient": _STUCK,

@@ -7,7 +7,7 @@ import attrs
 from monitor_core.bus.finding import Finding
 from monitor_core.diagnosis.rule import Rule
 from monitor_core.diagnosis.seen import Seen
-from monitor_core.diagnosis.words import listed, percent
+from monitor_core.diagnosis.words import percent
 from monitor_core.model.summary import LayerSummary
 
 _LINEAR = ("linear", "convolution")
@@ -58,7 +58,7 @@ class MissingNonlinearity(Rule):
         return self.found(
             seen,
             "warning",
-            f"Between {listed(names)} there is no activation{what}.",
+            f"Between {', and between '.join(names[:3])} there is no activation{what}.",
             "Add an activation such as ReLU after each hidden layer.",
             layer=pairs[0][0].name,
             pairs=len(pairs),

@@ -79,6 +79,7 @@ class NotLearning(Rule):
             f"After {counted(seen.epochs_ended, 'epoch')} the training loss is {number(float(values[-1]))}, no better "
             f"than {_REFERENCES.get(loss, 'a constant answer')}, which gives {number(reference)}, and does not fall.",
             _advice(seen),
+            symptom=_by_rate(seen),
             loss=best,
             reference=reference,
             threshold=(1 - self.margin) * reference,
@@ -98,10 +99,16 @@ class NotLearning(Rule):
             f"The training loss has moved by {percent(float(np.ptp(values)) / scale)} in "
             f"{counted(seen.epochs_ended, 'epoch')}: it was {number(start)} at the start and is {number(values[-1])}.",
             _advice(seen),
+            symptom=_by_rate(seen),
             start=start,
             loss=best,
             threshold=self.fall,
         )
+
+
+def _by_rate(seen: Seen) -> str | None:
+    """Return the symptom that an unusual rate makes of it, None for a usual one."""
+    return "lr_too_high" if too_high(seen) else "lr_too_low" if too_low(seen) else None
 
 
 def _advice(seen: Seen) -> str:

@@ -175,7 +175,7 @@ class Labels(Rule):
                     "Categorical cross-entropy of a single output is 0 for every sample.",
                     "Use binary cross-entropy with sigmoid.",
                 )
-        if data.kind == "real":
+        if data.kind == "real" and model.loss in _OF_CLASSES:
             return self._wrong(
                 seen,
                 f"The targets are continuous, and {model.loss} expects labels or probabilities.",

@@ -37,8 +37,9 @@ class Oscillation(Rule):
         last = curve.values[-self.epochs :]
         scale = seen.reference or float(np.median(curve.values[:3]))
         moves = np.diff(last) / scale
-        rises = float((moves > self.rise).mean())
-        if rises < self.share or (moves < -self.rise).mean() < self.share / 2:
+        least = self.rise if len(last) == self.epochs else 2 * self.rise  # the beginning is uneven
+        rises = float((moves > least).mean())
+        if rises < self.share or (moves < -least).mean() < self.share / 2:
             return None
         high = too_high(seen)
         return self.found(

@@ -49,7 +49,7 @@ class DeadUnits(Rule):
     needs = ("model", "probe")
     source = "smdebug's DeadRelu, DeepDiagnosis (70%), torchmortem (50%)"
 
-    share: float = 0.6
+    share: float = 0.7
     whole: float = 0.97
     units: int = 4
 
@@ -233,6 +233,7 @@ class ConstantWeights(Rule):
     symptom = "symmetric_units"
     moments = ("probe",)
     needs = ("model", "probe")
+    lasts = True
     source = "NeuraLint (constant initialization)"
 
     def check(self, seen: Seen) -> Finding | None:
@@ -246,12 +247,12 @@ class ConstantWeights(Rule):
             if layer.role in {"linear", "convolution"}
             for name in layer.weights
         }
-        every = [weight for weight in probe.weights if weight.name in kernels]
+        every = [weight for weight in probe.weights if weight.name in kernels and weight.axes >= 2]
         if len(every) > 1 and not any(weight.norm for weight in every):
             return self._zeros(seen, len(every))
         for weight in every:
             layer = kernels[weight.name]
-            if layer.name == seen.model.output_layer or weight.axes < 2 or (layer.units or 2) < 2:
+            if layer.name == seen.model.output_layer or (layer.units or 2) < 2:
                 continue
             if weight.std <= 1e-7 * weight.norm and weight.norm:
                 return self.found(
@@ -335,6 +336,7 @@ class BadInit(Rule):
     symptom = "bad_init"
     moments = ("batches", "epoch")
     needs = ("loss", "data")
+    lasts = True
     source = "TheDeepChecker (the initial loss against -log(1/k))"
 
     ratio: float = 8.0

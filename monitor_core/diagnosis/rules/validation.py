@@ -45,6 +45,7 @@ class Overfitting(Rule):
     Attributes:
         rise: By which share the validation loss, over the last epochs, must be above its best.
         noises: How many times its noise that must be.
+        lost: Which share of what validation had gained, from a constant answer's loss or the first epoch's, it must be.
         epochs: For how many epochs.
         fall: By which share the training loss must have fallen since the turn.
     """
@@ -54,6 +55,7 @@ class Overfitting(Rule):
 
     rise: float = 0.1
     noises: float = 4.0
+    lost: float = 0.1
     epochs: int = 4
     fall: float = 0.1
 
@@ -70,6 +72,8 @@ class Overfitting(Rule):
             return None
         best, now = float(val.values[turn]), float(np.median(last))
         is_higher = now > (1 + self.rise) * best and now - best > self.noises * noise(val.values)
+        gained = (seen.reference or float(val.values[0])) - best
+        is_higher = is_higher and (gained <= 0 or now - best > self.lost * gained)
         fell = 1 - float(train.values[-1]) / float(train.values[turn])
         if not is_higher or fell < self.fall or not rises(val.values[turn:]):
             return None

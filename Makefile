@@ -19,9 +19,10 @@ INTEGRATION := adapters benchmarks faults network/test_outbox.py network/test_si
 trees_packages := xgboost-cpu lightgbm 'scikit-learn>=1.9' pandas
 trees_tests := adapters/xgboost adapters/lightgbm adapters/sklearn
 trainers_packages := torch==2.13.0 transformers accelerate lightning pytorch-ignite skorch torchdata
-trainers_tests := adapters/transformers adapters/lightning adapters/accelerate adapters/ignite adapters/skorch
-arrays_packages := jax optax flax equinox
-arrays_tests := adapters/flax adapters/equinox
+trainers_tests := adapters/transformers adapters/lightning adapters/accelerate adapters/ignite adapters/skorch \
+	loop/test_loop_steps.py
+arrays_packages := jax optax flax equinox grain torch==2.13.0
+arrays_tests := adapters/flax adapters/equinox loop/test_loop_steps.py
 trackers_packages := mlflow wandb trackio prometheus-client opentelemetry-exporter-otlp-proto-http
 trackers_tests := trackers
 export KERAS_BACKEND ?= tensorflow

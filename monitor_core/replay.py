@@ -9,19 +9,21 @@ model; a stand-in provides its recorded learning rates and the directions of its
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
 from monitor_core.errors import SetupError
-from monitor_core.journal.facts import Plan
+from monitor_core.journal.facts import Interval, MidepochEvaluation, Plan
 from monitor_core.journal.files import Kind, Record
 from monitor_core.journal.recorded import RecordedRun
-from monitor_core.journal.rows import Rows
+from monitor_core.journal.rows import EvaluationLabel, Rows
 from monitor_core.journal.run_records import RunRecord
 from monitor_core.model.handles import ModelHandle
 from monitor_core.values.blocks import Block
+from monitor_core.values.means import Means
 
 _NO_PLAN = Plan(epochs=None, steps_per_epoch=None, learning_rates=None, directions={})
 _TAKEN_AS_ENDED = ("completed", "stopped", "failed")
@@ -100,13 +102,33 @@ class _ReplayBus(Bus):
     def block(self, block: Block) -> None:
         """Deliver a block."""
         self.run.step = int(block.steps[-1])
+        if self._evaluations.interval is not None:
+            self._evaluations.interval.add(block)
         self._emit("on_block", block)
+
+    def interval(self, means: Mapping[str, float]) -> None:
+        """Use these means since the last evaluation, weights and all, instead of those of the blocks."""
+        if self._evaluations.interval is not None:
+            self._evaluations.interval = _RecordedMeans(means)
 
     def batch(self, step: int, logs: Logs) -> None:
         """Begin and end a batch, for sinks that listen to batches."""
         self._emit("on_batch_begin", step)
         self.run.step = step
         self._emit("on_batch_end", step, logs)
+
+
+class _RecordedMeans(Means):
+    """Means that were recorded, weights and all; blocks after them are added from scratch."""
+
+    def __init__(self, means: Mapping[str, float]) -> None:
+        super().__init__()
+        self._means = means
+
+    def take(self) -> dict[str, float]:
+        """Return the recorded means once, then those of the blocks since."""
+        means, self._means = dict(self._means), {}
+        return means or super().take()
 
 
 class _Player:
@@ -136,6 +158,10 @@ class _Player:
     def _play(self, record: Record) -> bool:
         """Play a record; return whether to continue."""
         rows = record.content
+        if isinstance(rows, Interval):
+            self.bus.interval({name: float(value) for name, value in rows.means.items()})
+        if isinstance(rows, MidepochEvaluation):
+            self.bus.settle_evaluations()
         if not isinstance(rows, Rows):
             return True
         begins_batch_or_epoch = record.kind is Kind.BATCHES or rows.epoch > self.bus.run.epoch
@@ -171,8 +197,9 @@ class _Player:
         return len(block)
 
     def _evaluation(self, rows: Rows) -> bool:
-        self.bus.evaluation_begin()
-        self.bus.evaluation_end(rows.logs())
+        label = rows.evaluation or EvaluationLabel()
+        self.bus.evaluation_begin(label.prefix, name=label.name, step=int(rows.steps()[-1]))
+        self.bus.evaluation_end(rows.logs(), followed=False)
         return True
 
     def _epoch(self, rows: Rows) -> bool:

@@ -369,3 +369,26 @@ def test_a_journal_of_a_replay_holds_what_the_first_one_did(tmp_path):
         assert {name: str(one[name].tolist()) for name in one} == {name: str(other[name].tolist()) for name in other}
         assert one.steps.tolist() == other.steps.tolist()
     assert first.batches.times.tolist() == second.batches.times.tolist()
+
+
+def test_evaluations_within_an_epoch_are_played_at_their_step(tmp_path):
+    """With names, steps, and the means of the training since the evaluation before; the last belongs to the epoch."""
+
+    class Means(Recorder):
+        wants_interval_means = True
+
+        def record(self, run, hook, *args):
+            super().record(run, hook, run.step, run.evaluation, dict(run.interval_means), *args)
+
+    hooks, numbers = ("on_midepoch_evaluation", "on_epoch_end"), [1.0, 2.0, 3.0, 4.0]
+    with Loop(Journal(tmp_path), live := Means(*hooks)) as loop:
+        for _ in loop.epochs(2, steps_per_epoch=4):
+            for x in loop.batches(numbers):
+                loop.log(loss=x, weight=x)
+                if x in (numbers[1], numbers[3]):
+                    with loop.evaluation(name="test"):
+                        loop.log(loss=10 * x)
+    replay(open_run(tmp_path), played := Means(*hooks))
+    assert played.events == live.events
+    assert [event[0] for event in live.events] == ["midepoch_evaluation", "epoch_end"] * 2
+    assert live.events[0][3] == {"loss": 5 / 3}

@@ -299,6 +299,10 @@ class KerasAdapter(ModelHooks):
                 self._keras_history.on_epoch_end(epoch, event.logs)
         self._obey()
 
+    def _catch_up(self) -> None:
+        if self._is_in_fit and self.batches.numbers:
+            self._run.step = max(self._run.step, self.batches.step(max(self.batches.numbers)))
+
     def _obey(self) -> None:
         if self._run.stopped:
             self._model.stop_training = True

@@ -52,6 +52,9 @@ class ModelHooks(keras.callbacks.CallbackList):
     def _owns_bus(self) -> bool:
         return True
 
+    def _catch_up(self) -> None:
+        """Advance the run's step to the batches that have ended, where no sink listens to them."""
+
     def _set_callbacks_model(self) -> None:
         self._has_set_model = True
         for callback in self.callbacks:
@@ -77,13 +80,15 @@ class ModelHooks(keras.callbacks.CallbackList):
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Begin an evaluation, inside or outside a fit."""
         self._begin_outside(logs)
+        self._catch_up()
         with self._events.during(0, logs):
             self.bus.evaluation_begin()
 
     def on_test_end(self, logs: Logs | None = None) -> None:
         """End an evaluation."""
         with self._events.during(0, logs):
-            self.bus.evaluation_end(logs)
+            # Keras validates after an epoch's last batch; only a callback may evaluate before it.
+            self.bus.evaluation_end(logs, followed=False if self._is_in_fit else None)
         self._end_outside()
 
     @while_listening("on_evaluation_batch_begin", "on_evaluation_batch_end", "on_evaluation_block")

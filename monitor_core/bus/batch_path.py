@@ -36,6 +36,7 @@ class BatchPath:
         follow: Sets the run: a new one, or one that went back.
         gather: Sets the list to which the batches' rows are appended; None if they are not gathered.
         listen: Sets the hooks to call at a batch's begin and end.
+        before_next: Sets a function to call once, just before the next batch begins; None for none.
     """
 
     begin: Callable[[int], None]
@@ -44,6 +45,7 @@ class BatchPath:
     follow: Callable[[Run], None]
     gather: Callable[[list[Row] | None], None]
     listen: Callable[[tuple[Call, ...], tuple[Call, ...]], None]
+    before_next: Callable[[Callable[[], None] | None], None]
 
 
 class _Hooks(tuple[Callable[..., Any], ...]):  # noqa: SLOT001 (a tuple has no room for slots)
@@ -62,6 +64,15 @@ class _Hooks(tuple[Callable[..., Any], ...]):  # noqa: SLOT001 (a tuple has no r
         return hooks
 
 
+def _do_nothing(*_: Any) -> None:
+    return
+
+
+_ONLY_FIRST = _Hooks((_do_nothing,))
+"""Stands in for no hooks, so that `BatchPath.begin` looks for what to call first."""
+_ONLY_FIRST.calls, _ONLY_FIRST.with_copies, _ONLY_FIRST.copies = (), (), False
+
+
 def batch_path(  # noqa: C901, PLR0915 (one scope: its functions share their cells)
     run: Run, dispatch: Dispatch, delivery: Delivery
 ) -> BatchPath:
@@ -69,6 +80,8 @@ def batch_path(  # noqa: C901, PLR0915 (one scope: its functions share their cel
     rows: list[Row] | None = None
     none = _Hooks.of(())
     begin_hooks = end_hooks = none
+    all_begins: _Hooks = none
+    first: Callable[[], None] | None = None  # to call before the next batch; `begin_hooks` is then not empty
     readers: _Hooks | None = None  # the end's hooks if calling them is all there is to do; None if nothing is
     every, next_timed, time_begin = SAMPLED, SAMPLED, False  # comparing takes 5 ns, a remainder 20
 
@@ -147,7 +160,15 @@ def batch_path(  # noqa: C901, PLR0915 (one scope: its functions share their cel
         error: BaseException | None = None,
     ) -> None:
         """Call hooks one by one, timed, or those after one that failed; without logs, a begin's hooks."""
-        nonlocal time_begin
+        nonlocal time_begin, first, begin_hooks
+        if logs is None and first is not None:
+            call, first = first, None
+            begin_hooks = all_begins
+            time_begin = every == 1
+            call()
+            hooks = begin_hooks  # as they are by now
+            if not hooks:
+                return
         if logs is None:
             time_begin = every == 1
         name, args = ("on_batch_begin", (run, step)) if logs is None else ("on_batch_end", (run, step, logs))
@@ -166,13 +187,23 @@ def batch_path(  # noqa: C901, PLR0915 (one scope: its functions share their cel
         settle()
 
     def listen(begins: tuple[Call, ...], ends: tuple[Call, ...]) -> None:
-        nonlocal begin_hooks, end_hooks, every, next_timed, time_begin
-        begin_hooks, end_hooks = _Hooks.of(begins), _Hooks.of(ends)
+        nonlocal begin_hooks, all_begins, end_hooks, every, next_timed, time_begin
+        all_begins, end_hooks = _Hooks.of(begins), _Hooks.of(ends)
+        begin_hooks = all_begins
         # A hook that failed is called one by one, until it succeeds: see `Dispatch.call`.
         every = 1 if any(each.member.in_a_row for each in begins + ends) else SAMPLED
         time_begin = every == 1
         next_timed = min(next_timed, run.step + every)
         settle()
+        before_next(first)
+
+    def before_next(call: Callable[[], None] | None) -> None:
+        nonlocal first, begin_hooks, time_begin
+        first = call
+        if call is None:
+            begin_hooks, time_begin = all_begins, every == 1
+        else:
+            begin_hooks, time_begin = all_begins or _ONLY_FIRST, True
 
     def settle() -> None:
         nonlocal readers
@@ -181,4 +212,4 @@ def batch_path(  # noqa: C901, PLR0915 (one scope: its functions share their cel
         else:
             readers = end_hooks if rows is None and not end_hooks.copies else none
 
-    return BatchPath(begin, end, end_kept, follow, gather, listen)
+    return BatchPath(begin, end, end_kept, follow, gather, listen, before_next)

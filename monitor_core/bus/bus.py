@@ -24,6 +24,7 @@ from monitor_core.bus.batch_path import Values, batch_path
 from monitor_core.bus.costs import Cost, CostMeter
 from monitor_core.bus.delivery import Delivery
 from monitor_core.bus.dispatch import Dispatch
+from monitor_core.bus.epoch_evaluations import EpochEvaluations
 from monitor_core.bus.evaluation_blocks import EvaluationBlocks
 from monitor_core.bus.finding import Finding
 from monitor_core.bus.hooks import sink_name
@@ -90,6 +91,8 @@ class Bus:
         self._members = self._dispatch.members
         self._delivery = Delivery(self._dispatch, self.warn_skipped)
         self._evaluation_blocks = self._new_evaluation_blocks(None)
+        self._evaluations = EpochEvaluations()
+        self._epoch_began_at = 0
         self._last_logs: dict[str, float] = {}
         self.resumption = Resumption()
         self._set_batch_path()
@@ -135,6 +138,7 @@ class Bus:
         running = self.run.status == "running"
         if running:
             self.flush()
+            member.place(self.run.rank)
             member.check_needs(self.run.model)
         self._members.insert(member)
         try:
@@ -180,6 +184,9 @@ class Bus:
         self._gather()
 
     def _gather(self) -> None:
+        wanted = any(getattr(member.sink, "wants_interval_means", False) for member in self._members)
+        self._evaluations.interval = (self._evaluations.interval or Means()) if wanted else None
+        self._delivery.interval = self._evaluations.interval
         self._delivery.refresh()
         buffer = self._delivery.buffer
         self._path.gather(None if buffer is None else buffer.rows)
@@ -262,10 +269,14 @@ class Bus:
             before = self.run
             self._follow(Run(before.index + 1, before.model, before.validation_data))
             self.run.training_data, self.run.shuffles = before.training_data, before.shuffles
-        for member in self._members:
-            member.check_needs(self.run.model)
-            self._require_alone(member.sink)
         run = self.run
+        run.rank, run.ranks = frameworks.ranks()
+        moved = [member.place(run.rank) for member in self._members]
+        if any(moved):
+            self._refresh()
+        for member in self._members:
+            member.check_needs(run.model)
+            self._require_alone(member.sink)
         run.epochs, run.steps_per_epoch = epochs, steps_per_epoch
         run.status = "running"
         _open.add(self)
@@ -280,7 +291,7 @@ class Bus:
                 if member in self._members and not member.begun:
                     self._begin(member)
                     begun.append(member)
-                    if run.resumed and member.disabled_at is None:
+                    if run.resumed and member.disabled_at is None and not member.is_elsewhere:
                         self.resumption.restore(member.sink, run, member.hooks.get("on_rewind"))
         except BaseException as error:
             self._undo_begin(begun, error)
@@ -329,8 +340,7 @@ class Bus:
         """
         self._order.require_run("exception()", self.run)
         try:
-            self.evaluation_abandon()
-            self.flush()
+            self._abandon_epoch()
         finally:
             self._order.epoch = None
             try:
@@ -345,8 +355,7 @@ class Bus:
 
     def _close(self, status: Status, logs: dict[str, float] | None = None) -> None:
         try:
-            self.evaluation_abandon()
-            self.flush()
+            self._abandon_epoch()
         except BaseException as error:
             status = _status_after(error)
             raise
@@ -383,6 +392,8 @@ class Bus:
         self.flush()  # batches that ended between epochs do not belong to this one
         self._gather()  # stop gathering for sinks that were disabled
         self.run.epoch = self._order.epoch = epoch
+        self._epoch_began_at = self.run.step
+        self._evaluations.begin_epoch(self.run)
         self._emit("on_epoch_begin", epoch)
 
     def epoch_end(self, epoch: int, logs: Logs | None = None, *, partial: bool = False) -> None:
@@ -390,7 +401,8 @@ class Bus:
 
         Args:
             epoch: Its number.
-            logs: Its results; converted to floats once; a value that is not a number is skipped with a warning.
+            logs: Its results; converted to floats once; a value that is not a number is skipped with a warning. The
+                results of its evaluations are added under their prefixes, unless they are here.
             partial: Whether it was left early; sinks see this as ``run.partial``.
 
         Raises:
@@ -405,16 +417,21 @@ class Bus:
             floats.setdefault("learning_rate", rate)
         self._last_logs = floats
         self.run.partial = partial
-        self._emit("on_epoch_end", epoch, floats)
+        self._path.before_next(None)
+        self._evaluations.end_epoch(self.run, floats, lambda logs: self._emit("on_epoch_end", epoch, logs))
         self._warn_slow()
 
     def epoch_abandon(self) -> None:
-        """Close the open epoch, if any, without a record: it was aborted."""
+        """Close the open epoch, if any, without a record: it was aborted. Its evaluations have their own."""
         try:
-            self.evaluation_abandon()
-            self.flush()
+            self._abandon_epoch()
         finally:
             self._order.close()
+
+    def _abandon_epoch(self) -> None:
+        self.evaluation_abandon()
+        self.flush()
+        self.settle_evaluations()
 
     def batch_abandon(self) -> None:
         """Close the open batch, if any, without a record: it was aborted."""
@@ -482,16 +499,26 @@ class Bus:
 
     # --- evaluation and prediction: legal at any time, even outside a run --------------------------------------------
 
-    def evaluation_begin(self, prefix: str = "val_", *, name: str | None = None, means: Means | None = None) -> None:
+    def evaluation_begin(
+        self,
+        prefix: str | None = None,
+        *,
+        name: str | None = None,
+        step: int | None = None,
+        means: Means | None = None,
+    ) -> None:
         """Begin an evaluation; pending values are delivered first.
 
         Args:
-            prefix: What is prepended to the names of its metrics in the epoch's logs.
-            name: The evaluation's name, if it has one.
+            prefix: What is prepended to the names of its metrics in the epoch's logs; by default the name and an
+                underscore, or ``val_`` without a name.
+            name: The evaluation's name, such as its dataset's.
+            step: How many training steps came before it; by default, those that have ended.
             means: Means that each of its blocks is added to, before the sinks get it. For loops.
         """
         self.flush()
-        self.run.evaluation = Evaluation(name, prefix, self.run.step)
+        prefix = ("val_" if name is None else f"{name}_") if prefix is None else prefix
+        self.run.evaluation = Evaluation(name, prefix, self.run.step if step is None else step)
         self._evaluation_blocks = self._new_evaluation_blocks(means)
         self._emit("on_evaluation_begin")
 
@@ -502,14 +529,42 @@ class Bus:
         """Deliver the values of the evaluation batches that have ended."""
         self._evaluation_blocks.flush()
 
-    def evaluation_end(self, logs: Logs | None = None) -> None:
-        """End an evaluation, after delivering its last block; ``logs`` are converted to floats once."""
+    def evaluation_end(self, logs: Logs | None = None, *, followed: bool | None = None) -> None:
+        """End an evaluation, after delivering its last block.
+
+        In an epoch, its results are delivered once more: by ``on_midepoch_evaluation`` if more batches follow, else
+        with the epoch's logs.
+
+        Args:
+            logs: Its results; converted to floats once.
+            followed: Whether more batches follow in this epoch. By default, they do if fewer than
+                ``run.steps_per_epoch`` have ended; if False or unknown, the next batch tells.
+        """
         self.evaluation_flush()
+        evaluation, is_in_epoch = self.run.evaluation, self._order.epoch is not None
+        floats: dict[str, float] = {}
         try:
-            if self.has_listeners("on_evaluation_end"):
-                self._emit("on_evaluation_end", to_floats(logs, self.warn_skipped))
+            if is_in_epoch or self.has_listeners("on_evaluation_end"):
+                floats = to_floats(logs, self.warn_skipped)
+            self._emit("on_evaluation_end", floats)
         finally:
             self.run.evaluation = None
+        if evaluation is None or not is_in_epoch:
+            return
+        self._evaluations.add(evaluation, floats)
+        planned = self.run.steps_per_epoch
+        if followed is None:
+            followed = planned is not None and self.run.step - self._epoch_began_at < planned
+        if followed and threading.get_ident() == self._delivery.thread:
+            self.settle_evaluations()
+        else:
+            self._path.before_next(_weakly(self.settle_evaluations))
+
+    def settle_evaluations(self) -> None:
+        """Deliver evaluations that have ended in this epoch as events of their own: more training follows."""
+        self._path.before_next(None)
+        self.flush()
+        self._evaluations.settle(self.run, lambda logs: self._emit("on_midepoch_evaluation", logs))
 
     def evaluation_abandon(self) -> None:
         """Close the open evaluation, if any, without results: it was aborted."""
@@ -608,6 +663,18 @@ def _weak_report(bus: Bus) -> Callable[[Finding], None]:
             present._emit("on_finding", finding)
 
     return report
+
+
+def _weakly(method: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that calls a method without keeping its object alive."""
+    reference = weakref.WeakMethod(method)
+
+    def call() -> None:
+        present = reference()
+        if present is not None:
+            present()
+
+    return call
 
 
 def _status_after(error: BaseException) -> Status:

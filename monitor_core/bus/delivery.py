@@ -42,6 +42,7 @@ class Delivery:
         check_at: At how many pending steps the caller that appends one must call `check`.
         lock: Held by whatever calls a hook other than those of a batch.
         means: Means that every block is added to before the sinks get it, or None.
+        interval: More of them, or None.
         thread: The training's thread; a `flush` on another thread does not wait for hooks that this one calls.
     """
 
@@ -49,6 +50,7 @@ class Delivery:
         self.buffer: BlockBuffer | None = None
         self.check_at = 1
         self.means: Means | None = None
+        self.interval: Means | None = None
         self.thread = threading.get_ident()
         self._dispatch = dispatch
         self._on_skip = on_skip
@@ -64,7 +66,7 @@ class Delivery:
 
     def refresh(self) -> None:
         """Start or stop gathering values, after sinks were added or removed."""
-        if self.means is None and not self._dispatch.calls["on_block"]:
+        if self.means is None and self.interval is None and not self._dispatch.calls["on_block"]:
             self.buffer = None
         elif self.buffer is None:
             self.buffer, self.check_at = BlockBuffer(self._on_skip), 1
@@ -84,7 +86,8 @@ class Delivery:
                     self._flush_wanted = False
                     self._deliver_left()
                     while (block := self._take()) is not None:
-                        self._give(block, self._dispatch.calls["on_block"], self.means)
+                        self._account(block)
+                        self._give(block, self._dispatch.calls["on_block"])
         finally:
             self._settle()
             self.lock.release()
@@ -153,11 +156,14 @@ class Delivery:
         self._dispatch.meter.add(BUS, FETCHED, perf_counter() - begin)
         return block
 
-    def _give(self, block: Block, calls: tuple[Call, ...], means: Means | None = None) -> None:
-        self._delivering = True
-        try:
+    def _account(self, block: Block) -> None:
+        for means in (self.means, self.interval):
             if means is not None:
                 means.add(block)
+
+    def _give(self, block: Block, calls: tuple[Call, ...]) -> None:
+        self._delivering = True
+        try:
             fatal = self._dispatch.call("on_block", calls, (self._dispatch.run, block))
             if fatal is not None:
                 raise fatal
@@ -205,5 +211,6 @@ class Delivery:
                 return NOT_READY_SECONDS
             if self._calls(in_background=False):
                 self._left.append(block)
-            self._give(block, self._calls(in_background=True), self.means)
+            self._account(block)
+            self._give(block, self._calls(in_background=True))
         return None

@@ -28,6 +28,7 @@ class Member:
         begun: Whether its ``on_train_begin`` was called in the current run.
         failures: How many times its hooks have failed in this run.
         disabled_at: The step at which it was disabled, or None.
+        is_elsewhere: Whether only rank 0 calls it in the current run, and this is another rank.
     """
 
     sink: Any
@@ -39,6 +40,7 @@ class Member:
     begun: bool = False
     failures: int = 0
     disabled_at: int | None = None
+    is_elsewhere: bool = False
 
     @property
     def in_background(self) -> bool:
@@ -48,10 +50,21 @@ class Member:
 
     def is_called(self, hook: str) -> bool:
         """Return whether a hook is called: a disabled sink still gets the train's end, to close its files."""
+        if self.is_elsewhere:
+            return False
         return hook in self.hooks and (self.disabled_at is None or hook == "on_train_end")
+
+    def place(self, rank: int) -> bool:
+        """Determine whether it is called on a rank; return whether that has changed."""
+        before = self.is_elsewhere
+        writes, per_rank = getattr(self.sink, "writes", False), getattr(self.sink, "per_rank", False)
+        self.is_elsewhere = rank > 0 and bool(writes) and not per_rank
+        return self.is_elsewhere != before
 
     def check_needs(self, model: ModelHandle | None) -> None:
         """Raise a SetupError if the model's handle lacks a member that the sink needs."""
+        if self.is_elsewhere:
+            return
         for need in getattr(self.sink, "needs", ()):
             if model is None:
                 raise SetupError(f"{self.name} needs {need!r} of the model, and no model was given: pass model=...")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NoReturn
 
 import attrs
@@ -37,17 +37,21 @@ class Failure:
 
 @attrs.frozen
 class Evaluation:
-    """The current evaluation.
+    """An evaluation.
 
     Attributes:
         name: Its name, or None.
         prefix: What is prepended to the names of its metrics in the epoch's logs.
-        step: The training step at which it began.
+        step: How many training steps came before it.
     """
 
     name: str | None
     prefix: str
     step: int
+
+    def prefixed(self, name: str) -> str:
+        """Return a metric's name as the epoch's logs have it."""
+        return name if name.startswith(self.prefix) else self.prefix + name
 
 
 class Run:
@@ -65,6 +69,9 @@ class Run:
         step: Batches finished in this run, from 1; 0 before the first. Never reset within a run.
         epochs: How many epochs are planned, None if unknown.
         steps_per_epoch: How many batches an epoch has, None if unknown.
+        rank: The number of this process in its job, from 0, as the framework that connects them has it, or else
+            torchrun's environment.
+        ranks: How many processes the job has.
         model: The model's handle, or None. After its end the run no longer keeps the model alive; the handle is
             available as long as the model exists.
         validation_data: The data given for sinks that look at the model, usually ``(x, y)``, or None.
@@ -77,10 +84,18 @@ class Run:
         failed: Whether that request reported a failure.
         failures: What sinks raised in this run, in order.
         findings: What was found to be wrong with the training, in order; see `report`.
-        evaluation: The current evaluation; None outside one.
+        evaluation: The current evaluation. In ``on_midepoch_evaluation``, the one whose results are delivered; in
+            ``on_epoch_end``, the one that belongs to the epoch's end, None if there is none; None elsewhere.
+        stale_metrics: In ``on_epoch_end``, the names among its logs whose values are those of an evaluation within the
+            epoch, which ``on_midepoch_evaluation`` has delivered already.
+        interval_means: In both hooks, the weighted means of the training's metrics since the evaluation before, if a
+            sink has ``wants_interval_means``.
+        is_diagnosed: Whether a sink looks for what is wrong with the training.
         partial: Whether the last epoch that ended was left early by ``break``.
         watched: The metrics that sinks decide by, as `monitor_core.metrics.outcome.Watched`, each added by its sink
             when the run begins.
+        data_state: While a loop reads data in stretches, a function that returns its position in them.
+        loaded_data: That position, where the run continues from; None if there is none.
         bus_state: While the run is open, a function that returns the state of the bus, for sinks that save it.
         on_report: While the run is open, a function that calls the sinks' ``on_finding``, for `report`.
     """
@@ -89,6 +104,7 @@ class Run:
         "_model",
         "_recall",
         "bus_state",
+        "data_state",
         "epoch",
         "epochs",
         "evaluation",
@@ -97,12 +113,18 @@ class Run:
         "findings",
         "id",
         "index",
+        "interval_means",
+        "is_diagnosed",
         "learning_rate_was_set",
+        "loaded_data",
         "on_report",
         "on_sample",
         "partial",
+        "rank",
+        "ranks",
         "resumed",
         "shuffles",
+        "stale_metrics",
         "status",
         "step",
         "steps_per_epoch",
@@ -121,6 +143,7 @@ class Run:
         self.step = 0
         self.epochs: int | None = None
         self.steps_per_epoch: int | None = None
+        self.rank, self.ranks = 0, 1
         self.model: ModelHandle | None = model
         self.validation_data = validation_data
         self.training_data: Any = None
@@ -130,10 +153,15 @@ class Run:
         self.failed = False
         self.failures: list[Failure] = []
         self.findings: list[Finding] = []
+        self.is_diagnosed = False
         self.watched: list[Any] = []
         self.learning_rate_was_set = False
         self.evaluation: Evaluation | None = None
         self.partial = False
+        self.stale_metrics: frozenset[str] = frozenset()
+        self.interval_means: Mapping[str, float] = {}
+        self.data_state: Callable[[], list[dict[str, Any]]] | None = None
+        self.loaded_data: list[dict[str, Any]] | None = None
         self.bus_state: Callable[[], dict[str, Any]] | None = None
         self.on_report: Callable[[Finding], None] | None = None
 
@@ -226,6 +254,7 @@ class Run:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a run that continues elsewhere must know."""
+        data = self.loaded_data if self.data_state is None else self.data_state()
         return {
             "id": self.id,
             "index": self.index,
@@ -233,6 +262,7 @@ class Run:
             "step": self.step,
             "stop_reason": self.stop_reason,
             "rate_set": self.learning_rate_was_set,
+            **({} if data is None else {"data": data}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -245,5 +275,6 @@ class Run:
         self.id = state["id"] or self.id  # a journal may have lost it
         self.index, self.epoch, self.step = state["index"], state["epoch"], state["step"]
         self.learning_rate_was_set = state["rate_set"]
+        self.loaded_data = state.get("data")  # not in states of earlier releases
         if state["stop_reason"] is not None:
             logger.info("the run continues; it was stopped in epoch %d: %s", self.epoch + 1, state["stop_reason"])

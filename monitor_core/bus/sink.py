@@ -43,6 +43,10 @@ class Sink:
         background: Whether ``on_block`` may be called on the bus's own thread, during a batch, so that no step waits
             for it. No two hooks of a sink run at the same time. A sink that uses the model must not set this; one
             with batch hooks gets its blocks between batches in any case.
+        writes: Whether this sink writes files, draws, or talks to servers. If a run has several processes, such a sink
+            is called on rank 0 only.
+        per_rank: Whether it is called on every rank nevertheless.
+        wants_interval_means: Whether this sink reads ``run.interval_means``, which costs as much as recording blocks.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -51,6 +55,9 @@ class Sink:
     sets_learning_rate: ClassVar[bool] = False
     read_only: ClassVar[bool] = False
     background: ClassVar[bool] = False
+    wants_interval_means: ClassVar[bool] = False
+    writes: ClassVar[bool] = False
+    per_rank: ClassVar[bool] = False
 
     if not TYPE_CHECKING:  # for type checkers the constructor is that of the subclass
 
@@ -101,6 +108,15 @@ class Sink:
 
     def on_evaluation_end(self, run: Run, logs: Logs) -> None:
         """Called when an evaluation ends; ``logs`` are floats, without a prefix."""
+
+    def on_midepoch_evaluation(self, run: Run, logs: Logs) -> None:
+        """Called with the results of an evaluation that more training follows in its epoch; ``logs`` are floats.
+
+        The names have the evaluation's prefix, and ``run.evaluation`` has its name and step. It is called when the
+        evaluation ends if more batches are known to follow, else just before the next batch. The results of an
+        evaluation that no batch follows are in the logs of ``on_epoch_end`` instead, so a sink that listens to both
+        hooks gets each result once; at the epoch's end, ``run.stale_metrics`` names those that it got before.
+        """
 
     def on_evaluation_batch_begin(self, run: Run, batch: int) -> None:
         """Called when an evaluation batch begins; ``batch`` counts from 0 within this evaluation."""

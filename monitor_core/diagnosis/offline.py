@@ -8,12 +8,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 
 from monitor_core.bus.finding import Finding
 from monitor_core.diagnosis.examination import Examination
 from monitor_core.diagnosis.report import Findings
-from monitor_core.journal.facts import End, Plan
+from monitor_core.journal.facts import End, Found, Plan
 from monitor_core.journal.files import Kind
 from monitor_core.journal.recorded import RecordedRun, open_run
 from monitor_core.journal.rows import Rows
@@ -75,11 +76,20 @@ def follow_record(examination: Examination, run: RunRecord) -> list[Finding]:
 
 
 def _of_record(run: RunRecord) -> Findings:
+    recorded = run.facts(Found)
+    if recorded or any(plan.diagnosed for plan in run.facts(Plan)):
+        return Findings(map(_finding, recorded))
     examination = Examination()
     found = follow_record(examination, run)
     if any(end.status == "completed" for end in run.facts(End)[-1:]):
         found += examination.end()
     return Findings(found, examination.not_looked_at())
+
+
+def _finding(fact: Found) -> Finding:
+    values = attrs.asdict(fact, recurse=False)
+    del values["time"]
+    return Finding(**values)
 
 
 def _of_curves(curves: Mapping[str, Any]) -> Findings:

@@ -115,6 +115,7 @@ class Diagnosis(Sink):
     def on_train_begin(self, run: Run) -> None:
         """Look at the data, if it is known already, and judge what can be judged before the first step."""
         self._start_examination()
+        run.is_diagnosed = True
         seen = self._examination.seen
         seen.epochs_planned, seen.steps_per_epoch, seen.fit_shuffles = run.epochs, run.steps_per_epoch, run.shuffles
         data = self.sample if self.sample is not None else run.training_data

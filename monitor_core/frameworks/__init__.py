@@ -8,10 +8,13 @@ next to these, add it to `ALL`, and write its adapter. Private.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
+
+from numpy.typing import NDArray
 
 from monitor_core.frameworks.base import Framework, bases
 from monitor_core.frameworks.jax import JAX
@@ -39,6 +42,18 @@ def of(kind: type) -> Framework | None:
     """Return the framework of a type or of one of its bases; None for all other types."""
     packages = {module.partition(".")[0] for module, _ in bases(kind)}
     return next((each for each in ALL if packages & each.packages), None)
+
+
+def named(name: str) -> Framework:
+    """Return the framework of a name.
+
+    Raises:
+        ValueError: There is none, or it has not been imported.
+    """
+    found = next((each for each in ALL if each.name == name and each.module is not None), None)
+    if found is None:
+        raise ValueError(f"{name!r} must be imported first: it made a value that is to be loaded")
+    return found
 
 
 @_cached
@@ -143,13 +158,47 @@ def batches_of(data: Any, count: int) -> Iterable[Any] | None:
     return None if framework is None else framework.batches(data, count)
 
 
-def generators_kept(data: Any) -> AbstractContextManager[Any]:
+def generators_state(data: Any) -> dict[str, list[NDArray[Any]]]:
+    """Return the states of the random generators, by framework, that reading the data draws from."""
+    present = {each.name: each.generators(data) for each in ALL if each.module is not None}
+    return {name: [each.read() for each in generators] for name, generators in present.items() if generators}
+
+
+def load_generators_state(data: Any, state: Mapping[str, Sequence[NDArray[Any]]]) -> None:
+    """Restore what `generators_state` returned for such data, for the frameworks that are imported."""
+    for each in ALL:
+        if each.module is not None:
+            for generator, own in zip(each.generators(data), state.get(each.name, ()), strict=False):
+                generator.load(own)
+
+
+@contextmanager
+def generators_kept(data: Any) -> Iterator[None]:
     """Restore, on exit, the random generators of all frameworks that reading the data draws from."""
-    with ExitStack() as stack:
-        for each in ALL:
-            if each.module is not None:
-                stack.enter_context(each.generators_kept(data))
-        return stack.pop_all()
+    state = generators_state(data)
+    try:
+        yield
+    finally:
+        load_generators_state(data, state)
+
+
+# --- processes -----------------------------------------------------------------------------------------------------
+
+
+def ranks() -> tuple[int, int]:
+    """Return this process's rank, from 0, in its job, and how many processes that has.
+
+    A framework that has connected them is asked first; otherwise ``RANK`` and ``WORLD_SIZE`` are used, which torchrun
+    and its like set.
+    """
+    for each in ALL:
+        if each.module is not None and (found := each.ranks()) is not None:
+            return found
+    try:
+        rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    except (LookupError, ValueError):
+        return 0, 1
+    return (rank, ranks) if 0 <= rank < ranks else (0, 1)
 
 
 # --- callbacks, versions -------------------------------------------------------------------------------------------

@@ -11,15 +11,27 @@ from __future__ import annotations
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Stop = Callable[[], object]
 """Ends a profile and writes it."""
+
+
+class Generator(NamedTuple):
+    """A random generator.
+
+    Attributes:
+        read: Returns its state, as an array in host memory.
+        load: Sets its state to what ``read`` returned.
+    """
+
+    read: Callable[[], NDArray[Any]]
+    load: Callable[[NDArray[Any]], object]
+
 
 UNDER_TRACING = "it is a value under tracing: log what the compiled function returns"
 
@@ -98,6 +110,10 @@ class Framework:
         """Return a copy of an array in host memory."""
         return np.array(array)
 
+    def from_host(self, array: NDArray[Any]) -> Any:
+        """Return a host array as an array of the framework, of the same dtype."""
+        return array
+
     def like(self, leaf: Any, array: NDArray[Any]) -> Any:
         """Return a host array as an array of the framework, of the leaf's dtype."""
         return np.array(array, dtype=getattr(leaf, "dtype", None))
@@ -130,9 +146,15 @@ class Framework:
         """
         return None
 
-    def generators_kept(self, data: Any) -> AbstractContextManager[Any]:
-        """Restore, on exit, the framework's random generators that reading the data draws from."""
-        return nullcontext()
+    def generators(self, data: Any) -> list[Generator]:
+        """Return the framework's random generators that reading the data draws from."""
+        return []
+
+    # --- processes -------------------------------------------------------------------------------------------------
+
+    def ranks(self) -> tuple[int, int] | None:
+        """Return this process's rank, from 0, and how many there are; None if it has not connected them."""
+        return None
 
     # --- profiles --------------------------------------------------------------------------------------------------
 

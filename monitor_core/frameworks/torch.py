@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor_core.frameworks.base import Framework, Stop, bases, is_a, iterated
+from monitor_core.frameworks.base import Framework, Generator, Stop, bases, is_a, iterated
 
 
 class Torch(Framework):
@@ -88,6 +87,10 @@ class Torch(Framework):
         except TypeError:  # bfloat16 and float8
             return np.array(tensor.float())
 
+    def from_host(self, array: NDArray[Any]) -> Any:
+        """Return a host array as a tensor on the CPU."""
+        return self.module.from_numpy(np.array(array))
+
     def like(self, leaf: Any, array: NDArray[Any]) -> Any:
         """Return a host array as a tensor on the leaf's device."""
         return self.module.tensor(array, dtype=leaf.dtype, device=leaf.device)
@@ -104,18 +107,27 @@ class Torch(Framework):
             return _loader_batches(self.module.utils.data.DataLoader(data, batch_size=count), count)
         return None
 
-    @contextmanager
-    def generators_kept(self, data: Any) -> Iterator[None]:
-        """Restore PyTorch's own generator, and those of a loader and its samplers."""
+    def generators(self, data: Any) -> list[Generator]:
+        """Return PyTorch's own generator, and those of a loader and its samplers."""
         samplers = [data, getattr(data, "sampler", None), getattr(data, "batch_sampler", None)]
         own: dict[int, Any] = {id(each): each for each in (getattr(sampler, "generator", None) for sampler in samplers)}
-        states = [(each, each.get_state()) for each in own.values() if hasattr(each, "get_state")]
-        with self.module.random.fork_rng(devices=[]):
-            try:
-                yield
-            finally:
-                for generator, state in states:
-                    generator.set_state(state)
+        return [
+            self._generator(each)
+            for each in (self.module.default_generator, *own.values())
+            if hasattr(each, "get_state")
+        ]
+
+    def _generator(self, generator: Any) -> Generator:
+        return Generator(
+            lambda: self.to_host(generator.get_state()), lambda state: generator.set_state(self.from_host(state))
+        )
+
+    def ranks(self) -> tuple[int, int] | None:
+        """Return the rank in the default process group."""
+        distributed = self.module.distributed
+        if not distributed.is_available() or not distributed.is_initialized():
+            return None
+        return distributed.get_rank(), distributed.get_world_size()
 
     def start_profile(self, folder: Path) -> Stop:
         """Start a profile of the CPU and of CUDA devices."""

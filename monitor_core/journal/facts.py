@@ -1,8 +1,8 @@
 """What a journal records besides rows of metrics: how a run began and ended, what was decided, what failed.
 
 Contract. Each fact is a JSON object whose ``type`` names its class here and whose other members are the class's fields.
-Files are not trusted: a fact that lacks a field, or has one of another type, is refused. Unknown fields, from a later
-release, are ignored.
+Files are not trusted: a fact that lacks a field, or has one of another type, is refused. Unknown types and fields, from
+a later release, are ignored.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ class Begin:
         argv: The command line, without what looks secret, see `monitor_core.journal.masking`.
         process: Which process it is, see `monitor_core.journal.provenance.this_process`.
         time: When, seconds since 1970.
+        rank: The number of this process in its job, from 0.
+        ranks: How many processes the job has.
     """
 
     id: str
@@ -77,6 +79,8 @@ class Begin:
     argv: list[str]
     process: dict[str, Any]
     time: float
+    rank: int = 0
+    ranks: int = 1
 
 
 @attrs.frozen(kw_only=True, field_transformer=_checked)
@@ -90,6 +94,7 @@ class Plan:
         directions: For metrics whose direction the model knows, ``"min"`` or ``"max"``.
         watched: For each sink that decides by a metric, by its name: ``metric``, ``mode`` and ``restores``, as in
             `Watched`.
+        diagnosed: Whether a sink looked for what is wrong with the training; its findings are recorded.
     """
 
     epochs: int | None
@@ -97,6 +102,7 @@ class Plan:
     learning_rates: list[float] | None
     directions: dict[str, Any]
     watched: dict[str, Any] = attrs.field(factory=dict)
+    diagnosed: bool = False
 
 
 @attrs.frozen(kw_only=True, field_transformer=_checked)
@@ -198,6 +204,65 @@ class Partial:
 
 
 @attrs.frozen(kw_only=True, field_transformer=_checked)
+class MidepochEvaluation:
+    """An evaluation, whose results come before, was within its epoch: more batches followed.
+
+    Attributes:
+        name: The evaluation's name, or None.
+        epoch: Its epoch, 0-based.
+        step: Its step.
+        time: When it was known, seconds since 1970.
+    """
+
+    name: str | None
+    epoch: int
+    step: int
+    time: float
+
+
+@attrs.frozen(kw_only=True, field_transformer=_checked)
+class Interval:
+    """The weighted means of the training's metrics since the evaluation before, if a sink wants them.
+
+    What comes next, a `MidepochEvaluation` or an epoch's results, is what they belong to.
+    """
+
+    means: dict[str, Any]
+    epoch: int
+    step: int
+    time: float
+
+
+@attrs.frozen(kw_only=True, field_transformer=_checked)
+class Found:
+    """A finding: what is wrong with the training.
+
+    Attributes:
+        symptom: What, from a published list.
+        severity: ``"problem"``, ``"warning"`` or ``"note"``.
+        message: A sentence that says what is seen.
+        evidence: The numbers that show it.
+        advice: What to try.
+        source: Where the rule is from.
+        epoch: Since which epoch, 0-based.
+        step: Since which step.
+        layer: In which layer, None if it is not in one.
+        time: When it was found, seconds since 1970.
+    """
+
+    symptom: str
+    severity: str
+    message: str
+    evidence: dict[str, Any]
+    advice: str
+    source: str
+    epoch: int
+    step: int
+    layer: str | None
+    time: float
+
+
+@attrs.frozen(kw_only=True, field_transformer=_checked)
 class End:
     """A run has ended.
 
@@ -207,6 +272,7 @@ class End:
         step: The last step.
         time: When, seconds since 1970.
         best_epochs: For each sink that keeps the epoch of its best value, that epoch, 0-based.
+        best_steps: The same for the step.
     """
 
     status: str
@@ -214,9 +280,23 @@ class End:
     step: int
     time: float
     best_epochs: dict[str, Any] = attrs.field(factory=dict)
+    best_steps: dict[str, Any] = attrs.field(factory=dict)
 
 
-Fact = Begin | Plan | Stop | RateChange | SinkFailure | Raised | Rewind | Partial | End
+Fact = (
+    Begin
+    | Plan
+    | Stop
+    | RateChange
+    | SinkFailure
+    | Raised
+    | Rewind
+    | Partial
+    | MidepochEvaluation
+    | Interval
+    | Found
+    | End
+)
 Decision = Stop | RateChange
 
 _TYPES: dict[str, type[Fact]] = {
@@ -228,6 +308,9 @@ _TYPES: dict[str, type[Fact]] = {
     "exception": Raised,
     "rewind": Rewind,
     "partial": Partial,
+    "midepoch_evaluation": MidepochEvaluation,
+    "interval": Interval,
+    "finding": Found,
     "end": End,
 }
 _NAMES = {kind: name for name, kind in _TYPES.items()}
@@ -252,16 +335,18 @@ def encode_fact(fact: Fact) -> bytes:
     return json.dumps({"type": _NAMES[type(fact)], **members}, separators=(",", ":")).encode("ascii")
 
 
-def parse_fact(payload: bytes) -> Fact:
-    """Return what `encode_fact` encoded.
+def parse_fact(payload: bytes) -> Fact | None:
+    """Return what `encode_fact` encoded; None for a fact of a later release.
 
     Raises:
-        ValueError: It is not a known fact.
+        ValueError: It is not a fact.
     """
     try:
         members = json.loads(payload)
+        if members["type"] not in _TYPES and isinstance(members["type"], str):
+            return None
         kind = _TYPES[members["type"]]
         known = attrs.fields_dict(kind)
         return kind(**{name: value for name, value in members.items() if name in known})
     except (LookupError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"it is not a known fact ({type(error).__name__}: {error})") from None
+        raise ValueError(f"it is not a fact ({type(error).__name__}: {error})") from None

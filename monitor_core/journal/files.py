@@ -9,7 +9,7 @@ a mark of 4 bytes, the kind, the run's number within the file, the record's numb
 bytes and the payload's CRC-32 (uint32 each), the CRC-32 of all these, and the payload. The frame's head has its
 own checksum so that the length can be trusted even if the payload is damaged; the mark, so that the next frame is found
 if the length is damaged too; the number, so that records missing without a trace, such as those dropped on a full disk,
-are detected.
+are detected. Records of an unknown kind, from a later release, are skipped.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from zlib import crc32
 
 import attrs
 
+from monitor_core.journal.arrays import Arrays, parse_arrays
 from monitor_core.journal.facts import Fact, parse_fact
-from monitor_core.journal.rows import Rows, parse_rows
+from monitor_core.journal.rows import Rows, parse_evaluation, parse_rows
 
 _SIGNATURE = b"\x89MCJ\r\n\x1a\n"  # not ASCII, and changed by any translation of line ends
-_VERSION = 1
+_VERSION = 2
+_READ = (1, 2)
 _MARK = b"\xf5\xfbMJ"  # its first two bytes never occur in UTF-8
 _FRAME = struct.Struct("<4sIIIII")
 _CHECKSUM = struct.Struct("<I")
@@ -46,7 +48,14 @@ class Kind(enum.IntEnum):
     EPOCH = 3
     """Rows: one, an epoch's results."""
     EVALUATION = 4
-    """Rows: one, an evaluation's results."""
+    """Rows: one, an evaluation's results; only in format 1."""
+    LABELLED_EVALUATION = 5
+    """Rows: one, an evaluation's results, with its name; read as `EVALUATION`."""
+    ARRAYS = 6
+    """Arrays by name, with what they are."""
+
+
+_NORMAL = {Kind.LABELLED_EVALUATION: Kind.EVALUATION}
 
 
 def _sealed(data: bytes) -> bytes:
@@ -55,6 +64,8 @@ def _sealed(data: bytes) -> bytes:
 
 FILE_HEAD = _sealed(_SIGNATURE + _CHECKSUM.pack(_VERSION))
 """What each file begins with, 16 bytes."""
+_HEADS = {_sealed(_SIGNATURE + _CHECKSUM.pack(version)) for version in _READ}
+_KINDS = frozenset(Kind)
 
 
 def frame(kind: Kind, run: int, number: int, payload: bytes) -> bytes:
@@ -108,7 +119,7 @@ class Record(NamedTuple):
     offset: int
     kind: Kind
     run: int
-    content: Fact | Rows
+    content: Fact | Rows | Arrays
 
 
 @attrs.frozen
@@ -164,7 +175,7 @@ class _Reader:
         """Return where the first frame begins."""
         end = len(self._data)
         head = self._data[: len(FILE_HEAD)]
-        if head == FILE_HEAD:
+        if head in _HEADS:
             return len(head)
         if FILE_HEAD.startswith(head):
             if head:
@@ -172,7 +183,7 @@ class _Reader:
             return end
         if head.startswith(_SIGNATURE) and head == _sealed(head[: -_CHECKSUM.size]):
             version = _CHECKSUM.unpack_from(head, len(_SIGNATURE))[0]
-            self._report(0, end, f"its format is {version}, and this release reads format {_VERSION}")
+            self._report(0, end, f"its format is {version}, and this release reads up to format {_VERSION}")
             return end
         position = len(FILE_HEAD) if self._header(len(FILE_HEAD)) else self._next(0)
         self._report(0, position, "the file's head is damaged, or it is not a journal")
@@ -219,13 +230,25 @@ class _Reader:
         if missing:
             self._report(position, position, f"{missing} record{'s are' if missing > 1 else ' is'} missing before this")
         self._expected = header.number + 1
+        if header.kind not in _KINDS:  # of a later release
+            return
         try:
-            kind = Kind(header.kind)
-            content = parse_fact(bytes(payload)) if kind is Kind.FACT else parse_rows(payload, self._names)
+            content = self._parsed(Kind(header.kind), payload)
         except ValueError as error:
             self._report(position, end, f"record {header.number} cannot be read: {error}")
-        else:
-            self._records.append(Record(position, kind, header.run, content))
+            return
+        if content is not None:
+            kind = Kind(header.kind)
+            self._records.append(Record(position, _NORMAL.get(kind, kind), header.run, content))
+
+    def _parsed(self, kind: Kind, payload: memoryview) -> Fact | Rows | Arrays | None:
+        if kind is Kind.FACT:
+            return parse_fact(bytes(payload))
+        if kind is Kind.ARRAYS:
+            return parse_arrays(payload)
+        if kind is Kind.LABELLED_EVALUATION:
+            return parse_evaluation(payload, self._names)
+        return parse_rows(payload, self._names)
 
     def _skip(self, position: int, header: _Header | None) -> int:
         """Report bytes that are not a whole record, and return where the next frame begins."""

@@ -16,7 +16,7 @@ import attrs
 
 from monitor_core.journal.facts import Begin, Decision, Raised, SinkFailure
 from monitor_core.journal.files import Damage, Kind, journal_files, read_journal
-from monitor_core.journal.recorded_rows import RecordedBatches, RecordedHistory
+from monitor_core.journal.recorded_rows import RecordedBatches, RecordedEvaluations, RecordedHistory
 from monitor_core.journal.rows import Rows
 from monitor_core.journal.run_records import RecordedStatus, RunRecord, join_runs
 from monitor_core.metrics.outcome import Outcome
@@ -34,7 +34,7 @@ class RecordedRun:
         runs: The runs, in the order in which they were begun or last continued.
         history: Every epoch's results, looked up as in a `History`: ``recorded.history["val_loss"]``.
         batches: The same for every batch.
-        evaluations: The same for every evaluation; those within an epoch are in its results too.
+        evaluations: The same for every evaluation, with its name and step; an epoch's last ones are in its results too.
         damage: What could not be read, and where.
     """
 
@@ -42,7 +42,7 @@ class RecordedRun:
     runs: tuple[RunRecord, ...]
     history: RecordedHistory
     batches: RecordedBatches
-    evaluations: RecordedHistory
+    evaluations: RecordedEvaluations
     damage: tuple[Damage, ...]
 
     def __repr__(self) -> str:
@@ -157,7 +157,7 @@ def record_of(path: Path, runs: list[RunRecord], damage: Iterable[Damage]) -> Re
         tuple(runs),
         history=RecordedHistory(_numbered(runs, Kind.EPOCH)),
         batches=RecordedBatches(_numbered(runs, Kind.BATCHES)),
-        evaluations=RecordedHistory(_numbered(runs, Kind.EVALUATION)),
+        evaluations=RecordedEvaluations(_numbered(runs, Kind.EVALUATION)),
         damage=tuple(damage),
     )
 

@@ -77,7 +77,7 @@ class RecordedBatches(_RecordedRows):
 
 
 class RecordedHistory(Results, _RecordedRows):
-    """The results of every epoch, or of every evaluation."""
+    """The results of every epoch."""
 
     @property
     def epoch(self) -> list[int]:
@@ -88,3 +88,16 @@ class RecordedHistory(Results, _RecordedRows):
     def run(self) -> NDArray[np.int64]:
         """Each row's run, ``(rows,) int64``."""
         return self._runs
+
+
+class RecordedEvaluations(RecordedHistory):
+    """The results of every evaluation, without the prefixes that they have in an epoch's results."""
+
+    def __init__(self, parts: Sequence[tuple[int, Rows]]) -> None:
+        super().__init__(parts)
+        self._names = [rows.evaluation.name if rows.evaluation else None for _, rows in parts for _ in range(len(rows))]
+
+    @property
+    def names(self) -> list[str | None]:
+        """Each evaluation's name, None for one without."""
+        return list(self._names)

@@ -24,10 +24,24 @@ from monitor_core.records.columns import Table
 from monitor_core.values.blocks import Block
 
 _HEAD = struct.Struct("<qII")
+_LABEL_SIZE = struct.Struct("<I")
 _LABELS = 2
 """How many columns of the matrix come before the values: step and time."""
 _MISSING_BITS = 0x7FF84D434A000001
 _MISSING = struct.unpack("<d", struct.pack("<Q", _MISSING_BITS))[0]
+
+
+@attrs.frozen
+class EvaluationLabel:
+    """Which evaluation some results are of.
+
+    Attributes:
+        name: Its name, or None.
+        prefix: What is prepended to its metrics' names in an epoch's logs.
+    """
+
+    name: str | None = None
+    prefix: str = "val_"
 
 
 @attrs.frozen(eq=False)
@@ -38,11 +52,13 @@ class Rows:
         epoch: The epoch they belong to, 0-based; -1 before the first.
         names: The metrics' names; one object for all rows of the same names that were decoded together.
         data: The rows' bytes.
+        evaluation: For an evaluation's results, which evaluation; None in journals of format 1, and for other rows.
     """
 
     epoch: int
     names: tuple[str, ...]
     data: memoryview | bytes
+    evaluation: EvaluationLabel | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -130,6 +146,31 @@ def parse_rows(payload: memoryview, known: dict[bytes, tuple[str, ...]]) -> Rows
     if begin + 8 * rows * (_LABELS + len(names)) != len(payload):
         raise ValueError(f"{rows} rows of {len(names)} metrics do not fit {len(payload) - begin} bytes")
     return Rows(epoch, names, payload[begin:])
+
+
+def encode_evaluation(label: EvaluationLabel, rows: bytes) -> bytes:
+    """Return an evaluation's results as a journal holds them: the label's bytes (uint32), the label, the rows."""
+    text = json.dumps([label.name, label.prefix]).encode("ascii")
+    return _LABEL_SIZE.pack(len(text)) + text + rows
+
+
+def parse_evaluation(payload: memoryview, known: dict[bytes, tuple[str, ...]]) -> Rows:
+    """Return what `encode_evaluation` encoded; the arguments are as in `parse_rows`.
+
+    Raises:
+        ValueError: The bytes are not such results.
+    """
+    if len(payload) < _LABEL_SIZE.size:
+        raise ValueError("the label of the evaluation is incomplete")
+    begin = _LABEL_SIZE.size + _LABEL_SIZE.unpack_from(payload)[0]
+    try:
+        name, prefix = json.loads(bytes(payload[_LABEL_SIZE.size : begin]))
+    except (TypeError, RecursionError):
+        name = prefix = 0
+    is_label = isinstance(prefix, str) and isinstance(name, str | None)
+    if not is_label:
+        raise ValueError("the label of the evaluation is damaged")
+    return attrs.evolve(parse_rows(payload[begin:], known), evaluation=EvaluationLabel(name, prefix))
 
 
 def _decoded(text: bytes) -> tuple[str, ...]:

@@ -13,11 +13,15 @@ from typing import Any, Literal, TypeVar
 import attrs
 
 from monitor_core.journal import provenance
+from monitor_core.journal.arrays import Arrays
 from monitor_core.journal.facts import (
     Begin,
     Decision,
     End,
     Fact,
+    Found,
+    Interval,
+    MidepochEvaluation,
     Partial,
     Plan,
     Raised,
@@ -71,6 +75,11 @@ class RunRecord:
         """The epochs that were left by ``break`` before their end, 0-based."""
         return [fact.epoch for fact in self.facts(Partial)]
 
+    def arrays(self, what: str) -> list[Arrays]:
+        """Return the arrays of a kind, such as ``"layers"``, in order."""
+        contents = (record.content for record in self.records)
+        return [content for content in contents if isinstance(content, Arrays) and content.what == what]
+
     def rows(self, kind: Kind) -> list[Rows]:
         """Return the rows of a kind, in order."""
         return [record.content for record in self.records if record.kind is kind and isinstance(record.content, Rows)]
@@ -96,7 +105,12 @@ class RunRecord:
         plans, ends, stops = self.facts(Plan), self.facts(End), self.facts(Stop)
         best = ends[-1].best_epochs if ends else {}
         status = ends[-1].status if ends else None
-        watched = [_watched(sink, how, best.get(sink)) for plan in plans[-1:] for sink, how in plan.watched.items()]
+        steps = ends[-1].best_steps if ends else {}
+        watched = [
+            _watched(sink, how, best.get(sink), steps.get(sink))
+            for plan in plans[-1:]
+            for sink, how in plan.watched.items()
+        ]
         outcome = Outcome([each for each in watched if each is not None], status=status)
         if stops:
             outcome.stop_reason, outcome.stop_epoch = stops[0].reason, stops[0].epoch
@@ -108,12 +122,12 @@ class RunRecord:
         self.records = [record for record in kept if record is not None]
 
 
-def _watched(sink: str, how: Any, best_epoch: Any) -> Watched | None:
+def _watched(sink: str, how: Any, best_epoch: Any, best_step: Any) -> Watched | None:
     """Return the metric that a sink decides by, as recorded, None if the record is malformed."""
     if not isinstance(how, dict) or not isinstance(how.get("metric"), str) or how.get("mode") not in ("min", "max"):
         return None
-    best = best_epoch if type(best_epoch) is int else None
-    return Watched(sink, how["metric"], how["mode"], how.get("restores") is True, best)
+    best, step = (each if type(each) is int else None for each in (best_epoch, best_step))
+    return Watched(sink, how["metric"], how["mode"], how.get("restores") is True, best, step)
 
 
 def _before(record: Record, epoch: int, step: int) -> Record | None:
@@ -126,7 +140,7 @@ def _before(record: Record, epoch: int, step: int) -> Record | None:
             content = content.up_to(step)
             return record._replace(content=content) if len(content) else None
         return record if content.epoch < epoch and len(content.up_to(step)) else None
-    if isinstance(content, (Stop, RateChange, Partial)):
+    if isinstance(content, (Stop, RateChange, Partial, MidepochEvaluation, Interval, Found, Arrays)):
         return record if content.epoch < epoch and content.step <= step else None
     return None
 

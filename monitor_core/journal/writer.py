@@ -17,9 +17,10 @@ from pathlib import Path
 
 from monitor_core.errors import SetupError
 from monitor_core.files.writing import AppendFile
+from monitor_core.journal.arrays import Arrays, encode_arrays
 from monitor_core.journal.facts import Begin, Fact, encode_fact
 from monitor_core.journal.files import FILE_HEAD, Kind, file_name, file_number, frame, journal_files
-from monitor_core.journal.rows import encode_rows
+from monitor_core.journal.rows import EvaluationLabel, encode_evaluation, encode_rows
 from monitor_core.values.blocks import Block, count_values
 
 PENDING_BYTES = 8 << 20
@@ -82,10 +83,22 @@ class JournalWriter:
         payload = encode_rows(block.epoch, block.steps, block.times, block.columns, block.present)
         self._append(Kind.BATCHES, payload, count_values(block))
 
-    def row(self, kind: Kind, epoch: int, step: int, time: float, logs: Mapping[str, float]) -> None:
-        """Append the results of an epoch or an evaluation."""
-        payload = encode_rows(epoch, [step], [time], {name: [value] for name, value in logs.items()})
-        self._append(kind, payload, len(logs))
+    def epoch(self, epoch: int, step: int, time: float, logs: Mapping[str, float]) -> None:
+        """Append the results of an epoch."""
+        self._append(Kind.EPOCH, _row(epoch, step, time, logs), len(logs))
+
+    def evaluation(self, label: EvaluationLabel, epoch: int, step: int, time: float, logs: Mapping[str, float]) -> None:
+        """Append the results of an evaluation."""
+        payload = encode_evaluation(label, _row(epoch, step, time, logs))
+        self._append(Kind.LABELLED_EVALUATION, payload, len(logs))
+
+    def arrays(self, content: Arrays) -> None:
+        """Append arrays.
+
+        Raises:
+            TypeError: One is of a type that is not stored.
+        """
+        self._append(Kind.ARRAYS, encode_arrays(content), sum(array.size for array in content.arrays.values()))
 
     def close(self) -> None:
         """Sync and close the file; a later record opens it again."""
@@ -103,6 +116,10 @@ class JournalWriter:
             if not self._file.waiting:  # else the old head, or the begin itself, may not be written yet
                 self._file.head = self._head
         return record
+
+
+def _row(epoch: int, step: int, time: float, logs: Mapping[str, float]) -> bytes:
+    return encode_rows(epoch, [step], [time], {name: [value] for name, value in logs.items()})
 
 
 def _claimed(folder: Path) -> Path:

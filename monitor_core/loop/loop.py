@@ -25,6 +25,7 @@ from monitor_core.checks import checked_count
 from monitor_core.errors import OrderError
 from monitor_core.loop.leaving import is_left_by_break
 from monitor_core.loop.scopes import Epoch, Evaluation, Prediction, Scope
+from monitor_core.loop.streams import Streams
 from monitor_core.model.handles import ModelHandle
 from monitor_core.values.scalars import QUICK_KEEPERS, to_floats
 
@@ -89,6 +90,7 @@ class Loop:
             from monitor_core.loop.recording import attach  # not before: it imports sinks
 
             self._resume = attach(self.bus, record=record, resume=resume)
+        self._streams: Streams | None = None
         self._epoch: Epoch | None = None
         self._scope: Scope | None = None
         self._left: Scope | None = None  # an epoch that was aborted
@@ -118,6 +120,7 @@ class Loop:
         if self._resume is not None:
             self._resume.begin()
         self.bus.train_begin()
+        self._streams = None
         return self
 
     def __exit__(
@@ -129,6 +132,7 @@ class Loop:
 
     def _exit(self, error: BaseException | None) -> None:
         scope, self._scope, self._epoch, self._left = self._scope or self._left, None, None, None
+        self.run.data_state = self._streams = None
         try:
             try:
                 if scope is not None:
@@ -144,7 +148,7 @@ class Loop:
         else:
             self.bus.train_end()
 
-    def epochs(self, epochs: int) -> Iterator[int]:
+    def epochs(self, epochs: int, *, steps_per_epoch: int | None = None) -> Iterator[int]:
         """Yield the epochs up to a total, emitting their events, until a sink asks to stop.
 
         An epoch's logs are the means of the values logged in its batches; values logged outside of batches replace
@@ -154,21 +158,30 @@ class Loop:
         Args:
             epochs: The total number of epochs, at least 0: as in Keras, training continues from the next epoch (0,
                 ``initial_epoch``, or the one after an earlier call or a resumed run) to this number.
+            steps_per_epoch: How many batches an epoch has, at least 1, for training by steps: `batches` then takes
+                that many from one iterator over its data, which continues from epoch to epoch, and begins again where
+                the data end. With ``resume``, a resumed run continues with the next batch. Left out, an epoch
+                has all batches of its data.
 
         Raises:
             OrderError: The loop has not been entered, or an epoch is open.
+            TypeError: ``epochs`` or ``steps_per_epoch`` is not an integer.
+            ValueError: One of them is too small.
         """
         total = checked_count("epochs", epochs)
         run = self._require_run("epochs")
         self._require_no_scope("epochs")
         run.epochs = total
+        steps = None if steps_per_epoch is None else checked_count("steps_per_epoch", steps_per_epoch, least=1)
+        if steps is not None:
+            run.steps_per_epoch = steps
         if total <= self.next_epoch and total:
             logger.warning("epochs(%d): nothing is left to do, the next epoch is number %d", total, self.next_epoch)
         for epoch in range(self.next_epoch, total):
             if run.stopped:
                 return
             self.bus.epoch_begin(epoch)
-            self._scope = self._epoch = scope = Epoch(self.bus)
+            self._scope = self._epoch = scope = Epoch(self.bus, steps)
             try:
                 if run.stopped:
                     self.bus.epoch_abandon()
@@ -201,12 +214,24 @@ class Loop:
         """Yield the batches of a data set, emitting their events; in an evaluation, its batches.
 
         Args:
-            data: Any iterable; if it has a length, that is the epoch's number of steps.
+            data: Any iterable; if it has a length, that is the epoch's number of steps. With ``steps_per_epoch``, the
+                batches that the epoch still lacks are taken from where the last epoch stopped; the same object must be
+                passed each time. Data that end and cannot be read again, such as a generator, stop the run.
 
         Raises:
             OrderError: No epoch or evaluation is open, or a batch is.
+            ValueError: With ``steps_per_epoch``, the data are empty; raised when the first batch is taken.
         """
-        return self._require_scope("batches").start(data)
+        scope = self._require_scope("batches")
+        if isinstance(scope, Epoch) and scope.steps_left is not None:
+            return scope.start(self._stretch(data, scope.steps_left))
+        return scope.start(data)
+
+    def _stretch(self, data: Iterable[T], length: int) -> Iterable[T]:
+        if self._streams is None:
+            self._streams = Streams(self.run)
+            self.run.data_state = self._streams.state
+        return self._streams.stretch(data, length)
 
     def log(self, logs: Mapping[str, Any] | None = None, /, *, weight: Any = None, **metrics: Any) -> None:
         """Log metrics of the current batch or, outside of a batch, of the epoch or evaluation.
@@ -245,23 +270,33 @@ class Loop:
         scope.log(metrics, weight)
 
     @contextmanager
-    def evaluation(self, prefix: str = "val_") -> Iterator[dict[str, float]]:
+    def evaluation(self, prefix: str | None = None, *, name: str | None = None) -> Iterator[dict[str, float]]:
         """Evaluate: metrics logged inside are added to the epoch's logs under the prefix.
 
-        Outside of an epoch, such as on test data after the last one, they are only passed to ``on_evaluation_end`` and
-        stored in the yielded dict.
+        Within an epoch, at any step. If more batches follow, sinks act on the results by
+        ``on_midepoch_evaluation``: at once if that is known (the data has a length, or ``steps_per_epoch`` was given),
+        else before the next batch; within a batch that has logged, at that batch's end. The results of an evaluation
+        that no batch follows belong to the epoch's end. Outside of an epoch, such as on test data after the last one,
+        they are only passed to ``on_evaluation_end`` and stored in the yielded dict.
 
         Args:
-            prefix: The prefix of the metrics' names in the epoch's logs, unless they begin with it already.
+            prefix: The prefix of the metrics' names in the epoch's logs, unless they begin with it already; by default
+                ``val_``, or the name and an underscore.
+            name: The evaluation's name, to tell several datasets apart: ``name="test"`` gives ``test_loss``.
 
         Yields:
             A dict that holds the results, without the prefix, once the evaluation has ended.
+
+        Raises:
+            OrderError: The loop has not been entered, or an evaluation or a prediction is open.
         """
         self._require_run("evaluation")
         self._require_no_scope("evaluation", Evaluation, Prediction)
         results: dict[str, float] = {}
-        scope = Evaluation(self.bus)
-        self.bus.evaluation_begin(prefix, means=scope.means)
+        scope, epoch = Evaluation(self.bus), self._epoch
+        step = None if epoch is None else epoch.next_evaluation_step
+        self.bus.evaluation_begin(prefix, name=name, step=step, means=scope.means)
+        evaluation = self.run.evaluation
         try:
             with self._within(scope):
                 yield results
@@ -269,11 +304,11 @@ class Loop:
             self.bus.evaluation_abandon()
             raise
         results.update(to_floats(scope.results(), self.bus.warn_skipped))
-        self.bus.evaluation_end(results)
-        if self._epoch is not None:
-            self._epoch.logs.update(
-                {name if name.startswith(prefix) else prefix + name: value for name, value in results.items()}
-            )
+        if epoch is None or evaluation is None:
+            self.bus.evaluation_end(results)
+            return
+        epoch.logs.update({evaluation.prefixed(metric): value for metric, value in results.items()})
+        self.bus.evaluation_end(results, followed=not epoch.evaluated() and epoch.is_followed is True)
 
     @contextmanager
     def prediction(self) -> Iterator[None]:

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import attrs
 
+from monitor_core import frameworks
 from monitor_core._log import logger
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
@@ -46,6 +47,7 @@ class ResumePoint(Sink):
 
     name: ClassVar[str] = "resume"
     read_only: ClassVar[bool] = True
+    writes: ClassVar[bool] = True
     saves: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("save",)
 
@@ -135,13 +137,17 @@ class Resume:
 
         Raises:
             OrderError: A run of this bus has begun already.
-            SetupError: Another process uses the folder, or its files are incomplete or do not fit this run.
+            SetupError: The job has several ranks, another process uses the folder, or its files are incomplete or do
+                not fit this run.
         """
         if self._is_used:
             raise OrderError(
                 f"resume={str(self.folder)!r} is for one run, and this is the second: put several fits into one "
                 "Loop(..., resume=...), or give each run its own folder"
             )
+        rank, ranks = frameworks.ranks()
+        if ranks > 1:
+            raise SetupError(f"resume= is for one process, and this is rank {rank} of {ranks}: use record=")
         point = self._owned_point()
         runs, damage = self._runs()
         if not point.store.index_path.exists():

@@ -116,6 +116,7 @@ class Scope:
                     end(number, values)
                 else:
                     end(number, *self._take())
+                    self._ended()
                 if run.stop_reason is not None and self.stops:
                     break
         finally:
@@ -133,6 +134,9 @@ class Scope:
     def _abandon_batch(self) -> None:
         self._take()
         self.bus.batch_abandon()
+
+    def _ended(self) -> None:
+        """Called after a batch that has weights, raw values, or was evaluated in."""
 
     def _begin_batches(self, data: Iterable[Any]) -> None:
         return
@@ -166,28 +170,72 @@ class Averaged(Scope):
 
 
 class Epoch(Averaged):
-    """A training epoch: its batches advance the run's step, and end when a stop is requested."""
+    """A training epoch: its batches advance the run's step, and end when a stop is requested.
+
+    Args:
+        bus: The bus.
+        steps: How many batches it takes at most; None for all.
+    """
 
     stops = True
     joined_by_fit = False
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, steps: int | None = None) -> None:
         super().__init__(bus, bus.batch_begin, bus.batch_end_kept)
+        self.steps = steps
         self._first_step = bus.run.step
+        self._last_step: int | None = None  # of the batches that are being read
+        self._is_evaluated = False
 
     @property
     def has_batches(self) -> bool:
         """Whether at least one batch has ended."""
         return self.bus.run.step > self._first_step
 
+    @property
+    def is_followed(self) -> bool | None:
+        """Whether more batches follow in this epoch; None if unknown."""
+        if self._last_step is None:
+            return None
+        return self.next_evaluation_step < self._last_step
+
+    @property
+    def next_evaluation_step(self) -> int:
+        """How many steps come before an evaluation that begins now: the open batch counts if it has logged."""
+        return self.bus.run.step + bool(self.values)
+
+    def evaluated(self) -> bool:
+        """Note that an evaluation has ended; return whether it was within a batch, at whose end it is delivered."""
+        if not self.values:
+            return False
+        self._is_evaluated = True
+        self._raw = self._raw or {}  # so that the batch's end calls `_ended`
+        return True
+
+    def _ended(self) -> None:
+        if self._is_evaluated:
+            self._is_evaluated = False
+            if self.is_followed:
+                self.bus.settle_evaluations()
+
     def start(self, data: Iterable[T]) -> Iterator[T]:
         """Return `batches`; there are none once a stop is requested."""
         return iter(()) if self.bus.run.stopped else super().start(data)
 
+    @property
+    def steps_left(self) -> int | None:
+        """How many batches the epoch still takes; None if it takes all that there are."""
+        return None if self.steps is None else self.steps - (self.bus.run.step - self._first_step)
+
     def _begin_batches(self, data: Iterable[Any]) -> None:
-        self.number = self.bus.run.step
+        run = self.bus.run
+        self.number = run.step
+        self._last_step = None
         with suppress(Exception):  # only the plan needs it
-            self.bus.run.steps_per_epoch = len(data)  # type: ignore[arg-type]
+            length = len(data)  # type: ignore[arg-type]
+            self._last_step = run.step + length
+            if self.steps is None:
+                run.steps_per_epoch = length
         self.bus.gather_means(self.means)
 
     def _shown(self, data: Iterable[T]) -> Iterable[T]:
@@ -197,6 +245,7 @@ class Epoch(Averaged):
         return data if show is None else _with_first_shown(data, show)
 
     def _end_batches(self) -> None:
+        self._last_step = None
         self.bus.gather_means(None)
 
 

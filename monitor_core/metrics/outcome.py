@@ -16,6 +16,7 @@ class Watched:
         restores: Whether the sink sets the best epoch's weights when the run ends.
         best_epoch: The epoch of the best value so far, 0-based, as the sink judges it; None while there is none, or
             where the sink does not keep it.
+        best_step: The step of the best value; None likewise.
     """
 
     sink: str
@@ -23,6 +24,7 @@ class Watched:
     mode: str
     restores: bool = False
     best_epoch: int | None = None
+    best_step: int | None = None
 
 
 @attrs.define

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -45,6 +45,8 @@ class NetworkSink(Sink):
         ...     def deliver(self, message):
         ...         requests.post("https://example.org/gauges", json=message, timeout=5).raise_for_status()
     """
+
+    writes: ClassVar[bool] = True
 
     limit: int = LIMIT
     retry_seconds: float = RETRY_SECONDS

@@ -78,6 +78,7 @@ class ActivationDump(Sink):
     __copy__ = independent_copy
 
     read_only: ClassVar[bool] = True
+    writes: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("activations",)
 
     filepath: str | PathLike[str] = attrs.field()

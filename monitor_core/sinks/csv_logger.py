@@ -70,6 +70,7 @@ class CSVLogger(Sink):
     __copy__ = independent_copy
 
     read_only: ClassVar[bool] = True
+    writes: ClassVar[bool] = True
     background: ClassVar[bool] = True
 
     filename: Path = attrs.field(converter=absolute)

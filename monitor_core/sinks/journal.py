@@ -19,6 +19,7 @@ import attrs
 
 from monitor_core import checks
 from monitor_core.bus.copies import independent_copy
+from monitor_core.bus.finding import Finding
 from monitor_core.bus.run import Failure, Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.files.folders import absolute
@@ -27,6 +28,9 @@ from monitor_core.journal.facts import (
     Begin,
     End,
     Fact,
+    Found,
+    Interval,
+    MidepochEvaluation,
     Partial,
     Plan,
     Raised,
@@ -36,7 +40,7 @@ from monitor_core.journal.facts import (
     Stop,
     as_json,
 )
-from monitor_core.journal.files import Kind
+from monitor_core.journal.rows import EvaluationLabel
 from monitor_core.journal.writer import JournalWriter
 from monitor_core.values.blocks import Block
 
@@ -60,6 +64,7 @@ class _OnRecord:
     planned: bool = False
     stopped: bool = False
     failures: int = 0
+    findings: int = 0
 
 
 @attrs.define(eq=False)
@@ -78,6 +83,7 @@ class Journal(Sink):
     Args:
         folder: The run's folder; created if missing.
         per_batch: Whether to record every batch: 24 bytes, and 8 for each further metric.
+        per_rank: Whether every rank of a job records, each in a file of its own; otherwise rank 0 does.
         config: The run's configuration, such as hyperparameters by name; it is copied. Values that JSON cannot hold
             are recorded as strings.
 
@@ -102,13 +108,16 @@ class Journal(Sink):
     __copy__ = independent_copy
 
     read_only: ClassVar[bool] = True
+    writes: ClassVar[bool] = True
     background: ClassVar[bool] = True
 
     folder: Path = attrs.field(converter=absolute)
     per_batch: bool = checks.switch(default=True)
+    per_rank: bool = checks.switch()  # type: ignore[misc]
     config: dict[str, Any] = attrs.field(default=None, kw_only=True, converter=_copied_config, repr=False)
     _writer: JournalWriter | None = attrs.field(init=False, default=None, repr=False)
     _open: _OnRecord | None = attrs.field(init=False, default=None, repr=False)
+    _last: _OnRecord | None = attrs.field(init=False, default=None, repr=False)
     _rates: list[float] | None = attrs.field(init=False, default=None, repr=False)
     _stop: list[Any] | None = attrs.field(init=False, default=None, repr=False)
     _last_time: float = attrs.field(init=False, default=0.0, repr=False)
@@ -136,9 +145,11 @@ class Journal(Sink):
         elif self._open is not None:  # an exception may have ended the run without its bus being notified
             self._write(End(status="interrupted", **self._place(self._open.run)))
         self._rates = self._stop = None
-        self._open = _OnRecord(run)
-        about = {**provenance.describe(), "config": self.config, **self._place(run)}
+        self._open = self._last = _OnRecord(run)
+        about = {**provenance.describe(), "config": self.config, "rank": run.rank, "ranks": run.ranks}
+        about.update(self._place(run))
         self._write(Begin(id=run.id, index=run.index, continues=run.id if run.resumed else None, **about))
+        self._note_findings(self._open)
 
     def on_block(self, run: Run, block: Block) -> None:
         """Record the batches."""
@@ -147,14 +158,25 @@ class Journal(Sink):
 
     def on_evaluation_end(self, run: Run, logs: Logs) -> None:
         """Record an evaluation's results, if a run is open."""
-        if self._writer is not None and self._open is not None:
-            self._writer.row(Kind.EVALUATION, run.epoch, run.step, self._now(), logs)
+        if self._writer is not None and self._open is not None and run.evaluation is not None:
+            label = EvaluationLabel(run.evaluation.name, run.evaluation.prefix)
+            self._writer.evaluation(label, run.epoch, run.evaluation.step, self._now(), logs)
+
+    def on_midepoch_evaluation(self, run: Run, logs: Logs) -> None:
+        """Record that more batches follow an evaluation, and the decisions and failures since the last record."""
+        if self._open is None or run.evaluation is None:
+            return
+        self._note_interval(run)
+        place = {**self._place(run), "step": run.evaluation.step}
+        self._write(MidepochEvaluation(name=run.evaluation.name, **place))
+        self._note(self._open)
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Record the epoch's results, and the decisions and failures since the last one."""
         if self._writer is None or self._open is None:
             return
-        self._writer.row(Kind.EPOCH, epoch, run.step, self._now(), logs)
+        self._note_interval(run)
+        self._writer.epoch(epoch, run.step, self._now(), logs)
         if run.partial:
             self._write(Partial(**self._place(run)))
         rates = _learning_rates(run)
@@ -163,6 +185,11 @@ class Journal(Sink):
             self._write(_plan(run, rates, logs))
         self._note(self._open)
         self._note_rates(run, rates)
+
+    def on_finding(self, run: Run, finding: Finding) -> None:
+        """Record a finding; also one that is reported after this sink's ``on_train_end``."""
+        if self._last is not None and self._last.run is run:  # else it comes before this sink's train begin
+            self._note_findings(self._last)
 
     def on_exception(self, run: Run, error: BaseException) -> None:
         """Record what the training raised."""
@@ -178,9 +205,17 @@ class Journal(Sink):
         if self._writer is not None and self._open is not None:
             self._note(self._open)
             best = {each.sink: each.best_epoch for each in run.watched if each.best_epoch is not None}
-            self._write(End(status=run.status, best_epochs=best, **self._place(run)))
+            steps = {each.sink: each.best_step for each in run.watched if each.best_step is not None}
+            self._write(End(status=run.status, best_epochs=best, best_steps=steps, **self._place(run)))
             self._open = None
             self._writer.close()
+
+    def _note_findings(self, on_record: _OnRecord) -> None:
+        """Record the findings that are not recorded yet."""
+        for finding in on_record.run.findings[on_record.findings :]:
+            on_record.findings += 1
+            found = attrs.asdict(finding, recurse=False)
+            self._write(Found(**{**found, "evidence": as_json(finding.evidence)}, time=self._now()))
 
     # --- decisions and failures ---------------------------------------------------------------------------------------
 
@@ -196,6 +231,11 @@ class Journal(Sink):
         for failure in run.failures[on_record.failures :]:
             on_record.failures += 1
             self._write(_failure(failure, self._now()))
+
+    def _note_interval(self, run: Run) -> None:
+        """Record the means since the last evaluation, if there are any."""
+        if run.interval_means:
+            self._write(Interval(means=dict(run.interval_means), **self._place(run)))
 
     def _note_rates(self, run: Run, rates: list[float] | None) -> None:
         """Record a change of the learning rate, if there is one."""
@@ -258,6 +298,7 @@ def _plan(run: Run, rates: list[float] | None, logs: Logs) -> Plan:
         watched={
             each.sink: {"metric": each.metric, "mode": each.mode, "restores": each.restores} for each in run.watched
         },
+        diagnosed=run.is_diagnosed,
     )
 
 

@@ -92,6 +92,7 @@ class ModelCheckpoint(Sink):
     __copy__ = independent_copy
 
     read_only: ClassVar[bool] = True
+    writes: ClassVar[bool] = True
     saves: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("save",)
 

@@ -93,6 +93,7 @@ class Progress(Sink):
     __copy__ = independent_copy
 
     read_only: ClassVar[bool] = True
+    writes: ClassVar[bool] = True
     background: ClassVar[bool] = True
 
     file: TextIO | None = attrs.field(default=None, kw_only=True, validator=_check_file)

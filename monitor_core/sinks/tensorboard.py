@@ -130,6 +130,7 @@ class TensorBoard(Additions, Sink):
     __copy__ = independent_copy
 
     read_only: ClassVar[bool] = True
+    writes: ClassVar[bool] = True
     background: ClassVar[bool] = True
 
     log_dir: Path = attrs.field(default=Path("logs"), converter=absolute)

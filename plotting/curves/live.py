@@ -68,6 +68,7 @@ class LivePlot(Sink):
     __copy__ = independent_copy
 
     read_only: ClassVar[bool] = True
+    writes: ClassVar[bool] = True
 
     metrics: Sequence[str] | None = attrs.field(default=None, validator=_checked(check_metrics))
     every: float = attrs.field(default=1.0, validator=_checked(_check_every))

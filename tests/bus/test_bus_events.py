@@ -34,6 +34,7 @@ def test_every_event_arrives_with_its_arguments_in_order():
         ("evaluation_batch_end", 0, {"loss": 2}),
         ("evaluation_block", (0, [(0, {"loss": 2.0})])),
         ("evaluation_end", {"loss": 2.0}),
+        ("midepoch_evaluation", {"val_loss": 2.0}),
         ("batch_begin", 2),
         ("batch_end", 2, {"loss": 3}),
         ("block", (0, [(2, {"loss": 3.0})])),

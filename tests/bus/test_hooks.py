@@ -18,6 +18,7 @@ ALL_HOOKS = {
     "on_block": ("run", "block"),
     "on_evaluation_begin": ("run",),
     "on_evaluation_end": ("run", "logs"),
+    "on_midepoch_evaluation": ("run", "logs"),
     "on_evaluation_batch_begin": ("run", "batch"),
     "on_evaluation_batch_end": ("run", "batch", "logs"),
     "on_evaluation_block": ("run", "block"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from diagnosis_support import blobs, severe, symptoms
 
-from monitor_core import Bus, Diagnosis, Finding, Loop, diagnose, open_run
+from monitor_core import Bus, Diagnosis, Finding, Journal, Loop, diagnose, open_run
 from monitor_core.testing import Epoch, NumpyModel, Recorder, SinkContract, play
 
 NAN = [Epoch(logs={"loss": value}) for value in (0.9, 0.5, math.nan, math.nan, math.nan)]
@@ -203,25 +203,50 @@ def test_a_partial_epoch_is_not_judged():
 # --- afterwards ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("per_batch", [True, False])
-def test_a_journal_gives_the_findings_that_were_given_live(tmp_path, per_batch):
-    """Field for field."""
-    from monitor_core import Journal
-
-    diagnosis = Diagnosis()
+def recorded(folder, *sinks):
+    """Record a run that goes wrong in several ways."""
     losses = [1.0, 0.8, 0.6, 0.5, 3.0, 9.0, 90.0, math.nan]
-    with Loop(diagnosis, Journal(tmp_path, per_batch=per_batch)) as loop:
+    with Loop(*sinks, Journal(folder)) as loop:
         for epoch in loop.epochs(8):
             for step in loop.batches(range(20)):
                 loop.log(loss=losses[epoch] * (1 + 0.001 * step))
-    live = list(diagnosis.findings)
-    if not per_batch:
-        live = [each for each in live if "at step" not in each.message]
-    found = diagnose(open_run(tmp_path))
-    assert symptoms(found) != []
-    if per_batch:
-        assert list(found) == live
-        assert list(diagnose(tmp_path)) == live
+
+
+def test_a_journal_has_the_findings_that_were_given_live(tmp_path):
+    """Field for field, those before the first step too."""
+    x, y = blobs(64)
+    diagnosis = Diagnosis(sample=(1000 * x, y))
+    recorded(tmp_path, diagnosis)
+    assert symptoms(diagnosis.findings) == ["unscaled_input", "loss_rising", "non_finite"]
+    assert list(diagnose(open_run(tmp_path))) == list(diagnose(tmp_path)) == list(diagnosis.findings)
+
+
+def test_a_finding_at_the_end_of_the_run_is_recorded(tmp_path):
+    """Also where the journal has had its train end already: the number of epochs is not known here."""
+    bus = Bus(Journal(tmp_path), diagnosis := Diagnosis())
+    bus.train_begin()
+    for epoch in range(20):
+        bus.epoch_begin(epoch)
+        bus.epoch_end(epoch, {"loss": 2.3 - 0.03 * epoch})
+    bus.train_end()
+    assert symptoms(diagnosis.findings) == ["undertrained"]
+    assert list(diagnose(tmp_path)) == list(diagnosis.findings)
+
+
+def test_a_run_that_a_diagnosis_found_nothing_in_is_not_judged_again(tmp_path):
+    """With the model and the data it saw more than the record shows."""
+    with Loop(Diagnosis(rules=()), Journal(tmp_path)) as loop:
+        for _ in loop.epochs(3):
+            loop.log(loss=math.nan)
+    assert diagnose(tmp_path) == []
+
+
+def test_a_journal_without_findings_is_judged_as_it_would_have_been_live(tmp_path):
+    """Its batches and epochs give the same findings, field for field."""
+    diagnosis = Diagnosis()
+    recorded(tmp_path / "live", diagnosis)
+    recorded(tmp_path / "alone")
+    assert list(diagnose(tmp_path / "alone")) == list(diagnosis.findings) != []
 
 
 def test_curves_in_a_csv_file(tmp_path):

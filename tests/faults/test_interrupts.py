@@ -60,9 +60,12 @@ def train(folder, *sinks, fail=lambda place, loop: None):
     try:
         with loop:
             for epoch in loop.epochs(len(LOSSES)):
-                for _ in loop.batches(range(3)):
+                for batch in loop.batches(range(3)):
                     state["weight"] = state["weight"] + 1
                     loop.log(loss=LOSSES[epoch])
+                    if batch == 0:
+                        with loop.evaluation(name="early"):
+                            loop.log(loss=LOSSES[epoch])
                     fail("batch", loop)
                 with loop.evaluation():
                     for batch in loop.batches(range(2)):

@@ -13,9 +13,13 @@ from hypothesis import strategies as st
 
 from monitor_core import Block
 from monitor_core.journal import facts as journal_facts
+from monitor_core.journal.arrays import Arrays, encode_arrays
 from monitor_core.journal.facts import (
     Begin,
     End,
+    Found,
+    Interval,
+    MidepochEvaluation,
     Partial,
     Plan,
     Raised,
@@ -26,7 +30,7 @@ from monitor_core.journal.facts import (
     encode_fact,
 )
 from monitor_core.journal.files import FILE_HEAD, Kind, frame, read_journal
-from monitor_core.journal.rows import Rows, encode_rows, extend_table
+from monitor_core.journal.rows import EvaluationLabel, Rows, encode_evaluation, encode_rows, extend_table
 from monitor_core.records.columns import Table
 
 EXAMPLES = settings(max_examples=3000 if os.environ.get("MONITOR_CORE_LONG") else 100)
@@ -44,13 +48,27 @@ FACTS = [
     Raised(error="E", traceback="", epoch=1, step=7, time=2.0),
     Rewind(epoch=1, step=4, time=2.0),
     Partial(epoch=1, step=4, time=2.0),
+    MidepochEvaluation(name="test", epoch=1, step=5, time=2.0),
+    Interval(means={"loss": 0.5}, epoch=1, step=5, time=2.0),
+    Found(
+        symptom="diverging", severity="problem", message="It grows.", evidence={"slope": 2.0}, advice="Lower the rate.",
+        source="a rule", epoch=1, step=6, layer=None, time=2.0,
+    ),
     End(status="failed", epoch=1, step=7, time=2.0),
-]
+]  # fmt: skip
 MASKS = {"loss": None, "é\n": np.array([True, False])}
+ARRAYS = Arrays(
+    "layers", 0, 2, 2.5, {"layers": ["é"]}, {"norm": np.array([[0.5, np.nan]]), "none": np.zeros((0, 3), np.float32)}
+)
 ROWS = [
     (Kind.BATCHES, encode_rows(0, [1, 2], [1.0, 2.0], {"loss": [0.5, np.nan], "é\n": [1, 2]}, MASKS)),
     (Kind.EPOCH, encode_rows(0, [2], [2.5], {"loss": [0.5]})),
     (Kind.EVALUATION, encode_rows(0, [2], [2.5], {})),
+    (
+        Kind.LABELLED_EVALUATION,
+        encode_evaluation(EvaluationLabel("test", "test_"), encode_rows(0, [2], [2.5], {"loss": [0.5]})),
+    ),
+    (Kind.ARRAYS, encode_arrays(ARRAYS)),
 ]
 
 
@@ -71,7 +89,10 @@ def plain(record):
     """Return a record as a value."""
     content = record.content
     if isinstance(content, Rows):
-        return record.kind, content.epoch, content.names, bytes(content.data)
+        return record.kind, content.epoch, content.names, bytes(content.data), content.evaluation
+    if isinstance(content, Arrays):
+        arrays = {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in content.arrays.items()}
+        return record.kind, content.what, content.epoch, content.step, content.time, content.about, arrays
     return record.kind, content
 
 
@@ -95,7 +116,10 @@ def test_every_record_is_read_as_it_was_written(file):
         (Kind.BATCHES, 0, ("loss", "é\n")),
         (Kind.EPOCH, 0, ("loss",)),
         (Kind.EVALUATION, 0, ()),
+        (Kind.EVALUATION, 0, ("loss",)),
+        (Kind.ARRAYS, "layers", 0),
     ]
+    assert [record[4] for record in records if record[0] is Kind.EVALUATION] == [None, EvaluationLabel("test", "test_")]
     assert damage == []
 
 
@@ -187,10 +211,10 @@ def test_a_record_that_is_there_twice_counts_once(file):
 
 def test_a_file_of_a_later_format_is_told_as_such(file):
     """It is not read at all: its records may mean something else."""
-    head = FILE_HEAD[:8] + struct.pack("<I", 2)
+    head = FILE_HEAD[:8] + struct.pack("<I", 3)
     records, damage = file(head, struct.pack("<I", crc32(head)), *whole_file()[1:])
     assert records == []
-    assert damage[0].reason == "its format is 2, and this release reads format 1"
+    assert damage[0].reason == "its format is 3, and this release reads up to format 2"
 
 
 @pytest.mark.parametrize("data", [b"epoch,loss\n0,0.5\n", b"\x89MCJ", b"x" * 100, b"\xf5\xfbMJ" * 30])
@@ -209,13 +233,40 @@ def test_an_empty_file_holds_nothing_yet(file):
 # --- hostile files ---------------------------------------------------------------------------------------------------
 
 
+def arrays_of(shapes, extra=0):
+    """Return the payload of arrays with these shapes, and bytes that belong to none of them."""
+    head = {"what": "layers", "epoch": 0, "step": 1, "time": 1.0, "about": {}, "arrays": shapes}
+    text = json.dumps(head).encode("ascii")
+    return struct.pack("<I", len(text)) + text + bytes(extra)
+
+
+@pytest.mark.parametrize(("kind", "payload"), [(77, b"new"), (Kind.FACT, b'{"type":"of a later release","x":1}')])
+def test_records_of_a_later_release_are_skipped(file, kind, payload):
+    """What is new is not damage, and what follows is read."""
+    begin = encode_fact(BEGIN)
+    frames = [
+        frame(each, 0, number, data)
+        for number, (each, data) in enumerate([(Kind.FACT, begin), (kind, payload), (Kind.FACT, begin)])
+    ]
+    assert file(FILE_HEAD, *frames) == ([(Kind.FACT, BEGIN)] * 2, [])
+
+
 @pytest.mark.parametrize(
     ("kind", "payload", "match"),
     [
         (Kind.FACT, b"[" * 100_000, "RecursionError"),
         (Kind.FACT, b'{"type":"stop"' + b',"x":' + b'{"y":' * 100_000, "RecursionError"),
         (Kind.FACT, b"[1]", "TypeError"),
-        (Kind.FACT, b'{"type":"__class__"}', "KeyError"),
+        (Kind.FACT, b'{"type":7}', "KeyError"),
+        (Kind.LABELLED_EVALUATION, b"", "label of the evaluation is incomplete"),
+        (Kind.LABELLED_EVALUATION, struct.pack("<I", 7) + b'[1,"v"]', "label of the evaluation is damaged"),
+        (Kind.LABELLED_EVALUATION, struct.pack("<I", 1) + b"1", "label of the evaluation is damaged"),
+        (Kind.ARRAYS, b"", "the arrays cannot be read"),
+        (Kind.ARRAYS, struct.pack("<I", 2) + b"{}", "the arrays cannot be read"),
+        (Kind.ARRAYS, arrays_of([["a", "<f8", [2**40]]]), "incomplete"),
+        (Kind.ARRAYS, arrays_of([["a", "|O", [1]]]), "of type '|O'"),
+        (Kind.ARRAYS, arrays_of([["a", "<f8", [-1]]]), "shape"),
+        (Kind.ARRAYS, arrays_of([], 1), "1 bytes are left"),
         (Kind.FACT, b'{"type":"rewind","epoch":' + b"9" * 30 + b',"step":1,"time":1}', "64 bits"),
         (Kind.FACT, b'{"type":"rewind","epoch":' + b"9" * 9999 + b',"step":1,"time":1}', "ValueError"),
         (Kind.FACT, b'{"type":"rewind","epoch":true,"step":1,"time":1}', "64 bits"),
@@ -228,7 +279,6 @@ def test_an_empty_file_holds_nothing_yet(file):
         (Kind.BATCHES, struct.pack("<qII", 0, 1, 9) + b'["a","a"]' + bytes(32), "duplicate"),
         (Kind.BATCHES, struct.pack("<qII", 0, 1, 3) + b"[1]" + bytes(24), "not a list of strings"),
         (Kind.BATCHES, struct.pack("<qII", 0, 1, 10**5) + b"[" * 10**5, "not a list of strings"),
-        (77, b"", "77 is not a valid Kind"),
     ],
 )  # fmt: skip
 def test_a_record_that_holds_something_else_is_told_as_damage(file, kind, payload, match):

@@ -5,10 +5,23 @@ from pathlib import Path
 import pytest
 
 from monitor_core import open_run
-from monitor_core.journal.facts import Stop
+from monitor_core.journal.facts import Found, MidepochEvaluation, Stop
 from monitor_core.journal.files import _VERSION
 
 DATA = Path(__file__).parent / "data"
+
+
+def test_the_sample_of_format_2_has_what_is_new_in_it():
+    """Evaluations by name and step, whether more training followed, a finding, and arrays of layers."""
+    run = open_run(DATA / "format-2")
+    evaluations = run.evaluations
+    assert (evaluations.names, evaluations.steps.tolist()) == (["test", None, None], [2, 3, 6])
+    assert evaluations["loss"].tolist() == [3.0, 2.0, 1.5]
+    assert [(fact.name, fact.step) for fact in run.last.facts(MidepochEvaluation)] == [("test", 2)]
+    assert [(fact.symptom, fact.layer) for fact in run.last.facts(Found)] == [("dead units", "dense")]
+    [layers] = run.last.arrays("layers")
+    assert (layers.step, layers.about, layers.arrays["norm"].tolist()) == (6, {"layers": ["dense"]}, [[0.25]])
+    assert (run.begin.rank, run.begin.ranks) == (0, 1)
 
 
 def test_there_is_a_sample_of_the_present_format():

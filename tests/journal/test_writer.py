@@ -46,7 +46,7 @@ def test_records_are_read_while_they_are_written(tmp_path):
     for number in range(3):
         writer.fact(mark(number))
         assert marks(writer.path) == list(range(number + 1))
-    writer.row(Kind.EPOCH, 4, 7, 1.5, {"loss": 0.5})
+    writer.epoch(4, 7, 1.5, {"loss": 0.5})
     record = read_journal(writer.path).records[-1]
     assert (record.kind, record.content.epoch, record.content.logs()) == (Kind.EPOCH, 4, {"loss": 0.5})
 
@@ -209,7 +209,7 @@ def test_a_block_that_a_full_disk_cost_counts_with_all_its_values(tmp_path, monk
     steps, column = np.arange(4), np.zeros(4)
     mask = np.array([True, False, False, False])
     writer.block(Block(0, steps, steps * 1.0, {"a": column, "b": column}, {"a": None, "b": mask}))
-    writer.row(Kind.EPOCH, 0, 4, 1.0, {"a": 1.0, "b": 2.0, "c": 3.0})
+    writer.epoch(0, 4, 1.0, {"a": 1.0, "b": 2.0, "c": 3.0})
     assert writer.dropped == 1 + (4 + 1) + 3
 
 

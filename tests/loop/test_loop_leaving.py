@@ -294,7 +294,7 @@ def test_what_is_no_metric_reaches_the_hooks_as_it_was_logged():
 
 
 def test_evaluation_batches_arrive_as_blocks():
-    """Blocks of an evaluation number its batches from 0, know its prefix and where it began, and bear its weights."""
+    """Blocks of an evaluation number its batches from 0, know its prefix and step, and have its weights."""
     seen = []
 
     @on("evaluation_block")
@@ -311,7 +311,7 @@ def test_evaluation_batches_arrive_as_blocks():
                     for y in loop.batches([4.0, 8.0]):
                         loop.log(loss=y, weight=y)
         assert loop.run.evaluation is None
-    assert seen == [(Evaluation(None, "test_", step), [0, 1], [4.0, 8.0], [4.0, 8.0]) for step in (0, 1)]
+    assert seen == [(Evaluation(None, "test_", step), [0, 1], [4.0, 8.0], [4.0, 8.0]) for step in (1, 2)]
     assert results == {"loss": (16 + 64) / 12}
     assert recorder.events == [("block", (0, [(1, {"loss": 1.0})])), ("block", (0, [(2, {"loss": 2.0})]))]
 

@@ -110,7 +110,8 @@ def test_evaluations_stand_at_their_step(tmp_path):
     bus.evaluation_begin()
     bus.evaluation_end({"loss": 3.0})
     assert scalars(tmp_path / "validation") == {
-        "evaluation_loss_vs_iterations": [(0, 9.0), (2, 1.0), (4, 2.0), (4, 3.0)]
+        "evaluation_loss_vs_iterations": [(0, 9.0), (2, 1.0), (4, 2.0), (4, 3.0)],
+        "epoch_loss": [(0, 2.0)],
     }
 
 
@@ -124,7 +125,10 @@ def test_evaluations_wait_where_batches_are_not_counted(tmp_path):
         bus.evaluation_end({"loss": float(epoch)})
         bus.run.step += 7
         bus.epoch_end(epoch, {})
-    assert scalars(tmp_path / "validation") == {"evaluation_loss_vs_iterations": [(7, 0.0), (14, 1.0)]}
+    assert scalars(tmp_path / "validation") == {
+        "evaluation_loss_vs_iterations": [(7, 0.0), (14, 1.0)],
+        "epoch_loss": [(0, 0.0), (1, 1.0)],
+    }
 
 
 def test_runs_of_one_object_go_on(tmp_path):

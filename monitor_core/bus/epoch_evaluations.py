@@ -1,0 +1,97 @@
+"""The evaluations that ended in an epoch: which are events of their own, and which belong to the epoch's end.
+
+Contract. An evaluation is an event of its own if more batches of its epoch follow: `EpochEvaluations.settle` is then
+called at its end, or just before the next batch. What is not settled by then belongs to the epoch's end, where sinks
+act once, on the results of both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import attrs
+
+from monitor_core._log import logger
+from monitor_core.bus.run import Evaluation, Run
+from monitor_core.values.means import Means
+
+
+@attrs.frozen
+class _Ended:
+    evaluation: Evaluation
+    logs: dict[str, float]
+
+
+class EpochEvaluations:
+    """Keeps the evaluations of the open epoch until it is known what they are.
+
+    Attributes:
+        interval: The means of the training's batches since the last evaluation, while a sink wants them, else None.
+    """
+
+    def __init__(self) -> None:
+        self.interval: Means | None = None
+        self._pending: list[_Ended] = []
+        self._settled: dict[str, float] = {}
+        self._warned = False
+
+    def begin_epoch(self, run: Run) -> None:
+        """Forget the last epoch."""
+        self._pending, self._settled = [], {}
+        run.stale_metrics = frozenset()
+
+    def add(self, evaluation: Evaluation, logs: Mapping[str, float]) -> None:
+        """Take an evaluation that has ended in the open epoch, with its results, without the prefix."""
+        prefixed = {evaluation.prefixed(name): value for name, value in logs.items()}
+        self._warn_of_names_in_common(evaluation, prefixed)
+        self._pending.append(_Ended(evaluation, prefixed))
+
+    def settle(self, run: Run, emit: Callable[[dict[str, float]], None]) -> None:
+        """Emit what is pending, in order: more batches follow."""
+        while self._pending:
+            ended = self._pending.pop(0)
+            self._settled.update(ended.logs)
+            run.evaluation, run.interval_means = ended.evaluation, self._take_means()
+            try:
+                emit(dict(ended.logs))
+            finally:
+                run.evaluation, run.interval_means = None, {}
+
+    def end_epoch(self, run: Run, logs: dict[str, float], emit: Callable[[dict[str, float]], None]) -> None:
+        """Emit the epoch's end, with the results of all its evaluations among the logs."""
+        pending, self._pending = self._pending, []
+        for ended in pending:
+            for name in ended.logs:
+                self._settled.pop(name, None)
+        results = {**self._settled, **{name: value for each in pending for name, value in each.logs.items()}}
+        for name, value in results.items():
+            logs.setdefault(name, value)
+        run.stale_metrics = frozenset(name for name, value in self._settled.items() if _is_same(logs[name], value))
+        if pending:
+            run.evaluation = pending[-1].evaluation
+            run.interval_means = self._take_means()
+        try:
+            emit(logs)
+        finally:
+            run.evaluation, run.interval_means = None, {}
+
+    def _take_means(self) -> Mapping[str, float]:
+        return {} if self.interval is None else self.interval.take()
+
+    def _warn_of_names_in_common(self, evaluation: Evaluation, logs: Mapping[str, float]) -> None:
+        """Warn once where two evaluations of one step report the same metric, of which only the later counts."""
+        for other in self._pending:
+            shared = sorted(set(other.logs) & set(logs))
+            if shared and other.evaluation.step == evaluation.step and not self._warned:
+                self._warned = True
+                logger.warning(
+                    "two evaluations at step %d both report %s; the later one counts: give each dataset a name, such "
+                    "as evaluation(name='test')",
+                    evaluation.step,
+                    ", ".join(map(repr, shared)),
+                )
+
+
+def _is_same(one: float, other: float) -> bool:
+    return one == other or (math.isnan(one) and math.isnan(other))

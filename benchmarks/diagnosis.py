@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from programs.running import FOLDER, path_of, programs, run_all
-from programs.scoring import Score, by_program, in_words, score
+from programs.scoring import Score, by_program, score, shown
 from programs.spec import STACKS, Program
 from programs.split import part_of
 
@@ -49,7 +49,7 @@ def options() -> argparse.Namespace:
 
 def chosen(given: argparse.Namespace) -> list[Program]:
     """Return the programs that were asked for."""
-    return [program for program in programs() if given.only in program.id]
+    return [program for program in programs() if given.only in program.id and program.kind != "unverified"]
 
 
 # --- quality -------------------------------------------------------------------------------------------------------
@@ -59,7 +59,7 @@ def scores(given: argparse.Namespace) -> list[Score]:
     """Score the recordings of a part."""
     found = []
     for program in chosen(given):
-        if part_of(program.id) != given.part or program.kind == "unverified":
+        if part_of(program.id) != given.part:
             continue
         for seed in range(min(program.seeds, given.seeds or program.seeds)):
             path = path_of(program, seed, given.folder)
@@ -81,14 +81,10 @@ def table(found: list[Score]) -> dict[str, str]:
         **{f"  {name}": [each for each in faulty if each.program.collection == name] for name in ("at", "tdc", "own")},
     }
     for name, group in groups.items():
-        rows[name] = in_words(list(by_program(group, lambda each: each.right).values()))
-    rows["faults with a wrong problem"] = in_words(list(by_program(every, lambda each: each.false_problems).values()))
-    rows["healthy with a false problem"] = in_words(
-        list(by_program(healthy, lambda each: each.false_problems).values())
-    )
-    rows["healthy with a false warning"] = in_words(
-        list(by_program(healthy, lambda each: each.false_warnings).values())
-    )
+        rows[name] = shown(list(by_program(group, lambda each: each.right).values()))
+    rows["faults with a wrong problem"] = shown(list(by_program(every, lambda each: each.false_problems).values()))
+    rows["healthy with a false problem"] = shown(list(by_program(healthy, lambda each: each.false_problems).values()))
+    rows["healthy with a false warning"] = shown(list(by_program(healthy, lambda each: each.false_warnings).values()))
     for name, is_static in (("static", True), ("dynamic, without overfitting", False)):
         shares = [
             each.when

@@ -84,10 +84,10 @@ def interval(shares: Sequence[float]) -> tuple[float, float, float]:
     p, z = sum(shares) / n, 1.96
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return p, middle - half, middle + half
+    return p, max(0.0, middle - half), min(1.0, middle + half)
 
 
-def in_words(shares: Sequence[float]) -> str:
+def shown(shares: Sequence[float]) -> str:
     """Return a share with its interval and the number of programs."""
     p, low, high = interval(shares)
     return "-" if math.isnan(p) else f"{100 * p:.0f}% ({100 * low:.0f} to {100 * high:.0f}; {len(shares)} programs)"

@@ -78,8 +78,8 @@ class Run:
         training_data: ``(x, y)`` as they were passed to `fit`, while it trains; else None. Never draw from an iterator
             among them.
         shuffles: Whether `fit` shuffles them; None if unknown.
-        on_sample: A function that gets the first batch of the run's data before it is trained on, or None; a sink that
-            looks at the data sets it at train begin.
+        on_sample: A function that gets the first batch of the run's data before it is trained on, or None; set at
+            train begin by a sink that looks at the data.
         stop_reason: Why a stop was requested, human-readable, or None.
         failed: Whether that request reported a failure.
         failures: What sinks raised in this run, in order.

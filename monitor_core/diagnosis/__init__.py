@@ -1,4 +1,4 @@
-"""Diagnosis: what is wrong with a training, in words.
+"""Diagnosis: what is wrong with a training, in sentences.
 
 Input: what was observed of a run, live or from a record. Output: findings. Observing and judging are two things: what
 observes (`data`, `probe`, the model handles' ``summary``) produces plain values that JSON can hold; the rules in

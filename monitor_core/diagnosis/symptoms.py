@@ -47,10 +47,7 @@ SYMPTOMS: dict[str, str] = {
     "validation_better": "validation is better than training",
     "vanishing_gradient": "gradients that shrink from layer to layer",
     "zero_gradient": "gradients that are exactly 0",
-    "data_wait": "the training waits for its data",
-    "memory_growth": "memory that grows from epoch to epoch",
     "slowing": "steps that take longer and longer",
-    "stalled": "no step has ended for a long time",
 }
 """Each symptom with what it is, in a few words."""
 

@@ -1,4 +1,4 @@
-"""What is found before the first step: each mistake, and the training beside it that is right."""
+"""What is found before the first step: each mistake, and the same training without it."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ GOOD = {
     "a logistic regression": (chain((1, "sigmoid"), loss="binary_crossentropy", from_logits=False), X, BINARY),
     "a bottleneck": (regression((2, "linear"), (16, "linear")), X, REAL),
     "images of 0 to 1": (classes((16, "relu"), (3, "softmax")), RNG.random((400, 8, 8, 1)), Y),
-    "raw columns behind a normalization": (
+    "raw columns that the model normalizes": (
         ModelSummary(layers=(LayerSummary(name="norm", kind="Normalization", role="normalization"),)),
         1000 * X,
         Y,

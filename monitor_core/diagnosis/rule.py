@@ -17,6 +17,7 @@ MISSING: dict[str, str] = {
     "data": "no sample of the training data was seen: pass Diagnosis(sample=(x, y))",
     "validation": "no validation data was seen: pass validation_data=(x, y) as arrays",
     "probe": "the model's activations could not be read: pass model=... and Diagnosis(sample=(x, y))",
+    "memory": "the process's memory is recorded live only, on Linux or with psutil installed",
     "batches": "batches are not logged with values of their own",
 }
 """What a rule may need, and what to do where it is missing."""

@@ -79,6 +79,7 @@ class Seen:
         has_raw_batches: Whether batches log values of their own, and not means as in Keras.
         why_missing: For what was not observed, the reason, where one is known.
         timing: How long steps took.
+        memory: The process's resident memory at the end of each epoch, bytes; empty where it is not known.
         rate: The current learning rate, None if unknown.
         epoch: The last epoch that ended, 0-based; -1 before.
         step: The last step that ended.
@@ -94,6 +95,7 @@ class Seen:
     probes: list[Probe] = attrs.field(factory=list)
     batches: Batches | None = None
     timing: Timing = attrs.field(factory=Timing)
+    memory: list[int] = attrs.field(factory=list)
     rate: float | None = None
     epoch: int = -1
     step: int = 0
@@ -160,6 +162,8 @@ class Seen:
             return self.model is not None and self.model.loss is not None
         if what == "batches":
             return self.has_raw_batches
+        if what == "memory":
+            return bool(self.memory)
         return bool(self.probes) if what == "probe" else getattr(self, what) is not None
 
     @property

@@ -18,11 +18,13 @@ from monitor_core.bus.finding import Finding
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.diagnosis.examination import Examination, NotLookedAt
+from monitor_core.diagnosis.memory import resident
 from monitor_core.diagnosis.observer import Observer
 from monitor_core.diagnosis.offline import follow_record
 from monitor_core.diagnosis.report import Findings
 from monitor_core.diagnosis.rule import Rule
 from monitor_core.diagnosis.rules.all import RULES
+from monitor_core.diagnosis.watchdog import Watchdog
 from monitor_core.values.blocks import Block
 
 OnProblem = Callable[[Run, Finding], Any]
@@ -38,6 +40,14 @@ def _check_on_problem(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
         raise TypeError(f"on_problem must be 'stop', a function of run and finding, or None (got {value!r})")
 
 
+_check_number = checks.number(least=0.1, finite=True)
+
+
+def _check_seconds(sink: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None:
+        _check_number(sink, field, value)
+
+
 @attrs.define(eq=False)
 class Diagnosis(Sink):
     """Say what is wrong with a training, where and since when, with the numbers that show it, and what to try.
@@ -50,6 +60,8 @@ class Diagnosis(Sink):
         sample: Training data ``(x, y)`` as arrays. By default the arrays that were passed to `fit`, or the first batch
             that passes through ``loop.batches``; an iterator is never drawn from.
         probes: Whether to look into the model, which takes up to 2% of the run's time.
+        stall_seconds: After how many seconds without the end of a step to say that the run stalls, and after 50 times
+            the longest step; None never.
         on_problem: What to do if a problem is found: ``"stop"`` stops the run, a function is called with the run and
             the finding; by default nothing.
         rules: The rules, by default all of this package.
@@ -59,6 +71,7 @@ class Diagnosis(Sink):
 
     Raises:
         TypeError: An argument is of another type.
+        ValueError: ``stall_seconds`` is below 0.1.
 
     Example:
         >>> diagnosis = Diagnosis(on_problem="stop")
@@ -75,12 +88,14 @@ class Diagnosis(Sink):
 
     sample: tuple[Any, Any] | None = attrs.field(default=None, kw_only=True, validator=_check_sample, repr=False)
     probes: bool = checks.switch(default=True)
+    stall_seconds: float | None = attrs.field(default=300.0, kw_only=True, validator=_check_seconds)
     _on_problem: Literal["stop"] | OnProblem | None = attrs.field(  # no attribute on_..., which would be a hook
         default=None, kw_only=True, validator=_check_on_problem
     )
     rules: Sequence[Rule] = attrs.field(default=RULES, kw_only=True, repr=False)
     _examination: Examination = attrs.field(init=False, repr=False)
     _observer: Observer = attrs.field(init=False, repr=False)
+    _watchdog: Watchdog | None = attrs.field(init=False, default=None, repr=False)
     _has_begun: bool = attrs.field(init=False, default=False, repr=False)
     _has_ended: bool = attrs.field(init=False, default=False, repr=False)
 
@@ -118,6 +133,9 @@ class Diagnosis(Sink):
         run.is_diagnosed = True
         seen = self._examination.seen
         seen.epochs_planned, seen.steps_per_epoch, seen.fit_shuffles = run.epochs, run.steps_per_epoch, run.shuffles
+        if self.stall_seconds is not None:
+            self._watchdog = Watchdog(run, self.stall_seconds)
+            self._watchdog.start()
         data = self.sample if self.sample is not None else run.training_data
         if data is not None and data[0] is not None and hasattr(data[0], "shape"):
             self._look(run, tuple(data))
@@ -142,16 +160,20 @@ class Diagnosis(Sink):
 
     def on_block(self, run: Run, block: Block) -> None:
         """Judge some batches."""
+        self._report_stall(run)
         self._report(run, self._examination.add_block(block))
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Judge the epoch, and look into the model if it is time."""
         self._look(run, None)
+        self._report_stall(run)
         if run.partial:
             return
         examination, observer = self._examination, self._observer
         seen = examination.seen
         seen.epochs_planned = run.epochs
+        if (memory := resident()) is not None:
+            seen.memory.append(memory)
         if "learning_rate" not in logs:
             seen.rate = observer.rate(run.model)
         self._report(run, examination.end_epoch(epoch, run.step, logs))
@@ -172,6 +194,10 @@ class Diagnosis(Sink):
     def on_train_end(self, run: Run, logs: Logs) -> None:
         """Judge the run as a whole, if it was completed."""
         run.on_sample = None
+        if self._watchdog is not None:
+            self._watchdog.stop()
+            self._report_stall(run)
+            self._watchdog = None
         if run.status == "completed":
             self._end(run)
 
@@ -179,6 +205,13 @@ class Diagnosis(Sink):
         if not self._has_ended:
             self._has_ended = True
             self._report(run, self._examination.end())
+
+    def _report_stall(self, run: Run) -> None:
+        """Report what the watchdog has found; it logged it while the run stalled."""
+        finding = None if self._watchdog is None else self._watchdog.take()
+        if finding is not None:
+            self._examination.findings.append(finding)
+            run.report(finding)
 
     # --- reporting -------------------------------------------------------------------------------------------------
 

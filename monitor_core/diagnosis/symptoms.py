@@ -47,7 +47,9 @@ SYMPTOMS: dict[str, str] = {
     "validation_better": "validation is better than training",
     "vanishing_gradient": "gradients that shrink from layer to layer",
     "zero_gradient": "gradients that are exactly 0",
+    "memory_growth": "memory that grows from epoch to epoch",
     "slowing": "steps that take longer and longer",
+    "stalled": "no step has ended for a long time",
 }
 """Each symptom with what it is, in a few words."""
 

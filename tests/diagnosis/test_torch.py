@@ -91,5 +91,5 @@ def test_a_summary_leaves_the_module_as_it_is():
     module = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     TorchModel(module).summary(torch.randn(8, 2))
-    assert module.training and all(each.training for each in module)
+    assert [each.training for each in module.modules()] == [True] * 4
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())

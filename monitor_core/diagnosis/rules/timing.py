@@ -1,4 +1,4 @@
-"""Rules on time: steps that take longer and longer."""
+"""Rules on time and memory: steps that take longer and longer, memory that grows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from monitor_core.bus.finding import Finding
 from monitor_core.diagnosis.rule import Rule
 from monitor_core.diagnosis.seen import Seen
 from monitor_core.diagnosis.trends import score
-from monitor_core.diagnosis.words import number
+from monitor_core.diagnosis.words import counted, number
 
 
 @attrs.frozen
@@ -49,5 +49,47 @@ class Slowing(Rule):
             ".detach()), a model that is compiled or built again, a log that is read back.",
             early=early,
             late=late,
+            threshold=self.ratio,
+        )
+
+
+@attrs.frozen
+class MemoryGrowth(Rule):
+    """The process's memory grows from epoch to epoch.
+
+    Attributes:
+        ratio: How many times as much as after the first fifth of the epochs.
+        bytes: How much more at least.
+        epochs: How many epochs are needed.
+        level: How clear the trend must be, as a Mann-Kendall score.
+    """
+
+    symptom = "memory_growth"
+    moments = ("epoch",)
+    needs = ("memory",)
+    source = "runmedic (1.2 times, with a rank correlation of 0.8)"
+
+    ratio: float = 1.2
+    bytes: int = 100_000_000
+    epochs: int = 10
+    level: float = 4.0
+
+    def check(self, seen: Seen) -> Finding | None:
+        """Return a warning if the trend is clear."""
+        values = np.array(seen.memory[len(seen.memory) // 5 :], np.float64)
+        if len(seen.memory) < self.epochs:
+            return None
+        first, last = float(values[0]), float(values[-1])
+        if last < self.ratio * first or last - first < self.bytes or score(values) < self.level:
+            return None
+        return self.found(
+            seen,
+            "warning",
+            f"The process's memory grows: from {number(first / 1e6)} MB to {number(last / 1e6)} MB in the last "
+            f"{counted(len(values), 'epoch')}.",
+            "Look for tensors that are kept in a list with their graphs, a History of every batch, or data that is "
+            "cached.",
+            first=first,
+            last=last,
             threshold=self.ratio,
         )

@@ -61,6 +61,18 @@ def test_healthy_curves_give_no_problem(curves):
         assert severe(found) == []
 
 
+def test_a_rate_that_stays_at_0():
+    """A warm-up may begin there; after two epochs it is a problem."""
+    model = chain((16, "relu"), (3, "softmax"), learning_rate=0.0)
+    found = examined({"loss": [1.0, 1.01, 1.0, 1.01]}, model=model)
+    assert [(each.symptom, each.severity, each.epoch) for each in found] == [
+        ("untrained", "warning", -1),
+        ("untrained", "problem", 1),
+    ]
+    warmed_up = examined({"loss": [1.0, 0.9, 0.8], "learning_rate": [0.0, 0.01, 0.02]}, model=model)
+    assert [(each.symptom, each.severity) for each in warmed_up] == [("untrained", "warning")]
+
+
 # --- not finite ----------------------------------------------------------------------------------------------------
 
 

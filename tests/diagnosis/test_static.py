@@ -160,7 +160,13 @@ WRONG = {
         "untrained",
         "No weight of the model is trainable",
     ),
-    "a rate of 0": (classes((3, "softmax"), learning_rate=0.0), X, Y, "untrained", "The learning rate is 0"),
+    "a rate of 0": (
+        classes((3, "softmax"), learning_rate=0.0),
+        X,
+        Y,
+        "untrained",
+        "The learning rate is 0, so no weight changes.",
+    ),
     "a rate of 1 for Adam": (
         classes((3, "softmax"), learning_rate=1.0),
         X,

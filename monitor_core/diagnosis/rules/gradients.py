@@ -10,7 +10,7 @@ import numpy as np
 from monitor_core.bus.finding import Finding
 from monitor_core.diagnosis.probe import Probe, WeightProbe
 from monitor_core.diagnosis.rule import Rule
-from monitor_core.diagnosis.rules.rates import too_high, too_low
+from monitor_core.diagnosis.rules.rates import current_rate, too_high, too_low
 from monitor_core.diagnosis.seen import Seen
 from monitor_core.diagnosis.words import counted, listed, number, percent
 
@@ -142,7 +142,7 @@ class Movement(Rule):
         moved = [
             each for each in probe.weights if each.ratio is not None and each.steps >= self.steps and each.axes >= 2
         ]
-        if not moved or any(weight.not_finite for weight in moved):
+        if current_rate(seen) == 0 or not moved or any(weight.not_finite for weight in moved):
             return None
         with_gradient = [each for each in moved if each.gradient]
         still = [each for each in with_gradient if not each.moved]

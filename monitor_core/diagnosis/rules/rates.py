@@ -61,20 +61,31 @@ def too_low(seen: Seen) -> str | None:
 
 @attrs.frozen
 class RateOfZero(Rule):
-    """The learning rate is 0 before the first step."""
+    """The learning rate is 0.
+
+    Before the first step it is a warning, since a warm-up may begin there; after some epochs it is a problem.
+
+    Attributes:
+        epochs: After how many epochs.
+    """
 
     symptom = "untrained"
-    moments = ("begin",)
+    moments = ("begin", "epoch")
     needs = ("model",)
 
+    epochs: int = 2
+
     def check(self, seen: Seen) -> Finding | None:
-        """Return it unless a schedule sets the rate, which warms up from 0."""
-        if seen.model is None or seen.model.learning_rate != 0 or seen.model.has_rate_schedule:
+        """Return it unless a schedule object sets the rate."""
+        if seen.model is None or seen.model.has_rate_schedule or current_rate(seen) != 0:
+            return None
+        is_late = seen.epochs_ended >= self.epochs
+        if seen.epochs_ended and not is_late:
             return None
         return self.found(
             seen,
-            "problem",
-            "The learning rate is 0, so no weight will change.",
+            "problem" if is_late else "warning",
+            f"The learning rate is 0{f' after {self.epochs} epochs' if is_late else ''}, so no weight changes.",
             "Set a rate, such as 0.001 for Adam.",
             rate=0.0,
         )

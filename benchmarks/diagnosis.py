@@ -18,6 +18,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from programs.peers import PEERS
 from programs.running import FOLDER, path_of, programs, run_all
 from programs.scoring import Score, by_program, score, shown
 from programs.spec import STACKS, Program
@@ -43,6 +44,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--run-part", choices=("tune", "report"), help="run only programs of this part")
     parser.add_argument("--seeds", type=int, help="at most so many seeds")
     parser.add_argument("--details", action="store_true", help="list the cases that fail")
+    parser.add_argument("--peers", action="store_true", help="score published rules on the same recordings too")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the recordings are")
     return parser.parse_args()
 
@@ -55,8 +57,8 @@ def chosen(given: argparse.Namespace) -> list[Program]:
 # --- quality -------------------------------------------------------------------------------------------------------
 
 
-def scores(given: argparse.Namespace) -> list[Score]:
-    """Score the recordings of a part."""
+def scores(given: argparse.Namespace, rules: Any = None) -> list[Score]:
+    """Score the recordings of a part, by our rules or others."""
     found = []
     for program in chosen(given):
         if part_of(program.id) != given.part:
@@ -64,7 +66,7 @@ def scores(given: argparse.Namespace) -> list[Score]:
         for seed in range(min(program.seeds, given.seeds or program.seeds)):
             path = path_of(program, seed, given.folder)
             if path.exists():
-                found.append(score(program, seed, path))
+                found.append(score(program, seed, path, rules))
     return found
 
 
@@ -141,6 +143,12 @@ def print_quality(given: argparse.Namespace) -> None:
     print(f"part {given.part}: {len(found)} runs scored in {time.perf_counter() - begin:.1f} s")
     for name, value in {**rows, **symptoms}.items():
         print(f"{name:<66}{value}")
+    if given.peers:
+        for name, rules in PEERS.items():
+            print(f"\n{name}")
+            for figure, value in table(scores(given, rules)).items():
+                if figure.startswith(("faults", "healthy")):
+                    print(f"{figure:<66}{value}")
     if given.details:
         print_details(found)
 

@@ -196,6 +196,8 @@ class Penalties(Rule):
 
     Attributes:
         share: The share of the loss.
+        left: The share of a constant answer's loss, or else of the first loss, that the larger part of it must be.
+        epochs: After how many epochs.
     """
 
     symptom = "overwhelming_regularization"
@@ -204,6 +206,7 @@ class Penalties(Rule):
     source = "TheDeepChecker (growth of the regularizer's gradient), on the loss"
 
     share: float = 0.5
+    left: float = 0.3
     epochs: int = 2
 
     def check(self, seen: Seen) -> Finding | None:
@@ -212,6 +215,9 @@ class Penalties(Rule):
         penalty = seen.probes[-1].penalty
         if penalty is None or len(values) < self.epochs or not values[-1] > 0 or penalty < self.share * values[-1]:
             return None
+        scale = seen.reference if seen.reference is not None else seen.start
+        if max(float(values[-1]) - penalty, penalty) < self.left * scale:
+            return None  # the data is fitted well nevertheless
         return self.found(
             seen,
             "warning",

@@ -35,6 +35,7 @@ if typing.TYPE_CHECKING:
     from monitor_core.sinks.model_checkpoint import ModelCheckpoint
     from monitor_core.sinks.progress import Progress
     from monitor_core.sinks.reduce_lr_on_plateau import ReduceLROnPlateau
+    from monitor_core.sinks.system_metrics import SystemMetrics
     from monitor_core.sinks.tensorboard import TensorBoard
     from monitor_core.sinks.terminate_on_nan import TerminateOnNaN
     from monitor_core.sinks.webhook import Webhook
@@ -55,6 +56,7 @@ _LAZY = {
     "NetworkSink": "monitor_core.network.sink",
     "Progress": "monitor_core.sinks.progress",
     "ReduceLROnPlateau": "monitor_core.sinks.reduce_lr_on_plateau",
+    "SystemMetrics": "monitor_core.sinks.system_metrics",
     "TensorBoard": "monitor_core.sinks.tensorboard",
     "TerminateOnNaN": "monitor_core.sinks.terminate_on_nan",
     "Webhook": "monitor_core.sinks.webhook",
@@ -101,6 +103,7 @@ __all__ = [
     "Run",
     "SetupError",
     "Sink",
+    "SystemMetrics",
     "TensorBoard",
     "TerminateOnNaN",
     "Webhook",

@@ -57,7 +57,7 @@ def chain(*layers, **training):
         )
         for number, (units, activation) in enumerate(layers, 1)
     )
-    known = {"framework": "keras", "is_chain": True, "trainable": 100, "optimizer": "adam", "learning_rate": 0.001}
+    known = {"is_chain": True, "trainable": 100, "optimizer": "adam", "learning_rate": 0.001}
     if made:
         last = made[-1]
         known |= {"output_layer": last.name, "output_activation": last.activation, "output_units": last.units}

@@ -36,6 +36,7 @@ class KerasModel:
         model: The model itself.
         framework: ``"keras"``.
         weights_suffix: The required suffix of a file with only weights.
+        logs_means: Whether the metrics of a batch are means of the epoch so far: True.
         has_all_metrics: Whether the logs hold only the model's metrics, and none that a loop or a callback adds.
 
     Raises:
@@ -43,6 +44,7 @@ class KerasModel:
     """
 
     framework: ClassVar[str] = "keras"
+    logs_means: ClassVar[bool] = True
     has_all_metrics: bool = False
     weights_suffix: ClassVar[str] = ".weights.h5"
 

@@ -35,7 +35,6 @@ def summarize(model: keras.Model) -> ModelSummary:
     loss, from_logits = _loss(model)
     optimizer = getattr(model, "optimizer", None)
     return ModelSummary(
-        framework="keras",
         layers=tuple(_layer(name, layer) for name, layer in found),
         is_chain=_is_chain(model),
         output_layer=names.get(id(output)),

@@ -90,7 +90,8 @@ def summarize(module: Any, training: Any, loss: Any, sample: Any = None) -> Mode
     output = None if order is None or order.output is None else layers[order.output]
     optimizers = list(training.optimizers.values())
     return ModelSummary(
-        framework="torch",
+        channels_first=True,
+        loss_broadcasts=True,
         layers=tuple(layers.values()),
         is_chain=order is not None and order.is_chain,
         output_layer=None if output is None else output.name,

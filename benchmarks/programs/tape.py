@@ -145,6 +145,9 @@ def replay(events: Iterable[list[Any]], rules: Any = RULES) -> Examination:
 def _begin(examination: Examination, known: dict[str, Any]) -> None:
     seen: Seen = examination.seen
     kinds: dict[str, Any] = {"model": ModelSummary, "data": DataSummary, "validation": DataSummary}
+    if known["model"] is not None and "framework" in known["model"]:  # recorded by an earlier version
+        is_torch = known["model"].pop("framework") == "torch"
+        known["model"] |= {"channels_first": is_torch, "loss_broadcasts": is_torch}
     for name, value in known.items():
         setattr(seen, name, kinds[name].from_json(value) if name in kinds and value is not None else value)
     examination.begin()

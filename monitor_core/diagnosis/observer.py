@@ -79,7 +79,7 @@ class Observer:
         """Note what the model consists of, and how it is trained."""
         if model is None:
             return
-        self.seen.has_raw_batches = getattr(model, "framework", None) != "keras"
+        self.seen.has_raw_batches = not getattr(model, "logs_means", False)
         summary = getattr(model, "summary", None)
         if summary is None:
             return
@@ -120,7 +120,7 @@ class Observer:
 
     def _probe(self, run: Run, model: Any, x: Any, y: Any) -> Probe:
         if self._prober is None:
-            self._prober = Prober(getattr(model, "framework", ""), self.seen.model)
+            self._prober = Prober(self.seen.model)
         gradients = None
         if y is not None and hasattr(model, "gradients"):
             with suppress(TypeError):  # no loss is known

@@ -128,11 +128,9 @@ class Prober:
     """Looks inside a model with the same samples each time.
 
     Attributes:
-        framework: The model's framework, which says where a convolution's channels are.
         summary: The model's layers, as far as they are known.
     """
 
-    framework: str = ""
     summary: ModelSummary | None = None
     _before: dict[str, tuple[int, Array]] = attrs.field(factory=dict, init=False)
 
@@ -195,7 +193,7 @@ class Prober:
 
     def _by_unit(self, output: Array, known: LayerSummary | None) -> NDArray[np.float64]:
         """Return the outputs, ``(samples, units)``; the places of a convolution's output count as samples."""
-        channels_first = self.framework == "torch" and (
+        channels_first = (self.summary is not None and self.summary.channels_first) and (
             output.ndim >= 4 or (output.ndim == 3 and known is not None and known.role == "convolution")
         )
         if channels_first:

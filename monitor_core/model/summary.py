@@ -45,14 +45,15 @@ class ModelSummary:
     """A model and its training.
 
     Attributes:
-        framework: The name of the framework.
         layers: The innermost layers; of a chain, in the order of computation.
         is_chain: Whether each layer's output is all that the next one gets, and nothing else is computed.
         output_layer: The name of the layer that gives the only output; None if there are several, or it is not known.
         output_activation: What is applied last to that output, ``"linear"`` for nothing; None if it is not known.
         output_units: The size of its last axis; None if it is not known.
+        channels_first: Whether a convolution's output has its channels before its places.
         loss: The loss's name in Keras's spelling, such as ``"categorical_crossentropy"``; None if it is not known.
         from_logits: Whether the loss applies softmax or sigmoid itself; None if that is not known.
+        loss_broadcasts: Whether the loss takes outputs and targets of different shapes as they are, and broadcasts them.
         has_penalties: Whether the loss includes penalties of weights or activations; None if that is not known.
         metrics: The metrics' names.
         optimizer: The optimizer's class's name in lower case, None without one.
@@ -61,14 +62,15 @@ class ModelSummary:
         trainable: How many numbers are trained.
     """
 
-    framework: str = ""
     layers: tuple[LayerSummary, ...] = ()
     is_chain: bool = False
     output_layer: str | None = None
     output_activation: str | None = None
     output_units: int | None = None
+    channels_first: bool = False
     loss: str | None = None
     from_logits: bool | None = None
+    loss_broadcasts: bool = False
     has_penalties: bool | None = None
     metrics: tuple[str, ...] = ()
     optimizer: str | None = None

@@ -140,7 +140,7 @@ WRONG = {
         "The metric accuracy counts how often the output equals the target",
     ),
     "broadcasting in PyTorch": (
-        regression((16, "relu"), (1, "linear"), framework="torch"),
+        regression((16, "relu"), (1, "linear"), loss_broadcasts=True),
         X,
         REAL,
         "shape_mismatch",
@@ -250,6 +250,16 @@ def test_high_dropout_and_dropout_on_the_output():
     mild = LayerSummary(name="drop", kind="Dropout", role="dropout", rate=0.3)
     assert [(each.symptom, each.layer) for each in found(last, mild, softmax)] == [("dropout_on_logits", "drop")]
     assert found(mild, last, softmax) == []
+
+
+def test_softmax_in_two_layers():
+    """One after the other; a hidden gate is no second one."""
+    dense = LayerSummary(name="dense", kind="Dense", role="linear", activation="softmax", weights=("dense/kernel",))
+    softmax = LayerSummary(name="softmax", kind="Softmax", role="activation", activation="softmax")
+    known = {"is_chain": True, "trainable": 1}
+    found = begun(ModelSummary(layers=(dense, softmax), **known), X, Y)
+    assert [(each.symptom, each.layer) for each in found] == [("loss_output_mismatch", "softmax")]
+    assert begun(ModelSummary(layers=(dense, dense), **known), X, Y) == []
 
 
 def test_validation_that_shares_rows():

@@ -17,6 +17,7 @@ from monitor_core.diagnosis.rules.validation import (
 
 STATIC: tuple[Rule, ...] = (
     losses.OneSoftmaxUnit(),
+    losses.SquashedTwice(),
     losses.LogitsOrProbabilities(),
     losses.Labels(),
     losses.OutputRange(),

@@ -46,6 +46,36 @@ class OneSoftmaxUnit(Rule):
         )
 
 
+_SQUASHING = {"softmax", "sigmoid"}
+
+
+@attrs.frozen
+class SquashedTwice(Rule):
+    """The output goes through softmax or sigmoid twice, in two layers."""
+
+    symptom = "loss_output_mismatch"
+    moments = ("begin",)
+    needs = ("model",)
+    source = "TheDeepChecker's redundant softmax"
+
+    def check(self, seen: Seen) -> Finding | None:
+        """Return it for a chain that ends in both."""
+        model = seen.model
+        if model is None or not model.is_chain:
+            return None
+        ends = [layer for layer in model.layers[-2:] if layer.activation in _SQUASHING]
+        if len(ends) < 2 or ends[1].role != "activation":
+            return None
+        return self.found(
+            seen,
+            "problem",
+            f"{ends[0].name} ends in {ends[0].activation}, and {ends[1].name} applies {ends[1].activation} again: "
+            "gradients become small, and the probabilities cannot get near 0 or 1.",
+            f"Remove {ends[1].name}.",
+            layer=ends[1].name,
+        )
+
+
 @attrs.frozen
 class LogitsOrProbabilities(Rule):
     """The loss expects probabilities and gets logits, or the other way round."""
@@ -287,7 +317,7 @@ class OutputShape(Rule):
     def check(self, seen: Seen) -> Finding | None:
         """Return it for PyTorch's losses of numbers; Keras aligns the shapes."""
         model, data = seen.model, seen.data
-        if model is None or data is None or data.y is None or model.framework != "torch":
+        if model is None or data is None or data.y is None or not model.loss_broadcasts:
             return None
         if model.loss not in _OF_NUMBERS or model.output_units != 1 or data.y.shape != () or not model.output_layer:
             return None

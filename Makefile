@@ -13,8 +13,8 @@ BACKEND_TESTS := adapters frameworks model benchmarks/test_harness.py faults/tes
 	sinks/test_reduce_lr_on_plateau.py sinks/test_tensorboard_models.py sinks/test_terminate_on_nan.py test_readme.py \
 	test_schedules.py testing/test_handles.py values
 # What trains with a framework, or runs other processes and programs.
-INTEGRATION := adapters benchmarks faults network/test_outbox.py network/test_sink.py sinks test_packaging.py test_readme.py \
-	test_tensorboard_browser.py test_typing.py
+INTEGRATION := adapters benchmarks faults network/test_outbox.py network/test_sink.py sinks test_notebook.py test_packaging.py \
+	test_readme.py test_tensorboard_browser.py test_typing.py
 # Frameworks that pip can install together, what they are, and their tests; each group has an environment of its own.
 trees_packages := xgboost-cpu lightgbm 'scikit-learn>=1.9' pandas
 trees_tests := adapters/xgboost adapters/lightgbm adapters/sklearn

@@ -2,11 +2,10 @@
 
 Each size runs in a process of its own, through a `Loop`, after a short run that loads and warms what is needed. Time is
 that of the whole run, with everything written; its table gives ns per scalar as a ratio to that of the middle size, so
-that 1 all along is linear. Memory is the peak of the resident set during the run, above what it was before. At the end
-stands with which power of their number each grows, by least squares of the logarithms over the three largest sizes:
-1 is linear, and 0 is flat, as memory must be where everything goes to disk. Last come ten batches of up to 100,000
-metrics, with all sinks at once. Values are Python floats, so what is
-measured is the recording alone.
+that 1 all along is linear. Memory is the peak of the resident set during the run, above what it was before. The last
+column is the power of the number with which each grows, by least squares of the logarithms over the three largest
+sizes: 1 is linear, and 0 is flat, as memory must be if everything goes to disk. Last come ten batches of up to 100,000
+metrics, with all sinks at once. Values are Python floats, so what is measured is the recording alone.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ MOVED = {
     "benchmarks/README.md": "benchmarks.md",
     "benchmarks/overhead_loop.png": "images/overhead_loop.png",
 }
+SHOWN = (".css", ".md", ".png", ".svg")
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 
 
@@ -35,7 +36,7 @@ def page_of(file: Path) -> str | None:
     name = file.relative_to(ROOT).as_posix() if file.is_relative_to(ROOT) else ""
     if name in MOVED:
         return MOVED[name]
-    return name.removeprefix("docs/") if name.startswith("docs/") and file.suffix in (".md", ".png", ".svg") else None
+    return name.removeprefix("docs/") if name.startswith("docs/") and file.suffix in SHOWN else None
 
 
 def with_site_links(text: str, file: Path, page: str) -> str:
@@ -45,7 +46,7 @@ def with_site_links(text: str, file: Path, page: str) -> str:
         mark, label, target, anchor = match.groups()
         linked = Path(os.path.normpath(file.parent / target))
         if "://" in target or target.startswith("mailto:") or not linked.exists():
-            return match[0]  # what leads nowhere is for the strict build to find
+            return match[0]  # the strict build finds broken links
         there = page_of(linked)
         if there is None:
             return label

@@ -76,9 +76,18 @@ def one_of(*choices: str) -> Validator:
     return check
 
 
+def boolean(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """Check that a value is True or False; raise TypeError otherwise."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{field.name} must be True or False (got {value!r})")
+
+
 def switch(*, default: bool = False) -> bool:
-    """Return a keyword-only attrs field that is True or False."""
-    return attrs.field(default=default, kw_only=True, validator=attrs.validators.instance_of(bool))
+    """Return a keyword-only attrs field that is True or False.
+
+    Type checkers take the argument for a positional one: they only see ``kw_only`` in a direct call of `attrs.field`.
+    """
+    return attrs.field(default=default, kw_only=True, validator=boolean)
 
 
 _ELSEWHERE = {

@@ -13,7 +13,7 @@ class SetupError(MonitorError, ValueError):
 
 
 class HookError(MonitorError, TypeError):
-    """An object handed over as a sink has a misspelt hook, a wrong signature, or no hook at all."""
+    """An object passed as a sink has a misspelt hook, a wrong signature, or no hook at all."""
 
 
 class OrderError(MonitorError, RuntimeError):

@@ -161,7 +161,7 @@ class _Player:
         if isinstance(rows, Interval):
             self.bus.interval({name: float(value) for name, value in rows.means.items()})
         if isinstance(rows, MidepochEvaluation):
-            self.bus.settle_evaluations()
+            return self._settle(rows.step)
         if not isinstance(rows, Rows):
             return True
         begins_batch_or_epoch = record.kind is Kind.BATCHES or rows.epoch > self.bus.run.epoch
@@ -169,6 +169,13 @@ class _Player:
             return False
         self._enter(rows.epoch)
         return _PLAY[record.kind](self, rows)
+
+    def _settle(self, step: int) -> bool:
+        """Deliver the evaluations within the epoch; return whether to continue: not after a new request to stop."""
+        run, was_stopped = self.bus.run, self.bus.run.stopped
+        run.step = max(run.step, step)  # batches need not be on record
+        self.bus.settle_evaluations()
+        return was_stopped or not run.stopped
 
     def _enter(self, epoch: int) -> None:
         """Begin the epoch, unless it has begun; records between two epochs have the number of the one before."""

@@ -1,6 +1,6 @@
 """Plots of recorded data, as matplotlib figures; needs the extra ``plot``.
 
-Importing this package imports no matplotlib; drawing does, and says what to install where it is missing.
+matplotlib is imported only when something is drawn; if it is missing, the error says what to install.
 """
 
 from monitor_core.plotting.curves.live import LivePlot

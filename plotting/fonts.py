@@ -1,4 +1,4 @@
-"""Fonts for characters that the user's own lack, such as East Asian ones: found among those that are installed."""
+"""Fallback fonts, found among those installed, for characters that the user's font lacks, such as East Asian ones."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ _told: set[str] = set()
 
 
 def complete(texts: Iterable[Any]) -> None:
-    """Let each text fall back on fonts that have the characters which its own lack; warn where none is installed.
+    """Give each text fallback fonts for the characters that its font lacks; warn if none is installed.
 
     Args:
-        texts: matplotlib's ``Text`` objects. Those whose font has everything are left as they are.
+        texts: matplotlib's ``Text`` objects. Those whose font has every character stay unchanged.
     """
     for text in texts:
         lacking = _lacking(text.get_text(), text.get_fontproperties())
@@ -57,7 +57,7 @@ def complete(texts: Iterable[Any]) -> None:
         if families:
             text.set_fontfamily([*text.get_fontfamily(), *families])
         if left:
-            _tell(left)
+            _warn_missing(left)
 
 
 def _lacking(text: str, properties: Any) -> set[str]:
@@ -70,7 +70,7 @@ def _lacking(text: str, properties: Any) -> set[str]:
 
 
 def _best_family(characters: str) -> str | None:
-    """Return the family that has the most of these characters, a preferred one of several; None if none has any."""
+    """Return the family with the most of these characters, a preferred one in a tie; None if no family has any."""
     best: tuple[int, int, str] | None = None
     seen: set[str] = set()
     for entry in font_manager.fontManager.ttflist:
@@ -99,8 +99,8 @@ def _font(path: str) -> FT2Font:
     return FT2Font(path)
 
 
-def _tell(characters: set[str]) -> None:
-    """Warn, once for each script, which font to install."""
+def _warn_missing(characters: set[str]) -> None:
+    """Warn once for each script, and name a font to install."""
     name = _advice(max(characters, key=ord))
     if name not in _told:
         _told.add(name)

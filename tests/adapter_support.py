@@ -23,7 +23,7 @@ Y = (X.sum(axis=1, keepdims=True) > 0).astype("float32")
 TRAIN, VALIDATION = (X[:32], Y[:32]), (X[32:], Y[32:])
 
 
-EXECUTIONS = [1] if BACKEND == "torch" else [1, 3]  # Keras's torch back end knows no steps_per_execution
+EXECUTIONS = [1] if BACKEND == "torch" else [1, 3]  # Keras's torch backend has no steps_per_execution
 
 
 HOOKS = ["train_begin", "train_end", "test_begin", "test_end", "predict_begin", "predict_end"]
@@ -62,32 +62,32 @@ def fresh(compiled, steps_per_execution=1):
 
 
 def fit(model, callbacks, **options):
-    """Fit without shuffling, which draws from other generators on each back end."""
+    """Fit without shuffling, which uses different random generators on each backend."""
     settings = {"epochs": 2, "batch_size": 8, "verbose": 0, "shuffle": False, "callbacks": callbacks, **options}
     return model.fit(*TRAIN, **settings)
 
 
 class Recorder(keras.callbacks.Callback):
-    """A Keras callback that notes each hook, its number and its logs; it stops training where told."""
+    """A Keras callback that records each hook, its number and its logs, and stops the training at ``stop_at``."""
 
     def __init__(self, stop_at=None):
         super().__init__()
         self.events = []
         self._stop_at = stop_at
 
-    def hear(self, *event):
+    def record(self, *event):
         self.events.append(event)
         if self._stop_at is not None and event[:2] == self._stop_at:
             self.model.stop_training = True
 
 
 for hook in HOOKS:
-    setattr(Recorder, f"on_{hook}", lambda self, logs=None, hook=hook: self.hear(hook, None, logs))
+    setattr(Recorder, f"on_{hook}", lambda self, logs=None, hook=hook: self.record(hook, None, logs))
 
 
 for hook in NUMBERED_HOOKS:
     setattr(
-        Recorder, f"on_{hook}", lambda self, number, logs=None, hook=hook: self.hear(hook, number, comparable(logs))
+        Recorder, f"on_{hook}", lambda self, number, logs=None, hook=hook: self.record(hook, number, comparable(logs))
     )
 
 
@@ -97,7 +97,7 @@ def comparable(logs):
 
 
 class Listener(Sink):
-    """A sink that notes each event with the logs as floats."""
+    """A sink that records each event, with the logs as floats."""
 
     def __init__(self):
         self.events = []

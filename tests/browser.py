@@ -34,7 +34,7 @@ def browser_path():
 
 
 def what_is_missing():
-    """Return in words what these tests need and cannot find; an empty text where there is all of it."""
+    """Describe what these tests need and cannot find; an empty string if nothing is missing."""
     missing = [f"the package {name}" for name in PACKAGES if importlib.util.find_spec(name) is None]
     return ", ".join(missing + ([] if browser_path() else [f"a browser ({', '.join(BROWSERS)})"]))
 
@@ -93,7 +93,7 @@ class Tab:
     Args:
         page: A new page of the browser.
         address: The server's.
-        artifacts: The folder for pictures of it.
+        artifacts: The folder for its screenshots.
 
     Attributes:
         page: The page.
@@ -113,8 +113,8 @@ class Tab:
         """Go to a tab by its name in the address."""
         self.page.goto(f"{self._address}/{query}#{name}")
 
-    def picture(self, name):
-        """Keep a picture of what the page shows."""
+    def screenshot(self, name):
+        """Save a screenshot of the page."""
         self.page.screenshot(path=self._artifacts / f"{name}.png")
 
     def read(self, selector, script, count=1, *, inside=None):

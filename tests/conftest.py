@@ -1,4 +1,4 @@
-"""What all tests share. The recorders stand in `recorders`, which pytest finds beside this file."""
+"""What all tests share. The recorders are in `recorders`, which pytest finds in this folder."""
 
 import pytest
 from hypothesis import HealthCheck, settings

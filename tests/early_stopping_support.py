@@ -52,7 +52,7 @@ def drive(bus, values, first_epoch=0, *, end=True):
 
 
 def our_run(values, options, first_epoch=0):
-    """Return what ours decides on these values, as `outcome` tells it."""
+    """Return what ours decides on these values, as `outcome` returns it."""
     sink, model = EarlyStopping(METRIC, **options), Stub()
     bus = Bus(sink, model=model, strict=True)
     bus.train_begin()

@@ -17,11 +17,11 @@ BACKEND = keras.backend.backend()
 LONG = 50 if os.environ.get("MONITOR_CORE_LONG") else 1
 
 
-EXECUTIONS = [1] if BACKEND == "torch" else [1, 3]  # Keras's torch back end knows no steps_per_execution
+EXECUTIONS = [1] if BACKEND == "torch" else [1, 3]  # Keras's torch backend has no steps_per_execution
 
 
 class Model:
-    """A handle of one array, which saves itself in pieces; where told, a save fails."""
+    """A handle of one array, which saves itself in pieces; on request, a save fails."""
 
     def __init__(self, *values, size=3):
         self.values = np.array(values or [0.0] * size)
@@ -113,7 +113,7 @@ def compiled():
 
 
 def fit(model, callbacks, epochs=4, **options):
-    """Fit 4 batches an epoch, without shuffling, which draws from other generators on each back end."""
+    """Fit 4 batches an epoch, without shuffling, which uses different random generators on each backend."""
     return model.fit(
         X[:32],
         Y[:32],

@@ -10,7 +10,7 @@ from monitor_core.sinks import progress_bars as bars
 
 
 class Clock:
-    """A clock that moves on by itself at every look, by the same step, and otherwise when told."""
+    """A clock that moves on by itself at every look, by the same step, and otherwise on request."""
 
     def __init__(self, step=0.0):
         self.now = 100.0
@@ -79,7 +79,7 @@ def train(loop, epochs=3, batches=2, clock=None, evaluate=True):
             loop.log(val_loss=2.5601 + epoch)
 
 
-def break_off(loop, error, batches=1):
+def abort(loop, error, batches=1):
     """Run an epoch in which the last batch raises."""
     with loop:
         for _ in loop.epochs(2):

@@ -4,7 +4,7 @@ import threading
 
 
 class Server:
-    """Take messages, or fail as told.
+    """Take messages, or fail on request.
 
     Args:
         *errors: What to raise in turn; None means a success.

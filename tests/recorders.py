@@ -1,4 +1,4 @@
-"""Sinks that record what they hear, or misbehave as told; the tests use these in place of mocks."""
+"""Sinks that record what they receive, or misbehave on request; the tests use these instead of mocks."""
 
 import math
 
@@ -10,7 +10,7 @@ __all__ = ["BlockRecorder", "Handle", "Raiser", "Recorder", "close_to", "exact",
 
 
 def exact(logs):
-    """Return logs with their floats as texts, so that NaN equals NaN and -0.0 differs from 0.0."""
+    """Return logs with their floats as strings, so that NaN equals NaN and -0.0 differs from 0.0."""
     return {name: float(value).hex() for name, value in logs.items()}
 
 
@@ -84,5 +84,5 @@ def train(bus, *epochs):
 
 
 def close_to(value, expected):
-    """Answer whether two floats are equal up to rounding; NaN equals NaN."""
+    """Return whether two floats are equal up to rounding; NaN equals NaN."""
     return value == expected or (math.isnan(value) and math.isnan(expected)) or math.isclose(value, expected)

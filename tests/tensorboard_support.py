@@ -6,7 +6,7 @@ from monitor_core.sinks.tensorboard import TensorBoard
 
 
 class Model:
-    """A handle that lends everything, from small arrays, and notes what is asked of it."""
+    """A handle that provides everything, from small arrays, and records what it is asked for."""
 
     def __init__(self, *fails):
         self.learning_rates = [0.5]

@@ -1,14 +1,16 @@
-"""The wheel: what is in it, and that it works where nothing but the core's dependencies is installed."""
+"""What is released: the source distribution, and the wheel, which works with only the core's dependencies."""
 
 import importlib.util
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PACKAGES = ("monitor_core", "adapters", "plotting")
 CORE_DEPENDENCIES = ("attr", "attrs", "numpy", "numpy.libs")
 
 
@@ -20,24 +22,30 @@ def _tracked(*folders):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """Build the wheel from a copy of the tracked files, so that nothing else can slip in."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in _tracked("monitor_core", "adapters", "plotting", "pyproject.toml", "README.md", "LICENSE"):
+def released(tmp_path_factory):
+    """Build the source distribution from a copy of the tracked files, and the wheel from it, as a release does."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("released")
+    for name in _tracked(*PACKAGES, "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "tests/test_packaging.py"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes((ROOT / name).read_bytes())
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(source)]
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(source)]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
-    return next(out.glob("*.whl"))
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(released):
+    """Return the wheel."""
+    return next(released.glob("*.whl"))
 
 
 @pytest.fixture(scope="module")
 def clean_site(wheel, tmp_path_factory):
-    """Lay the wheel's files beside the core's dependencies alone, as in an environment without extras."""
+    """Unpack the wheel next to only the core's dependencies, as in an environment without extras."""
     site = tmp_path_factory.mktemp("site")
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
+        archive.extractall(site)  # noqa: S202 - the wheel is ours
     for name in CORE_DEPENDENCIES:
         home = Path(importlib.util.find_spec(name.partition(".")[0]).origin).parents[1]
         if (home / name).exists():  # numpy.libs is there on some platforms only
@@ -53,13 +61,31 @@ def _run(site, code, folder):
 def test_wheel_holds_every_tracked_file_and_no_other(wheel):
     """A subpackage that is missing from the map vanishes from the wheel without a warning, so names are compared."""
     expected = set()
-    for name in _tracked("monitor_core", "adapters", "plotting"):
+    for name in _tracked(*PACKAGES):
         if name.suffix == ".md":  # notes for readers of the code
             continue
         expected.add(str(name if name.parts[0] == "monitor_core" else "monitor_core" / name))
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert names == expected
+
+
+def test_the_source_distribution_holds_what_the_wheel_needs_and_no_tests(released):
+    """setuptools would add the modules of the tests' own folder, without what they import."""
+    with tarfile.open(next(released.glob("*.tar.gz"))) as archive:
+        files = {Path(each.name).relative_to(Path(each.name).parts[0]) for each in archive if each.isfile()}
+    packages = {name for name in _tracked(*PACKAGES) if name.suffix != ".md"}
+    top = {Path(name) for name in ("LICENSE", "MANIFEST.in", "PKG-INFO", "README.md", "pyproject.toml", "setup.cfg")}
+    assert {name for name in files if name.parts[0] != "monitor_core.egg-info"} == packages | top
+
+
+def test_a_package_index_accepts_what_is_released(released):
+    """Its metadata is valid, and its description renders."""
+    pytest.importorskip("twine")
+    files = [str(path) for path in sorted(released.iterdir())]
+    command = [sys.executable, "-m", "twine", "--no-color", "check", "--strict", *files]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stdout.count("PASSED")) == (0, 2), checked.stdout + checked.stderr
 
 
 def test_wheel_needs_only_numpy_and_attrs(wheel):

@@ -1,5 +1,6 @@
 """The examples of the README and of the site run as printed, and their links lead somewhere."""
 
+import ast
 import importlib.util
 import re
 import subprocess
@@ -11,8 +12,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md"))]
+ADAPTED = {"pytree": "numpy"}  # adapters that are not named after the package that they need
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
-FRAMEWORKS = ("keras", "torch", "jax")
+
+
+def missing(code):
+    """Return the packages that code imports, also through an adapter, and that are not installed."""
+    nodes = [node for node in ast.walk(ast.parse(code)) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    names = [node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in nodes]
+    packages = {name.removeprefix("monitor_core.adapters.").partition(".")[0] for name in names}
+    return sorted(name for name in packages if importlib.util.find_spec(ADAPTED.get(name, name)) is None)
 
 
 def name_of(page):
@@ -40,12 +49,11 @@ def test_examples_of_a_page_run(page, tmp_path, monkeypatch):
     """Every Python block of a page runs, in order, in one namespace; a page whose framework is missing is skipped."""
     monkeypatch.chdir(tmp_path)
     blocks = CODE[page]
-    missing = [name for name in FRAMEWORKS if importlib.util.find_spec(name) is None]
     if page.name in ("README.md", "sinks.md"):  # of several frameworks
         pytest.importorskip("keras")
-        blocks = [block for block in blocks if "import torch" not in block or "torch" not in missing]
-    elif missing and any(f"import {name}" in block for block in blocks for name in missing):
-        pytest.skip(f"there is not {', '.join(missing)}")
+        blocks = [block for block in blocks if not missing(block)]
+    elif packages := missing("\n".join(blocks)):
+        pytest.skip(f"there is not {', '.join(packages)}")
     namespace = {}
     for block in blocks:
         exec(compile(block, page.name, "exec"), namespace)  # noqa: S102 - the page is ours
@@ -70,7 +78,9 @@ def test_links_of_a_page_lead_somewhere(page):
 
 @pytest.mark.parametrize("script", EXAMPLES)
 def test_examples_run(script, tmp_path):
-    """Every example ends well, and says something."""
+    """Every example ends well, and says something; one whose framework is missing is skipped."""
+    if packages := missing((ROOT / "examples" / script).read_text(encoding="utf-8")):
+        pytest.skip(f"there is not {', '.join(packages)}")
     options = {
         "stateful_rnn.py": ["--epochs", "3"],
         "text_embeddings.py": ["--made", "--epochs", "1", "--reviews", "200"],
@@ -82,7 +92,7 @@ def test_examples_run(script, tmp_path):
 
 
 def test_the_demo_writes_its_results(tmp_path):
-    """The demo leaves the curves, the history and a summary in words."""
+    """The demo writes the curves, the history and a human-readable summary."""
     command = [sys.executable, str(DEMO), "--epochs", "3", "--out", str(tmp_path)]
     subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     written = ["curves.png", "history.json", "model.png", "summary.txt", "tensorboard"]

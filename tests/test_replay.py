@@ -71,13 +71,65 @@ HEARD = [
 ]  # fmt: skip
 
 
-def test_sinks_hear_what_they_would_have_heard(tmp_path):
+def test_sinks_receive_what_they_would_have_received(tmp_path):
     """Every event with all its values, in the same order."""
     live, replayed = (Recorder(*(f"on_{hook}" for hook in HEARD)) for _ in range(2))
     drive(live, Journal(tmp_path))
     run = replay(open_run(tmp_path), replayed)
     assert str(replayed.events) == str(live.events)  # as texts, in which NaN equals NaN
     assert (run.status, run.epoch, run.step, run.steps_per_epoch) == ("completed", 2, 12, 4)
+
+
+def drive_by_steps(*sinks):
+    """Feed sinks two epochs of six steps, evaluated after every second; the third belongs to the epoch's end."""
+    bus = Bus(*sinks)
+    bus.train_begin(epochs=2, steps_per_epoch=6)
+    for epoch in range(2):
+        bus.epoch_begin(epoch)
+        for _ in range(6):
+            bus.batch_begin(bus.run.step + 1)
+            bus.batch_end(bus.run.step + 1, {"loss": 0.5})
+            if bus.run.step % 2 == 0:
+                bus.evaluation_begin()
+                bus.evaluation_end({"loss": float(bus.run.step)})
+        bus.epoch_end(epoch, {"loss": 0.5})
+    bus.train_end()
+
+
+@pytest.mark.parametrize("hooks", [("on_midepoch_evaluation", "on_batch_end"), ("on_midepoch_evaluation", "on_block")])
+def test_evaluations_are_played_at_their_step(tmp_path, hooks):
+    """Those within an epoch between its batches, and the last with the epoch's end."""
+    live, replayed = (Recorder("on_epoch_end", *hooks) for _ in range(2))
+    drive_by_steps(live, Journal(tmp_path))
+    replay(open_run(tmp_path), replayed)
+    assert replayed.events == live.events
+    assert sum(event[0] == "midepoch_evaluation" for event in live.events) == 4
+
+
+def test_evaluations_are_played_without_batches_on_record(tmp_path):
+    """The step of the epoch's end says which were within it."""
+    live, replayed = (History() for _ in range(2))
+    drive_by_steps(live, Journal(tmp_path, per_batch=False))
+    replay(open_run(tmp_path), replayed)
+    assert replayed.evaluations.steps.tolist() == live.evaluations.steps.tolist() == [2, 4, 6, 8, 10, 12]
+    assert replayed.evaluations["val_loss"].tolist() == live.evaluations["val_loss"].tolist()
+
+
+@pytest.mark.parametrize("per_batch", [True, False])
+def test_a_stop_by_an_evaluation_ends_the_replay_at_its_step(tmp_path, per_batch):
+    """No batch follows, and the epoch's results are unknown."""
+
+    class Stop(Sink):
+        def on_midepoch_evaluation(self, run, logs):
+            if logs["val_loss"] == 8.0:
+                run.stop("enough")
+
+    drive_by_steps(Journal(tmp_path, per_batch=per_batch))
+    recorder = Recorder("on_batch_end", "on_epoch_end")
+    run = replay(open_run(tmp_path), Stop(), recorder)
+    assert (run.status, run.epoch, run.step) == ("stopped", 1, 8)
+    assert [event[:2] for event in recorder.events if event[0] == "epoch_end"] == [("epoch_end", 0)]
+    assert sum(event[0] == "batch_end" for event in recorder.events) == 8 * per_batch
 
 
 def test_blocks_come_with_the_times_of_the_record(tmp_path):
@@ -310,7 +362,7 @@ def test_what_needs_the_model_is_an_error_at_once(tmp_path, sink, message):
         replay(losses(1.0, folder=tmp_path), sink)
 
 
-def test_a_model_can_be_lent(tmp_path):
+def test_a_model_can_be_passed(tmp_path):
     """In the place of the stand-in, for all that is asked of it."""
     handle = Handle(1.0)
     run = replay(losses(1.0, 1.0, folder=tmp_path), ReduceLROnPlateau("loss", patience=1), model=handle)

@@ -120,7 +120,7 @@ def test_warm_up_then_decay_is_pytorchs_sequence(rate, start, steps, decay):
     assert list(map(ours, range(steps + decay + 1))) == pytest.approx(both, rel=1e-6, abs=1e-9)
 
 
-def test_a_wave_may_begin_anew_a_million_times():
+def test_a_wave_may_begin_again_a_million_times():
     """Waves of one length are not counted one by one."""
     assert CosineDecayRestarts(0.5, 3, t_mul=1)(3 * 10**12) == 0.5
 

@@ -1,8 +1,8 @@
-"""What each of TensorBoard's tabs shows of a run of ours: the real server, and a real browser.
+"""What each of TensorBoard's tabs shows of one of our runs: with the real server, and a real browser.
 
-The run is that of ``examples/text_embeddings.py``, with every output on. A picture of each tab is kept in the folder
-that the environment variable ``MONITOR_CORE_ARTIFACTS`` names, else in pytest's temporary one. Without a browser the
-tests are skipped, unless ``MONITOR_CORE_BROWSER=1`` says that there is one.
+The run is that of ``examples/text_embeddings.py``, with every output enabled. A screenshot of each tab is saved in the
+folder that the environment variable ``MONITOR_CORE_ARTIFACTS`` names, else in pytest's temporary one. Without a
+browser the tests are skipped, unless ``MONITOR_CORE_BROWSER=1`` says that there is one.
 """
 
 import importlib.util
@@ -45,7 +45,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory):
-    """Return the folder for pictures."""
+    """Return the folder for screenshots."""
     folder = Path(os.environ.get("MONITOR_CORE_ARTIFACTS") or tmp_path_factory.mktemp("artifacts"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -60,11 +60,11 @@ def site(run, tmp_path_factory):
 
 @pytest.fixture
 def tab(site, artifacts, request):
-    """Return a page of its own for a test, which nothing may go wrong on, and keep a picture of how it ended."""
+    """Return a page for one test, on which no error may occur, and save a screenshot of how it ended."""
     context, address = site
     shown = Tab(context.new_page(), address, artifacts)
     yield shown
-    shown.picture(request.node.name)
+    shown.screenshot(request.node.name)
     shown.page.close()
     assert not shown.problems
 
@@ -80,7 +80,7 @@ def numbers(text):
 
 
 def test_time_series(tab, run):
-    """An epoch's metric is one card with both runs, and the values of the last epoch beside the chart."""
+    """An epoch's metric is one card with both runs, and the values of the last epoch next to the chart."""
     tab.open("timeseries", "?tagFilter=epoch_(accuracy|loss)$")
     cards = tab.read("card-view:visible", "element.innerText.includes('validation') && element.innerText", 2)
     for card, tag in zip(cards, ("epoch_accuracy", "epoch_loss"), strict=True):
@@ -131,7 +131,7 @@ def test_distributions(tab):
 
 
 def test_images(tab):
-    """Every weight is a picture, and so is the confusion matrix; all of them arrive."""
+    """Every weight is an image, and so is the confusion matrix; all of them arrive."""
     tab.open("images")
     is_loaded = "element.shadowRoot.querySelector('img')?.naturalWidth > 0"
     shown = tab.read("tf-image-loader", f"{is_loaded} && [element.tag, element.run]", len(WEIGHTS) + 1)
@@ -163,7 +163,7 @@ def test_hparams(tab, run):
     tab.page.get_by_text("made", exact=True).first.wait_for()
     cells = tab.page.locator("tf-hparams-table-view vaadin-grid-cell-content").all_text_contents()
     texts = [text.strip() for text in cells if text.strip() not in ("", "Show Metrics")]
-    names = texts[: texts.index("reviews") + 5]  # the four metrics stand behind the hyperparameters
+    names = texts[: texts.index("reviews") + 5]  # the four metrics come after the hyperparameters
     row = dict(zip(names, texts[len(names) :], strict=False))
     assert row.items() >= {"reviews": "made", "optimizer": "rmsprop", "batch_size": "64.000"}.items()
     for tag in ("loss", "accuracy"):
@@ -194,11 +194,11 @@ def test_projector(tab, run):
         "vz-projector-legend", "element.shadowRoot.textContent.match(/[a-z]+\\s+[0-9]+/g)", inside=inside
     )
     counts = {name: int(count) for name, count in map(str.split, legend)}
-    assert counts | kinds == counts  # beside them stands what is no entry, such as lengths in pixels
-    tab.picture("test_projector_pca")
+    assert counts | kinds == counts  # next to them are other numbers, such as lengths in pixels
+    tab.screenshot("test_projector_pca")
     inside.locator('[data-tab="tsne"]').click()
     tab.read(".run-tsne-iter", "element.textContent > 10", inside=inside)
-    tab.picture("test_projector_tsne")
+    tab.screenshot("test_projector_tsne")
 
 
 def choose(inside, menu, name):

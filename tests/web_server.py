@@ -1,4 +1,4 @@
-"""A real web server on this machine that keeps what is posted to it, and answers as it is told."""
+"""A real web server on this machine that keeps what is posted to it, and answers as configured."""
 
 import http.server
 import json
@@ -8,7 +8,7 @@ import time
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Keep what is posted, and answer as the server was told."""
+    """Keep what is posted, and answer as the server was configured."""
 
     def do_POST(self):
         """Take a post."""
@@ -23,7 +23,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
-        except OSError:  # whoever asked has left
+        except OSError:  # the client has left
             pass
 
     def log_message(self, *args):
@@ -60,7 +60,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 def free_port():
-    """Return a port that nobody listens at."""
+    """Return a port that no server listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

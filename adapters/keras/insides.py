@@ -54,7 +54,7 @@ def activations(model: keras.Model, x: Any, layers: Collection[str] | None = Non
     with unchanged(model), keras.StatelessScope(), ExitStack() as stack:
         for name, layer in named_layers(model):
             if layers is None or name in layers:
-                stack.enter_context(_heard(layer, partial(keep, name)))
+                stack.enter_context(_captured(layer, partial(keep, name)))
         model(x, training=False)
     return found
 
@@ -144,23 +144,23 @@ def _is_one(layer: Any) -> bool:
 
 
 @contextmanager
-def _heard(layer: Any, keep: Callable[[Any], None]) -> Iterator[None]:
+def _captured(layer: Any, keep: Callable[[Any], None]) -> Iterator[None]:
     """Pass a layer's output to ``keep`` whenever the layer is called.
 
     Its ``call`` is wrapped by writing to its ``__dict__``, since Keras and PyTorch track ordinary attributes.
     """
 
-    def hearing(call: Callable[..., Any]) -> Callable[..., Any]:
-        def heard(*args: Any, **kwargs: Any) -> Any:
+    def capturing(call: Callable[..., Any]) -> Callable[..., Any]:
+        def captured(*args: Any, **kwargs: Any) -> Any:
             output = call(*args, **kwargs)
             keep(output)
             return output
 
-        return heard
+        return captured
 
     attributes = vars(layer)
     before = {name: attributes[name] for name in _CALLS if name in attributes}
-    attributes.update({name: hearing(getattr(layer, name)) for name in _CALLS})
+    attributes.update({name: capturing(getattr(layer, name)) for name in _CALLS})
     try:
         yield
     finally:

@@ -65,7 +65,7 @@ class _Held:
             self._depth = depth
 
     def install(self, owner: object) -> None:
-        """Stand before the handlers there are, until the last owner uninstalls it, or is garbage collected.
+        """Wrap the existing handlers until the last owner uninstalls this one, or is garbage collected.
 
         Does nothing outside the main thread.
         """

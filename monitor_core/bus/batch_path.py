@@ -69,7 +69,7 @@ def _do_nothing(*_: Any) -> None:
 
 
 _ONLY_FIRST = _Hooks((_do_nothing,))
-"""Stands in for no hooks, so that `BatchPath.begin` looks for what to call first."""
+"""Used instead of no hooks, so that `BatchPath.begin` looks for what to call first."""
 _ONLY_FIRST.calls, _ONLY_FIRST.with_copies, _ONLY_FIRST.copies = (), (), False
 
 

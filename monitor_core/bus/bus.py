@@ -128,6 +128,8 @@ class Bus:
     def add(self, sink: object) -> None:
         """Add a sink; in a run its ``on_train_begin`` is called, and it receives the events from then on.
 
+        A Keras callback becomes a sink that calls it.
+
         Raises:
             HookError: The object is not a sink.
             ValueError: It is already on this bus, or on another one whose run is open.
@@ -173,6 +175,9 @@ class Bus:
                     f"{sink_name(sink)} is on another bus whose run is open: give each bus a sink of its own, or end "
                     "that run first (leave its loop, or call its bus's interrupt())"
                 )
+
+    def __repr__(self) -> str:
+        return f"Bus({', '.join(map(sink_name, self.sinks))}; {self.run!r})"
 
     def has_listeners(self, *hooks: str) -> bool:
         """Return whether any sink listens to one of these hooks."""
@@ -614,7 +619,7 @@ class Bus:
         """Return the run's and every sink's state: JSON values and NumPy arrays, nested in dicts and lists.
 
         Pending values are delivered first, so that the sinks have received all that the run's step counts. Each sink's
-        state bears what it belongs to: see `monitor_core.bus.states`.
+        state is stored with what identifies the sink: see `monitor_core.bus.states`.
         """
         self.flush()
         return {"format": 2, "run": self.run.state_dict(), "sinks": self.resumption.collect(self.sinks)}

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from monitor_core import frameworks
 from monitor_core._log import logger
 from monitor_core.bus.hooks import HOOKS, Hook, find_hooks, sink_name
 from monitor_core.errors import SetupError
@@ -110,7 +111,7 @@ class Members:
         return member in self._members
 
     def make(self, sink: object) -> Member:
-        """Return a member for a sink, without adding it.
+        """Return a member for a sink, or for a callback that a sink can call, without adding it.
 
         Raises:
             HookError: The object is not a sink.
@@ -118,6 +119,7 @@ class Members:
         """
         if self.of(sink) is not None:
             raise ValueError(f"{sink_name(sink)} is already on this bus: add each sink once")
+        sink = frameworks.as_sink(sink)
         hooks = {name: _own(sink, hook) for name, hook in find_hooks(sink).items()}
         taken = {member.name for member in self._members}
         name = unique = sink_name(sink)
@@ -127,8 +129,10 @@ class Members:
         return Member(sink, unique, hooks, copies_logs=not getattr(sink, "read_only", False))
 
     def of(self, sink: object) -> Member | None:
-        """Return a sink's member, or None."""
-        return next((member for member in self._members if member.sink is sink), None)
+        """Return the member of a sink, or of the callback that a sink calls; or None."""
+        return next(
+            (each for each in self._members if each.sink is sink or getattr(each.sink, "callback", None) is sink), None
+        )
 
     def insert(self, member: Member) -> None:
         """Add a member: last, but before those that save the state of others."""

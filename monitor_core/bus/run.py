@@ -49,6 +49,11 @@ class Evaluation:
     prefix: str
     step: int
 
+    @property
+    def label(self) -> str:
+        """What a record calls it: its name, or its prefix without the separator at its end, such as ``val``."""
+        return self.name or self.prefix.rstrip("_/.- ") or "evaluation"
+
     def prefixed(self, name: str) -> str:
         """Return a metric's name as the epoch's logs have it."""
         return name if name.startswith(self.prefix) else self.prefix + name
@@ -58,7 +63,7 @@ class Run:
     """One training, over any number of `fit` calls. The bus keeps it up to date; sinks read it and make requests.
 
     Attributes:
-        id: What tells the run from every other; a run that continues keeps its own.
+        id: A unique identifier; a resumed run keeps its own.
         index: The number of this run on its bus, from 0.
         resumed: Whether it continues from a state. True before any sink begins, so that sinks keep the files that are
             there.

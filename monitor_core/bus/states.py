@@ -1,7 +1,7 @@
 """The states of sinks: what a state belongs to, and which sink of a bus gets it back.
 
 Contract. A state is stored with its sink's name, its `Sink.identity` and its other options. It goes to the sink of the
-same name and identity, wherever that stands on the bus; of several such sinks, to the one with the same options. A path
+same name and identity, in any position on the bus; of several such sinks, to the one with the same options. A path
 within the run's folder is stored relative to it, so that the folder may be moved or copied. A state that fits none of
 the sinks, or several equally, is an error that names both sides.
 """
@@ -41,7 +41,7 @@ class StoredState:
 
     @classmethod
     def of(cls, sink: object, state: Mapping[str, Any], home: Path | None) -> StoredState:
-        """Return a sink's state with what tells the sink from others."""
+        """Return a sink's state with what identifies the sink."""
         identity = _identity(sink, home)
         return cls(sink_name(sink), identity, _options(sink, identity), state)
 
@@ -180,7 +180,7 @@ def _ambiguous(stored: list[StoredState], present: list[StoredState]) -> str:
     )
 
 
-# --- what tells a sink from others -------------------------------------------------------------------------------
+# --- what identifies a sink ---------------------------------------------------------------------------------------
 
 
 def _identity(sink: object, home: Path | None) -> dict[str, Any]:

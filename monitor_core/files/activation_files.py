@@ -52,7 +52,7 @@ class RunFiles:
         """Begin a new run, which has no files."""
         self.run, self._files = uuid.uuid4().hex, []
 
-    def go_on(self, paths: Iterable[Path]) -> None:
+    def resume(self, paths: Iterable[Path]) -> None:
         """Continue with those of the given files that belong to the current run."""
         self._files = [
             _File(path, mark, path.stat().st_size) for path, mark in find_activations(paths) if mark.run == self.run

@@ -25,6 +25,9 @@ _IN_NUMBERS = "0123456789+-.einfa"
 BEFORE_FIRST = (-1, 0)
 """The epoch and the step before the first."""
 
+EPOCHS, BATCHES, EVALUATIONS = ("epoch",), ("epoch", "step"), ("epoch", "step", "evaluation")
+"""The first columns of a file of epochs, of batches, and of epochs and evaluations within them."""
+
 
 class Missing:
     """The field of a metric that has no value in a row."""
@@ -47,18 +50,18 @@ class Sheet:
     """The shape of a CSV file, and the numbers of its last row.
 
     Attributes:
-        labels: The names of its first columns, which number the rows: epoch, or epoch and step.
+        labels: The names of its first columns, which number the rows: `EPOCHS`, `BATCHES` or `EVALUATIONS`.
         separator: The string between two fields.
         metrics: The names of the other columns, in the file's order; None before there is a header.
         rows: How many rows it has below the header.
-        last: The last row's numbers; for an empty sheet, those before the first.
+        last: The last row's epoch and step; for an empty sheet, those before the first.
     """
 
     labels: tuple[str, ...]
     separator: str
     metrics: list[str] | None = None
     rows: int = 0
-    last: tuple[int, ...] = BEFORE_FIRST
+    last: tuple[int, int] = BEFORE_FIRST
 
     @property
     def head(self) -> bytes:
@@ -97,9 +100,19 @@ class Sheet:
         """Return the number of fields in a record."""
         return len(self.decode(record)) if b'"' in record else record.count(self.separator.encode()) + 1
 
-    def numbers(self, record: bytes) -> tuple[int, ...]:
-        """Return a row's numbers, with -1 for a missing one."""
-        return tuple(map(_number, self.decode(record)[: len(self.labels)]))
+    def numbers(self, record: bytes) -> tuple[int, int]:
+        """Return a row's epoch and step, -1 for a missing one; the step is 0 if there is no such column."""
+        fields = self.decode(record)
+        epoch, step = _number(fields[0]), _number(fields[1]) if "step" in self.labels else 0
+        return epoch, step
+
+    def insert_labels(self, record: bytes) -> bytes:
+        """Return a row of a file of epochs with empty fields for the other labels of `EVALUATIONS`."""
+        separator = self.separator.encode()
+        end = record.find(b'"', 1) + 1 if record.startswith(b'"') else record.find(separator)
+        if end < 0:
+            end = len(record.rstrip(b"\r\n"))
+        return record[:end] + separator * (len(EVALUATIONS) - len(EPOCHS)) + record[end:]
 
     @classmethod
     def read(cls, path: Path, labels: tuple[str, ...], separator: str) -> Sheet:
@@ -125,7 +138,7 @@ class Sheet:
                     sheet.rows, last = sheet.rows + 1, record
         if last:
             sheet.last = sheet.numbers(last)
-            if min(sheet.last) < 0:
+            if sheet.last[0] < 0 or (labels == BATCHES and sheet.last[1] < 0):
                 raise ValueError(f"its last row must begin with {' and '.join(labels)} (got {last!r})")
         return sheet
 
@@ -134,6 +147,8 @@ class Sheet:
         if found is not None and (separator := found[2].decode(errors="replace")) in _SEPARATORS:
             self.separator = separator
         names = self.decode(record)
+        if self.labels == EPOCHS and tuple(names[: len(EVALUATIONS)]) == EVALUATIONS:
+            self.labels = EVALUATIONS
         labels, metrics = tuple(names[: len(self.labels)]), names[len(self.labels) :]
         if labels != self.labels or len(set(metrics)) < len(metrics):
             raise ValueError(

@@ -68,7 +68,7 @@ class TemplateFolder:
             raise SetupError(f"filepath must name a file (got the folder {str(path)!r})")
 
     def _folders(self) -> Iterator[Path]:
-        """Yield this folder and those named by fields of the template, but none behind a symbolic link."""
+        """Yield this folder and those named by fields of the template; not those that a link puts outside of it."""
         real = os.path.realpath(self.path)
         for depth in range(self._template.depth + 1):
             for each in self.path.glob("*/" * depth) if depth else [self.path]:

@@ -46,6 +46,7 @@ class Framework:
         handle: The class of its models' handles, as ``module:name``; empty if it has no models of its own.
         takes_optimizer: Whether the handle takes an optimizer in addition to the model.
         callback_members: Members that the framework requires of its callbacks and that no sink has.
+        callback_sink: The class that makes a sink of one of its callbacks, as ``module:name``; empty if there is none.
         adapter: The class that attaches sinks to it, if it has callbacks.
         endings: The possible endings of a whole model's file name; empty if any name is allowed.
         weights_endings: The same for a file of weights only.
@@ -57,6 +58,7 @@ class Framework:
     handle: ClassVar[str] = ""
     takes_optimizer: ClassVar[bool] = False
     callback_members: ClassVar[tuple[str, ...]] = ()
+    callback_sink: ClassVar[str] = ""
     adapter: ClassVar[str] = ""
     endings: ClassVar[tuple[str, ...]] = ()
     weights_endings: ClassVar[tuple[str, ...]] = ()
@@ -136,6 +138,10 @@ class Framework:
         """Return a handle of a model; the first call imports the adapter."""
         make = pkgutil.resolve_name(self.handle)
         return make(model, optimizer) if self.takes_optimizer else make(model)
+
+    def is_callback(self, kind: type) -> bool:
+        """Return whether objects of this type are callbacks that ``callback_sink`` accepts."""
+        return False
 
     # --- data ------------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ class Keras(Framework):
     packages = frozenset({"keras"})
     handle = "monitor_core.adapters.keras.model:KerasModel"
     callback_members = ("set_model", "set_params", "on_train_batch_end")  # the backend decides which it reads first
+    callback_sink = "monitor_core.adapters.keras.callback_sink:KerasCallback"
     adapter = "KerasAdapter"
     endings = (".keras", ".h5")
     weights_endings = (".weights.h5",)
@@ -39,6 +40,10 @@ class Keras(Framework):
     def is_model(self, kind: type) -> bool:
         """Return whether objects of this type are models."""
         return ("keras.src.models.model", "Model") in bases(kind)
+
+    def is_callback(self, kind: type) -> bool:
+        """Return whether objects of this type are callbacks."""
+        return ("keras.src.callbacks.callback", "Callback") in bases(kind)
 
     def batches(self, data: Any, count: int) -> Iterable[Any] | None:
         """Return the batches of a ``PyDataset``, by index: its workers belong to `fit`."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from monitor_core.journal.evaluations import evaluations as settled
 from monitor_core.journal.facts import Begin, Decision, Raised, SinkFailure
 from monitor_core.journal.files import Damage, Kind, journal_files, read_journal
 from monitor_core.journal.recorded_rows import RecordedBatches, RecordedEvaluations, RecordedHistory
@@ -157,7 +158,7 @@ def record_of(path: Path, runs: list[RunRecord], damage: Iterable[Damage]) -> Re
         tuple(runs),
         history=RecordedHistory(_numbered(runs, Kind.EPOCH)),
         batches=RecordedBatches(_numbered(runs, Kind.BATCHES)),
-        evaluations=RecordedEvaluations(_numbered(runs, Kind.EVALUATION)),
+        evaluations=RecordedEvaluations([(number, rows) for number, run in enumerate(runs) for rows in settled(run)]),
         damage=tuple(damage),
     )
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor_core.journal.rows import Rows, extend_table
+from monitor_core.journal.rows import EvaluationLabel, Rows, extend_table
 from monitor_core.records.columns import Table
 from monitor_core.records.frames import frame
 from monitor_core.records.lookup import MetricColumns, Results
@@ -91,13 +92,30 @@ class RecordedHistory(Results, _RecordedRows):
 
 
 class RecordedEvaluations(RecordedHistory):
-    """The results of every evaluation, without the prefixes that they have in an epoch's results."""
+    """The results of every evaluation, as `History.evaluations` has them: with the prefixes of the epochs' logs."""
+
+    where = "the record of evaluations"
 
     def __init__(self, parts: Sequence[tuple[int, Rows]]) -> None:
-        super().__init__(parts)
-        self._names = [rows.evaluation.name if rows.evaluation else None for _, rows in parts for _ in range(len(rows))]
+        known: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
+        labels = [rows.evaluation or EvaluationLabel() for _, rows in parts]  # format 1: of validation data
+        prefixed = []
+        for label, (run, rows) in zip(labels, parts, strict=True):
+            names = known.setdefault((label.prefix, rows.names), tuple(map(label.prefixed, rows.names)))
+            prefixed.append((run, attrs.evolve(rows, names=names)))
+        super().__init__(prefixed)
+        self._names = [label.label for label, (_, rows) in zip(labels, parts, strict=True) for _ in range(len(rows))]
 
     @property
-    def names(self) -> list[str | None]:
-        """Each evaluation's name, None for one without."""
+    def names(self) -> list[str]:
+        """Each evaluation's name, ``val`` for one without a name: its prefix without the underscore."""
         return list(self._names)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a pandas frame as its base class does, with the evaluations' ``name`` after ``time``.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        labels = {"run": self._runs, "epoch": self._epochs, "step": self._steps, "time": self._times}
+        return frame({**labels, "name": np.array(self._names, str)}, {name: self._table[name] for name in self._table})

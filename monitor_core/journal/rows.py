@@ -43,6 +43,15 @@ class EvaluationLabel:
     name: str | None = None
     prefix: str = "val_"
 
+    @property
+    def label(self) -> str:
+        """What records call it, as `monitor_core.bus.run.Evaluation` has it, which this layer does not import."""
+        return self.name or self.prefix.rstrip("_/.- ") or "evaluation"
+
+    def prefixed(self, name: str) -> str:
+        """Return a metric's name as the epoch's logs have it."""
+        return name if name.startswith(self.prefix) else self.prefix + name
+
 
 @attrs.frozen(eq=False)
 class Rows:
@@ -71,6 +80,12 @@ class Rows:
     def steps(self) -> NDArray[np.int64]:
         """Return each row's step, ``(rows,) int64``."""
         return _steps(self.matrix())
+
+    def at(self, step: int) -> Rows:
+        """Return the rows at another step."""
+        matrix = self.matrix().copy()
+        matrix[:, 0].view("<i8")[:] = step
+        return attrs.evolve(self, data=matrix.tobytes())
 
     def up_to(self, step: int) -> Rows:
         """Return the rows whose step is no later than this one."""

@@ -55,11 +55,19 @@ class RunRecord:
         records: What was recorded, in order.
         status: How it ended. If it has not, ``"running"`` if its process was alive when the record was read,
             ``"killed"`` if it was not, ``"unknown"`` if that cannot be determined.
+        first_begin: How it began before it was continued; None if it was not continued.
     """
 
     begin: Begin | None = None
     records: list[Record] = attrs.field(factory=list, repr=False)
     status: RecordedStatus = "unknown"
+    first_begin: Begin | None = None
+
+    @property
+    def began(self) -> float:
+        """When it began, by its first process, seconds since 1970; 0.0 if that record is lost."""
+        first = self.first_begin or self.begin
+        return 0.0 if first is None else first.time
 
     def facts(self, kind: type[F]) -> list[F]:
         """Return the facts of a kind, in order."""
@@ -213,5 +221,6 @@ class _Joiner:
             self.damage.append(Damage("", 0, 0, "the run that a later one continues is missing"))
             return
         part.records = list(earlier.records)
+        part.first_begin = earlier.first_begin or earlier.begin
         part.go_back(epoch, step)
         self.runs = [run for run in self.runs if run is not earlier]

@@ -43,7 +43,7 @@ class Loop:
         model: The model, for sinks that need it: a Keras model, a PyTorch module, or a handle.
         optimizer: The optimizer of a PyTorch module, for sinks that read or set the learning rate or save the
             training's state. With several modules, optimizers or schedulers, pass ``model=TorchModel(...)`` instead.
-        validation_data: Data for sinks that compute outputs of the model, usually ``(x, y)``, or a data set or loader,
+        validation_data: Data for sinks that compute outputs of the model, usually ``(x, y)``, or a dataset or loader,
             which is read without changing the training. Samples that you draw from a shuffled loader yourself use up
             random numbers and change the training that follows.
         initial_epoch: The first epoch's number, 0-based, at least 0.
@@ -94,6 +94,9 @@ class Loop:
         self._epoch: Epoch | None = None
         self._scope: Scope | None = None
         self._left: Scope | None = None  # an epoch that was aborted
+
+    def __repr__(self) -> str:
+        return repr(self.bus).replace("Bus", "Loop", 1)
 
     @property
     def run(self) -> Run:
@@ -211,7 +214,7 @@ class Loop:
             self.bus.epoch_abandon()
 
     def batches(self, data: Iterable[T]) -> Iterator[T]:
-        """Yield the batches of a data set, emitting their events; in an evaluation, its batches.
+        """Yield the batches of a dataset, emitting their events; in an evaluation, its batches.
 
         Args:
             data: Any iterable; if it has a length, that is the epoch's number of steps. With ``steps_per_epoch``, the
@@ -282,7 +285,7 @@ class Loop:
         Args:
             prefix: The prefix of the metrics' names in the epoch's logs, unless they begin with it already; by default
                 ``val_``, or the name and an underscore.
-            name: The evaluation's name, to tell several datasets apart: ``name="test"`` gives ``test_loss``.
+            name: The evaluation's name, to distinguish several datasets: ``name="test"`` gives ``test_loss``.
 
         Yields:
             A dict that holds the results, without the prefix, once the evaluation has ended.

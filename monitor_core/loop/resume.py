@@ -162,6 +162,10 @@ class Resume:
             self._continue(runs, damage)
         return continues
 
+    def continue_record(self) -> None:
+        """Pass the journal's record up to the checkpoint to the sinks, where an adapter has loaded the run's state."""
+        self._continue(*self._runs())
+
     def _owned_point(self) -> ResumePoint:
         """Take ownership of the run's folder for this process, before reading it."""
         suffix = getattr(self._bus.run.model, "weights_suffix", "")

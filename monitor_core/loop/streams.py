@@ -185,7 +185,7 @@ class Streams:
         return Stretch(stream, length)
 
     def _warn_of_new_data(self) -> None:
-        """Warn once where data are made again in each epoch, which would train on their beginning for ever."""
+        """Warn once where data are made again in each epoch, which would train on their beginning again and again."""
         if self._first_epoch is None:
             self._first_epoch = self._run.epoch
         elif self._run.epoch > self._first_epoch and not self._warned:

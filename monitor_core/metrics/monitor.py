@@ -158,7 +158,7 @@ class Monitor:
         """Return the metric's value; None, with one warning that lists the names, if it is missing or not a number."""
         found = self.find(logs)
         if found is None or logs[found] is None:
-            self.tell_missing([name for name, value in logs.items() if value is not None], "this epoch")
+            self.warn_missing([name for name, value in logs.items() if value is not None], "this epoch")
             return None
         return self.convert(found, logs[found])
 
@@ -170,7 +170,7 @@ class Monitor:
             self._warn(f"the value of {name!r} is not a number: {error}")
             return None
 
-    def tell_missing(self, names: Iterable[str], where: str) -> None:
+    def warn_missing(self, names: Iterable[str], where: str) -> None:
         """Warn, once, that the metric is missing, with the names that exist."""
         self._warn(unknown_metric(self.name, names, where))
 

@@ -28,7 +28,7 @@ def find_metric(name: str, available: Collection[str]) -> str | None:
 
 
 def nearest_metric(name: str, available: Iterable[str]) -> str | None:
-    """Return the one of these names that a misspelt name stands for, as far as it can be told; else None."""
+    """Return the name that a misspelt one probably means; None if none is close."""
     return next(iter(difflib.get_close_matches(name, list(available), n=1, cutoff=0.8)), None)
 
 

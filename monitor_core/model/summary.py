@@ -53,7 +53,7 @@ class ModelSummary:
         channels_first: Whether a convolution's output has its channels before its places.
         loss: The loss's name in Keras's spelling, such as ``"categorical_crossentropy"``; None if it is not known.
         from_logits: Whether the loss applies softmax or sigmoid itself; None if that is not known.
-        loss_broadcasts: Whether the loss takes outputs and targets of different shapes as they are, and broadcasts them.
+        loss_broadcasts: Whether the loss takes outputs and targets of different shapes, and broadcasts them.
         has_penalties: Whether the loss includes penalties of weights or activations; None if that is not known.
         metrics: The metrics' names.
         optimizer: The optimizer's class's name in lower case, None without one.

@@ -116,7 +116,7 @@ class Poster:
             with error:  # it holds the connection
                 refusal = self._refusal(error)
         except (OSError, http.client.HTTPException) as error:
-            refusal = DeliveryError(f"{origin(self.url)}: {_in_words(error)}")
+            refusal = DeliveryError(f"{origin(self.url)}: {_description(error)}")
         raise refusal  # outside the handler, so that it does not keep the original exception
 
     def _request(self, body: bytes, content_type: str) -> urllib.request.Request:
@@ -154,7 +154,7 @@ def _opener(scheme: str) -> urllib.request.OpenerDirector:
     return opener
 
 
-def _in_words(error: OSError | http.client.HTTPException) -> str:
+def _description(error: OSError | http.client.HTTPException) -> str:
     """Describe a connection error, without any data that was sent or received."""
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     words = (reason.strerror or "timed out" * isinstance(reason, TimeoutError)) if isinstance(reason, OSError) else ""

@@ -25,7 +25,7 @@ from monitor_core._log import logger
 from monitor_core.background.watch import watch
 from monitor_core.background.worker import DeliveryThread
 from monitor_core.network.losses import Loss, Losses, Remarks
-from monitor_core.network.retries import Backoff, in_words
+from monitor_core.network.retries import Backoff, description
 
 LIMIT = 2048
 """How many messages wait at most by default."""
@@ -265,7 +265,7 @@ class Outbox:
 
     def _note_failure(self, item: _Item, error: BaseException) -> None:
         """Put a message back at the head of the queue, or drop it."""
-        cause = in_words(error)
+        cause = description(error)
         was_in_trouble = self._attempts.is_failing
         again = self._attempts.fail(error, item.first_attempt + self.retry_seconds)
         if self._attempts.is_failing and not was_in_trouble:

@@ -83,7 +83,7 @@ class Backoff:
         return fits
 
 
-def in_words(error: BaseException) -> str:
+def description(error: BaseException) -> str:
     """Return an error's cause, human-readable, for a warning."""
     if isinstance(error, DeliveryError):
         return str(error)

@@ -43,6 +43,9 @@ class BatchHistory(MetricColumns):
         self._offsets = Column(np.float32)
         self._segments: list[_Segment] = []
 
+    def __repr__(self) -> str:
+        return f"BatchHistory({len(self.steps)} batches: {', '.join(self) or 'no metrics'})"
+
     def _columns(self) -> Table:
         return self._table
 

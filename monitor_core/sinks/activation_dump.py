@@ -246,7 +246,7 @@ class ActivationDump(Sink):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue with the files of the run whose `state_dict` this is."""
         self._files.run = state["run"]
-        self._files.go_on(self._folder.files("*.npz"))
+        self._files.resume(self._folder.files("*.npz"))
 
 
 def _is_built(model: ModelHandle) -> bool:

@@ -1,4 +1,4 @@
-"""The CSV file: a row for every epoch, or for every batch, on disk as soon as its epoch has ended.
+"""The CSV file: a row for every epoch and every evaluation within one, or for every batch, on disk when it has ended.
 
 Contract. Once the run has begun, a failure to write the file does not end it: rows that cannot be written wait, see
 `AppendFile`. Existing rows are copied unchanged, never formatted again. Names are encoded as UTF-8. Numbers are written
@@ -7,21 +7,24 @@ so that reading them gives the same float64. Lines end with a carriage return an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import attrs
 
+from monitor_core import checks
 from monitor_core._log import logger
 from monitor_core.bus.copies import independent_copy
-from monitor_core.bus.run import Run
+from monitor_core.bus.run import Evaluation, Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
-from monitor_core.files.csv_sheet import BEFORE_FIRST, MISSING, Sheet, _records
+from monitor_core.files.csv_sheet import BATCHES, BEFORE_FIRST, EPOCHS, EVALUATIONS, MISSING, Sheet, _records
 from monitor_core.files.folders import absolute
 from monitor_core.files.writing import AppendFile
+from monitor_core.journal.evaluations import epochs_and_evaluations
 from monitor_core.journal.files import Kind
+from monitor_core.journal.rows import EvaluationLabel
 from monitor_core.records.numbering import Numbering
 from monitor_core.values.blocks import Block, values_per_row
 
@@ -31,12 +34,17 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class CSVLogger(Sink):
-    r"""Write every epoch's results, or every batch's, to a CSV file.
+    r"""Write the results of every epoch, and of every evaluation within one, or every batch's, to a CSV file.
 
     The columns are ``epoch`` (0-based; per batch also ``step``, from 1) and the metrics in the order of their names. A
     metric that appears later gets a column at the end; a metric that is missing in a row is an empty field, while NaN
     is ``nan``. For one `fit` whose epochs all have the same metrics, validation among them, the file is byte for byte
     that of Keras's ``CSVLogger``.
+
+    An evaluation within an epoch, which more batches follow, has a row of its own. With the first of them, the file
+    gets the columns ``step`` and ``evaluation``, after ``epoch``: how many steps came before, and the evaluation's name
+    (``val`` for one without a name). Epochs then have their step too, and an empty field for ``evaluation``; in rows
+    from before, both are empty.
 
     The first run of this object replaces the file, unless ``append`` is true; each later run appends to it, until
     `reset`. **Numbers continue too**: a run whose first epoch is 0 is numbered from after the last row, and so are
@@ -48,7 +56,8 @@ class CSVLogger(Sink):
         separator: The character between two fields; an existing file that is appended to keeps its own.
         append: Whether to continue an existing file, its columns and its numbers. A last line that a kill left
             incomplete is dropped, with a warning.
-        per_batch: Whether to write a row for each batch, with what the framework reports for it, instead of epochs.
+        per_batch: Whether to write a row for each batch, with what the framework reports for it, instead of epochs and
+            evaluations.
 
     Raises:
         ValueError: ``separator`` is not one character, or is a quote or a line end.
@@ -75,8 +84,8 @@ class CSVLogger(Sink):
 
     filename: Path = attrs.field(converter=absolute)
     separator: str = attrs.field(default=",", kw_only=True)
-    append: bool = attrs.field(default=False, kw_only=True, validator=attrs.validators.instance_of(bool))
-    per_batch: bool = attrs.field(default=False, kw_only=True, validator=attrs.validators.instance_of(bool))
+    append: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
+    per_batch: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     _file: AppendFile | None = attrs.field(init=False, default=None, repr=False)
     _sheet: Sheet = attrs.field(init=False, repr=False)
     _numbers: Numbering = attrs.field(init=False, factory=Numbering, repr=False)
@@ -90,7 +99,7 @@ class CSVLogger(Sink):
 
     @_sheet.default
     def _empty_sheet(self) -> Sheet:
-        return Sheet(("epoch", "step") if self.per_batch else ("epoch",), self.separator)
+        return Sheet(BATCHES if self.per_batch else EPOCHS, self.separator)
 
     @property
     def dropped(self) -> int:
@@ -98,8 +107,8 @@ class CSVLogger(Sink):
         return 0 if self._file is None else self._file.dropped
 
     def wants_hook(self, hook: str) -> bool:
-        """Listen to blocks or to epochs."""
-        return hook != ("on_epoch_end" if self.per_batch else "on_block")
+        """Listen to blocks, or to epochs and evaluations."""
+        return hook not in (("on_epoch_end", "on_midepoch_evaluation") if self.per_batch else ("on_block",))
 
     def reset(self) -> None:
         """Let the next run treat the file as the first run did: replace it or, with ``append``, continue it."""
@@ -122,14 +131,21 @@ class CSVLogger(Sink):
     def on_epoch_begin(self, run: Run, epoch: int) -> None:
         """Determine, from the run's first epoch, how its numbers are shifted."""
         if not self._numbers.is_settled:
-            self._numbers.last_epoch, self._numbers.last_step = (*self._sheet.last, 0)[:2]
+            epoch_before, step_before = self._sheet.last
+            self._numbers.last_epoch, self._numbers.last_step = epoch_before, max(0, step_before)
             self._numbers.settle(epoch, run.step)
             self._first_row = self._sheet.rows
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Write the epoch's row."""
         self.on_epoch_begin(run, epoch)  # where this sink was added within the epoch
-        self._add_epoch(epoch, logs)
+        self._add_epoch(epoch, run.step, logs)
+
+    def on_midepoch_evaluation(self, run: Run, logs: Logs) -> None:
+        """Write the evaluation's row."""
+        self.on_epoch_begin(run, run.epoch)
+        if run.evaluation is not None:
+            self._add_evaluation(run.epoch, run.evaluation, logs)
 
     def on_block(self, run: Run, block: Block) -> None:
         """Write the batches' rows."""
@@ -137,12 +153,15 @@ class CSVLogger(Sink):
         self._add_block(block)
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
-        """Drop this run's rows from ``epoch`` on or, per batch, after ``step``."""
+        """Drop this run's rows from ``epoch`` on, or after ``step``."""
         had_rows = self._numbers.is_settled
         next_epoch, last_step = self._numbers.rewind(epoch, step)
         if not had_rows:  # existing rows are those of the run that it continues, if any
             self._first_row = 0 if self._numbers.is_settled else self._sheet.rows
-        self._drop(self._first_row, *((1, last_step + 1) if self.per_batch else (0, next_epoch)))
+        if self.per_batch:
+            self._drop(self._first_row, lambda _, step: step <= last_step)
+        else:
+            self._drop(self._first_row, lambda epoch, step: epoch < next_epoch and step <= last_step)
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
         """Sync and close the file."""
@@ -171,7 +190,7 @@ class CSVLogger(Sink):
         """Continue the file of this run; of one that had no rows yet, drop those that came later."""
         self._first_row, self._numbers.shift, self._expected = state["first_row"], state["shift"], state["rows"]
         if state["shift"] is None:
-            self._drop(self._expected, 0, 0)
+            self._drop(self._expected, _is_none)
         if self._sheet.rows < self._expected:
             logger.warning(
                 "%s has %d of the %d rows that it had; the others are taken from the run's journal, if there is one",
@@ -189,15 +208,26 @@ class CSVLogger(Sink):
         if self._sheet.rows >= self._expected:
             return
         self._first_row = min(self._first_row, self._sheet.rows)
-        self._drop(self._first_row, 0, -1)
-        for rows in recorded.last.rows(Kind.BATCHES if self.per_batch else Kind.EPOCH):
-            if self.per_batch:
+        self._drop(self._first_row, _is_none)
+        if self.per_batch:
+            for rows in recorded.last.rows(Kind.BATCHES):
                 self._add_block(rows.block())
-            else:
-                self._add_epoch(rows.epoch, rows.logs())
+        else:
+            self._add_recorded(recorded)
         logger.info("%s has %d rows again, with those from the journal", self.filename, self._sheet.rows)
         if self._sheet.rows < self._expected:
             logger.warning("%s lacks %d rows", self.filename, self._expected - self._sheet.rows)
+
+    def _add_recorded(self, recorded: RecordedRun) -> None:
+        for kind, rows in epochs_and_evaluations(recorded.last):
+            step = int(rows.steps()[-1])
+            if kind is Kind.EPOCH:
+                self._add_epoch(rows.epoch, step, rows.logs())
+            else:
+                label = rows.evaluation or EvaluationLabel()
+                evaluation = Evaluation(label.name, label.prefix, step)
+                logs = {evaluation.prefixed(name): value for name, value in rows.logs().items()}
+                self._add_evaluation(rows.epoch, evaluation, logs)
 
     # --- the file --------------------------------------------------------------------------------------------------
 
@@ -214,17 +244,31 @@ class CSVLogger(Sink):
             file.head = sheet.head
         self._file, self._sheet = file, sheet
 
-    def _add_epoch(self, epoch: int, logs: Logs) -> None:
-        self._add([[self._numbers.epoch(epoch)]], {name: [value] for name, value in logs.items()}, [len(logs)])
+    def _add_epoch(self, epoch: int, step: int, logs: Logs) -> None:
+        numbers = [self._numbers.epoch(epoch)], [self._numbers.step(step)]
+        self._add(*numbers, {name: [value] for name, value in logs.items()}, [len(logs)])
+
+    def _add_evaluation(self, epoch: int, evaluation: Evaluation, logs: Logs) -> None:
+        if self._sheet.labels == EPOCHS:
+            self._add_labels()
+        numbers = [self._numbers.epoch(epoch)], [self._numbers.step(evaluation.step)]
+        columns = {name: [value] for name, value in logs.items()}
+        self._add(*numbers, columns, [len(logs)], evaluation=evaluation.label)
 
     def _add_block(self, block: Block) -> None:
         epoch_shift, step_shift = self._numbers.shift or (0, 0)
-        labels = [[block.epoch + epoch_shift] * len(block), (block.steps + step_shift).tolist()]
+        numbers = [block.epoch + epoch_shift] * len(block), (block.steps + step_shift).tolist()
         values = values_per_row(len(block), block.present).tolist()
-        self._add(labels, {name: _cells(block, name) for name in block.columns}, values)
+        self._add(*numbers, {name: _cells(block, name) for name in block.columns}, values)
 
     def _add(
-        self, labels: Sequence[Sequence[int]], columns: Mapping[str, Sequence[Any]], values: Sequence[int]
+        self,
+        epochs: Sequence[int],
+        steps: Sequence[int],
+        columns: Mapping[str, Sequence[Any]],
+        values: Sequence[int],
+        *,
+        evaluation: str | None = None,
     ) -> None:
         """Append rows, given as columns, after making room for new metrics; ``values`` is how many each row has."""
         sheet, file = self._sheet, self._file
@@ -236,11 +280,33 @@ class CSVLogger(Sink):
         elif new := sorted(columns.keys() - set(sheet.metrics)):
             sheet.metrics += new
             self._widen(file, sheet.head, sheet.separator.encode() * len(new))
-        missing = [MISSING] * len(labels[0])
-        rows = sheet.encode_numbers([*labels, *(columns.get(name, missing) for name in sheet.metrics)])
+        missing = [MISSING] * len(epochs)
+        labels = [epochs, steps, missing][: len(sheet.labels)]
+        fields = [columns.get(name, missing) for name in sheet.metrics]
+        if evaluation is None:
+            rows = sheet.encode_numbers([*labels, *fields])
+        else:
+            rows = sheet.encode(zip(epochs, steps, [evaluation], *fields, strict=True))
         file.append(*rows, values=values)
-        sheet.rows += len(labels[0])
-        sheet.last = tuple(column[-1] for column in labels)
+        sheet.rows += len(epochs)
+        sheet.last = epochs[-1], steps[-1]
+
+    def _add_labels(self) -> None:
+        """Make room for the steps and names of evaluations; rows that are there have neither."""
+        sheet, file = self._sheet, self._file
+        sheet.labels = EVALUATIONS
+        if file is None or sheet.metrics is None:
+            return
+        head = sheet.head
+
+        def change(old: BinaryIO) -> Iterator[bytes]:
+            file.head = head  # not before: see `_widen`
+            yield head
+            for index, record in enumerate(_records(old)):
+                if index and record.strip():
+                    yield sheet.insert_labels(record)
+
+        file.change(change)
 
     @staticmethod
     def _widen(file: AppendFile, head: bytes, fields: bytes) -> None:
@@ -256,27 +322,31 @@ class CSVLogger(Sink):
 
         file.change(change)
 
-    def _drop(self, first: int, column: int, limit: int) -> None:
-        """Rewrite the file: keep the first rows, and of the others only those whose number is below the limit."""
+    def _drop(self, first: int, is_kept: Callable[[int, int], bool]) -> None:
+        """Rewrite the file: keep the first rows, and of the others only those whose epoch and step are kept."""
         sheet, file = self._sheet, self._file
-        if file is None or sheet.rows <= first or sheet.last[column] < limit:
+        if file is None or sheet.rows <= first or is_kept(*sheet.last):
             return
 
-        last = sheet.last
+        last, shape = sheet.last, attrs.evolve(sheet)  # the file's shape when this change's turn comes
 
         def change(old: BinaryIO) -> Iterator[bytes]:
             kept, dropped = b"", 0
             for index, record in enumerate(record for record in _records(old) if record.strip()):
-                if index <= first or sheet.numbers(record)[column] < limit:
+                if index <= first or is_kept(*shape.numbers(record)):
                     kept = record if index else b""
                     yield record
                 else:
                     dropped += 1
             sheet.rows -= dropped
             if sheet.last is last:  # else rows have come since, while this change was waiting
-                sheet.last = sheet.numbers(kept) if kept else BEFORE_FIRST
+                sheet.last = shape.numbers(kept) if kept else BEFORE_FIRST
 
         file.change(change)
+
+
+def _is_none(_epoch: int, _step: int) -> bool:
+    return False
 
 
 def _cells(block: Block, name: str) -> list[Any]:

@@ -17,6 +17,7 @@ from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.metrics.decisions import Best, Patience, restore, state_of
 from monitor_core.metrics.monitor import AnyMode, Monitor
+from monitor_core.metrics.occasions import At, Occasions
 from monitor_core.metrics.outcome import Watched
 from monitor_core.model.handles import Array
 from monitor_core.values.blocks import Block
@@ -33,9 +34,7 @@ def _as_difference(value: Any) -> Any:
     return math.fabs(value) if isinstance(value, Real) else value
 
 
-def _number() -> float | None:
-    optional = attrs.validators.optional(checks.number())
-    return attrs.field(default=None, kw_only=True, converter=_as_float, validator=optional)
+_OPTIONAL = attrs.validators.optional(checks.number())
 
 
 @attrs.frozen
@@ -47,12 +46,17 @@ class _Judged:
         epoch: Its epoch, 0-based.
         step: The run's step at that time.
         is_spared: Whether it could not exhaust patience: it was better than the best, or the very first.
+        number: Its number among the values that were judged, see `Occasions.number`.
     """
 
     value: float
     epoch: int
     step: int
     is_spared: bool
+    number: int
+
+
+_JUDGED = tuple(field.name for field in attrs.fields(_Judged))
 
 
 @attrs.define(eq=False)
@@ -62,7 +66,8 @@ class EarlyStopping(Sink):
     An epoch is better if its value beats the best so far by more than ``min_delta``; the first value is the best at
     once. After ``patience`` epochs in a row that were not better, the run is asked to stop, with the reason in
     ``run.stop_reason``. An epoch without the metric is not counted, with one warning; NaN is never the best and counts
-    as not better.
+    as not better. An evaluation within an epoch that has the metric is judged and counted as an epoch is, where the
+    weights are then those of its step.
 
     Each run is judged from scratch; a `Loop` makes many `fit` calls one run. A resumed run continues with its best
     value and counts, but with the present arguments: if its last value would stop it by them, it ends before its next
@@ -79,13 +84,16 @@ class EarlyStopping(Sink):
             It never becomes the best; an epoch that beats the best does not stop the run.
         restore_best_weights: Whether to set the best epoch's weights when the run ends, whether stopped, completed or
             aborted. They are kept in host memory and fetched whenever an epoch is better.
-        start_from_epoch: The first epoch to judge, 0-based; earlier ones are ignored (but see ``check_finite``).
+        start_from_epoch: The first value to judge, 0-based: an epoch's or, where there are evaluations within epochs,
+            the evaluation's; earlier ones are ignored (but see ``check_finite``).
         stopping_threshold: A value that is good enough: one that reaches it stops the run at once.
         divergence_threshold: A value that is too bad: one that is worse stops the run at once, as failed.
         check_finite: Whether a value that is NaN or infinite stops the run at once, as failed, in any epoch.
         unit: ``"epoch"``, or ``"step"``: judge the batches' values instead and count those that have the metric.
             They are fetched together, without waiting for the device at each batch, so the run stops up to 256 batches
             or 1 second after the deciding batch. Keras's batch values are means since the epoch began.
+        at: When a metric of the training is judged: ``"epoch"``, at each epoch's end; or ``"evaluation"``, at each
+            evaluation, by its weighted mean since the one before.
 
     Attributes:
         best: The best value so far, None before the first.
@@ -121,22 +129,26 @@ class EarlyStopping(Sink):
     min_delta: float = attrs.field(
         default=0.0, kw_only=True, converter=_as_difference, validator=checks.number(finite=True)
     )
-    relative: bool = checks.switch()
+    relative: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     patience: int = attrs.field(default=0, kw_only=True, validator=checks.count())
     mode: AnyMode = attrs.field(default="auto", kw_only=True)
-    baseline: float | None = _number()
-    restore_best_weights: bool = checks.switch()
+    baseline: float | None = attrs.field(default=None, kw_only=True, converter=_as_float, validator=_OPTIONAL)
+    restore_best_weights: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     start_from_epoch: int = attrs.field(default=0, kw_only=True, validator=checks.count())
-    stopping_threshold: float | None = _number()
-    divergence_threshold: float | None = _number()
-    check_finite: bool = checks.switch()
+    stopping_threshold: float | None = attrs.field(default=None, kw_only=True, converter=_as_float, validator=_OPTIONAL)
+    divergence_threshold: float | None = attrs.field(
+        default=None, kw_only=True, converter=_as_float, validator=_OPTIONAL
+    )
+    check_finite: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     unit: Unit = attrs.field(default="epoch", kw_only=True, validator=checks.one_of("epoch", "step"))
+    at: At = attrs.field(default="epoch", kw_only=True, validator=checks.one_of("epoch", "evaluation"))
     best_epoch: int = attrs.field(init=False, default=0)
     best_step: int = attrs.field(init=False, default=0)
     best_weights: list[Array] | None = attrs.field(init=False, repr=False, default=None)
     stopped_epoch: int = attrs.field(init=False, default=0)
     stopped_step: int = attrs.field(init=False, default=0)
     _monitor: Monitor = attrs.field(init=False, repr=False)
+    _occasions: Occasions = attrs.field(init=False, repr=False)
     _best: Best = attrs.field(init=False, repr=False, factory=lambda: Best("min"))
     _patience: Patience = attrs.field(init=False, repr=False, factory=lambda: Patience(0))
     _watched: Watched = attrs.field(init=False, repr=False)
@@ -150,11 +162,17 @@ class EarlyStopping(Sink):
     def _make_monitor(self) -> Monitor:
         return Monitor(self.monitor, self.mode, type(self).__name__)
 
+    @_occasions.default
+    def _none_yet(self) -> Occasions:
+        return Occasions(self._monitor, self.at)
+
     @_watched.default
     def _not_yet_watched(self) -> Watched:
         return Watched(type(self).__name__, self.monitor, "min")
 
     def __attrs_post_init__(self) -> None:
+        if self.unit == "step" and self.at == "evaluation":
+            raise ValueError("at must be 'epoch' with unit='step' (got 'evaluation'): each batch is judged by itself")
         if self.relative and self.min_delta >= 1:
             raise ValueError(f"min_delta must be < 1 where it is relative (got {self.min_delta})")
         if self.restore_best_weights and self.unit == "step":
@@ -179,8 +197,13 @@ class EarlyStopping(Sink):
         return self._patience.waited
 
     def wants_hook(self, hook: str) -> bool:
-        """Listen to blocks only if steps are counted."""
-        return hook != "on_block" or self.unit == "step"
+        """Listen to blocks only if steps are counted, to evaluations only if they are not."""
+        return hook != ("on_midepoch_evaluation" if self.unit == "step" else "on_block")
+
+    @property
+    def wants_interval_means(self) -> bool:  # type: ignore[override]
+        """Whether the means since the last evaluation are needed."""
+        return self.at == "evaluation"
 
     def on_train_begin(self, run: Run) -> None:
         """Begin from scratch.
@@ -191,6 +214,7 @@ class EarlyStopping(Sink):
         mode = self._monitor.direction(run.model)
         self._best = Best(mode, self.min_delta, self.relative, by_magnitude=True)
         self._patience = Patience(self.patience)
+        self._occasions = self._none_yet()
         self._run, self._last, self.best_weights = run, None, None
         self.best_epoch = self.best_step = self.stopped_epoch = self.stopped_step = 0
         self._batch_names.clear()
@@ -202,12 +226,20 @@ class EarlyStopping(Sink):
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Judge the epoch; with ``unit="step"`` only check that its batches had the metric."""
         if self.unit == "epoch":
-            value = self._monitor.read(logs)
+            value = self._occasions.at_epoch_end(run, logs)
             if value is not None:
-                self._judge(run, value, epoch, run.step, first=epoch == 0)
+                self._judge(run, value, epoch, run.step, self._occasions.number(epoch))
         elif self._monitor.find(self._batch_names) is None:
-            self._monitor.tell_missing(self._batch_names, "a batch of this epoch")
+            self._monitor.warn_missing(self._batch_names, "a batch of this epoch")
         self._batch_names.clear()
+
+    def on_midepoch_evaluation(self, run: Run, logs: Logs) -> None:
+        """Judge the evaluation, if it has the metric."""
+        value = self._occasions.within_epoch(run, logs)
+        if value is not None:
+            step = run.step if run.evaluation is None else run.evaluation.step
+            self._judge(run, value, run.epoch, step, self._occasions.number(run.epoch))
+            self._occasions.count_within_epoch()
 
     def on_block(self, run: Run, block: Block) -> None:
         """Judge the batches, one after another."""
@@ -218,16 +250,18 @@ class EarlyStopping(Sink):
         mask = block.present[name]
         rows = np.arange(len(block)) if mask is None else mask.nonzero()[0]
         for value, step in zip(block.columns[name][rows].tolist(), block.steps[rows].tolist(), strict=True):
-            self._judge(run, value, block.epoch, step, first=step == 1)
+            self._judge(run, value, block.epoch, step, block.epoch, is_first=step == 1)
 
-    def _judge(self, run: Run, value: float, epoch: int, step: int, *, first: bool) -> None:
-        """Take a value into account and stop the run if it says so. The very first epoch never exhausts patience."""
+    def _judge(
+        self, run: Run, value: float, epoch: int, step: int, number: int, *, is_first: bool | None = None
+    ) -> None:
+        """Take a value into account and stop the run if it says so. The very first never exhausts patience."""
         if self._stopped:
             return
         if self.check_finite and not math.isfinite(value):
             self._stop(run, epoch, step, f"{self.monitor} is {value}", failed=True)
             return
-        if epoch < self.start_from_epoch:
+        if number < self.start_from_epoch:
             return
         better = self._best.beats(value, self._best.value)
         if better:
@@ -235,11 +269,12 @@ class EarlyStopping(Sink):
                 model: Any = run.model
                 self.best_weights = model.get_weights()
             self.best_epoch, self.best_step = epoch, step
-            self._watched.best_epoch = epoch
+            self._watched.best_epoch, self._watched.best_step = epoch, step
         self._patience.wait()
         if self._best.update(value) and (self.baseline is None or self._best.beats(value, self.baseline)):
             self._patience.reset()
-        self._last = _Judged(value, epoch, step, is_spared=better or first)
+        is_first = number == 0 if is_first is None else is_first
+        self._last = _Judged(value, epoch, step, is_spared=better or is_first, number=number)
         complaint = self._complaint(self._last)
         if self._diverges(value) and not self._is_good_enough(value):
             reason = f"{self.monitor} is {value:.6g}, worse than {self.divergence_threshold:.6g}"
@@ -270,12 +305,13 @@ class EarlyStopping(Sink):
 
     def _verdict(self) -> str:
         """Return the reason for which patience has run out."""
-        what = "step" if self.unit == "step" else "epoch"
+        by_steps = self.unit == "step" or self._occasions.within_epochs
+        what = "step" if self.unit == "step" else "evaluation" if by_steps else "epoch"
         waited = f"{self.wait} {what}{'s' if self.wait > 1 else ''}"
         best = self._best.value
         if best is None:
             return f"{self.monitor} has been nan for {waited}"
-        where = f"at step {self.best_step}" if self.unit == "step" else f"in epoch {self.best_epoch + 1}"
+        where = f"at step {self.best_step}" if by_steps else f"in epoch {self.best_epoch + 1}"
         what = "improve"
         if self.baseline is not None and not self._best.beats(best, self.baseline):
             what = f"beat the baseline {self.baseline:.6g}"
@@ -315,8 +351,9 @@ class EarlyStopping(Sink):
         return {
             "best": state_of(self._best, "mode", "value"),
             "patience": state_of(self._patience, "waited"),
-            "last": None if self._last is None else state_of(self._last, "value", "epoch", "step", "is_spared"),
+            "last": None if self._last is None else state_of(self._last, *_JUDGED),
             **state_of(self, "best_epoch", "best_step"),
+            "occasions": state_of(self._occasions, "extra", "within_epochs"),
             "best_weights": None if self.best_weights is None else list(self.best_weights),
         }
 
@@ -329,17 +366,18 @@ class EarlyStopping(Sink):
         self._best.restore(state["best"])
         restore(self._patience, state["patience"])
         restore(self, {name: state[name] for name in ("best_epoch", "best_step")})
+        restore(self._occasions, dict(state.get("occasions", {})))  # not in states of earlier releases
         if self.best is not None:
-            self._watched.best_epoch = self.best_epoch
+            self._watched.best_epoch, self._watched.best_step = self.best_epoch, self.best_step
         weights, last = state["best_weights"], state["last"]
         self.best_weights = None if weights is None else list(weights)
         if last is not None:
-            self._last = _Judged(**{**last, "value": float(last["value"])})
+            self._last = _Judged(**{"number": last["epoch"], **last, "value": float(last["value"])})
             self._judge_again(self._last)
 
     def _judge_again(self, last: _Judged) -> None:
         """Stop a resumed run if, by the present arguments, its last value does."""
-        complaint = self._complaint(last) if last.epoch >= self.start_from_epoch else None
+        complaint = self._complaint(last) if last.number >= self.start_from_epoch else None
         if self._run is not None and complaint is not None:
             reason, argument = complaint
             logger.warning(

@@ -40,7 +40,9 @@ from monitor_core.journal.facts import (
     Stop,
     as_json,
 )
+from monitor_core.journal.recorded import read_runs
 from monitor_core.journal.rows import EvaluationLabel
+from monitor_core.journal.summary import Tally, tally_of
 from monitor_core.journal.writer import JournalWriter
 from monitor_core.values.blocks import Block
 
@@ -56,12 +58,18 @@ def _copied_config(value: Any) -> dict[str, Any]:
     return copy
 
 
+SUMMARY_SECONDS = 60.0
+"""After how long the summary is written again."""
+
+
 @attrs.define
 class _OnRecord:
     """What is already recorded of the current run."""
 
     run: Run
+    tally: Tally
     planned: bool = False
+    due: float = 0.0
     stopped: bool = False
     failures: int = 0
     findings: int = 0
@@ -112,8 +120,8 @@ class Journal(Sink):
     background: ClassVar[bool] = True
 
     folder: Path = attrs.field(converter=absolute)
-    per_batch: bool = checks.switch(default=True)
-    per_rank: bool = checks.switch()  # type: ignore[misc]
+    per_batch: bool = attrs.field(default=True, kw_only=True, validator=checks.boolean)
+    per_rank: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)  # type: ignore[misc]
     config: dict[str, Any] = attrs.field(default=None, kw_only=True, converter=_copied_config, repr=False)
     _writer: JournalWriter | None = attrs.field(init=False, default=None, repr=False)
     _open: _OnRecord | None = attrs.field(init=False, default=None, repr=False)
@@ -145,16 +153,20 @@ class Journal(Sink):
         elif self._open is not None:  # an exception may have ended the run without its bus being notified
             self._write(End(status="interrupted", **self._place(self._open.run)))
         self._rates = self._stop = None
-        self._open = self._last = _OnRecord(run)
         about = {**provenance.describe(), "config": self.config, "rank": run.rank, "ranks": run.ranks}
         about.update(self._place(run))
-        self._write(Begin(id=run.id, index=run.index, continues=run.id if run.resumed else None, **about))
+        begin = Begin(id=run.id, index=run.index, continues=run.id if run.resumed else None, **about)
+        self._write(begin)
+        self._open = self._last = _OnRecord(run, Tally(begin))
         self._note_findings(self._open)
+        self._summarize(self._open)
 
     def on_block(self, run: Run, block: Block) -> None:
         """Record the batches."""
-        if self._writer is not None:
+        if self._writer is not None and self._open is not None:
             self._writer.block(block)
+            self._open.tally.summary.advance(int(block.steps[-1]), float(block.times[-1]))
+            self._summarize_in_time(self._open)
 
     def on_evaluation_end(self, run: Run, logs: Logs) -> None:
         """Record an evaluation's results, if a run is open."""
@@ -169,22 +181,26 @@ class Journal(Sink):
         self._note_interval(run)
         place = {**self._place(run), "step": run.evaluation.step}
         self._write(MidepochEvaluation(name=run.evaluation.name, **place))
+        self._plan(self._open, logs)
+        self._open.tally.add(logs, epoch=int(run.epoch), step=place["step"], time=place["time"])
         self._note(self._open)
+        self._summarize_in_time(self._open)
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Record the epoch's results, and the decisions and failures since the last one."""
         if self._writer is None or self._open is None:
             return
         self._note_interval(run)
-        self._writer.epoch(epoch, run.step, self._now(), logs)
+        place = self._place(run)
+        self._writer.epoch(epoch, place["step"], place["time"], logs)
         if run.partial:
             self._write(Partial(**self._place(run)))
         rates = _learning_rates(run)
-        if not self._open.planned:
-            self._open.planned = True
-            self._write(_plan(run, rates, logs))
+        self._plan(self._open, logs, rates)
+        self._open.tally.add(logs, **{**place, "epoch": int(epoch)}, ends_epoch=True)
         self._note(self._open)
         self._note_rates(run, rates)
+        self._summarize_in_time(self._open)
 
     def on_finding(self, run: Run, finding: Finding) -> None:
         """Record a finding; also one that is reported after this sink's ``on_train_end``."""
@@ -195,10 +211,14 @@ class Journal(Sink):
         """Record what the training raised."""
         text = "".join(traceback.format_exception(error))
         self._write(Raised(error=_described(error), traceback=text, **self._place(run)))
+        if self._open is not None:
+            self._open.tally.summary.error = _described(error)
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
         """Record that what came after is to be left out."""
         self._write(Rewind(epoch=int(epoch), step=int(step), time=self._now()))
+        if self._open is not None:
+            self._tally_again(self._open)
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
         """Record how the run ended, and sync the file."""
@@ -206,7 +226,11 @@ class Journal(Sink):
             self._note(self._open)
             best = {each.sink: each.best_epoch for each in run.watched if each.best_epoch is not None}
             steps = {each.sink: each.best_step for each in run.watched if each.best_step is not None}
-            self._write(End(status=run.status, best_epochs=best, best_steps=steps, **self._place(run)))
+            place = self._place(run)
+            self._write(End(status=run.status, best_epochs=best, best_steps=steps, **place))
+            self._open.tally.summary.advance(place["step"], place["time"])
+            self._open.tally.summary.status = run.status
+            self._summarize(self._open)
             self._open = None
             self._writer.close()
 
@@ -216,6 +240,36 @@ class Journal(Sink):
             on_record.findings += 1
             found = attrs.asdict(finding, recurse=False)
             self._write(Found(**{**found, "evidence": as_json(finding.evidence)}, time=self._now()))
+
+    # --- the summary -----------------------------------------------------------------------------------------------
+
+    def _plan(self, on_record: _OnRecord, logs: Logs, rates: list[float] | None = None) -> None:
+        """Record, once, what is known of the run now that there are results."""
+        if not on_record.planned:
+            on_record.planned = True
+            plan = _plan(on_record.run, rates, logs)
+            self._write(plan)
+            on_record.tally.plan(plan)
+
+    def _tally_again(self, on_record: _OnRecord) -> None:
+        """Add up the run's results from the record, of earlier processes too: the run went back, or is resumed."""
+        with suppress(OSError):
+            runs, _ = read_runs(self.folder)
+            for record in runs:
+                if record.begin is not None and record.begin.id == on_record.run.id:
+                    on_record.tally = tally_of(record)
+
+    def _summarize_in_time(self, on_record: _OnRecord) -> None:
+        """Write the summary if the last one is a minute old."""
+        if time.monotonic() >= on_record.due:
+            self._summarize(on_record)
+
+    def _summarize(self, on_record: _OnRecord) -> None:
+        """Write the summary; what it has is in the journal, so a failure loses nothing."""
+        on_record.due = time.monotonic() + SUMMARY_SECONDS
+        on_record.tally.summary.stop_reason = on_record.run.stop_reason
+        with suppress(OSError):
+            on_record.tally.summary.write(self.folder)
 
     # --- decisions and failures ---------------------------------------------------------------------------------------
 

@@ -20,13 +20,14 @@ from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
-from monitor_core.files.checkpoint_index import Keep
+from monitor_core.files.checkpoint_index import Keep, Saved
 from monitor_core.files.checkpoints import CheckpointStore
 from monitor_core.files.resume_state import check_state, resume, whole_state
 from monitor_core.files.templates import Template
 from monitor_core.metrics.decisions import Best, state_of
 from monitor_core.metrics.monitor import AnyMode, Monitor
 from monitor_core.metrics.names import check_metric
+from monitor_core.metrics.occasions import At, Occasions
 from monitor_core.metrics.outcome import Watched
 from monitor_core.model.handles import ModelHandle
 
@@ -43,7 +44,9 @@ class ModelCheckpoint(Sink):
     """Save the model at the end of each epoch, or every N steps: each time, or only if better than all before.
 
     It is called after all other sinks, so that what it saves includes the decisions of this epoch. Each run is judged
-    from scratch; a `Loop` makes many `fit` calls one run, and `resume` continues an earlier one.
+    from scratch; a `Loop` makes many `fit` calls one run, and `resume` continues an earlier one. At an evaluation
+    within an epoch that has the metric, it saves as at an epoch's end; the file's name then needs ``{step}``, unless it
+    has no fields at all.
 
     An epoch whose metric is missing, None, not a number or NaN is never better; the first three log one warning. If a
     field of the file's name is missing, nothing is saved, with one warning.
@@ -66,7 +69,10 @@ class ModelCheckpoint(Sink):
         save_state: Whether to save, next to the index, the state of the run, of all sinks and of the training
             (optimizer, random generators, Python's own and NumPy's global one included), so that `resume` can
             continue. The last two states are kept, as long as their files are. The names must differ from one save to
-            the next.
+            the next. A run that continues from a state within an epoch begins that epoch again.
+        model: Another model to save instead of the run's, such as one of averaged weights: a model or a handle.
+        at: When a metric of the training is judged: ``"epoch"``, at each epoch's end; or ``"evaluation"``, at each
+            evaluation, by its weighted mean since the one before.
 
     Attributes:
         best: The best value so far; None, or the threshold, before the first.
@@ -94,12 +100,10 @@ class ModelCheckpoint(Sink):
     read_only: ClassVar[bool] = True
     writes: ClassVar[bool] = True
     saves: ClassVar[bool] = True
-    needs: ClassVar[tuple[str, ...]] = ("save",)
-
     filepath: str | PathLike[str] = attrs.field()
     monitor: str = attrs.field(default="val_loss")
-    save_best_only: bool = checks.switch()
-    save_weights_only: bool = checks.switch()
+    save_best_only: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
+    save_weights_only: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     mode: AnyMode = attrs.field(default="auto", kw_only=True)
     save_freq: int | Literal["epoch"] = attrs.field(default="epoch", kw_only=True, validator=_check_save_freq)
     initial_value_threshold: float | None = attrs.field(
@@ -108,11 +112,15 @@ class ModelCheckpoint(Sink):
     keep: Keep | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(attrs.validators.instance_of(Keep))
     )
-    save_state: bool = checks.switch()
+    save_state: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
+    at: At = attrs.field(default="epoch", kw_only=True, validator=checks.one_of("epoch", "evaluation"))
+    model: ModelHandle | None = attrs.field(default=None, kw_only=True, repr=False, converter=frameworks.handle_of)
     _template: Template = attrs.field(init=False, repr=False)
     _store: CheckpointStore = attrs.field(init=False, repr=False)
     _monitor: Monitor = attrs.field(init=False, repr=False)
+    _occasions: Occasions = attrs.field(init=False, repr=False)
     _best: Best = attrs.field(init=False, repr=False, factory=lambda: Best("min"))
+    _saved_within: set[Path] = attrs.field(init=False, repr=False, factory=set)
     _turn: int = attrs.field(init=False, repr=False, default=0)
     _epoch_began_at: int = attrs.field(init=False, repr=False, default=0)
     _warned_no_name: bool = attrs.field(init=False, repr=False, default=False)
@@ -129,7 +137,27 @@ class ModelCheckpoint(Sink):
     def _make_monitor(self) -> Monitor:
         return Monitor(self.monitor, self.mode, type(self).__name__)
 
+    @_occasions.default
+    def _none_yet(self) -> Occasions:
+        return Occasions(self._monitor, self.at)
+
+    @property
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What the run's model must have: a way to save, unless another model is saved."""
+        return ("save",) if self.model is None else ()
+
+    @property
+    def wants_interval_means(self) -> bool:  # type: ignore[override]
+        """Whether the means since the last evaluation are needed."""
+        return self.at == "evaluation"
+
     def __attrs_post_init__(self) -> None:
+        if self.model is not None and not hasattr(self.model, "save"):
+            raise ValueError(f"model must be a model or a handle with 'save' (got {self.model!r})")
+        if self.model is not None and self.save_state:
+            raise ValueError(
+                "save_state must be False with model=... (got True): a run continues from its own model's checkpoint"
+            )
         text, names = self._template.text, self._template.names
         if self.save_weights_only and (endings := frameworks.weights_endings_for(text)):
             raise ValueError(f"filepath must end in {' or '.join(endings)} with save_weights_only=True (got {text!r})")
@@ -212,7 +240,9 @@ class ModelCheckpoint(Sink):
 
     def wants_hook(self, hook: str) -> bool:
         """Listen to batches only if they are counted; otherwise they stay asynchronous."""
-        return hook != ("on_batch_end" if self.save_freq == "epoch" else "on_epoch_end")
+        return hook not in (
+            ("on_batch_end",) if self.save_freq == "epoch" else ("on_epoch_end", "on_midepoch_evaluation")
+        )
 
     def on_train_begin(self, run: Run) -> None:
         """Begin from scratch; create the folder, and remove temporary files that a kill left in it.
@@ -226,7 +256,7 @@ class ModelCheckpoint(Sink):
         for name in self._template.names:
             if name not in _NUMBERS:
                 check_metric(name, run.model, type(self).__name__, "filepath")
-        self._check_ending(run.model)
+        self._check_ending(run.model if self.model is None else self.model)
         if self.save_state:
             check_state(run.bus_state, type(self).__name__, "save_state=True")
         self._store.folder.prepare()
@@ -236,6 +266,7 @@ class ModelCheckpoint(Sink):
         if self.save_best_only or (self.keep is not None and self.keep.best):
             run.watched.append(Watched(type(self).__name__, self.monitor, mode))
         self._turn = self._epoch_began_at = run.step
+        self._saved_within.clear()
         self._warned_no_name = False
 
     def _check_ending(self, model: ModelHandle) -> None:
@@ -251,16 +282,31 @@ class ModelCheckpoint(Sink):
     def on_epoch_begin(self, run: Run, epoch: int) -> None:
         """Note the step at which the epoch begins, for the numbers of its batches."""
         self._epoch_began_at = run.step
+        self._saved_within.clear()
 
     def on_batch_end(self, run: Run, step: int, logs: Logs) -> None:
         """Save if enough batches have been trained."""
         if isinstance(self.save_freq, int) and step - self._turn >= self.save_freq:
             self._turn = step
-            self._consider(run, run.epoch, logs, "this batch")
+            self._consider(run, run.epoch, logs, self._value(logs, "this batch"))
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Save if due."""
-        self._consider(run, epoch, logs, "this epoch")
+        if self.at == "evaluation" or self._monitor.find(logs) in run.stale_metrics:
+            value = self._occasions.at_epoch_end(run, logs)
+        else:
+            value = self._value(logs, "this epoch")
+        self._consider(run, epoch, logs, value)
+
+    def on_midepoch_evaluation(self, run: Run, logs: Logs) -> None:
+        """Save if due, if the evaluation has the metric.
+
+        Raises:
+            ValueError: The file's name would be that of another evaluation of this epoch.
+        """
+        value = self._occasions.within_epoch(run, logs)
+        if value is not None:
+            self._consider(run, run.epoch, {**run.interval_means, **logs}, value, within=True)
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
         """Count batches from the rewound step."""
@@ -272,19 +318,37 @@ class ModelCheckpoint(Sink):
 
     # --- saving ----------------------------------------------------------------------------------------------------
 
-    def _consider(self, run: Run, epoch: int, logs: Logs, where: str) -> None:
+    def _consider(self, run: Run, epoch: int, logs: Logs, value: float | None, *, within: bool = False) -> None:
         """Save, unless ``save_best_only`` or ``keep`` rule it out."""
-        value = self._value(logs, where)
         if self.save_best_only and (value is None or not self._best.beats(value, self._best.value)):
             return
         numbers = {"epoch": epoch + 1, "step": run.step, "batch": run.step - self._epoch_began_at}
         path = self._path(numbers, logs)
-        saved = None if path is None else self._store.write(run.model, path, epoch=epoch, step=run.step, value=value)
+        if within and path is not None:
+            self._require_own_name(path)
+        saved = None if path is None else self._write(run, path, epoch, value)
         if saved is None:
             return
         if value is not None:
             self._best.update(value)
-        self._store.enter(saved, (lambda: self._whole_state(run)) if self.save_state else None)
+        is_whole = self.save_freq == "epoch" and not within
+        self._store.enter(saved, (lambda: _whole_state(run, is_whole=is_whole)) if self.save_state else None)
+
+    def _write(self, run: Run, path: Path, epoch: int, value: float | None) -> Saved | None:
+        model = run.model if self.model is None else self.model
+        return self._store.write(model, path, epoch=epoch, step=run.step, value=value)
+
+    def _require_own_name(self, path: Path) -> None:
+        """Refuse a name that a second evaluation of this epoch would overwrite."""
+        names = self._template.names
+        if not names or (path not in self._saved_within and ("step" in names or not self.save_state)):
+            self._saved_within.add(path)
+            return
+        stem, dot, ending = self._template.text.rpartition(".")
+        raise ValueError(
+            f"filepath must have {{step}} where evaluations are within epochs, or each would replace the one before "
+            f"(got {self._template.text!r}): write {f'{stem}-{{step}}{dot}{ending}'!r}; this one is not saved"
+        )
 
     def _path(self, numbers: Mapping[str, int], logs: Logs) -> Path | None:
         """Return the file's path; None, with one warning in a run, if the logs lack a field of its name."""
@@ -306,14 +370,8 @@ class ModelCheckpoint(Sink):
         if found is not None and logs[found] is not None:
             return self._monitor.convert(found, logs[found])
         if self.save_best_only or (self.keep is not None and self.keep.best):
-            self._monitor.tell_missing([name for name, value in logs.items() if value is not None], where)
+            self._monitor.warn_missing([name for name, value in logs.items() if value is not None], where)
         return None
-
-    def _whole_state(self, run: Run) -> dict[str, Any]:
-        state = whole_state(run.bus_state, run.model)
-        if self.save_freq != "epoch":  # within an epoch, which begins again on resume
-            state["state"]["run"]["epoch"] -= 1
-        return state
 
     # --- state -----------------------------------------------------------------------------------------------------
 
@@ -336,3 +394,11 @@ class ModelCheckpoint(Sink):
         self._store.load_files(state["files"])
         self._best.restore(state["best"])
         self._turn = state["turn"]
+
+
+def _whole_state(run: Run, *, is_whole: bool) -> dict[str, Any]:
+    """Return the state to continue from; within an epoch, that epoch begins again."""
+    state = whole_state(run.bus_state, run.model)
+    if not is_whole:
+        state["state"]["run"]["epoch"] -= 1
+    return state

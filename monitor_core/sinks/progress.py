@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TextIO
 
 import attrs
 
+from monitor_core import checks
 from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
@@ -60,10 +61,10 @@ class Progress(Sink):
     """Show the training's progress: bars in a terminal and in a notebook, a plain line for each epoch elsewhere.
 
     In a terminal or a notebook, one bar counts the run's epochs and shows the last epoch's results; while an epoch
-    takes longer than half a second, a second bar counts its batches and shows their latest values. Runs of up to 20
-    epochs leave a line for each epoch; longer ones leave the last epoch's. Files,
-    pipes and CI logs get one line for each epoch and no control characters. A run that did not complete ends with a
-    line that says why.
+    takes longer than half a second, a second bar counts its batches and shows their latest values, and those of the
+    latest evaluation. Runs of up to 20 epochs leave a line for each epoch; longer ones leave the last epoch's. Files,
+    pipes and CI logs get one line for each epoch, and for each evaluation within one that more batches follow, and no
+    control characters. A run that did not complete ends with a line that says why.
 
     Bars need the package tqdm: ``pip install "monitor_core[progress]"``. Without it, and in a notebook without
     ipywidgets, plain lines are written.
@@ -98,12 +99,10 @@ class Progress(Sink):
 
     file: TextIO | None = attrs.field(default=None, kw_only=True, validator=_check_file)
     metrics: tuple[str, ...] | None = attrs.field(default=None, kw_only=True, converter=_names)
-    bars: bool | None = attrs.field(
-        default=None, kw_only=True, validator=attrs.validators.optional(attrs.validators.instance_of(bool))
-    )
-    batches: bool = attrs.field(default=True, kw_only=True, validator=attrs.validators.instance_of(bool))
+    bars: bool | None = attrs.field(default=None, kw_only=True, validator=attrs.validators.optional(checks.boolean))
+    batches: bool = attrs.field(default=True, kw_only=True, validator=checks.boolean)
     epoch_lines: bool | None = attrs.field(
-        default=None, kw_only=True, validator=attrs.validators.optional(attrs.validators.instance_of(bool))
+        default=None, kw_only=True, validator=attrs.validators.optional(checks.boolean)
     )
     _stream: SafeStream = attrs.field(init=False, repr=False, factory=lambda: SafeStream(None))
     _bars: Bars | None = attrs.field(init=False, repr=False, default=None)
@@ -175,6 +174,19 @@ class Progress(Sink):
         if self._bars is not None:
             self._bars.evaluating(begins=False)
 
+    def on_midepoch_evaluation(self, run: Run, logs: Logs) -> None:
+        """Show the results of an evaluation within the epoch: among the batches' metrics, or on a line of their own."""
+        evaluation = run.evaluation
+        if evaluation is None or not any(True for _ in self._shown(logs)):
+            return
+        done = evaluation.step - self._first_step
+        if self._bars is None or not self.batches:
+            self._write(self._evaluation_line(run, done, logs))
+            return
+        self._latest.update(logs)
+        total = run.steps_per_epoch or self._steps_seen
+        self._bars.evaluated(done, total, progress_bars.now() - self._began, self._shown(self._latest))
+
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Show the epoch's results."""
         steps = run.step - self._first_step
@@ -210,9 +222,21 @@ class Progress(Sink):
             reason = self._error or run.stop_reason
             self._write(run.status if reason is None else f"{run.status}: {_printable(reason)}")
 
+    def _evaluation_line(self, run: Run, step: int, logs: Mapping[str, float]) -> str:
+        total = run.steps_per_epoch if run.steps_per_epoch is not None and run.steps_per_epoch >= step else None
+        cells = {
+            "epoch": _of_epochs(run.epoch, _epochs(run, run.epoch)),
+            "step": f"step {_aligned(step, total)}",
+            "evaluated": format_duration(progress_bars.now() - self._began),
+        }
+        for shown in self._shown(logs):
+            name, _, value = shown.rpartition(" ")
+            cells[f"metric {name}"] = f"{name} {value:<{METRIC_WIDTH}}"
+        return self._columns.line(cells, self._stream.separator)
+
     def _line(self, run: Run, epoch: int, steps: int, logs: Mapping[str, float]) -> str:
         epochs, now = _epochs(run, epoch), self._ends[-1]
-        cells = {"epoch": f"epoch {of_total(epoch + 1, epochs).rjust(2 * len(str(epochs)) + 1 if epochs else 0)}"}
+        cells = {"epoch": _of_epochs(epoch, epochs)}
         if epochs is not None and epochs > epoch + 1 and not run.stopped:
             cells["time"] = f"{format_duration(self._epoch_seconds() * (epochs - epoch - 1))} left"
         elif epochs is not None and epochs > 1:
@@ -266,3 +290,12 @@ def _tqdm() -> Any:
 def _epochs(run: Run, epoch: int) -> int | None:
     """Return how many epochs are planned, None if unknown or if they are exceeded."""
     return run.epochs if run.epochs is not None and run.epochs > epoch else None
+
+
+def _of_epochs(epoch: int, epochs: int | None) -> str:
+    return f"epoch {_aligned(epoch + 1, epochs)}"
+
+
+def _aligned(number: int, total: int | None) -> str:
+    """Return a count of a total that is as wide as every other of that total."""
+    return of_total(number, total).rjust(2 * len(str(total)) + 1 if total else 0)

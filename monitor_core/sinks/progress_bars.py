@@ -226,6 +226,14 @@ class Bars:
             self._show_ended()
             self._run_bar.refresh()
 
+    def evaluated(self, done: int, total: int | None, elapsed: float, metrics: Iterable[str]) -> None:
+        """Show the results of an evaluation at once, however recently the bars were refreshed."""
+        if not self._batches_ended:  # else the delay in which an epoch may end counts
+            self._batches_due = -math.inf
+        self.advance(done, total, elapsed, metrics)
+        if not self._batches_ended:
+            self._batch_bar.refresh()
+
     def _begin_batches(self, total: int | None, elapsed: float) -> None:
         known = "{desc} |{bar}| {n_fmt}/{total_fmt}, {remaining} left{postfix}"
         bar_format = _UNKNOWN if total is None else known

@@ -17,6 +17,7 @@ from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
 from monitor_core.metrics.decisions import Best, Mode, Patience, restore, state_of
 from monitor_core.metrics.monitor import AnyMode, Monitor
+from monitor_core.metrics.occasions import At, Occasions
 from monitor_core.metrics.outcome import Watched
 from monitor_core.model.handles import check_rate_can_be_set
 
@@ -94,7 +95,8 @@ class ReduceLROnPlateau(Sink):
     """Multiply the learning rate by a factor when a metric did not improve for some epochs.
 
     All parameter groups are lowered together, none below its own bound. An epoch without the metric is not
-    counted; NaN counts as no improvement. Each run starts from scratch, unless it is resumed.
+    counted; NaN counts as no improvement. An evaluation within an epoch that has the metric counts as an epoch does.
+    Each run starts from scratch, unless it is resumed.
 
     Args:
         monitor: The metric's name.
@@ -110,6 +112,8 @@ class ReduceLROnPlateau(Sink):
         relative: Whether ``min_delta`` is a fraction of the best (PyTorch's ``threshold_mode="rel"``) instead of a
             difference. Left out, it is False by Keras's rule and True by PyTorch's. It is a fraction of the best's
             absolute value by Keras's rule; by PyTorch's, of the best itself, so that below zero a worse value beats it.
+        at: When a metric of the training is judged: ``"epoch"``, at each epoch's end; or ``"evaluation"``, at each
+            evaluation, by its weighted mean since the one before.
         eps: A rate is left as it is if it would fall by no more than this. Left out, it is 0 by Keras's rule and 1e-8
             by PyTorch's.
 
@@ -149,23 +153,34 @@ class ReduceLROnPlateau(Sink):
     relative: bool = attrs.field(
         default=attrs.Factory(lambda sink: sink.rule == "pytorch", takes_self=True),
         kw_only=True,
-        validator=attrs.validators.instance_of(bool),
+        validator=checks.boolean,
     )
     eps: float = attrs.field(
         default=attrs.Factory(lambda sink: 1e-8 if sink.rule == "pytorch" else 0.0, takes_self=True),
         kw_only=True,
         validator=checks.number(least=0, finite=True),
     )
+    at: At = attrs.field(default="epoch", kw_only=True, validator=checks.one_of("epoch", "evaluation"))
     _monitor: Monitor = attrs.field(init=False, repr=False)
+    _occasions: Occasions = attrs.field(init=False, repr=False)
     _plateau: Plateau = attrs.field(init=False, repr=False)
 
     @_monitor.default
     def _watch(self) -> Monitor:
         return Monitor(self.monitor, self.mode, type(self).__name__)
 
+    @_occasions.default
+    def _none_yet(self) -> Occasions:
+        return Occasions(self._monitor, self.at)
+
     @_plateau.default
     def _idle(self) -> Plateau:
         return self._fresh("min")
+
+    @property
+    def wants_interval_means(self) -> bool:  # type: ignore[override]
+        """Whether the means since the last evaluation are needed."""
+        return self.at == "evaluation"
 
     @property
     def best(self) -> float | None:
@@ -208,31 +223,43 @@ class ReduceLROnPlateau(Sink):
             )
         mode = self._monitor.direction(model)
         run.watched.append(Watched(type(self).__name__, self.monitor, mode))
-        self._plateau = self._fresh(mode)
+        self._plateau, self._occasions = self._fresh(mode), self._none_yet()
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Decide, and lower the rate."""
-        value = self._monitor.read(logs)
-        if value is None or not self._plateau.is_reached(value):
+        value = self._occasions.at_epoch_end(run, logs)
+        if value is not None:
+            self._judge(run, value, f"epoch {epoch + 1}")
+
+    def on_midepoch_evaluation(self, run: Run, logs: Logs) -> None:
+        """Decide, if the evaluation has the metric."""
+        value = self._occasions.within_epoch(run, logs)
+        if value is not None:
+            self._occasions.count_within_epoch()
+            self._judge(run, value, f"step {run.step}")
+
+    def _judge(self, run: Run, value: float, where: str) -> None:
+        """Take a value into account, and lower the rate if it has reached a plateau."""
+        if not self._plateau.is_reached(value):
             return
         model: Any = run.model
         before = model.learning_rates
         after = [self._lowered(rate, bound) for rate, bound in zip(before, self._bounds(len(before)), strict=True)]
         if after != before:
             model.learning_rates = after
-            self._log(epoch, before, after, value)
+            self._log(where, before, after, value)
         if after != before or self.rule == "pytorch":  # PyTorch's counts again even if no rate could be lowered
             self._plateau.begin_again()
 
-    def _log(self, epoch: int, before: list[float], after: list[float], value: float) -> None:
+    def _log(self, where: str, before: list[float], after: list[float], value: float) -> None:
         logger.info(
-            "epoch %d: reduced the learning rate from %s to %s: %s did not improve for %d epochs; "
-            "it is %s, its best was %s",
-            epoch + 1,
+            "%s: reduced the learning rate from %s to %s: %s did not improve for %d %s; it is %s, its best was %s",
+            where,
             ", ".join(map(str, before)),
             ", ".join(map(str, after)),
             self.monitor,
             self._plateau.patience.waited,
+            "evaluations" if self._occasions.within_epochs else "epochs",
             value,
             self._plateau.best.value,
         )
@@ -260,6 +287,7 @@ class ReduceLROnPlateau(Sink):
             "best": state_of(plateau.best, "mode", "value"),
             **state_of(plateau.patience, "waited"),
             **state_of(plateau, "spared"),
+            "occasions": state_of(self._occasions, "extra", "within_epochs"),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -271,6 +299,7 @@ class ReduceLROnPlateau(Sink):
         self._plateau.best.restore(state["best"])
         restore(self._plateau.patience, {"waited": state["waited"]})
         restore(self._plateau, {"spared": state["spared"]})
+        restore(self._occasions, dict(state.get("occasions", {})))  # not in states of earlier releases
 
 
 def _float32(value: float) -> np.float32:

@@ -18,7 +18,7 @@ import attrs
 
 from monitor_core import checks
 from monitor_core.bus.copies import independent_copy
-from monitor_core.bus.run import Run
+from monitor_core.bus.run import Evaluation, Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
 from monitor_core.files.folders import absolute
@@ -70,7 +70,8 @@ class TensorBoard(Additions, Sink):
 
     The folder ``train`` gets the training's metrics as ``epoch_<name>``, with the learning rate; ``validation`` gets
     those with the prefix ``val_`` under the same tags. An evaluation, within an epoch or on its own, is
-    ``evaluation_<name>_vs_iterations`` over the steps.
+    ``evaluation_<name>_vs_iterations`` over the steps. One with a name has a folder, and so a curve, of its own:
+    ``evaluation(name="test")`` is ``epoch_loss`` and ``evaluation_loss_vs_iterations`` of ``test``.
 
     **Epochs and steps continue**: if one object records several runs, such as repeated `fit` calls, a run whose first
     epoch is 0 is numbered from after the last one, and so are its steps. A new object begins with 0, even in a folder
@@ -137,19 +138,19 @@ class TensorBoard(Additions, Sink):
     update_freq: Literal["epoch", "batch"] | int = attrs.field(
         default="epoch", kw_only=True, validator=_check_update_freq
     )
-    write_graph: bool = checks.switch(default=True)
-    write_images: bool = checks.switch()
+    write_graph: bool = attrs.field(default=True, kw_only=True, validator=checks.boolean)
+    write_images: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     histogram_freq: int = attrs.field(default=0, kw_only=True, validator=checks.count())
     write_activations: bool | None = attrs.field(
-        default=None, kw_only=True, validator=attrs.validators.optional(attrs.validators.instance_of(bool))
+        default=None, kw_only=True, validator=attrs.validators.optional(checks.boolean)
     )
-    write_gradients: bool = checks.switch()
-    write_steps_per_second: bool = checks.switch(default=True)
+    write_gradients: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
+    write_steps_per_second: bool = attrs.field(default=True, kw_only=True, validator=checks.boolean)
     embeddings_freq: int = attrs.field(default=0, kw_only=True, validator=checks.count())
     embeddings_metadata: LabelsByLayer | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(_check_labels)
     )
-    embeddings_history: bool = checks.switch()
+    embeddings_history: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     predictions_freq: int = attrs.field(default=0, kw_only=True, validator=checks.count())
     class_names: Sequence[str] | None = attrs.field(default=None, kw_only=True)
     samples: int = attrs.field(default=32, kw_only=True, validator=checks.count(least=1))
@@ -173,8 +174,7 @@ class TensorBoard(Additions, Sink):
     _spacing: scalars.Spacing = attrs.field(init=False, repr=False)
     _profile: Profile | None = attrs.field(init=False, repr=False, default=None)
     _run: Run | None = attrs.field(init=False, repr=False, default=None)
-    _evaluated_early: list[dict[str, float]] = attrs.field(init=False, repr=False, factory=list)
-    _epoch_began_at: int | None = attrs.field(init=False, repr=False, default=None)
+    _evaluations: scalars.Evaluations = attrs.field(init=False, repr=False, factory=scalars.Evaluations)
 
     def __attrs_post_init__(self) -> None:
         for option, unset, needed in (
@@ -225,7 +225,7 @@ class TensorBoard(Additions, Sink):
         self._parts = Parts(*self._make_parts())
         self._spacing = scalars.Spacing(self.update_freq if isinstance(self.update_freq, int) else 1)
         self._run, self._profile = None, None
-        self._evaluated_early, self._epoch_began_at = [], None
+        self._evaluations = scalars.Evaluations()
 
     def _make_parts(self) -> Iterator[Part]:
         """Yield the parts for the outputs asked for."""
@@ -283,7 +283,7 @@ class TensorBoard(Additions, Sink):
         self._numbers.settle(epoch, run.step)
         self._stopwatch.begin_epoch(run)
         self._spacing.begin_epoch(run.step)
-        self._epoch_began_at = run.step
+        self._evaluations.begin_epoch(run.step)
 
     def on_batch_begin(self, run: Run, step: int) -> None:
         """Begin the profile at its first step."""
@@ -306,15 +306,15 @@ class TensorBoard(Additions, Sink):
         self._stopwatch.pause()
 
     def on_evaluation_end(self, run: Run, logs: Logs) -> None:
-        """Write the evaluation's metrics.
-
-        If batches are not reported, their number is known only at the epoch's end.
-        """
+        """Write the evaluation's metrics, if its step is known."""
         self._stopwatch.resume()
-        if run.step == self._epoch_began_at:
-            self._evaluated_early.append(dict(logs))
-        else:
-            scalars.write_evaluation(logs, self._numbers.step(run.step), self._files)
+        if run.evaluation is not None and (known := self._evaluations.end(run.evaluation, logs)) is not None:
+            self._write_evaluation(known, known.step, logs)
+
+    def on_midepoch_evaluation(self, run: Run, logs: Logs) -> None:
+        """Write the evaluation's metrics, if they waited for its step."""
+        for evaluation, results in self._evaluations.settle(run.evaluation):
+            self._write_evaluation(evaluation, evaluation.step, results)
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Write the epoch's metrics, and the outputs of the model that are due."""
@@ -322,7 +322,9 @@ class TensorBoard(Additions, Sink):
         number = self._numbers.epoch(epoch)
         speed = self._stopwatch.rate(run) if self.write_steps_per_second else {}
         try:
-            scalars.write_epoch({**scalars.rates_of(run), **speed, **logs}, number, self._files)
+            scalars.write_epoch(
+                {**scalars.rates_of(run), **speed, **logs}, number, self._files, self._evaluations.places
+            )
             self._write_evaluations(run)
         finally:
             self._numbers.record(run.step, epoch)
@@ -361,6 +363,10 @@ class TensorBoard(Additions, Sink):
 
     def _write_evaluations(self, run: Run) -> None:
         """Write the epoch's evaluations that had to wait for its number of steps."""
-        held, self._evaluated_early, self._epoch_began_at = self._evaluated_early, [], None
-        for logs in held:
-            scalars.write_evaluation(logs, self._numbers.step(run.step), self._files)
+        for evaluation, logs in self._evaluations.end_epoch():
+            self._write_evaluation(evaluation, run.step, logs)
+
+    def _write_evaluation(self, evaluation: Evaluation, step: int, logs: Logs) -> None:
+        if logs:  # else there is no folder to create
+            file = self._files[scalars.run_of(evaluation)]
+            scalars.write_evaluation(logs, self._numbers.step(step), file)

@@ -55,7 +55,7 @@ class TerminateOnNaN(Sink):
 
     monitor: str | None = attrs.field(default="loss")
     every: Every = attrs.field(default="batch", kw_only=True, validator=checks.one_of("batch", "block"))
-    raise_error: bool = checks.switch()
+    raise_error: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     _monitor: Monitor | None = attrs.field(init=False, repr=False)
     _seen: bool = attrs.field(init=False, repr=False, default=False)
 
@@ -100,8 +100,15 @@ class TerminateOnNaN(Sink):
                 self._end(run, f"{name} is {value} at the end of epoch {epoch + 1}, step {run.step}")
                 return
         if self._monitor is not None and not self._seen:
-            self._monitor.tell_missing(logs, "this epoch")
+            self._monitor.warn_missing(logs, "this epoch")
         self._seen = False
+
+    def on_midepoch_evaluation(self, run: Run, logs: Logs) -> None:
+        """Check an evaluation's values."""
+        for name, value in self._watched(logs):
+            if not math.isfinite(value):
+                self._end(run, f"{name} is {value} in the evaluation at step {run.step}, in epoch {run.epoch + 1}")
+                return
 
     def _end(self, run: Run, reason: str) -> None:
         if self.raise_error:

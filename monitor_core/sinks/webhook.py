@@ -25,7 +25,7 @@ from monitor_core.network.retries import DeliveryError
 from monitor_core.network.sink import NetworkSink
 from monitor_core.values.blocks import Block, count_values
 
-EVENTS = ("train_begin", "epoch_end", "exception", "train_end")
+EVENTS = ("train_begin", "epoch_end", "evaluation", "exception", "train_end")
 """The events that can be posted besides blocks."""
 
 
@@ -41,8 +41,7 @@ def _check_events(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
             raise ValueError(f"{field.name} must be among {', '.join(EVENTS)} (got {name!r})")
 
 
-def _seconds(default: float) -> Any:
-    return attrs.field(default=default, kw_only=True, validator=checks.number(least=0, finite=True), repr=False)
+_check_seconds = checks.number(least=0, finite=True)
 
 
 @attrs.define(eq=False)
@@ -54,6 +53,8 @@ class Webhook(NetworkSink):
 
     - ``"train_begin"``: ``epochs`` and ``steps_per_epoch``, null where unknown.
     - ``"epoch_end"``: ``logs``.
+    - ``"evaluation"``, of one within an epoch that more batches follow: its ``name`` (``val`` for one without a name),
+      ``logs``, and as ``step`` how many steps came before it.
     - ``"exception"``: ``error``, the exception that the training raised, as a string.
     - ``"train_end"``: ``reason``, why the run was asked to stop, else null; and the last epoch's ``logs``.
     - ``"block"``, with ``per_batch=True``: ``steps``, ``times`` and ``columns``, lists for up to 256 batches; a metric
@@ -94,7 +95,7 @@ class Webhook(NetworkSink):
     background: ClassVar[bool] = True
 
     url: str = attrs.field(repr=origin)
-    per_batch: bool = checks.switch()
+    per_batch: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)
     events: tuple[str, ...] = attrs.field(
         default=EVENTS, kw_only=True, converter=_as_tuple, validator=_check_events, repr=False
     )
@@ -104,8 +105,8 @@ class Webhook(NetworkSink):
     headers: Mapping[str, str] = attrs.field(factory=dict, kw_only=True, repr=False)
     timeout: float = attrs.field(default=TIMEOUT, kw_only=True, repr=False)
     limit: int = attrs.field(default=LIMIT, kw_only=True, validator=checks.count(least=1), repr=False)
-    retry_seconds: float = _seconds(RETRY_SECONDS)
-    flush_seconds: float = _seconds(EXIT_SECONDS)
+    retry_seconds: float = attrs.field(default=RETRY_SECONDS, kw_only=True, validator=_check_seconds, repr=False)
+    flush_seconds: float = attrs.field(default=EXIT_SECONDS, kw_only=True, validator=_check_seconds, repr=False)
     _poster: Poster = attrs.field(init=False, repr=False)
 
     @_poster.default
@@ -116,6 +117,8 @@ class Webhook(NetworkSink):
         """Listen to the events to post, and to the run's end."""
         if hook == "on_block":
             return self.per_batch
+        if hook == "on_midepoch_evaluation":
+            return "evaluation" in self.events
         return hook == "on_train_end" or hook.removeprefix("on_") in self.events
 
     def on_train_begin(self, run: Run) -> None:
@@ -129,6 +132,12 @@ class Webhook(NetworkSink):
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Post an epoch's results."""
         self._send("epoch_end", run, values=len(logs), epoch=epoch, logs=logs)
+
+    def on_midepoch_evaluation(self, run: Run, logs: Logs) -> None:
+        """Post the results of an evaluation within an epoch."""
+        if (evaluation := run.evaluation) is not None:
+            about = {"step": evaluation.step, "name": evaluation.label}
+            self._send("evaluation", run, values=len(logs), **about, logs=logs)
 
     def on_exception(self, run: Run, error: BaseException) -> None:
         """Post what the training raised."""

@@ -26,12 +26,15 @@ class Epoch:
     Attributes:
         batches: Each batch's values; an exception in their place is raised there, by the training.
         evaluation: Each evaluation batch's values, logged with the prefix ``val_``; no evaluation if there are none.
+        evaluations: The same for evaluations within the epoch, by how many of its batches come before each; those
+            before the last batch are events of their own.
         logs: What is logged of the epoch itself, outside of its batches.
     """
 
     batches: list[Values | BaseException] = attrs.field(factory=list, converter=_as_list)
     evaluation: list[Values] = attrs.field(factory=list, converter=_as_list)
     logs: Values = attrs.field(factory=dict)
+    evaluations: Mapping[int, Sequence[Values]] = attrs.field(factory=dict, kw_only=True)
 
 
 Script = Sequence[Epoch | Values | Sequence[Values | BaseException] | BaseException]
@@ -82,12 +85,17 @@ def play(
 
     Raises:
         Exception: With ``strict``, what the sink raised.
+        TypeError: ``script`` is not a sequence with an entry for each epoch.
 
     Example:
         >>> played = play(EarlyStopping("val_loss", patience=1), [{"val_loss": 1.0}, {"val_loss": 2.0}])
         >>> played.run.status
         'stopped'
     """
+    if isinstance(script, str) or not isinstance(script, Sequence):
+        raise TypeError(
+            f"script must be a sequence with an entry for each epoch (got {script!r}): write [...] around it"
+        )
     recorder = Recorder()
     loop = Loop(sink, recorder, model=model, validation_data=validation_data, strict=strict)
     error: BaseException | None = None
@@ -117,13 +125,19 @@ def _as_epoch(entry: Any) -> Epoch:
 
 def play_epoch(loop: Loop, epoch: Epoch) -> None:
     """Play one epoch in an epoch of a loop."""
-    for values in loop.batches(epoch.batches):
+    _evaluate(loop, epoch.evaluations.get(0, ()))
+    for number, values in enumerate(loop.batches(epoch.batches), start=1):
         if isinstance(values, BaseException):
             raise values
         loop.log(values)
-    if epoch.evaluation:
-        with loop.evaluation():
-            for values in loop.batches(epoch.evaluation):
-                loop.log(values)
+        _evaluate(loop, epoch.evaluations.get(number, ()))
+    _evaluate(loop, epoch.evaluation)
     if epoch.logs:
         loop.log(epoch.logs)
+
+
+def _evaluate(loop: Loop, batches: Sequence[Values]) -> None:
+    if batches:
+        with loop.evaluation():
+            for values in loop.batches(batches):
+                loop.log(values)

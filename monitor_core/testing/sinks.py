@@ -105,6 +105,16 @@ class SinkContract:
         script: Script = [Epoch(batches=[{}, {"other": 1.0}]), {"another": 2.0}, *falling(1), {}]
         _assert_no_failures(self.play(make_sink(), script))
 
+    def test_evaluations_may_be_within_an_epoch(self, make_sink: MakeSink) -> None:
+        """A training by steps, evaluated before the first batch, between batches and after the last, raises nothing."""
+        batches = [{"loss": 1.0 / step} for step in range(1, 5)]
+        evaluations = {step: [{"loss": 2.0 / (step + 1), "accuracy": 0.5}] for step in (0, 2, 4)}
+        script: Script = [
+            Epoch(batches, evaluations=evaluations),
+            Epoch(batches, evaluations={3: [{"other": 1.0}, {}]}),
+        ]
+        _assert_no_failures(self.play(make_sink(), script))
+
     def test_values_may_be_anything(self, make_sink: MakeSink) -> None:
         """NaN, infinities, None and strings among the metrics do not make a hook raise."""
         odd = {"loss": float("nan"), "val_loss": float("inf"), "accuracy": None, "note": "text"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -48,3 +49,11 @@ class Means:
         means = {name: value / weight if weight else math.nan for name, (value, weight) in self._sums.items()}
         self._sums = {}
         return means
+
+    def state_dict(self) -> dict[str, list[float]]:
+        """Return the sum and the weight of each metric, as JSON values."""
+        return {name: [value, weight] for name, (value, weight) in self._sums.items()}
+
+    def load_state_dict(self, state: Mapping[str, Sequence[float]]) -> None:
+        """Continue from what `state_dict` returned."""
+        self._sums = {name: (float(value), float(weight)) for name, (value, weight) in state.items()}

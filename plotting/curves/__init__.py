@@ -1,1 +1,1 @@
-"""Plots of metrics over epochs and batches. In: histories. Out: matplotlib figures. Private; see the parent package."""
+"""Plots of metrics over epochs and batches, from histories to matplotlib figures. Private; see the parent package."""

@@ -1,7 +1,7 @@
-"""Curves: the metrics of one run or several, chosen by name, as points. Needs NumPy alone.
+"""Curves: the metrics of one or several runs, selected by name, as points. Needs only NumPy.
 
-Values that are not finite (missing in that epoch, or diverged) are skipped; the rows stay, so that a plot keeps their
-place.
+Non-finite values (missing in that epoch, or diverged) are skipped; their rows stay, so that a plot leaves room for
+them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from monitor_core.metrics.names import find_metric, unknown_metric
 from monitor_core.plotting.curves.smoothing import Floats
 from monitor_core.plotting.curves.sources import Source
 
-# Drawing computes distances between values, and ticks of a logarithmic axis some strides beyond them, all finite.
+# Drawing subtracts values and puts ticks of a logarithmic axis beyond them; within this limit all of that stays finite.
 _LARGEST = 1e200
 
 _SPLIT = re.compile(r"(?:(train|val)[_/])?(.+)", re.DOTALL)
-# Words of metrics between 0 and 1, wherever they are in a name: out_1_accuracy, top5_acc, auc_2.
+# Words that mark a metric between 0 and 1, anywhere in its name: out_1_accuracy, top5_acc, auc_2.
 _SHARES = frozenset(
     "acc accuracy auc auroc dice f1 fbeta iou precision recall sensitivity specificity".split()  # noqa: SIM905
 )
@@ -33,10 +33,10 @@ class Curve:
     """One metric of one run.
 
     Attributes:
-        run: The run's label, None where there is one run alone.
+        run: The run's label; None if there is only one run.
         name: The metric's name as recorded.
-        rows: ``(n,) float64``, ascending: the epoch, from 1, or the step, of every row that was recorded.
-        x: ``(m,) float64``: the rows where the value is finite.
+        rows: ``(n,) float64``, ascending: the epoch (from 1) or the step of every recorded row.
+        x: ``(m,) float64``: the rows with a finite value.
         y: ``(m,) float64``: those values.
     """
 
@@ -59,7 +59,7 @@ class Curve:
 
     @property
     def is_loss(self) -> bool:
-        """Whether it is a loss, of whatever part of the model."""
+        """Whether it is a loss, of the whole model or of one output."""
         return "loss" in _words(self.name)
 
     @property
@@ -73,14 +73,14 @@ class Curve:
         return self.quantity in _RATES
 
     def best(self, mode: str) -> tuple[float, float] | None:
-        """Return the first point of the lowest (``"min"``) or highest value, None if there is no point."""
+        """Return the first point with the lowest (``"min"``) or highest value; None if there are no points."""
         if not len(self.y):
             return None
         index = int(self.y.argmin() if mode == "min" else self.y.argmax())
         return float(self.x[index]), float(self.y[index])
 
     def since(self, first: float) -> Curve:
-        """Return the points from a row on."""
+        """Return the points from this row onward."""
         kept = self.x >= first
         return attrs.evolve(self, x=self.x[kept], y=self.y[kept])
 
@@ -95,14 +95,14 @@ def curves_of(sources: Sequence[Source], metrics: Sequence[str] | None = None) -
 
     Args:
         sources: The runs.
-        metrics: Names to read, in this order, ``acc`` for ``accuracy`` and vice versa. None reads all: losses, then
+        metrics: Names to read, in this order; ``acc`` finds ``accuracy`` and vice versa. None reads all: losses, then
             metrics between 0 and 1, then the others, then the learning rate.
 
     Returns:
-        The curves, those of one metric together; a run that lacks a metric has no curve of it.
+        The curves, grouped by metric; a run that lacks a metric has no curve for it.
 
     Raises:
-        KeyError: No run has such a metric; the message lists the names.
+        KeyError: No run has this metric; the message lists the available names.
         TypeError: ``metrics`` is a string.
         ValueError: There is nothing to draw, or a column is not one number for each row.
     """
@@ -159,7 +159,7 @@ def check_metrics(metrics: Sequence[str] | None) -> None:
 
 
 def _in_order(names: list[str]) -> list[str]:
-    """Return names with losses first, then shares, others, and the learning rate; validation beside training."""
+    """Return names with losses first, then shares, others, and the learning rate; validation after its training."""
     quantities = [_parts(name)[1] for name in names]
 
     def rank(name: str) -> tuple[int, int, bool]:

@@ -1,4 +1,4 @@
-"""Drawing: a run's curves, or those of several runs, as a matplotlib figure, without pyplot."""
+"""Draw the curves of one or several runs as a matplotlib figure, without pyplot."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _MOST_IN_ONE_COLUMN = 4
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """What is asked of a drawing; see `plot_history`.
+    """The options of a drawing; see `plot_history`.
 
     Attributes:
-        x_label: What the rows count.
-        smoothing: As in `smooth`; None smooths what is long and noisy.
-        mark_best: Whether to mark what decided.
+        x_label: What the rows are: epochs or steps.
+        smoothing: As in `smooth`; None smooths long, noisy curves.
+        mark_best: Whether to mark the epochs that decided the run.
         title: A title above the plot.
         figsize: Width and height in inches.
     """
@@ -56,7 +56,7 @@ def new_figure(options: Options, size: tuple[float, float]) -> Figure:
 
 
 def draw_run(source: Source, curves: Sequence[Curve], options: Options) -> Figure:
-    """Draw one run: a panel for the losses, one for what is between 0 and 1, and small ones for other quantities."""
+    """Draw one run: a panel for the losses, one for metrics between 0 and 1, and small ones for other quantities."""
     panels = panels_of_run(curves)
     rows = _rows_of(panels)
     heights = [_HEIGHT_OF_MAIN if row[0].is_main else _HEIGHT_OF_SMALL for row in rows]
@@ -92,7 +92,7 @@ def draw_run(source: Source, curves: Sequence[Curve], options: Options) -> Figur
 
 
 def _rows_of(panels: Sequence[Panel]) -> list[list[Panel]]:
-    """Return the panels in rows: one in each, unless there are many small ones."""
+    """Return the panels in rows: one per row, unless there are many small ones."""
     main, small = ([panel for panel in panels if panel.is_main is is_main] for is_main in (True, False))
     columns = 1 if len(small) <= _MOST_IN_ONE_COLUMN else 2
     return [[panel] for panel in main] + [small[first : first + columns] for first in range(0, len(small), columns)]
@@ -111,7 +111,7 @@ def _add_diagrams(figure: Figure, rows: Sequence[Sequence[Panel]], heights: Sequ
 
 
 def _own_colours(panels: Sequence[Panel], *, dark: bool) -> dict[str, Any]:
-    """Return each quantity's hue: those of one panel differ, and the learning rate, which is no metric, is grey."""
+    """Return each quantity's hue: hues differ within a panel, and the learning rate is grey."""
     together = [list(dict.fromkeys(curve.quantity for curve in panel.curves)) for panel in panels if not panel.is_rate]
     hues = style.colours(max([len(PALETTE), *map(len, together)]), dark=dark)
     quantities = [quantity for group in together for quantity in group]
@@ -127,7 +127,7 @@ def _end_label(curve: Curve, axes: Any, colour: Any) -> EndLabel:
 
 
 def _spacing(curve: Curve) -> float:
-    """Return how far apart a curve's values usually are."""
+    """Return the usual distance between neighbouring values of a curve."""
     return float(np.median(np.diff(curve.x if len(curve.x) > 1 else curve.rows)))
 
 
@@ -138,7 +138,7 @@ def _mark(
     colours: dict[str, Any],
     notes: list[str],
 ) -> list[tuple[Any, marks.Best]]:
-    """Draw the marks, and return the points that are yet to be written beside, with their diagrams."""
+    """Draw the marks, and return the points that still need a label, with their axes."""
     panels = [axes for axes, _ in diagrams]
     placed = []
     for best in marks.best_points(source, curves):
@@ -150,12 +150,12 @@ def _mark(
         notes.insert(0, "▼ learning rate lowered")
     if stop := marks.stop_of(source):
         marks.mark_stop(panels, stop[0])
-        notes.insert(0, f"■ stopped after epoch {stop[0]:,.0f}: {stop[1]}")
+        notes.insert(0, f"■ stopped after {source.unit} {stop[0]:,.0f}: {stop[1]}")
     return placed
 
 
 def finish(figure: Figure, notes: Sequence[str]) -> None:
-    """Write the notes below, find fonts for what the user's own lack, and lay out the figure once."""
+    """Write the notes at the bottom, find fallback fonts, and lay out the figure once."""
     if notes:
         width = max(20, int(figure.get_figwidth() * 14))
         text = "\n".join(line for note in notes for line in textwrap.wrap(note, width))

@@ -1,4 +1,4 @@
-"""Labels at the ends of lines, apart from each other."""
+"""Labels at the ends of lines that do not overlap."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class EndLabel:
 
     Attributes:
         text: The label.
-        colour: Its colour, that of its line.
-        x: Where the line ends.
-        y: At which value.
+        colour: Its colour, the same as its line's.
+        x: The line's last x.
+        y: The line's last value.
     """
 
     text: str
@@ -32,20 +32,20 @@ class EndLabel:
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> Floats:
-    """Move heights apart, as little as possible by the sum of squares.
+    """Move heights apart, with the least sum of squared moves.
 
     Args:
         wanted: The heights, in any order.
-        gap: How far two must be apart at least; less, if not all of them have room.
-        low: The lowest height that is allowed.
-        high: The highest one.
+        gap: The least distance between two heights; it shrinks if they do not all fit.
+        low: The lowest allowed height.
+        high: The highest allowed height.
 
     Returns:
         ``(n,) float64``: the heights, in the same order.
 
     Source:
-        With ``i * gap`` taken off the i-th of the sorted heights this is isotonic regression, solved by pooling
-        adjacent violators (Ayer et al., 1955).
+        After subtracting ``i * gap`` from the i-th of the sorted heights, this is isotonic regression, solved by
+        pooling adjacent violators (Ayer et al., 1955).
     """
     count = len(wanted)
     if not count:
@@ -67,7 +67,7 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> Floa
 
 
 def label_ends(axes: Any, labels: Sequence[EndLabel]) -> None:
-    """Write labels on the right of a diagram whose limits are final, each joined to the end of its line."""
+    """Write labels to the right of axes whose limits are final, each connected to the end of its line."""
     if not labels:
         return
     figure = axes.figure

@@ -1,4 +1,4 @@
-"""The live plot: a run's curves in a notebook, redrawn while it trains."""
+"""The live plot: a run's curves in a notebook, redrawn during training."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from monitor_core.files.folders import absolute
 from monitor_core.metrics.names import find_metric, unknown_metric
 from monitor_core.plotting.curves.curves import check_metrics
 from monitor_core.plotting.curves.plot import check_smoothing, image_path, plot_history
+from monitor_core.plotting.curves.sources import read_sources
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +30,7 @@ _SHARE_OF_TIME = 0.1
 
 
 def _checked(check: Callable[[Any], None]) -> Callable[[Any, Any, Any], None]:
-    """Return a check of one value as a validator."""
+    """Turn a check of one value into a validator."""
     return lambda _live, _attribute, value: check(value)
 
 
@@ -45,15 +46,15 @@ def _check_path(to_file: str | PathLike[str] | None) -> None:
 
 @attrs.define(eq=False, kw_only=True)
 class LivePlot(Sink):
-    """Show the curves below the notebook's cell that trains, redrawn at the ends of epochs and of the training.
+    """Show the curves below the notebook cell that trains, redrawn when an epoch or an evaluation within one ends.
 
-    Outside of a notebook nothing is shown; with ``to_file`` the image is written there, in a notebook too. What
-    was recorded goes on over any number of `fit` calls and runs until `reset`; each cell has a plot of its own.
+    Outside of a notebook nothing is shown. With ``to_file``, the image is also written to that file, in a notebook or
+    not. The record continues over any number of `fit` calls and runs until `reset`; each cell has its own plot.
 
     Args:
-        metrics: What to draw, as in `plot_history`; one that appears late is drawn from then on.
-        every: Seconds from one plot to the next at least; the pause is longer where drawing would else take more
-            than a tenth of the time. 0 draws at the end of every epoch, whatever it costs.
+        metrics: What to draw, as in `plot_history`; a metric that appears late is drawn once it has appeared.
+        every: The least number of seconds between two plots; longer if drawing would otherwise take more than a tenth
+            of the time. 0 draws at the end of every epoch, at any cost.
         smoothing: As in `plot_history`.
         mark_best: As in `plot_history`.
         title: As in `plot_history`.
@@ -62,7 +63,7 @@ class LivePlot(Sink):
 
     Attributes:
         history: What was recorded.
-        figure: The last figure that was drawn, or None.
+        figure: The last figure drawn, or None.
     """
 
     __copy__ = independent_copy
@@ -88,14 +89,14 @@ class LivePlot(Sink):
             self.to_file = absolute(self.to_file)
 
     def reset(self) -> None:
-        """Forget what was recorded; the plot stays until the next one."""
+        """Clear the record; the plot stays until the next one is drawn."""
         self.history.reset()
 
     def on_train_begin(self, run: Run) -> None:
-        """Check what the first plot will need.
+        """Check the requirements of the first plot.
 
         Raises:
-            SetupError: matplotlib is not installed, or the folder to write to is not there.
+            SetupError: matplotlib is not installed, or the folder of ``to_file`` does not exist.
         """
         self.history.on_train_begin(run)
         if (self.to_file is not None or _notebook() is not None) and find_spec("matplotlib") is None:
@@ -105,9 +106,25 @@ class LivePlot(Sink):
                 f"to_file must be in a folder that is there (got {str(self.to_file)!r}, no folder {folder})"
             )
 
+    def on_epoch_begin(self, run: Run, epoch: int) -> None:
+        """Begin an epoch of the record."""
+        self.history.on_epoch_begin(run, epoch)
+
+    def on_evaluation_end(self, run: Run, logs: Logs) -> None:
+        """Record the evaluation's results."""
+        self.history.on_evaluation_end(run, logs)
+
+    def on_midepoch_evaluation(self, run: Run, logs: Logs) -> None:
+        """Redraw if it is time."""
+        self.history.on_midepoch_evaluation(run, logs)
+        self._redraw_if_due()
+
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
-        """Record the epoch's results, and redraw if it is time."""
+        """Record the epoch's results, and redraw if a plot is due."""
         self.history.on_epoch_end(run, epoch, logs)
+        self._redraw_if_due()
+
+    def _redraw_if_due(self) -> None:
         if time.monotonic() >= self._due:
             self._redraw()
 
@@ -115,37 +132,41 @@ class LivePlot(Sink):
         """Draw everything.
 
         Raises:
-            KeyError: One of the metrics to draw never appeared.
+            KeyError: A metric in ``metrics`` never appeared.
         """
         self.history.on_train_end(run, logs)
-        if len(self.history):
+        if self._names():
             self._redraw()
             for name in self.metrics or ():
-                if name not in self.history:
-                    raise KeyError(unknown_metric(name, self.history, "this history"))
+                if find_metric(name, self._names()) is None:
+                    raise KeyError(unknown_metric(name, self._names(), "this history"))
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
-        """Drop the epochs from ``epoch`` on of this run."""
+        """Drop this run's record from ``epoch`` onward."""
         self.history.on_rewind(run, epoch, step)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how much is recorded, not the record."""
+        """Return the length of the record, not the record itself."""
         return self.history.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with the run that was recorded."""
+        """Continue the recorded run."""
         self.history.load_state_dict(state)
 
     def load_record(self, recorded: RecordedRun) -> None:
-        """Take what was recorded up to that state; see `History.load_record`."""
+        """Load the record up to the loaded state; see `History.load_record`."""
         self.history.load_record(recorded)
+
+    def _names(self) -> list[str]:
+        """Return the metrics that can be drawn: those of epochs, and of evaluations within one that has not ended."""
+        return list(read_sources(self.history)[0].columns)
 
     def _redraw(self) -> None:
         shell = _notebook()
         metrics = self.metrics
         if metrics is not None:
-            metrics = [name for name in metrics if find_metric(name, self.history.keys()) is not None]
-        if (shell is None and self.to_file is None) or not self.history.keys() or metrics == []:
+            metrics = [name for name in metrics if find_metric(name, self._names()) is not None]
+        if (shell is None and self.to_file is None) or not self._names() or metrics == []:
             return
         began = time.monotonic()
         try:
@@ -176,7 +197,7 @@ class LivePlot(Sink):
 
 
 def _notebook() -> Any:
-    """Return IPython's shell if it runs in a kernel, whose front end shows images; else None."""
-    ipython = sys.modules.get("IPython")  # where it is not imported yet, no notebook runs
+    """Return IPython's shell if it runs in a kernel, whose front end can show images; otherwise None."""
+    ipython = sys.modules.get("IPython")  # without it, this is not a notebook
     shell = ipython.get_ipython() if ipython is not None else None
     return shell if getattr(shell, "kernel", None) is not None else None

@@ -1,4 +1,4 @@
-"""The marks on what decided a run: the best epoch of each watched metric, the stop, and the drops of the rate."""
+"""The marks of what decided a run: each monitored metric's best epoch, the stop, and drops of the learning rate."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Best:
     """A point that decided.
 
     Attributes:
-        curve: Whose point it is.
-        x: Its epoch, from 1.
+        curve: The point's curve.
+        x: Its epoch, from 1, or its step.
         y: Its value.
-        text: What to write beside it.
+        text: The label.
     """
 
     curve: Curve
@@ -40,7 +40,7 @@ class Best:
 
 
 def best_points(source: Source, curves: Sequence[Curve]) -> list[Best]:
-    """Return the best epochs of the metrics that sinks watched; of the validation loss, where none is known of."""
+    """Return the best epochs of the metrics that sinks monitored; of the validation loss if no sink did."""
     by_name = {curve.name: curve for curve in curves}
     found: dict[str, Best] = {}
     for watched in sorted(source.outcome.watched, key=lambda each: (not each.restores, each.best_epoch is None)):
@@ -50,26 +50,29 @@ def best_points(source: Source, curves: Sequence[Curve]) -> list[Best]:
     if not source.outcome.watched:
         for curve in curves:
             if curve.quantity == "loss" and curve.is_validation and (point := curve.best("min")):
-                found[curve.name] = Best(curve, *point, f"lowest {curve.name} {point[1]:.4g}\nepoch {point[0]:,.0f}")
+                found[curve.name] = Best(
+                    curve, *point, f"lowest {curve.name} {point[1]:.4g}\n{source.unit} {point[0]:,.0f}"
+                )
     return list(found.values())[:_MOST_MARKS]
 
 
 def _best(source: Source, curve: Curve, watched: Watched) -> Best | None:
-    first = min(source.epochs.values(), default=0.0)  # the best of the last run, whose sink this was
-    point = curve.since(first).best(watched.mode)
+    point = curve.since(source.begin).best(watched.mode)  # this sink's best is that of the last run
     if point is None:
         return None
     x, y = point
-    if watched.best_epoch is not None:  # the sink's own: a small gain may not have counted
+    if watched.best_epoch is not None:  # the sink's best: with min_delta, a small gain does not count
         place = source.epochs.get(watched.best_epoch)
+        if source.unit == "step" and watched.best_step is not None:
+            place = source.begin + watched.best_step
         value = None if place is None else curve.at(place)
         x, y = (x, y) if place is None or value is None else (place, value)
     end = ", weights restored" if watched.restores and source.outcome.status in _RESTORING else ""
-    return Best(curve, x, y, f"best {curve.name} {y:.4g}\nepoch {x:,.0f}{end}")
+    return Best(curve, x, y, f"best {curve.name} {y:.4g}\n{source.unit} {x:,.0f}{end}")
 
 
 def stop_of(source: Source) -> tuple[float, str] | None:
-    """Return the epoch, from 1, after which a sink stopped the run, and why; None if none did or it is not drawn."""
+    """Return the epoch (from 1) or step after which a sink stopped the run, and why; None if there is none to draw."""
     outcome: Outcome = source.outcome
     if outcome.stop_epoch is None or outcome.stop_reason is None or outcome.stop_epoch not in source.epochs:
         return None
@@ -77,7 +80,7 @@ def stop_of(source: Source) -> tuple[float, str] | None:
 
 
 def rate_drops(curves: Sequence[Curve]) -> list[float]:
-    """Return the epochs after which the learning rate was lowered; none, if it changes too often to be marked."""
+    """Return the epochs after which the learning rate was lowered; none if it changes too often to mark."""
     for curve in curves:
         if curve.is_rate and len(curve.y) > 1:
             changed = np.flatnonzero(np.diff(curve.y)) + 1
@@ -87,21 +90,21 @@ def rate_drops(curves: Sequence[Curve]) -> list[float]:
 
 
 def mark_best(panels: Sequence[Any], axes: Any, best: Best, colour: Any) -> None:
-    """Mark a point by a dot, and its epoch by a line through all panels."""
+    """Mark a point with a dot, and its epoch with a line through all panels."""
     for each in panels:
         each.axvline(best.x, color=GREY, linewidth=1.0, linestyle=(0, (1.0, 2.0)), zorder=1.2, label="_best epoch")
     axes.plot(best.x, best.y, **dot(colour, axes.get_facecolor()))
 
 
 def mark_stop(panels: Sequence[Any], x: float) -> None:
-    """Mark the epoch after which the run was stopped by a line through all panels, with a square on top."""
+    """Mark the epoch after which the run was stopped with a line through all panels and a square on top."""
     for each in panels:
         each.axvline(x, color=GREY, linewidth=1.0, zorder=1.1, label="_stop")
     _on_top(panels[0], [x], "s", "_stopped")
 
 
 def mark_drops(panels: Sequence[Any], drops: Sequence[float]) -> None:
-    """Mark the epochs after which the rate was lowered by pale lines through all panels, with triangles on top."""
+    """Mark the epochs after which the rate was lowered with pale lines through all panels and triangles on top."""
     for each in panels:
         for x in drops:
             each.axvline(x, color=GREY, linewidth=0.8, alpha=0.5, linestyle=(0, (3.0, 2.0)), zorder=1.0, label="_drop")
@@ -138,7 +141,7 @@ def dot(colour: Any, paper: Any, *, size: float = 6.5) -> dict[str, Any]:
 
 
 def write_best(axes: Any, best: Best) -> None:
-    """Write beside a point's line, where the fewest curves are in its way; the diagram's limits must be final."""
+    """Write a label next to a point's line, where it covers the fewest curves; the axes' limits must be final."""
     lines = best.text.split("\n")
     points_wide, points_high = (float(each) / axes.figure.dpi * 72 for each in (axes.bbox.width, axes.bbox.height))
     size = float(axes.yaxis.label.get_fontsize()) * 0.85
@@ -165,18 +168,18 @@ def write_best(axes: Any, best: Best) -> None:
 
 
 def free_place(axes: Any, x: float, size: tuple[float, float], *, near: float) -> tuple[float, int]:
-    """Return the height, as a part of the diagram, and the side of a line at ``x`` where a text meets no curve.
+    """Return the height, as a fraction of the axes, and the side of a line at ``x`` where a label covers no curve.
 
-    Of the places where it meets as few as possible it is the one that is closest to the point.
+    If every place covers some, the one that covers the fewest; among equals, the one closest to the point.
 
     Args:
-        axes: The diagram.
-        x: Where the line is.
-        size: The text's width and height, as parts of the diagram's.
+        axes: Where to write.
+        x: The line's position.
+        size: The label's width and height, as fractions of the axes'.
         near: The point's value.
 
     Returns:
-        The middle of the text's height in [0, 1], and 1 for the right side of the line, -1 for the left.
+        The height of the label's center in [0, 1], and 1 for the right side of the line, -1 for the left.
     """
     positions = np.linspace(0.0, 1.0, 201)
     heights = [_heights(axes, line, positions) for line in axes.lines if _is_in_the_way(line)]
@@ -202,7 +205,7 @@ def free_place(axes: Any, x: float, size: tuple[float, float], *, near: float) -
 
 
 def _place(axes: Any, line: Line2D) -> float:
-    """Return where a vertical line is, as a part of the diagram's width."""
+    """Return a vertical line's position, as a fraction of the axes' width."""
     at = axes.transData.transform((np.asarray(line.get_xdata(), np.float64)[0], axes.get_ylim()[0]))
     return float(axes.transAxes.inverted().transform(at)[0])
 
@@ -213,9 +216,9 @@ def _is_in_the_way(line: Line2D) -> bool:
 
 
 def _heights(axes: Any, line: Line2D, positions: Floats) -> Floats:
-    """Return a line's heights at some positions, both as parts of the diagram; NaN beside its ends.
+    """Return a line's heights at some positions, both as fractions of the axes; NaN beyond its ends.
 
-    A single point has its height everywhere, so that a text keeps clear of it.
+    A single point counts as a line across the axes, so that a label avoids its height.
     """
     data = np.column_stack([np.asarray(line.get_xdata(), np.float64), np.asarray(line.get_ydata(), np.float64)])
     data = data[~np.isnan(data[:, 1])]

@@ -1,4 +1,4 @@
-"""Several runs over each other: a diagram for each quantity, a colour for each run, and a table of their results."""
+"""Overlay several runs: axes for each quantity, a colour for each run, and a table of their results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MOST_NOTES = 3
 
 @attrs.frozen(kw_only=True)
 class _Overlay:
-    """What all diagrams of a figure share."""
+    """What all axes of a figure share."""
 
     ranking: Ranking
     colours: dict[str, Any]
@@ -47,12 +47,12 @@ class _Overlay:
         return self.options.mark_best and self.ranking.metric is not None
 
     def place(self, curve: Curve) -> int:
-        """Return a curve's run's place among all, 0 for the best."""
+        """Return the rank of a curve's run, 0 for the best."""
         return next(place for place, row in enumerate(self.ranking.rows) if row.run == str(curve.run))
 
 
 def draw_runs(sources: Sequence[Source], curves: Sequence[Curve], options: Options) -> Figure:
-    """Draw several runs, ranked by what they reached."""
+    """Draw several runs, ranked by their results."""
     ranking = rank(sources, curves)
     many = len(ranking.rows) > _FEW_RUNS
     panels = panels_of_runs(curves, apart=many)
@@ -85,7 +85,7 @@ def _rows_of(panels: Sequence[Panel], columns: int) -> list[list[Panel]]:
 
 
 def _colours(ranking: Ranking, sources: Sequence[Source]) -> dict[str, Any]:
-    """Return each run's colour: of few runs in the order given, of many by rank, the best one the strongest."""
+    """Return each run's colour: for few runs in the given order, for many by rank, with the strongest for the best."""
     runs = [row.run for row in ranking.rows]
     if len(runs) <= _FEW_RUNS:
         runs = list(dict.fromkeys(str(source.label) for source in sources))
@@ -112,7 +112,7 @@ def _add_table(side: Any, overlay: _Overlay, *, key: bool) -> float:
 def _draw_diagrams(
     figure: Figure, grid: Any, rows: Sequence[Sequence[Panel]], curves: Sequence[Curve], overlay: _Overlay
 ) -> list[str]:
-    """Draw all panels, and return what to say of them."""
+    """Draw all panels, and return the notes about them."""
     smoothed = 0.0
     beyond: dict[str, list[str]] = {}
     for row, panels in enumerate(rows):
@@ -132,7 +132,7 @@ def _draw_diagrams(
 
 
 def _share_limits(diagrams: Sequence[Any], panels: Sequence[Panel]) -> None:
-    """Give training and validation of one quantity the same limits where they are apart."""
+    """Give training and validation of one quantity the same limits if they have separate axes."""
     together: dict[str, list[Any]] = {}
     for axes, panel in zip(diagrams, panels, strict=True):
         together.setdefault(panel.curves[0].quantity, []).append(axes)
@@ -155,7 +155,7 @@ def _draw_panel(axes: Any, panel: Panel, scale: Scale, overlay: _Overlay) -> flo
             "zorder": 3.0 if is_best else 2.0 + 0.5 / (1 + place),
         }
         if overlay.is_many:
-            look["linestyle"] = "solid"  # training and validation are apart
+            look["linestyle"] = "solid"  # training and validation have separate axes
         label = f"{curve.run}: {curve.name}"
         smoothing = overlay.options.smoothing
         colour = overlay.colours[str(curve.run)]
@@ -169,7 +169,7 @@ def _draw_panel(axes: Any, panel: Panel, scale: Scale, overlay: _Overlay) -> flo
 
 
 def _mark_beyond(axes: Any, panel: Panel, scale: Scale, colours: dict[str, Any]) -> dict[str, float]:
-    """Mark where runs leave the diagram, and return how far each of them goes."""
+    """Mark where runs leave the axes, and return how far each of them goes."""
     extremes: dict[str, float] = {}
     for curve in panel.curves:
         above = curve.y > (np.inf if scale.high is None else scale.high)

@@ -1,4 +1,4 @@
-"""What is drawn together: curves of one unit share a panel; and what each panel shows of its values. NumPy alone."""
+"""Which curves share a panel (those of one unit), and which range of values each panel shows. Needs only NumPy."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _RANGES_BEYOND = 2.0
 
 @attrs.frozen(eq=False)
 class Panel:
-    """Curves with one axis.
+    """Curves that share an axis.
 
     Attributes:
         label: What the axis measures.
         curves: At least one.
-        is_main: Whether it is one of those that are looked at first, and drawn large.
+        is_main: Whether it is drawn large, as one of the panels that readers look at first.
     """
 
     label: str
@@ -39,7 +39,7 @@ class Panel:
 
 
 def panels_of_run(curves: Sequence[Curve]) -> list[Panel]:
-    """Return one panel for the losses, one for the metrics between 0 and 1, and a small one for each other quantity."""
+    """Return a panel for the losses, one for the metrics between 0 and 1, and a small one for each other quantity."""
     losses = [curve for curve in curves if curve.is_loss]
     shares = [curve for curve in curves if curve.is_share]
     others = [curve for curve in curves if not curve.is_loss and not curve.is_share]
@@ -50,11 +50,11 @@ def panels_of_run(curves: Sequence[Curve]) -> list[Panel]:
 
 
 def panels_of_runs(curves: Sequence[Curve], *, apart: bool) -> list[Panel]:
-    """Return a panel for each quantity, small for what is neither a loss nor a share if there are such.
+    """Return a panel for each quantity; if there are losses or shares, the panels of other quantities are small.
 
     Args:
         curves: The curves of all runs.
-        apart: Whether training and validation have a panel each.
+        apart: Whether training and validation have separate panels.
     """
     panels = []
     groups = _by_quantity(curves)
@@ -89,12 +89,12 @@ def _by_quantity(curves: Sequence[Curve]) -> list[list[Curve]]:
 
 @attrs.frozen
 class Scale:
-    """What a panel shows of its values.
+    """The range of values that a panel shows.
 
     Attributes:
         kind: ``"log"`` beyond three decades of positive values.
-        low: The lowest value to be shown, None to leave it to the curves.
-        high: The highest one, None to leave it to the curves.
+        low: The lowest value to show; None follows the curves.
+        high: The highest value to show; None follows the curves.
     """
 
     kind: Literal["linear", "log"] = "linear"
@@ -102,12 +102,12 @@ class Scale:
     high: float | None = None
 
     def shows(self, value: float) -> bool:
-        """Return whether a value is among what is shown."""
+        """Return whether a value is shown."""
         return (self.high is None or value <= self.high) and (self.low is None or value >= self.low)
 
 
 def scale_of(panel: Panel) -> Scale:
-    """Return what a panel shows: everything, unless a few of several runs would flatten all others."""
+    """Return the range that a panel shows: everything, unless a few of several runs would flatten all others."""
     points = [curve.y for curve in panel.curves if len(curve.y)]
     if not points or all(curve.is_share for curve in panel.curves):
         return Scale()
@@ -118,7 +118,7 @@ def scale_of(panel: Panel) -> Scale:
 
 
 def _spans_decades(values: Floats) -> bool:
-    """Return whether values are positive and over three decades; of many, a hundredth that dips aside."""
+    """Return whether positive values span three decades; of many values, the lowest hundredth is ignored."""
     if len(values) < 2 or values.min() <= 0:
         return False
     lowest = np.percentile(values, 1.0, method="lower") if len(values) >= _MANY else values.min()
@@ -126,7 +126,7 @@ def _spans_decades(values: Floats) -> bool:
 
 
 def _robust_limits(panel: Panel) -> tuple[float | None, float | None]:
-    """Return the limits that leave out a minority of runs which go far beyond the others, None where none does."""
+    """Return limits that exclude the few runs that go far beyond the others; None if no run does."""
     runs: dict[str | None, list[Curve]] = {}
     for curve in panel.curves:
         if len(curve.y):

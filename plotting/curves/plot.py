@@ -28,49 +28,52 @@ def plot_history(
     to_file: str | PathLike[str] | None = None,
     figsize: tuple[float, float] | None = None,
 ) -> Figure:
-    """Draw the curves of a run, or of several for comparison.
+    """Draw the curves of one run, or compare several runs.
 
     One run has a panel for its losses, one for accuracies and the other metrics between 0 and 1 (AUC, F1, precision,
     recall, ...), and a small panel for each further quantity, the learning rate last. Each metric has a hue; training
-    is solid, validation dashed, and the lines are labelled at their ends. What decided is marked: the best epoch of
-    the metric that a sink monitored (the lowest validation loss where none is known of), where the learning rate was
+    is solid, validation dashed, and the lines are labelled at their ends. Marks show what decided the run: the best
+    epoch of the metric that a sink monitored (by default the lowest validation loss), where the learning rate was
     lowered, and where a sink stopped the run, with its reason.
 
-    Several runs have a diagram for each quantity and a colour each, and a table of what they reached, the best first.
-    A run that goes far beyond the others leaves the diagram, marked and noted, instead of flattening them.
+    For several runs, each quantity has its own axes, each run its colour, and a table lists the results, the best
+    first. A run that goes far beyond the others leaves the axes, with a mark and a note, instead of flattening them.
 
-    Values over three decades or more have a logarithmic axis. Epochs are numbered from 1. Values that are not finite
-    are skipped, and the line connects the neighbouring points.
+    If a run has evaluations within epochs, each is a point of its curves, and the axis counts steps instead of epochs,
+    unless one of several runs does not know its steps.
 
-    No window, no pyplot and no display are needed, and no setting of matplotlib is changed. In a notebook the
-    returned figure shows itself. For characters that the user's font lacks, such as those of an East Asian title, one
-    that is installed is used; where there is none, a warning says which to install.
+    Values that span three decades or more get a logarithmic axis. Epochs are numbered from 1. Non-finite values are
+    skipped, and the line connects the neighbouring points.
+
+    It needs neither pyplot nor a display, and changes no matplotlib settings. In a notebook the returned figure
+    displays itself. For characters that the user's font lacks, such as those of an East Asian title, another installed
+    font is used; if there is none, a warning says which to install.
 
     Args:
-        history: A `History`; an adapter or a loop with one; what `open_run` returned, or its folder; the path of a CSV
-            file; an object with a mapping ``history``, such as Keras's; a mapping from metric name to values; or, for
-            several runs, a list of any of these, or a mapping from labels to them.
-        metrics: The names of what to draw, ``acc`` for ``accuracy`` and vice versa. None draws all.
-        batches: Whether to draw every batch by its step instead of every epoch; for a ``History(per_batch=True)`` or
-            a recorded run. Of more than 8,000 points the lowest and the highest of each pixel's width are drawn.
-        smoothing: How much to smooth, in [0, 1): what a value keeps of its weight from one to the next in a moving
-            average. The values themselves stay, pale, below it. None smooths curves that are long and noisy.
-        mark_best: Whether to mark what decided.
+        history: A `History`; an adapter or a loop that has one; the result of `open_run`, or the run's folder; the path
+            of a CSV file; an object with a mapping ``history``, such as Keras's; a mapping from metric name to values;
+            or, for several runs, a list of any of these, or a mapping from labels to them.
+        metrics: The names of the metrics to draw; ``acc`` finds ``accuracy`` and vice versa. None draws all.
+        batches: Whether to draw every batch by its step instead of every epoch; for a ``History(per_batch=True)`` or a
+            recorded run. Beyond 8,000 points, only the lowest and the highest of each pixel column are drawn.
+        smoothing: How much to smooth, in [0, 1): the factor by which a value's weight in the moving average shrinks
+            with each further value. The raw values stay visible, pale, below the line. None smooths long, noisy curves.
+        mark_best: Whether to mark the epochs that decided the run.
         title: A title above the plot.
-        to_file: A path with the suffix ``.png`` or ``.svg`` to write the image to; what was there is replaced in
-            one go, once the new image is complete.
-        figsize: Width and height in inches; chosen by what is drawn if None.
+        to_file: A path with the suffix ``.png`` or ``.svg`` to write the image to; an existing file is replaced
+            atomically.
+        figsize: Width and height in inches; None chooses them to fit the content.
 
     Returns:
-        The figure; its first axes are the diagrams in their order.
+        The figure; its first axes are the panels in their order.
 
     Raises:
-        FileNotFoundError: There is no such file, or no journal in the folder.
+        FileNotFoundError: The file does not exist, or the folder contains no journal.
         ImportError: matplotlib is not installed.
-        KeyError: There is no such metric; the message lists the names.
-        TypeError: The history or ``metrics`` is of another kind.
-        ValueError: ``smoothing`` or the suffix is out of range, there is nothing to draw, batches were not recorded,
-            an adapter has no History or several, or a metric's values are not one number for each epoch.
+        KeyError: A metric does not exist; the message lists the available names.
+        TypeError: ``history`` or ``metrics`` has an unsupported type.
+        ValueError: ``smoothing`` is out of range, the suffix is unknown, there is nothing to draw, batches were not
+            recorded, an adapter has no History or several, or a metric's values are not one number for each epoch.
 
     Example:
         >>> figure = plot_history({"loss": [0.9, 0.5, 0.3], "val_loss": [0.9, 0.6, 0.7]})
@@ -87,7 +90,7 @@ def plot_history(
     from monitor_core.plotting.curves.overlay import draw_runs
 
     options = Options(
-        x_label="step" if batches else "epoch",
+        x_label=sources[0].unit,
         smoothing=smoothing,
         mark_best=mark_best,
         title=title,
@@ -101,7 +104,7 @@ def plot_history(
 
 
 def check_smoothing(smoothing: float | None) -> None:
-    """Check that the curves can be smoothed so; None leaves it to them.
+    """Check the amount of smoothing; None lets each curve decide.
 
     Raises:
         ValueError: It is not in [0, 1).
@@ -111,10 +114,10 @@ def check_smoothing(smoothing: float | None) -> None:
 
 
 def image_path(to_file: str | PathLike[str]) -> Path:
-    """Return the path of an image.
+    """Check the path of an image, and return it.
 
     Raises:
-        ValueError: Its suffix is none of `SUFFIXES`.
+        ValueError: Its suffix is not one of `SUFFIXES`.
     """
     path = Path(to_file)
     if path.suffix.lower() not in SUFFIXES:

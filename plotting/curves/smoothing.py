@@ -1,4 +1,4 @@
-"""Long and noisy curves: an average that can be read, and no more points than can be seen. Needs NumPy alone."""
+"""Long and noisy curves: a readable average, and no more points than a plot can show. Needs only NumPy."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _POINTS_IN_MEAN = 30
 
 
 def automatic_smoothing(values: Floats) -> float:
-    """Return how much to smooth a curve of which nothing was said: 0 unless it is long and noisy.
+    """Return how much to smooth a curve by default: 0 unless it is long and noisy.
 
-    It is noisy if it moves up and down a hundred times as far as from its lowest to its highest point, those of the
-    first tenth aside, in which trainings fall steeply.
+    It is noisy if the sum of its moves is a hundred times its range; the first tenth, in which losses fall steeply, is
+    ignored.
     """
     settled = values[len(values) // 10 :]
     if len(values) < _LONG:
@@ -35,17 +35,17 @@ def automatic_smoothing(values: Floats) -> float:
 
 
 def smooth(values: Floats, smoothing: float) -> Floats:
-    """Return the exponential moving average, without its bias towards zero at the beginning.
+    """Return the exponential moving average, corrected for its bias towards zero at the beginning.
 
     Args:
         values: ``(n,) float64``, finite.
-        smoothing: What a value keeps of its weight from one to the next, in [0, 1).
+        smoothing: The factor by which a value's weight shrinks with each further value, in [0, 1).
 
     Returns:
-        ``(n,) float64``: at each place the mean of all values up to it, weighted with ``smoothing ** age``.
+        ``(n,) float64``: at each position the mean of all values up to it, weighted by ``smoothing ** age``.
 
     Source:
-        The correction of bias is that of Kingma and Ba, Adam (2015), section 3; TensorBoard smooths the same way.
+        The bias correction is that of Kingma and Ba, Adam (2015), section 3; TensorBoard smooths the same way.
     """
     if smoothing == 0.0:
         return values
@@ -59,8 +59,8 @@ def smooth(values: Floats, smoothing: float) -> Floats:
 def _decayed_sums(values: Floats, decay: float) -> Floats:
     """Return ``sums[t] = values[t] + decay * sums[t - 1]``.
 
-    A product with a triangular matrix gives them within blocks; the blocks' ends are the same sums again, of another
-    decay. No term ever grows, unlike in the cumulative sum of ``values / decay**t``.
+    A product with a triangular matrix gives the sums within blocks; the sums at the blocks' ends follow the same
+    recurrence with another decay. No term ever grows, unlike in the cumulative sum of ``values / decay**t``.
     """
     rows = -(-len(values) // _BLOCK)
     blocks = np.zeros((rows, _BLOCK))
@@ -74,16 +74,16 @@ def _decayed_sums(values: Floats, decay: float) -> Floats:
 
 
 def envelope(x: Floats, y: Floats, columns: int = COLUMNS) -> tuple[Floats, Floats]:
-    """Keep of a long curve what can be seen: in each of many columns its lowest and its highest point.
+    """Keep the visible points of a long curve: the lowest and the highest in each of many columns.
 
     Args:
         x: ``(n,) float64``, ascending.
         y: ``(n,) float64``, finite.
-        columns: How many columns, each of the same number of points.
+        columns: The number of columns, each with the same number of points.
 
     Returns:
-        The points that remain, at most ``2 * columns + 4``, in their order, the first and the last among them;
-        all of them, if there are no more than four for each column.
+        The remaining points in order, at most ``2 * columns + 4``, including the first and the last; all points if
+        there are at most four for each column.
     """
     count = len(y)
     if count <= 4 * columns:

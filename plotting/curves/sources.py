@@ -1,7 +1,7 @@
-"""What can be drawn: any kind of history, read as columns whose rows have the numbers that people read.
+"""What can be drawn: any kind of history, read as columns whose rows are numbered as people count.
 
-A row's number is its epoch, from 1, or its step. Where several runs were recorded one after another, their rows are
-counted on.
+A row's number is its epoch (from 1) or its step. If several runs were recorded one after another, the numbers continue.
+If a run has evaluations within epochs, everything is numbered by steps, unless a source lacks them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from monitor_core import History, open_run
 from monitor_core.journal.recorded import RecordedRun
 from monitor_core.journal.recorded_rows import RecordedHistory
 from monitor_core.metrics.outcome import Outcome
+from monitor_core.plotting.curves.evaluations import Recorded, by_steps, within_epochs
 from monitor_core.plotting.curves.smoothing import Floats
+from monitor_core.records.evaluations import evaluation_arrays
 
 _KINDS = (
     "a History, an adapter or loop with one, what open_run returned, a CSV file's path, an object with a mapping "
@@ -32,11 +34,15 @@ class Source:
     """One run's columns, as recorded.
 
     Attributes:
-        label: The run's label, None where there is one run alone.
+        label: The run's label; None if there is only one run.
         rows: ``(n,) float64``, ascending: each row's number.
         columns: Each metric's values.
         epochs: The epochs of the last run, 0-based, and the numbers of their rows.
-        outcome: What the last run was decided by and how it ended.
+        outcome: What decided the last run, and how it ended.
+        unit: What the numbers count: ``"epoch"`` or ``"step"``.
+        begin: The number of the last run's first row.
+        steps: The same with a row for each evaluation within an epoch, by steps; None if the steps are not known.
+        is_evaluated: Whether there are such evaluations.
     """
 
     label: str | None
@@ -44,6 +50,10 @@ class Source:
     columns: Mapping[str, Any]
     epochs: Mapping[int, float] = attrs.field(factory=dict)
     outcome: Outcome = attrs.field(factory=Outcome)
+    unit: str = "epoch"
+    begin: float = 0.0
+    steps: Source | None = None
+    is_evaluated: bool = False
 
     def values(self, name: str) -> Floats:
         """Return a metric's values, ``(n,) float64``.
@@ -76,16 +86,24 @@ def read_sources(history: object, *, batches: bool = False) -> list[Source]:
         batches: Whether to read every batch, by step, instead of every epoch.
 
     Raises:
-        FileNotFoundError: There is no such file, or no journal in the folder.
-        TypeError: It is none of the kinds that are understood.
-        ValueError: Batches were not recorded, the file is not a CSV file with a header, or an adapter has not one
-            History.
+        FileNotFoundError: The file does not exist, or the folder contains no journal.
+        TypeError: It has an unsupported type.
+        ValueError: Batches were not recorded, the file is not a CSV file with a header, or an adapter does not have
+            exactly one History.
     """
     if isinstance(history, Mapping) and history and all(map(_is_history, history.values())):
-        return [_source(str(label), each, batches=batches) for label, each in history.items()]
-    if isinstance(history, (list, tuple)) and history and all(map(_is_history, history)):
-        return [_source(label, each, batches=batches) for label, each in zip(_labels(history), history, strict=True)]
-    return [_source(None, history, batches=batches)]
+        named = [(str(label), each) for label, each in history.items()]
+    elif isinstance(history, (list, tuple)) and history and all(map(_is_history, history)):
+        named = list(zip(_labels(history), history, strict=True))
+    else:
+        return _on_one_axis([_source(None, history, batches=batches)])
+    return _on_one_axis([_source(label, each, batches=batches) for label, each in named])
+
+
+def _on_one_axis(sources: list[Source]) -> list[Source]:
+    """Number all by steps if one has evaluations within epochs and all know their steps."""
+    by_steps = [each.steps for each in sources if each.steps is not None]
+    return by_steps if len(by_steps) == len(sources) and any(each.is_evaluated for each in sources) else sources
 
 
 def _is_history(value: object) -> bool:
@@ -94,7 +112,7 @@ def _is_history(value: object) -> bool:
 
 
 def _labels(histories: Sequence[object]) -> list[str]:
-    """Return the names of their files where these tell them apart, else their numbers."""
+    """Return the names of their files if these differ, otherwise their numbers."""
     paths = [each.path if isinstance(each, RecordedRun) else each for each in histories]
     names = [Path(path).stem if isinstance(path, (str, PathLike)) else None for path in paths]
     if None not in names and len(set(names)) == len(names):
@@ -109,18 +127,41 @@ def _source(label: str | None, history: Any, *, batches: bool) -> Source:
     if batches:
         return _batch_source(label, found)
     if isinstance(found, RecordedRun):
-        return attrs.evolve(_source(label, found.history, batches=False), outcome=found.outcome)
-    if isinstance(found, (History, RecordedHistory)):
-        outcome = found.outcome if isinstance(found, History) else Outcome()
-        return _epoch_source(label, {name: found[name] for name in found}, found.epoch, found.run.tolist(), outcome)
+        return _with_evaluations(_of_history(label, found.history, found.outcome), found.history, found.evaluations)
+    if isinstance(found, History):
+        return _with_evaluations(_of_history(label, found, found.outcome), found, found.evaluations)
+    if isinstance(found, RecordedHistory):
+        return _of_history(label, found, Outcome())
     columns = found if isinstance(found, Mapping) else getattr(found, "history", None)
     if isinstance(columns, Mapping):
         return _epoch_source(label, columns, getattr(found, "epoch", ()))
     raise TypeError(f"history must be {_KINDS} (got {type(found).__name__})")
 
 
+def _of_history(label: str | None, history: History | RecordedHistory, outcome: Outcome) -> Source:
+    columns = {name: history[name] for name in history}
+    return _epoch_source(label, columns, history.epoch, history.run.tolist(), outcome)
+
+
+def _with_evaluations(source: Source, history: History | RecordedHistory, evaluations: Any) -> Source:
+    """Return a source with the evaluations within its epochs."""
+    labels, values = evaluation_arrays(evaluations)
+    epochs = Recorded(history.run, np.array(history.epoch, np.int64), history.steps, source.columns)
+    return _by_steps(source, epochs, Recorded(labels["run"], labels["epoch"], labels["step"], values))
+
+
+def _by_steps(source: Source, epochs: Recorded, evaluations: Recorded) -> Source:
+    found = by_steps(epochs, evaluations)
+    if found is None:
+        return source
+    steps = attrs.evolve(
+        source, rows=found.rows, columns=found.columns, epochs=found.ends, unit="step", begin=found.begin
+    )
+    return attrs.evolve(source, steps=steps, is_evaluated=bool(within_epochs(epochs, evaluations).any()))
+
+
 def _history_within(owner: Any) -> Any:
-    """Return the History of an adapter, a loop, a bus or a sink that keeps one; other objects as they are."""
+    """Return the History of an adapter, a loop, a bus or a sink that has one; return other objects unchanged."""
     if isinstance(owner, (History, RecordedRun)):
         return owner
     if isinstance(sinks := getattr(getattr(owner, "bus", owner), "sinks", None), tuple):
@@ -151,7 +192,8 @@ def _epoch_source(
     rows = _ascending(np.asarray(epochs, dtype=np.float64) + 1, count)
     last = [True] * len(epochs) if runs is None else [run == runs[-1] for run in runs]
     places = {int(epoch): row for epoch, row, is_last in zip(epochs, rows.tolist(), last, strict=False) if is_last}
-    return Source(label, rows, columns, places, outcome or Outcome())
+    begin = min(places.values(), default=0.0)
+    return Source(label, rows, columns, places, outcome or Outcome(), begin=begin)
 
 
 def _batch_source(label: str | None, history: Any) -> Source:
@@ -164,11 +206,11 @@ def _batch_source(label: str | None, history: Any) -> Source:
         )
     recorded = history.batches
     rows = _ascending(np.asarray(recorded.steps, dtype=np.float64), len(recorded))
-    return Source(label, rows, {name: recorded[name] for name in recorded})
+    return Source(label, rows, {name: recorded[name] for name in recorded}, unit="step")
 
 
 def _ascending(numbers: Floats, count: int) -> Floats:
-    """Return the rows' own numbers if they ascend; those of several runs, each from its first, are counted on."""
+    """Return the rows' own numbers if they ascend; where a further run restarts them, let them continue."""
     if len(numbers) == count and (np.diff(numbers) > 0).all():
         return numbers
     return np.arange(1, 1 + count, dtype=np.float64)
@@ -184,7 +226,7 @@ def _of_path(label: str | None, path: Path, *, batches: bool) -> Source:
 
 
 def _of_csv(label: str | None, path: Path, *, batches: bool) -> Source:
-    """Read a file as `CSVLogger` and Keras's class of this name write it."""
+    """Read a file written by `CSVLogger` or by Keras's callback of that name."""
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         head = file.readline()
         separator = max(",;\t|", key=head.count)
@@ -194,18 +236,34 @@ def _of_csv(label: str | None, path: Path, *, batches: bool) -> Source:
     if "epoch" not in names:
         raise ValueError(f"history must be a CSV file with a column 'epoch' (got {str(path)!r} with {names})")
     table = [line for line in lines[1:] if len(line) == len(names)]
+    if "evaluation" in names and not batches:
+        return _of_epochs_and_evaluations(label, names, table)
     columns = {name: _numbers([line[place] for line in table]) for place, name in enumerate(names)}
     epochs, steps = columns.pop("epoch"), columns.pop("step", None)
     if batches != (steps is not None):
         kind = "has a row for every batch: pass batches=True" if steps is not None else "has no batches"
         raise ValueError(f"history must hold what is to be drawn; {str(path)!r} {kind}")
     if steps is not None:
-        return Source(label, _ascending(np.asarray(steps, dtype=np.float64), len(table)), columns)
+        return Source(label, _ascending(np.asarray(steps, dtype=np.float64), len(table)), columns, unit="step")
     return _epoch_source(label, columns, [int(epoch) for epoch in epochs])
 
 
+def _of_epochs_and_evaluations(label: str | None, names: list[str], table: list[list[str]]) -> Source:
+    """Return what a `CSVLogger` wrote of a run with evaluations within epochs; epochs before the first have no step."""
+    is_evaluation = np.array([line[names.index("evaluation")] != "" for line in table], np.bool_)
+    columns = {name: _numbers([line[place] for line in table]) for place, name in enumerate(names)}
+    numbers, steps = (np.asarray(columns.pop(name), np.float64) for name in ("epoch", "step"))
+    del columns["evaluation"]
+    floats = {name: np.asarray(values) for name, values in columns.items() if isinstance((values or [0.0])[0], float)}
+    runs = np.zeros(len(table), np.int64)
+    rows = Recorded(runs, numbers.astype(np.int64), np.nan_to_num(steps).astype(np.int64), floats)
+    epochs = rows.only(~is_evaluation)
+    source = _epoch_source(label, epochs.columns, epochs.epochs.tolist())
+    return _by_steps(source, epochs, rows.only(is_evaluation))
+
+
 def _numbers(fields: list[str]) -> list[Any]:
-    """Return fields as floats, NaN where one is empty; as they are if they are not numbers."""
+    """Return fields as floats, with NaN for an empty one; return them unchanged if they are not numbers."""
     try:
         return [float(field) if field.strip() else float("nan") for field in fields]
     except ValueError:

@@ -1,6 +1,6 @@
-"""How curves look: colours that stay apart on the user's own paper, lines, and the dress of a diagram.
+"""How curves look: colours that stay distinct on the user's background, line styles, and the styling of axes.
 
-Colours of text and paper are left to the user's own settings, so that a dark style stays dark; nothing is set globally.
+The user's settings decide the colours of text and background, so that a dark style stays dark; nothing is set globally.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _MARGIN = 0.05
 
 
 def is_dark() -> bool:
-    """Return whether the user's paper is dark: their text is light. The paper itself may be transparent."""
+    """Return whether the user's style is dark, judged by its text, since the background may be transparent."""
     return float(np.dot(to_rgb(rcParams["text.color"]), (0.299, 0.587, 0.114))) > 0.5
 
 
 def colours(count: int, *, dark: bool = False) -> list[Any]:
-    """Return colours that can be told apart; beyond the palette they are a scale that begins with the strongest."""
+    """Return distinct colours; beyond the size of the palette, a scale that begins with the strongest."""
     if count <= len(PALETTE):
         return [_lightened(colour) if dark else colour for colour in PALETTE[:count]]
     first, last = (0.95, 0.25) if dark else (0.0, 0.88)
@@ -51,7 +51,7 @@ def _lightened(colour: str) -> tuple[float, ...]:
 def draw_curve(
     axes: Any, curve: Curve, colour: Any, *, label: str, smoothing: float | None, **style: Any
 ) -> tuple[Line2D, float]:
-    """Draw a curve, its values pale below it where it is smoothed.
+    """Draw a curve; if it is smoothed, with its pale raw values below it.
 
     Args:
         axes: Where to draw.
@@ -59,7 +59,7 @@ def draw_curve(
         colour: Its colour.
         label: Its line's label.
         smoothing: As in `smooth`; None decides by the curve.
-        style: Further properties of its line.
+        style: Additional properties of its line.
 
     Returns:
         Its line, and how much it was smoothed.
@@ -89,13 +89,13 @@ def draw_curve(
 
 
 def _gaps(x: Floats) -> NDArray[np.intp]:
-    """Return the places before which values are missing: the rows between are more than usual."""
+    """Return the indices before which values are missing: the step between rows is larger than usual."""
     steps = np.diff(x)
     return np.flatnonzero(steps > 1.5 * np.median(steps)) + 1 if len(steps) > 1 else np.empty(0, np.intp)
 
 
 def _with_gaps(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Return the points with a NaN in each gap, so that the line is broken there."""
+    """Return the points with a NaN in each gap, which interrupts the line."""
     gaps = _gaps(x)
     return np.insert(x, gaps, x[gaps - 1]), np.insert(y, gaps, np.nan)
 
@@ -108,12 +108,12 @@ def _bridge_gaps(axes: Any, x: Floats, y: Floats, look: dict[str, Any]) -> None:
 
 
 def _shows_points(curve: Curve) -> bool:
-    """Return whether a curve's points are so few that they are to be seen themselves, more where rows lack a value."""
+    """Return whether a curve has so few points that each gets a marker; the limit is higher if values are missing."""
     return len(curve.x) <= (_FEW_POINTS if len(curve.x) == len(curve.rows) else _FEW_SCATTERED)
 
 
 def dress(axes: Any, scale: Scale, *, label: str, small: bool) -> None:
-    """Give a diagram its frame, its grid and its scale."""
+    """Give axes their frame, grid and scale."""
     for name, spine in axes.spines.items():
         spine.set(linewidth=0.7, edgecolor=GREY, visible=name in ("bottom", "left"))
     axes.tick_params(width=0.7, length=3.0, color=GREY)
@@ -130,7 +130,7 @@ def dress(axes: Any, scale: Scale, *, label: str, small: bool) -> None:
 
 
 def _limit(axes: Any, scale: Scale) -> None:
-    """Set the limits of a scale that is logarithmic or leaves values out, with the usual margin."""
+    """Set the limits of a scale that is logarithmic or excludes values, with the usual margin."""
     if scale == Scale():
         return
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in axes.lines])
@@ -146,7 +146,7 @@ def _limit(axes: Any, scale: Scale) -> None:
 
 
 def dress_x(axes: Any, curves: Sequence[Curve], x_label: str | None) -> None:
-    """Give a diagram its places, those of rows without a value included; ``x_label`` is None above another diagram."""
+    """Set the x axis, with room for rows without a value; ``x_label`` is None above other axes."""
     first = min(float(curve.rows[0]) for curve in curves if len(curve.rows))
     last = max(float(curve.rows[-1]) for curve in curves if len(curve.rows))
     margin = 0.015 * (last - first) or 0.5
@@ -160,7 +160,7 @@ def dress_x(axes: Any, curves: Sequence[Curve], x_label: str | None) -> None:
 
 
 class _FromOne(MaxNLocator):
-    """Round numbers, and the first row's own in place of a zero below it."""
+    """Ticks at round numbers, with the first row's number in place of a zero before it."""
 
     def __init__(self, *, first: float, last: float, **options: Any) -> None:
         super().__init__(nbins="auto", **options)

@@ -1,4 +1,4 @@
-"""The legend of several runs: a table, sorted by what they reached, with the best one in bold."""
+"""The legend of several runs: a table sorted by their results, with the best run in bold."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _LONGEST = 32
 
 @attrs.frozen(eq=False)
 class Row:
-    """What a run reached.
+    """A run's result.
 
     Attributes:
         run: Its label.
-        best: The curve, epoch and value of its best point, None if it has none.
+        best: The curve, epoch and value of its best point; None if it has none.
     """
 
     run: str
@@ -39,12 +39,12 @@ class Row:
 
 @attrs.frozen(eq=False)
 class Ranking:
-    """The runs, the best first.
+    """The runs in order, the best first.
 
     Attributes:
-        metric: By what they are ranked, None where nothing says which way a metric gets better.
+        metric: The metric that ranks them; None if no metric's direction is known.
         mode: ``"min"`` or ``"max"``.
-        rows: The runs; those without a value last, and in the order given where nothing ranks them.
+        rows: The runs, those without a value last; in the given order if no metric ranks them.
     """
 
     metric: str | None
@@ -53,7 +53,7 @@ class Ranking:
 
 
 def rank(sources: Sequence[Source], curves: Sequence[Curve]) -> Ranking:
-    """Rank runs by the metric that their sinks watched, else by the validation loss, else by the first that can."""
+    """Rank runs by the metric that their sinks monitored, else the validation loss, else the first with a direction."""
     runs = list(dict.fromkeys(str(source.label) for source in sources))
     metric, mode = _criterion(sources, curves)
     if metric is None:
@@ -87,24 +87,24 @@ def _same(name: str, other: str) -> bool:
 
 
 def _short(label: str) -> str:
-    """Return a label that leaves room for the diagrams: of a long one its beginning and its end."""
+    """Return a label that leaves room for the axes: of a long one the beginning and the end."""
     half = _LONGEST // 2
     return label if len(label) <= _LONGEST else f"{label[: half - 1]}…{label[-half:]}"
 
 
 def rows_that_fit(height: float) -> int:
-    """Return how many runs have room in a table of some height in inches."""
+    """Return how many runs fit into a table of some height in inches."""
     return max(3, int(height / ROW) - 6)
 
 
 @attrs.define
 class Table:
-    """A table in a diagram without axes, from its upper left corner, in inches.
+    """A table in a hidden axes, measured in inches from its upper left corner.
 
     Attributes:
-        axes: The diagram.
-        top: How far below the corner the next row is.
-        width: How wide the table is.
+        axes: Where it is drawn.
+        top: The distance of the next row from the corner.
+        width: The table's width.
     """
 
     axes: Any
@@ -117,8 +117,8 @@ class Table:
         Args:
             ranking: The runs.
             colours: Each run's colour.
-            most: How many runs to list.
-            x_label: What the rows count.
+            most: The maximum number of runs to list.
+            x_label: What the rows are: epochs or steps.
             has_best: Whether to list the best values.
         """
         shown = ranking.rows[:most]
@@ -141,7 +141,7 @@ class Table:
             self.top += ROW
 
     def add_key(self) -> None:
-        """Add which line is training and which validation."""
+        """Add the key that says which line is training and which is validation."""
         self.top += ROW / 2
         for text, style in (("training", "solid"), ("validation", DASHES)):
             self._swatch(self.top, color=GREY, linestyle=style)
@@ -149,7 +149,7 @@ class Table:
             self.top += ROW
 
     def _column(self, cells: Sequence[str], left: float, *, bold: int | None, to_right: bool) -> float:
-        """Write a column, numbers to its right, and return where it ends."""
+        """Write a column, with numbers aligned to the right, and return where it ends."""
         texts = []
         for place, cell in enumerate(cells):
             style: dict[str, Any] = {"color": GREY} if place == 0 else {}

@@ -1,4 +1,4 @@
-"""The layout of a layered graph with nested groups, as boxes and lines with coordinates.
+"""Lay out a layered graph with nested groups as boxes and lines with coordinates.
 
-In: nodes, edges and groups. Out: positions. It knows neither models nor matplotlib; see README.md. Private.
+It turns nodes, edges and groups into positions, and knows neither models nor matplotlib; see README.md. Private.
 """

@@ -1,7 +1,7 @@
-"""The bands of a layered drawing: where each layer and each group begins and ends along the flow.
+"""The bands of a layered drawing: where each layer and each group starts and ends along the flow.
 
-Contract. Bands follow each other with room between them, for lines and for the borders of groups. A group reaches from
-its first band to its last one and a little beyond, borders of nested groups inside of those around them.
+Contract. Between consecutive bands there is room for lines and for the borders of groups. A group extends from its
+first band to its last one and a little beyond; borders of nested groups are inside those of the groups around them.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from collections.abc import Mapping, Sequence
 from monitor_core.plotting.graph_layout.layering import Group
 from monitor_core.plotting.graph_layout.placing import Room
 
-_STEEPNESS = 0.08  # how much of the way that a line goes sideways it is given along, at least
+_STEEPNESS = 0.08  # the least room along the flow, as a fraction of a line's sideways distance
 
 
 class Bands:
-    """Where the layers are.
+    """The positions of the layers.
 
     Args:
-        thickness: The size along of each layer's largest box, in points, as all that follows.
-        sideways: For the gap behind each layer but the last, how far the lines in it go sideways at most.
+        thickness: The size along the flow of each layer's largest box, in points, as are all sizes below.
+        sideways: For the gap after each layer except the last, the largest sideways distance of a line in it.
         spans: The first and the last layer of each group.
-        room: The room to keep along.
+        room: The room to keep along the flow.
 
     Attributes:
-        opens: Where each layer begins, with the borders of groups that begin there.
-        starts: Where its boxes begin.
-        ends: Where they end.
-        closes: Where it ends, with the borders of groups that end there.
+        opens: Where each layer starts, including the borders of groups that start there.
+        starts: Where its boxes start.
+        ends: Where its boxes end.
+        closes: Where the layer ends, including the borders of groups that end there.
         length: Where the whole drawing ends.
-        frames: Where each group begins and ends.
+        frames: Where each group starts and ends.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Bands:
         }
 
     def _extra(self, borders: Mapping[Group, float], end: int) -> defaultdict[int, float]:
-        """Return the room that the borders of groups take at each layer."""
+        """Return the room that borders of groups take at each layer."""
         found: defaultdict[int, float] = defaultdict(float)
         for group, border in borders.items():
             layer = self._spans[group][end]
@@ -77,7 +77,7 @@ class Bands:
 
 
 def _borders(layers: Mapping[Group, int], own: float) -> dict[Group, float]:
-    """Return how far each group's border is from its outmost layer: beyond the borders of those in it."""
+    """Return the distance of each group's border from its outermost layer: beyond the borders of the groups inside."""
     found: dict[Group, float] = {}
     for group in sorted(layers, key=len, reverse=True):
         inner = (size for each, size in found.items() if each[:-1] == group and layers[each] == layers[group])

@@ -1,7 +1,7 @@
-"""Blocks: things of one column that are aligned with each other and move together.
+"""Blocks: units of one column that are aligned and move together.
 
-Contract. Things are numbered from left to right; some pairs must keep a distance. A block never is, not even by way of
-others, on both sides of another block, so that there always are places that keep all distances.
+Contract. Units are numbered from left to right; some pairs must keep a distance. No block is on both sides of another
+one, directly or through other blocks, so that there are always positions that keep all distances.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import attrs
 
 _ROUNDS = 60
 _PASSES = 40
-_EXACT = 0.01  # points; what nobody sees
+_EXACT = 0.01  # points; too little to see
 
 
 _Others = list[tuple[int, float]]
-"""Other blocks, and by how many points a block stands away from each."""
+"""Other blocks, and how many points a block is away from each."""
 _Pair = tuple[int, int, float]
 
 
 @attrs.frozen
 class Joint:
-    """A line between two things, which is straight if the second stands ``shift`` to the right of the first.
+    """A line between two units, which is straight if the second is ``shift`` to the right of the first.
 
     Attributes:
-        upper: The number of the first.
-        lower: The number of the second.
+        upper: The first unit's number.
+        lower: The second unit's number.
         shift: In points.
     """
 
@@ -38,11 +38,11 @@ class Joint:
 
 
 class Blocks:
-    """Things in a row, each a block of its own at first.
+    """Units in a row; at first each is a separate block.
 
     Args:
-        count: How many things there are.
-        distances: For pairs of things, the left one first, how far apart they must be at least, in points.
+        count: The number of units.
+        distances: For pairs of units, the left one first, the least distance between them, in points.
     """
 
     def __init__(self, count: int, distances: Mapping[tuple[int, int], float]) -> None:
@@ -55,7 +55,7 @@ class Blocks:
         self._members = [[number] for number in range(count)]
 
     def align(self, joint: Joint) -> bool:
-        """Make one block of those of a line's ends, so that the line is straight, unless something is in between."""
+        """Merge the blocks at a line's ends, so that the line is straight, unless something is in between."""
         upper, lower = self._block[joint.upper], self._block[joint.lower]
         if upper == lower or self._reaches(upper, lower) or self._reaches(lower, upper):
             return False
@@ -68,7 +68,7 @@ class Blocks:
         return True
 
     def _reaches(self, left: int, right: int) -> bool:
-        """Whether a block must be to the left of another one."""
+        """Return whether a block must be to the left of another one."""
         seen = {left}
         waiting = [left]
         while waiting:
@@ -84,10 +84,10 @@ class Blocks:
         return (self._block[right] for member in self._members[block] for right in self._right[member])
 
     def places(self, joints: Iterable[Joint]) -> list[float]:
-        """Return a place for each thing, in points, so that distances are kept and lines go sideways little.
+        """Return a position for each unit, in points, that keeps the distances and makes lines nearly straight.
 
-        All begin as far to the left as can be. Then each block moves, some times, half of the way to the mean of where
-        its lines pull it, and those that came too near to each other are moved apart.
+        All blocks start as far to the left as possible. Then, several times, each block moves halfway to the mean of
+        where its lines pull it, and blocks that have come too close are moved apart.
         """
         pairs = self._pairs()
         pulls = self._pulls(joints)
@@ -103,7 +103,7 @@ class Blocks:
         return [found[block] + offset for block, offset in zip(self._block, self._offset, strict=True)]
 
     def _pulls(self, joints: Iterable[Joint]) -> defaultdict[int, _Others]:
-        """Return for each block the others that its lines lead to, and where it would stand beside them."""
+        """Return for each block the blocks that its lines lead to, and where it would be relative to them."""
         pulls: defaultdict[int, _Others] = defaultdict(list)
         for joint in joints:
             upper, lower = self._block[joint.upper], self._block[joint.lower]
@@ -114,7 +114,7 @@ class Blocks:
         return pulls
 
     def _pairs(self) -> list[_Pair]:
-        """Return which blocks keep which distance, ordered so that what pushes a block comes before what it pushes."""
+        """Return which blocks keep which distance, ordered so that what pushes a block precedes what it pushes."""
         pairs: dict[tuple[int, int], float] = {}
         for (left, right), distance in self._distances.items():
             blocks = self._block[left], self._block[right]
@@ -125,7 +125,7 @@ class Blocks:
         return sorted(((*blocks, far) for blocks, far in pairs.items()), key=lambda pair: ranks[pair[0]])
 
     def _sorted(self) -> Iterator[int]:
-        """Yield the blocks so that each comes after those on its left."""
+        """Yield the blocks, each after those to its left."""
         blocks = sorted(set(self._block))
         missing = dict.fromkeys(blocks, 0)
         for block in blocks:
@@ -142,15 +142,15 @@ class Blocks:
 
 
 def _apart(wanted: Mapping[int, float], pairs: Sequence[_Pair]) -> dict[int, float]:
-    """Return places that keep all distances, near to the wanted ones in squares.
+    """Return positions that keep all distances, closest to the wanted ones by least squares.
 
     Args:
-        wanted: A place for each block.
-        pairs: A block, one on its right, and how far that must be away; in topological order.
+        wanted: A position for each block.
+        pairs: A block, one to its right, and the least distance between them; in topological order.
 
     Source:
-        Dykstra, An algorithm for restricted least squares regression (1983): projections on one constraint after
-        the other, each of which first takes back its last correction. Then a pass to the right settles what is left.
+        Dykstra, An algorithm for restricted least squares regression (1983): projections onto one constraint after the
+        other, each of which first undoes its last correction. A final pass to the right fixes the remainder.
     """
     found = dict(wanted)
     corrections = [0.0] * len(pairs)

@@ -1,7 +1,8 @@
-"""Folding: a long drawing as several columns side by side, as a text is set.
+"""Fold a long drawing into columns side by side, as a newspaper sets text.
 
-Contract. The drawing is cut between layers, where few lines are, and a line that is cut goes around: below its column,
-up between the two, and into the next one from above. Boxes keep their size and do not overlap, and lines cross none.
+Contract. The drawing is cut between layers, where there are few lines. A line that is cut goes around: below its
+column, up between the two columns, and into the next one from above. Boxes keep their size and do not overlap, and no
+line crosses a box.
 """
 
 from __future__ import annotations
@@ -17,22 +18,22 @@ from monitor_core.plotting.graph_layout.shapes import Box, Frame, Layout, Line, 
 Gap = tuple[float, float]
 """Where a gap between two layers begins and ends."""
 
-_TRACK = 7.0  # between two lines that go around
-_CLEAR = 14.0  # between what is drawn and the lines around it
-_BORDER = 5.0  # between the borders of nested frames at a cut
+_TRACK = 7.0  # between two lines around columns
+_CLEAR = 14.0  # between a column and the lines around it
+_BORDER = 5.0  # between borders of nested frames at a cut
 _RADIUS = 6.0
 _EXACT = 1e-6
-_LONGEST = 1.6  # of a column, as a part of the wanted length
-_PRICE = 0.1  # of cutting a line, where a column that is too long or short by a half costs 0.25
+_LONGEST = 1.6  # of a column, as a fraction of the wanted length
+_PRICE = 0.1  # of cutting a line; a column that is half too long or too short costs 0.25
 
 
 def fold(layout: Layout, gaps: Sequence[Gap], longest: float) -> Layout:
-    """Fold a drawing that is too long into columns, about as wide together as they are high.
+    """Fold a drawing that is too long into columns that together are about as wide as high.
 
     Args:
-        layout: The drawing, whose flow goes down.
+        layout: The drawing; its flow goes down.
         gaps: The gaps between its layers.
-        longest: How long a drawing may be, in points, before it is folded.
+        longest: The length, in points, beyond which a drawing is folded.
 
     Returns:
         The folded drawing, or the same one.
@@ -45,13 +46,13 @@ def fold(layout: Layout, gaps: Sequence[Gap], longest: float) -> Layout:
 
 
 def _chosen_cuts(layout: Layout, gaps: Sequence[Gap], length: float) -> list[Gap]:
-    """Return the gaps to cut at: those that cost least together.
+    """Return the gaps to cut at, with the least total cost.
 
-    A column costs the square of how far its length is from the wanted one, and a cut what it cuts.
+    A column costs its squared deviation from the wanted length; a cut costs the lines that it cuts.
     """
     ends = [*gaps, (layout.height, layout.height)]
     prices = [_PRICE * _cut_by(layout, gap) for gap in gaps] + [0.0]
-    starts: list[tuple[float, float, list[Gap]]] = [(0.0, 0.0, [])]  # what it costs up to a cut, and the cuts
+    starts: list[tuple[float, float, list[Gap]]] = [(0.0, 0.0, [])]  # the cost up to a cut, and the cuts
     for (end, following), price in zip(ends, prices, strict=True):
         near = [each for each in starts if end - each[1] <= _LONGEST * length] or starts[-1:]
         costs = [cost + ((end - start) / length - 1) ** 2 for cost, start, _ in near]
@@ -75,11 +76,11 @@ class _Column:
     """A part of the drawing.
 
     Attributes:
-        start: Where it begins in the long drawing.
+        start: Where it starts in the long drawing.
         end: Where it ends there.
-        left: Its left side there.
-        right: Its right side there.
-        move: How far it is moved.
+        left: Its left edge there.
+        right: Its right edge there.
+        move: How far it moves.
     """
 
     start: float
@@ -89,16 +90,16 @@ class _Column:
     move: Point = (0.0, 0.0)
 
     def include(self, *places: float) -> None:
-        """Make room for something in it."""
+        """Extend the column to contain something."""
         self.left, self.right = min(self.left, *places), max(self.right, *places)
 
     def moved(self, point: Point) -> Point:
-        """Return where a point of it is in the folded drawing."""
+        """Return the position of one of its points in the folded drawing."""
         return point[0] + self.move[0], point[1] + self.move[1]
 
 
 class _Folded:
-    """A drawing that is cut.
+    """A drawing cut into columns.
 
     Args:
         layout: The drawing.
@@ -132,11 +133,11 @@ class _Folded:
         )
 
     def _number(self, place: float) -> int:
-        """Return which column something is in."""
+        """Return the number of the column that contains something."""
         return bisect_right([end for _, end in self._cuts], place + _EXACT)
 
     def _turning_at(self, cut: int) -> list[int]:
-        """Return the numbers of the lines that are cut there, the rightmost first."""
+        """Return the numbers of the lines cut there, the rightmost first."""
         found = []
         for number, parts in enumerate(self._lines):
             before = cut - self._number(parts[0][0][1])
@@ -145,7 +146,7 @@ class _Folded:
         return [number for _, number in sorted(found, reverse=True)]
 
     def _frame_parts(self, frame: Frame) -> Iterator[tuple[int, Frame]]:
-        """Yield the columns that a frame is in, and its part there."""
+        """Yield each column that a frame is in, with the frame's part there."""
         start, end = _ends(frame.box)
         beyond = _BORDER * (self._depth - len(frame.group) + 1)
         first = self._number(start)
@@ -170,7 +171,7 @@ class _Folded:
             side += column.right - column.left + 2 * self._clear + _TRACK * (len(turning) - 1)
 
     def _joined(self, number: int, parts: Sequence[Line]) -> Line:
-        """Return a line from its parts, with the ways around between them."""
+        """Join a line's parts with the ways around columns between them."""
         column = self._number(parts[0][0][1])
         line = [self._columns[column].moved(point) for point in parts[0]]
         for cut, part in enumerate(parts[1:], start=column):
@@ -179,7 +180,7 @@ class _Folded:
         return tuple(line[::-1] if self._backward[number] else line)
 
     def _way_around(self, cut: int, number: int, start: Point, end: Point) -> Line:
-        """Return the way of a line from below a column to above the next; lines do not cross on it."""
+        """Return the way of a line from below a column to above the next; such lines do not cross."""
         inner = self._turning[cut].index(number)
         outer = len(self._turning[cut]) - 1 - inner
         column = self._columns[cut]
@@ -190,7 +191,7 @@ class _Folded:
 
 
 def _split(line: Line, cuts: Sequence[Gap]) -> list[Line]:
-    """Return the parts of a line that goes down, without what is within the gaps that it is cut at."""
+    """Return the parts of a line that goes down, without the gaps at which it is cut."""
     parts = [[line[0]]]
     for start, first, second, end in zip(line[::3], line[1::3], line[2::3], line[3::3], strict=False):
         crossed = [cut for cut in cuts if start[1] <= cut[0] + _EXACT and cut[1] <= end[1] + _EXACT]

@@ -1,7 +1,7 @@
-"""Layers of a drawing: which node stands in which, and the items that an order and places are to be found for.
+"""Layers of a drawing: the layer of each node, and the items that are then ordered and placed.
 
-The drawing is in layers along the direction of flow; the other direction is called across. An item is a node, or a
-stretch of a long edge through the layers between its ends, which is one straight line. Needs no matplotlib.
+The layers follow each other along the direction of flow; the other direction is called across. An item is a node, or a
+stretch of a long edge through the layers between its ends, drawn as one straight line. Needs no matplotlib.
 
 Source:
     Sugiyama, Tagawa, Toda, Methods for visual understanding of hierarchical system structures (1981): layers, dummy
@@ -27,13 +27,13 @@ class Item:
 
     Attributes:
         size: Its size across, in points.
-        first: The layer in which it begins.
-        last: The layer in which it ends; of a node the same.
-        group: Where it stands.
+        first: The layer in which it starts.
+        last: The layer in which it ends; for a node, the same layer.
+        group: The group that contains it.
         is_line: Whether it is a stretch of an edge.
-        slack: How much shorter the longest path through it is than the longest path of all.
-        above: The items in the layer above that are joined to it.
-        below: The items in the layer below.
+        slack: How much shorter the longest path through it is than the longest path overall.
+        above: The connected items in the layer above.
+        below: The connected items in the layer below.
     """
 
     size: float
@@ -47,14 +47,14 @@ class Item:
 
 
 def assign_layers(count: int, edges: Iterable[Edge]) -> list[int]:
-    """Return each node's layer: that of the longest path to it, and for what feeds more than it is fed, the last one.
+    """Return each node's layer: as early as its inputs allow, or as late as possible if it has more outputs.
 
     Args:
-        count: How many nodes there are; they are numbered.
+        count: The number of nodes.
         edges: From lower to higher numbers.
 
     Returns:
-        The layers, from 0; every edge leads to a later one.
+        The layers, from 0; every edge leads to a later layer.
     """
     above, below = _neighbours(edges)
     layers = [0] * count
@@ -67,7 +67,7 @@ def assign_layers(count: int, edges: Iterable[Edge]) -> list[int]:
 
 
 def slacks(count: int, edges: Sequence[Edge]) -> dict[Edge, int]:
-    """Return for each edge by how many layers the longest path through it is shorter than the longest path of all."""
+    """Return, for each edge, how much shorter the longest path through it is than the longest path overall."""
     above, below = _neighbours(edges)
     to, since = [0] * count, [0] * count
     for node in range(count):
@@ -98,20 +98,20 @@ def spans(items: Iterable[Item]) -> dict[Group, tuple[int, int]]:
 
 
 def join(source: Item, target: Item, found: dict[Group, tuple[int, int]], slack: int, size: float) -> list[Item]:
-    """Join two nodes by the stretches of a line between them.
+    """Connect two nodes by the stretches of a line between them.
 
-    A line stays inside of the groups of its source as long as these last, and inside of those of its target since they
-    began; so it enters no group that it has nothing to do with.
+    A line stays inside its source's groups until these end, and inside its target's groups from where these start, so
+    that it never enters an unrelated group.
 
     Args:
         source: The node above.
         target: The node below.
-        found: The spans of all groups.
-        slack: That of the edge.
-        size: A line's size across, in points.
+        found: Each group's span.
+        slack: The edge's slack.
+        size: The line's size across, in points.
 
     Returns:
-        The stretches, from above; none for nodes in adjacent layers.
+        The stretches, from top to bottom; none for nodes in adjacent layers.
     """
     between = range(source.last + 1, target.first)
     stretches = []

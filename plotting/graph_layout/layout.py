@@ -1,8 +1,8 @@
-"""A layered layout of a graph: where boxes, the frames of groups and lines are drawn.
+"""A layered layout of a graph: the positions of boxes, lines and the frames of groups.
 
-Contract. No two boxes overlap, and none overlaps the frame of a group that it is not in. Every edge is a line from the
-border of its source to that of its target, which crosses no box and goes forward all the way, backward if the edge
-closes a cycle; only where a drawing is folded it goes around. The same graph gives the same layout.
+Contract. No two boxes overlap, and no box overlaps the frame of a group that it is not in. Every edge is a line from
+the border of its source to the border of its target. It crosses no box and always leads forward, or backward if the
+edge closes a cycle, except where it goes around a column of a folded drawing. The same graph gives the same layout.
 
 Needs no matplotlib.
 """
@@ -33,11 +33,11 @@ class Spacing:
     Attributes:
         layers: Between two layers.
         neighbours: Between two boxes of a layer.
-        line: The room across that a line takes.
-        frame: Between the frame of a group and what is in it.
-        title: How much more at the side where a group's title stands, the upper one.
-        twins: Between an edge and the one that leads back.
-        loop: How far an edge from a box to itself goes sideways.
+        line: The room that a line takes across.
+        frame: Between a group's frame and its content.
+        title: Additional room at the upper side of a group, for its title.
+        twins: Between an edge and its reverse.
+        loop: How far an edge from a box to itself extends sideways.
     """
 
     layers: float = 26.0
@@ -62,19 +62,19 @@ def lay_out(
     """Lay out a graph.
 
     Args:
-        sizes: The width and height of each node's box, in points. Nodes are numbered in the order of flow: an edge that
-            leads to a lower number is one that closes a cycle.
+        sizes: The width and height of each node's box, in points. Nodes are numbered in the order of flow: an edge to a
+            lower number closes a cycle.
         edges: The numbers of the source and the target of each edge.
         groups: The group of each node.
-        titles: The width of each group's title, in points; groups without one need not be there.
-        direction: Where the flow goes: from top to bottom, or from left to right.
-        longest: How far the flow may go, in points, before the drawing is folded.
+        titles: The width of each group's title, in points; groups without a title may be omitted.
+        direction: The direction of flow: from top to bottom, or from left to right.
+        longest: The length, in points, beyond which the drawing is folded.
         spacing: The distances to keep.
     """
     is_down = direction == "TB"
     boxes = [size if is_down else size[::-1] for size in sizes]
     sketch = _Sketch(boxes, edges, groups, spacing)
-    # A line that enters in the middle of a frame's upper side passes the title.
+    # A line that enters through the middle of a frame's upper side would cross the title.
     least = {group: (2 if is_down else 1) * width + 4 * spacing.frame for group, width in titles.items()}
     title = spacing.title if titles else 0.0
     across = Room(
@@ -86,7 +86,7 @@ def lay_out(
 
 
 class _Sketch:
-    """A graph on its way to a layout; sizes and points have their part across first.
+    """A graph that is being laid out; in sizes and points, the coordinate across comes first.
 
     Args:
         sizes: The size of each box.
@@ -121,7 +121,7 @@ class _Sketch:
         return join(self._nodes[edge[0]], self._nodes[edge[1]], self._spans, slack, size)
 
     def finished(self, across: Room, along: Room, longest: float) -> Layout:
-        """Return the layout, with the room to keep across and along, and folded if it is too long."""
+        """Return the layout for the given room across and along, folded if it is too long."""
         items = [*self._nodes, *(item for stretches in self._stretches.values() for item in stretches)]
         ordered = order_items(items, across.gap)
         _sort_joints(ordered)
@@ -173,7 +173,7 @@ class _Sketch:
 
 
 def _joined(count: int, edges: Iterable[Edge]) -> list[Edge]:
-    """Return the edges as they lead from lower to higher numbers; what has no edge is put one below the other."""
+    """Return the edges from lower to higher numbers, with some added that put unconnected nodes below each other."""
     joined = dict.fromkeys((min(edge), max(edge)) for edge in edges if edge[0] != edge[1])
     ends = {node for edge in joined for node in edge}
     alone = [node for node in range(count) if node not in ends]
@@ -188,7 +188,7 @@ def _sort_joints(ordered: Iterable[Item]) -> None:
 
 
 def _sideways(items: Iterable[Item], places: Places) -> list[float]:
-    """Return for each gap between layers how far a line in it goes sideways at most."""
+    """Return, for each gap between layers, the largest sideways distance of a line in it."""
     found: dict[int, float] = {}
     for item in items:
         for other in item.below:
@@ -198,7 +198,7 @@ def _sideways(items: Iterable[Item], places: Places) -> list[float]:
 
 
 def _curve(runs: Sequence[tuple[float, float, float]]) -> Line:
-    """Return a line of straight runs along and curves between them."""
+    """Return a line of straight runs along the flow and curves between them."""
     place, start, _ = runs[0]
     points: list[Point] = [(place, start)]
     for number, (across, begin, end) in enumerate(runs):

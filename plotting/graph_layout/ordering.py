@@ -1,8 +1,7 @@
-"""The order of items across the layers: crossings are reduced by sweeps.
+"""The order of items across the layers; sweeps reduce the crossings.
 
-Contract. There is one order for the whole drawing, and it is hierarchical: within each group its items and nested
-groups have an order that holds in every layer. So no line passes a group on its left in one layer and on its right in
-the next.
+Contract. The whole drawing has one order, and it is hierarchical: within each group, the order of its items and nested
+groups is the same in every layer. So no line passes a group on its left in one layer and on its right in the next.
 """
 
 from __future__ import annotations
@@ -16,18 +15,18 @@ from statistics import fmean
 from monitor_core.plotting.graph_layout.layering import Group, Item
 
 Places = dict[int, float]
-"""Where items stand across, in points, by the item's id."""
+"""Where items are across, in points, by the item's id."""
 
 _SWEEPS = 16
-_STANDING = 8.0  # how much more an item that began in another layer weighs than one that is being placed
+_STANDING = 8.0  # the weight of an item from another layer, relative to one of the current layer
 
 
 def order_items(items: Sequence[Item], gap: float) -> list[Item]:
-    """Return the items in their order across: the best that some sweeps down and up the layers find.
+    """Return the items in their order across: the best that several sweeps down and up the layers find.
 
     Args:
         items: All items, joined.
-        gap: How far apart neighbours stand in the sweeps, in points.
+        gap: The distance of neighbours during the sweeps, in points.
     """
     best = present = list(items)
     fewest = crossings(best)
@@ -43,7 +42,7 @@ def order_items(items: Sequence[Item], gap: float) -> list[Item]:
 
 
 def _sweep(items: Iterable[Item], places: Places, gap: float, *, down: bool) -> None:
-    """Give each item the mean place of those it is joined to behind it, layer by layer, as far as neighbours allow."""
+    """Move each item, layer by layer, to the mean of its connected items in the layer before, if neighbours allow."""
     layers: dict[int, list[Item]] = defaultdict(list)
     for item in items:
         for layer in range(item.first, item.last + 1):
@@ -60,9 +59,10 @@ def _sweep(items: Iterable[Item], places: Places, gap: float, *, down: bool) -> 
 
 
 def spread(items: Sequence[Item], wanted: Mapping[int, float], weights: Mapping[int, float], gap: float) -> Places:
-    """Return places as near to the wanted ones, in squares, as the items' order and sizes allow.
+    """Return the least-squares closest positions to the wanted ones that the items' order and sizes allow.
 
-    This is isotonic regression, by pooling adjacent violators, of the places less the room that the items before take.
+    This is isotonic regression, by pooling adjacent violators, of the positions minus the room taken by the items
+    before.
     """
     pools: list[tuple[float, float, int]] = []  # the mean, the weight, the number of items
     room = [0.0]
@@ -80,7 +80,7 @@ def spread(items: Sequence[Item], wanted: Mapping[int, float], weights: Mapping[
 
 
 def hierarchical(items: Sequence[Item], places: Mapping[int, float], depth: int = 0) -> list[Item]:
-    """Return the items by place, those of a group together at their mean place; equal ones in their given order."""
+    """Return the items sorted by position, those of a group together at their mean; ties keep their given order."""
     units: dict[Group | int, list[Item]] = {}
     for item in items:
         units.setdefault(item.group[: depth + 1] if len(item.group) > depth else id(item), []).append(item)
@@ -93,7 +93,7 @@ def hierarchical(items: Sequence[Item], places: Mapping[int, float], depth: int 
 
 
 def crossings(items: Iterable[Item]) -> int:
-    """Return how many pairs of lines cross if the items stand in this order."""
+    """Return how many pairs of lines cross if the items are in this order."""
     ranks = {id(item): rank for rank, item in enumerate(items)}
     gaps: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for item in items:

@@ -1,7 +1,7 @@
-"""Places across the layers: what is joined stands in one straight line wherever its neighbours allow.
+"""Positions across the layers: connected items are in a straight line wherever their neighbours allow.
 
-Contract. Neighbours in a layer keep their distance, and a group is a column of its own through all of its layers:
-nothing from outside of it stands between its borders there. The items come in an order that `ordering` made.
+Contract. Neighbours in a layer keep their distance, and a group is a separate column through all of its layers: nothing
+from outside is between its borders. The items come in the order that `ordering` computed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from monitor_core.plotting.graph_layout.layering import Group, Item
 
 @attrs.frozen
 class Room:
-    """The room that is kept across, in points.
+    """The room to keep across, in points.
 
     Attributes:
-        gap: Between neighbours; beside lines less.
-        before: Between a group's border and the first thing in it.
-        after: Between the last thing in a group and its border.
+        gap: Between neighbours; less next to lines.
+        before: Between a group's border and its first content.
+        after: Between a group's last content and its border.
         least: The least size of each group.
     """
 
@@ -33,22 +33,22 @@ class Room:
     least: Mapping[Group, float]
 
     def between(self, first: Unit, second: Unit) -> float:
-        """Return how far apart the middles of two neighbours must be."""
+        """Return the least distance between the centers of two neighbours."""
         gap = self.gap * (0.5 + 0.25 * (not first.is_line) + 0.25 * (not second.is_line))
         return (first.size + second.size) / 2 + gap
 
 
 @attrs.define(eq=False)
 class Unit:
-    """An item, or a group with all that is in it, as one thing to be placed.
+    """An item, or a group with its content, placed as one.
 
     Attributes:
         size: Its size across, in points.
         first: Its first layer.
         last: Its last layer.
         is_line: Whether it is a stretch of a line.
-        items: The items in it, and how far their middles are from its own.
-        groups: The groups in it, itself included: how far their middles are from its own, and their sizes.
+        items: The items in it, and the offsets of their centers from its own.
+        groups: The groups in it, including itself: the offsets of their centers from its own, and their sizes.
     """
 
     size: float
@@ -63,7 +63,7 @@ def place(items: Sequence[Item], room: Room) -> Unit:
     """Place all items.
 
     Args:
-        items: All items, joined and in their order across.
+        items: All items, connected and in their order across.
         room: The room to keep.
 
     Returns:
@@ -73,7 +73,7 @@ def place(items: Sequence[Item], room: Room) -> Unit:
 
 
 def _column(items: Sequence[Item], group: Group, room: Room) -> Unit:
-    """Place the items of a group relative to its middle."""
+    """Place the items of a group relative to its center."""
     units = list(_units(items, group, room))
     places = _solved(units, room)
     start = min(place - unit.size / 2 for unit, place in zip(units, places, strict=True))
@@ -102,7 +102,7 @@ def _units(items: Iterable[Item], group: Group, room: Room) -> Iterator[Unit]:
 
 
 def _solved(units: Sequence[Unit], room: Room) -> list[float]:
-    """Return a place for each unit of a column."""
+    """Return a position for each unit of a column."""
     layers: dict[int, list[int]] = defaultdict(list)
     for number, unit in enumerate(units):
         for layer in range(unit.first, unit.last + 1):
@@ -118,7 +118,7 @@ def _solved(units: Sequence[Unit], room: Room) -> list[float]:
 
 
 def _joints(units: Sequence[Unit]) -> Iterator[tuple[Item, Item, Joint]]:
-    """Yield the items of different units that are joined."""
+    """Yield the connected items of different units."""
     found = {id(item): (number, offset) for number, unit in enumerate(units) for item, offset in unit.items}
     for number, unit in enumerate(units):
         for item, offset in unit.items:
@@ -129,10 +129,10 @@ def _joints(units: Sequence[Unit]) -> Iterator[tuple[Item, Item, Joint]]:
 
 
 def _favourite(items: Sequence[Item]) -> Item | None:
-    """Return the one to be in a straight line with, None where symmetry is better.
+    """Return the item to align with; None if symmetry is better.
 
-    It is the one on the longest path. Of an odd number of such, it is the middle one; of an even number, what is in
-    the middle between them.
+    It is the item on the longest path. Of an odd number of such items it is the middle one; of an even number, what
+    lies between the middle two.
     """
     least = min(item.slack for item in items)
     longest = [place for place, item in enumerate(items) if item.slack == least]

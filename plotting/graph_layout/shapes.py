@@ -1,4 +1,4 @@
-"""Points, boxes and lines of a drawing, in points of 1/72 inch from its upper left corner; ``y`` goes down."""
+"""Points, boxes and lines of a drawing, in points (1/72 inch) from its upper left corner; ``y`` increases downward."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Size = tuple[float, float]
 Line = tuple[Point, ...]
 """A chain of cubic Bézier curves: a point, then two control points and a point for each curve."""
 
-_ROUNDNESS = 0.55  # of the way to a corner: control points there make nearly a circle
+_ROUNDNESS = 0.55  # of the way to a corner: control points there approximate a circle
 
 
 @attrs.frozen
@@ -22,8 +22,8 @@ class Box:
     """A rectangle.
 
     Attributes:
-        x: Its left side.
-        y: Its upper side.
+        x: Its left edge.
+        y: Its upper edge.
         width: Its width.
         height: Its height.
     """
@@ -34,18 +34,18 @@ class Box:
     height: float
 
     def moved(self, x: float, y: float) -> Box:
-        """Return it elsewhere."""
+        """Return the moved box."""
         return attrs.evolve(self, x=self.x + x, y=self.y + y)
 
 
 @attrs.frozen
 class Frame:
-    """The frame of a group, or a part of it in a drawing that is folded.
+    """The frame of a group, or a part of it in a folded drawing.
 
     Attributes:
         group: The group.
         box: Where it is.
-        is_first: Whether it is its first part, which bears the title.
+        is_first: Whether it is the first part, which has the title.
     """
 
     group: Group
@@ -55,13 +55,13 @@ class Frame:
 
 @attrs.frozen
 class Layout:
-    """Where everything is drawn.
+    """The positions of everything in a drawing.
 
     Attributes:
-        width: Of the drawing.
-        height: Of the drawing.
+        width: The drawing's width.
+        height: The drawing's height.
         boxes: One for each node.
-        frames: Those around others first.
+        frames: Outer frames before those inside them.
         lines: One for each edge.
     """
 
@@ -72,7 +72,7 @@ class Layout:
     lines: tuple[Line, ...]
 
     def flipped(self) -> Layout:
-        """Return it with the two directions exchanged."""
+        """Return the layout with x and y exchanged."""
         return Layout(
             self.height,
             self.width,
@@ -87,19 +87,19 @@ def _flipped(box: Box) -> Box:
 
 
 def bent(start: Point, end: Point) -> list[Point]:
-    """Return what follows after the start of a curve that leaves and arrives downwards, straight if it can be."""
+    """Return the points after the start of a curve that leaves and arrives downward, straight if possible."""
     middle = (start[1] + end[1]) / 2
     return [(start[0], middle), (end[0], middle), end]
 
 
 def straight(start: Point, end: Point) -> list[Point]:
-    """Return what follows after the start of a straight line, as a curve."""
+    """Return the points after the start of a straight line, as a curve."""
     (x, y), (u, v) = start, end
     return [((2 * x + u) / 3, (2 * y + v) / 3), ((x + 2 * u) / 3, (y + 2 * v) / 3), end]
 
 
 def cornered(points: Sequence[Point], radius: float) -> Line:
-    """Return a line from point to point with rounded corners; its parts are level or upright."""
+    """Return a line through points with rounded corners; its parts are horizontal or vertical."""
     line = [points[0]]
     for (corner, following), reach in zip(pairwise(points[1:]), _reaches(points, radius), strict=True):
         before, after = _towards(corner, line[-1], reach), _towards(corner, following, reach)
@@ -109,7 +109,7 @@ def cornered(points: Sequence[Point], radius: float) -> Line:
 
 
 def _reaches(points: Sequence[Point], radius: float) -> Iterable[float]:
-    """Return for each corner how far its rounding reaches."""
+    """Return how far the rounding of each corner extends."""
     for before, corner, after in zip(points, points[1:], points[2:], strict=False):
         yield min(radius, _distance(before, corner) / 2, _distance(corner, after) / 2)
 
@@ -119,7 +119,7 @@ def _distance(start: Point, end: Point) -> float:
 
 
 def _towards(start: Point, end: Point, reach: float) -> Point:
-    """Return the point at a distance from the start on the way to the end."""
+    """Return the point at a distance from the start, toward the end."""
     part = reach / (_distance(start, end) or 1.0)
     return start[0] + part * (end[0] - start[0]), start[1] + part * (end[1] - start[1])
 

@@ -1,1 +1,1 @@
-"""Plots of activations over a training. In: files of `ActivationDump`. Out: matplotlib figures. Private."""
+"""Plots of activations over a training, from files of `ActivationDump` to matplotlib figures. Private."""

@@ -1,4 +1,4 @@
-"""Drawing activations over the epochs: bands of quantiles, and shares, as matplotlib figures without pyplot."""
+"""Draw activations over the epochs, as bands of quantiles or as shares: matplotlib figures without pyplot."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BANDS = ((0, "1 to 99 %", 0.16), (1, "10 to 90 %", 0.3), (2, "25 to 75 %", 0.5)
 
 
 def new_figure(size: tuple[float, float], title: str | None, *, is_laid_out: bool = False) -> Figure:
-    """Return a figure of a size in inches, without pyplot; unless it is laid out by hand, matplotlib does so."""
+    """Return a figure of a size in inches, without pyplot; matplotlib lays it out unless the caller does."""
     figure = HistoryFigure(figsize=size, layout=None if is_laid_out else "constrained")
     FigureCanvasAgg(figure)
     if title is not None:
@@ -44,7 +44,7 @@ def new_figure(size: tuple[float, float], title: str | None, *, is_laid_out: boo
 def draw_distributions(
     distributions: Sequence[Series], *, title: str | None = None, figsize: tuple[float, float] | None = None
 ) -> Figure:
-    """Draw the quantiles of each layer into a diagram of its own.
+    """Draw the quantiles of each layer into its own axes.
 
     Args:
         distributions: One for each layer, at least one; ``values`` are the `QUANTILES`.

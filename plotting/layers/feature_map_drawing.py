@@ -1,4 +1,4 @@
-"""Drawing feature maps: the channels of a layer as images in a grid, in one plot, however many there are."""
+"""Draw feature maps: the channels of a layer as a grid of images, in one plot for any number of channels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LEAST_PIXELS = 40
 
 @attrs.frozen
 class _Grid:
-    """How images are laid out: their number and size in pixels, the columns, and the pixels between and above them."""
+    """The layout of the images: number, size in pixels, columns, and the pixels between and above them."""
 
     count: int
     height: int
@@ -82,8 +82,8 @@ def draw_maps(
 
     Args:
         maps: ``(n, height, width)``, at least one.
-        numbers: What to write above each.
-        columns: How many side by side; chosen if None.
+        numbers: The number to write above each.
+        columns: How many side by side; None chooses.
         shared_scale: Whether a colour means the same in all of them.
         title: A title above the plot.
         figsize: Width and height in inches.
@@ -96,7 +96,7 @@ def draw_maps(
     scale = _Scale.of(maps, is_signed=is_signed)
     scales = [scale if shared_scale else _Scale.of(each, is_signed=is_signed) for each in maps]
     figure, axes, bar = _sheet(grid, title, figsize, has_bar=shared_scale)
-    # Pixels stay squares, unless there are more of them than the image has.
+    # Pixels stay square, unless the image has fewer of them than the maps.
     interpolation = "nearest" if grid.pixels <= DOTS_PER_INCH else "antialiased"
     axes.imshow(_mosaic(grid, maps, scales, larger), interpolation=interpolation)
     for place, (number, each, own) in enumerate(zip(numbers, maps, scales, strict=True)):
@@ -111,7 +111,7 @@ def draw_maps(
 
 
 def _columns(count: int, ratio: float) -> int:
-    """Return how many images stand side by side, so that the plot is wide rather than high and the last row full."""
+    """Return the number of columns that makes the plot wide rather than high, and its last row full."""
     best = math.sqrt(1.6 * count * ratio)
     candidates = range(max(1, math.floor(0.7 * best)), min(count, math.ceil(1.4 * best)) + 1)
     return min(candidates or [count], key=lambda columns: (-count % columns / columns > 0.25, abs(columns - best)))
@@ -120,7 +120,7 @@ def _columns(count: int, ratio: float) -> int:
 def _sheet(
     grid: _Grid, title: str | None, figsize: tuple[float, float] | None, *, has_bar: bool
 ) -> tuple[Figure, Any, Any]:
-    """Return a figure, and in it axes for the images, and for the scale if there is to be one."""
+    """Return a figure with axes for the images, and for the scale if there is one."""
     inner_width, inner_height = grid.shape[1] / grid.pixels, grid.shape[0] / grid.pixels
     width, height = inner_width + 2 * _MARGIN + 0.7 * has_bar, inner_height + 2 * _MARGIN + 0.3 * (title is not None)
     figure = new_figure(figsize or (width, height), title, is_laid_out=True)
@@ -151,14 +151,14 @@ def _label(number: int, values: Array, scale: _Scale, *, shared_scale: bool) -> 
 
 
 def _font_size(text: str, inches: float) -> float:
-    """Return the size in points at which a text fits into a width, 0 if nobody could read it."""
+    """Return the size in points at which a text fits into a width; 0 if it would be illegible."""
     size = min(7.5, 72 * inches / (0.62 * len(text)))
     return size if size >= 3.5 else 0.0
 
 
 @attrs.frozen
 class _Scale:
-    """What the colours stand for, from ``low`` to ``high``."""
+    """What the colours mean, from ``low`` to ``high``."""
 
     low: float
     high: float

@@ -1,7 +1,7 @@
-"""Pictures of activations: feature maps, distributions over the epochs, and the share of dead units.
+"""Plots of activations: feature maps, distributions over the epochs, and the share of dead units.
 
-They are drawn from files that an `ActivationDump` wrote, or from plain arrays. No window, no pyplot and no display are
-needed, and no setting of matplotlib is changed.
+They are drawn from files that an `ActivationDump` wrote, or from plain arrays. They need neither pyplot nor a display,
+and change no matplotlib settings.
 """
 
 from __future__ import annotations
@@ -36,32 +36,31 @@ def plot_feature_maps(
     to_file: str | PathLike[str] | None = None,
     figsize: tuple[float, float] | None = None,
 ) -> Figure:
-    """Draw the channels of a layer's output for one sample as images, side by side in a grid, with their numbers.
+    """Draw the channels of a layer's output for one sample as a grid of numbered images.
 
-    Values from 0 on are drawn from dark to light; where some are negative, from blue over white, which is 0, to red.
-    What is not finite is grey.
+    If no value is negative, colours go from dark to light; otherwise from blue over white, which is 0, to red.
+    Non-finite values are grey.
 
     Args:
         activation: ``(height, width, channels)``, or ``(samples, height, width, channels)``.
-        sample: Which of several samples, from 0; negative from the end.
+        sample: Which of several samples, from 0; a negative number counts from the end.
         channels: Which channels, in this order; None for all.
-        channel_axis: The axis of the channels: -1, and 1 for several samples of PyTorch's
-            ``(samples, channels, height, width)``.
-        shared_scale: Whether a colour means the same in all images; else each has the full range, and shows what there
-            is in weak ones.
-        columns: How many images side by side; chosen by their number and shape if None.
+        channel_axis: The axis of the channels: -1, or 1 for PyTorch's ``(samples, channels, height, width)``.
+        shared_scale: Whether a colour means the same value in all images. If not, each image uses the full range, which
+            reveals structure in weak channels.
+        columns: How many images side by side; None chooses by their number and shape.
         title: A title above the plot.
-        to_file: A path with the suffix ``.png`` or ``.svg`` to write the image to, in one go.
-        figsize: Width and height in inches; chosen by the number of images if None.
+        to_file: A path with the suffix ``.png`` or ``.svg`` to write the image to, atomically.
+        figsize: Width and height in inches; None chooses by the number of images.
 
     Returns:
         The figure; its first axes hold the images.
 
     Raises:
         ImportError: matplotlib is not installed.
-        IndexError: There is no such sample or channel.
-        TypeError: ``columns`` or a number is no integer.
-        ValueError: The array has another number of axes, or nothing in it, or the suffix is none of the two.
+        IndexError: The sample or channel does not exist.
+        TypeError: ``sample``, ``columns`` or a channel is not an integer.
+        ValueError: The array has another number of axes or is empty, or the suffix is unknown.
 
     Example:
         >>> figure = plot_feature_maps(np.random.default_rng(0).normal(size=(1, 12, 12, 8)), title="conv")
@@ -99,27 +98,27 @@ def plot_activation_distributions(
     to_file: str | PathLike[str] | None = None,
     figsize: tuple[float, float] | None = None,
 ) -> Figure:
-    """Draw how the values of each layer are distributed, over the epochs: their median, within bands of quantiles.
+    """Draw the distribution of each layer's values over the epochs: the median, within bands of quantiles.
 
-    The middle half of all values lies in the darkest band, eight tenths in the next, and all but a hundredth at
-    either end in the lightest. Values that are not finite are left out, and their epochs marked.
+    The darkest band contains the middle half of all values, the next one the middle 80%, and the lightest one all but
+    1% at either end. Non-finite values are left out, and their epochs are marked.
 
     Args:
-        activations: A folder of files that an `ActivationDump` wrote, of which those of the run that wrote last are
-            drawn; or a sequence of files, or of mappings from layers' names to arrays, one for each epoch.
+        activations: A folder that an `ActivationDump` wrote, of which the latest run is drawn; or a sequence of its
+            files, or of mappings from layer names to arrays, one for each epoch.
         layers: Which layers, in this order; None for all.
         title: A title above the plot.
-        to_file: A path with the suffix ``.png`` or ``.svg`` to write the image to, in one go.
-        figsize: Width and height in inches; chosen by the number of layers if None.
+        to_file: A path with the suffix ``.png`` or ``.svg`` to write the image to, atomically.
+        figsize: Width and height in inches; None chooses by the number of layers.
 
     Returns:
-        The figure; its axes are the layers' diagrams in their order.
+        The figure; its axes are the layers in their order.
 
     Raises:
         ImportError: matplotlib is not installed.
         OSError: A file cannot be read.
         TypeError: ``activations`` is of another kind.
-        ValueError: There is no such layer, nothing to draw, a file is damaged, or the suffix is none of the two.
+        ValueError: The layer does not exist, there is nothing to draw, a file is damaged, or the suffix is unknown.
 
     Example:
         >>> values = np.random.default_rng(0).normal(size=(8, 4))
@@ -150,27 +149,28 @@ def plot_dead_units(
 ) -> Figure:
     """Draw the share of dead units of each layer, over the epochs.
 
-    A unit is one place along the channels' axis: a neuron of a dense layer, a filter of a convolution. It is dead if
-    its value is the same for all samples and at all positions: always 0, as of a ReLU whose input is never positive,
-    or, where there are two values at least, always any other number. The more samples were dumped, the truer is this.
+    A unit is one index along the channel axis: a neuron of a dense layer, or a filter of a convolution. It is dead if
+    its value is the same for all samples and at all positions: always 0, such as a ReLU whose input is never positive,
+    or, if there are at least two values, always the same other number. The more samples are dumped, the more reliable
+    this is.
 
     Args:
         activations: As for `plot_activation_distributions`.
         layers: Which layers, in this order; None for all.
-        channel_axis: The axis of the units: -1, and 1 for convolutions of PyTorch.
+        channel_axis: The axis of the units: -1, or 1 for PyTorch's convolutions.
         title: A title above the plot.
-        to_file: A path with the suffix ``.png`` or ``.svg`` to write the image to, in one go.
+        to_file: A path with the suffix ``.png`` or ``.svg`` to write the image to, atomically.
         figsize: Width and height in inches.
 
     Returns:
-        The figure, with one diagram.
+        The figure, with one axes.
 
     Raises:
         ImportError: matplotlib is not installed.
         OSError: A file cannot be read.
         TypeError: ``activations`` is of another kind.
-        ValueError: There is no such layer, nothing to draw, a file is damaged, an array has no such axis, or the
-            suffix is none of the two.
+        ValueError: The layer does not exist, there is nothing to draw, a file is damaged, an array does not have this
+            axis, or the suffix is unknown.
 
     Example:
         >>> figure = plot_dead_units([{"relu": np.array([[0.0, 1.0], [0.0, 2.0]])}])

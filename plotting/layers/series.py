@@ -1,7 +1,6 @@
-"""What plots of activations show, computed with NumPy alone: quantiles, shares of dead units, single feature maps.
+"""What plots of activations show, computed with NumPy: quantiles, shares of dead units, single feature maps.
 
-Of many files one at a time is in memory. Values that are not finite are no part of a distribution; where there are any,
-that is told.
+Only one file at a time is in memory. A distribution excludes non-finite values, and reports that there were some.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ QUANTILES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 
 @attrs.frozen(eq=False)
 class Series:
-    """What was computed of one layer in each epoch in which it was recorded.
+    """What was computed for one layer in each epoch that recorded it.
 
     Attributes:
         layer: The layer's name.
         epochs: ``(n,) float64``.
-        values: ``(n, k) float64``, NaN where there is none.
+        values: ``(n, k) float64``, NaN if there is none.
         flawed: ``(n,) bool``: whether some of the layer's values were not finite.
     """
 
@@ -66,8 +65,8 @@ def feature_maps(activation: Any, *, sample: int = 0, channel_axis: int = -1) ->
     """Return the channels of one sample, ``(channels, height, width)``.
 
     Raises:
-        IndexError: There is no such sample.
-        ValueError: The array has neither 3 nor 4 axes, or nothing in it.
+        IndexError: The sample does not exist.
+        ValueError: The array does not have 3 or 4 axes, or is empty.
     """
     array = np.asarray(activation)
     if array.ndim not in {3, 4} or not array.size or array.dtype.kind not in "biuf":
@@ -87,7 +86,7 @@ def dead_units(activation: Any, *, channel_axis: int = -1) -> NDArray[np.bool_]:
         channel_axis: The axis of the units.
 
     Raises:
-        ValueError: The array has no such axis.
+        ValueError: The array does not have this axis.
     """
     array = np.asarray(activation)
     if array.ndim < 2:
@@ -130,11 +129,11 @@ def _series(name: str, rows: Sequence[tuple[int, Any, bool]]) -> Series:
 
 
 def checked_index(name: str, number: Any, count: int) -> int:
-    """Return the place that a number means among so many, counted from the end where it is negative.
+    """Return a number as an index below ``count``; a negative one counts from the end.
 
     Raises:
-        IndexError: There is no such place.
-        TypeError: It is no integer.
+        IndexError: The index is out of range.
+        TypeError: It is not an integer.
     """
     whole = checked_count(name, number, least=-(2**62))
     if not -count <= whole < count:

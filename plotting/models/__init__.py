@@ -1,1 +1,1 @@
-"""The plot of a model's layers. In: a `LayerGraph`. Out: an image file. Private; see the parent package."""
+"""The plot of a model's layers, from a `LayerGraph` to a figure or an image file. Private; see the parent package."""

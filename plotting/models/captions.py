@@ -1,4 +1,4 @@
-"""What a layer's box says, and its colour; needs no matplotlib."""
+"""The text and the colour of a layer's box; needs no matplotlib."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import attrs
 
 from monitor_core.model.layer_graph import LayerNode, Shape
 
-# One line each up to here; beyond, those that are the same are counted.
+# Up to this number of shapes, each has a line; beyond it, equal ones are counted.
 _MANY_SHAPES = 4
 
-# The first pattern that is found in a layer's kind, without regard to case, tells its family.
+# The first pattern that matches a layer's kind, ignoring case, gives its family.
 _FAMILIES = {
     "input": r"^input|^parameter$|^buffer$",
     "recurrent": r"lstm|gru|rnn|attention|transformer",
@@ -23,18 +23,18 @@ _FAMILIES = {
     "activation": r"activation|relu|elu$|silu|swish|sigmoid|softmax|tanh|softplus|mish",
 }
 FAMILIES = (*_FAMILIES, "other")
-"""The families of layers: each has a colour."""
+"""The families of layers; each has a colour."""
 
 
 @attrs.frozen
 class Style:
-    """What boxes say beside the kind of layer.
+    """What boxes show in addition to the kind of layer.
 
     Attributes:
-        shapes: Whether the shapes of inputs and outputs are told.
-        names: Whether the layer's name is told.
-        dtype: Whether the data type is told.
-        parameters: Whether the number of parameters is told, where there are any.
+        shapes: Whether to show the shapes of inputs and outputs.
+        names: Whether to show the layer's name.
+        dtype: Whether to show the data type.
+        parameters: Whether to show the number of parameters, if there are any.
     """
 
     shapes: bool
@@ -45,12 +45,12 @@ class Style:
 
 @attrs.frozen
 class Caption:
-    """What one box says.
+    """The content of one box.
 
     Attributes:
-        kind: In the first line.
-        name: In the second, if there is one.
-        rows: Below: what is told, and that.
+        kind: The first line.
+        name: The second line, if any.
+        rows: The lines below, as pairs of a label and a value.
         family: One of `FAMILIES`.
     """
 
@@ -61,7 +61,7 @@ class Caption:
 
 
 def caption(node: LayerNode, style: Style) -> Caption:
-    """Return what the box of a layer says."""
+    """Return the content of a layer's box."""
     name = node.label if style.names and node.label != node.kind else None
     return Caption(node.kind, name, tuple(_rows(node, style)), family(node.kind))
 

@@ -1,7 +1,7 @@
-"""Drawing: a layer graph as a matplotlib figure, without pyplot.
+"""Draw a layer graph as a matplotlib figure, without pyplot.
 
-Colours of text and paper are left to the user's own settings, so that a dark style stays dark; nothing is set globally.
-The axes count points from the upper left corner, and every box, frame and line bears what it stands for as its ``gid``:
+The user's settings decide the colours of text and background, so that a dark style stays dark; nothing is set globally.
+The axes count points from the upper left corner. The ``gid`` of every box, frame and line says what it represents:
 ``layer:conv``, ``model:encoder``, ``edge:conv->add``.
 """
 
@@ -36,10 +36,10 @@ _GAP = 3.0  # above the rows
 _COLUMN = 7.0  # between the columns of the rows
 _GREY = "0.55"
 _LINE = "0.45"
-_TINT = 0.09  # of a frame
+_TINT = 0.09  # how much darker each nested frame's background is
 _HEAD = (6.0, 5.0)  # the length and width of an arrow's head
-_LONGEST_SIDE = 65_000  # pixels that can be drawn
-_MOST_PIXELS = 100e6  # altogether; four bytes each
+_LONGEST_SIDE = 65_000  # pixels per side that matplotlib can draw
+_MOST_PIXELS = 100e6  # pixels in total; four bytes each
 _COLOURS = {
     "input": _GREY,
     "recurrent": PALETTE[3],
@@ -53,7 +53,7 @@ _COLOURS = {
 
 
 class ModelFigure(HistoryFigure):
-    """A figure that shows itself in a notebook, however large it is."""
+    """A figure of any size that displays itself in a notebook."""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         buffer = io.BytesIO()
@@ -67,9 +67,9 @@ def draw_model(graph: LayerGraph, style: Style, direction: Direction, longest: f
 
     Args:
         graph: The layers.
-        style: What their boxes say.
-        direction: Where the flow goes.
-        longest: How far it may go, in points, before the drawing is folded.
+        style: What their boxes show.
+        direction: The direction of flow.
+        longest: The length, in points, beyond which the drawing is folded.
     """
     nodes = graph.ordered()
     numbers = {node.name: number for number, node in enumerate(nodes)}
@@ -94,10 +94,10 @@ def draw_model(graph: LayerGraph, style: Style, direction: Direction, longest: f
 
 
 def save_model(figure: Figure, path: Path, dpi: float) -> None:
-    """Write a figure to a file in one go, with fewer dots where so many would be too many for an image.
+    """Write a figure to a file atomically, at a lower resolution if the image would be too large.
 
     Raises:
-        OSError: It cannot be written; what was there stays.
+        OSError: It cannot be written; an existing file stays unchanged.
     """
     kind = path.suffix.lower().removeprefix(".")
     metadata = {"Date": None} if kind == "svg" else {}  # the same plot is the same file
@@ -106,7 +106,7 @@ def save_model(figure: Figure, path: Path, dpi: float) -> None:
 
 
 def fitting_dpi(figure: Figure, dpi: float) -> float:
-    """Return the dots per inch, or fewer where the image would be too large to be drawn."""
+    """Return the dots per inch, or fewer if the image would be too large to draw."""
     width, height = figure.get_size_inches()
     return float(min(dpi, _LONGEST_SIDE / max(width, height), math.sqrt(_MOST_PIXELS / (width * height))))
 
@@ -130,10 +130,10 @@ def _sheet(layout: Layout) -> tuple[Figure, Any]:
 
 
 class _Measure:
-    """Tell how large a text is drawn."""
+    """Measures the size of drawn text."""
 
     def __init__(self) -> None:
-        self._dpi = 288.0  # so that the rounding to whole dots is small
+        self._dpi = 288.0  # keeps the rounding to whole dots small
         self._renderer: Any = FigureCanvasAgg(Figure(dpi=self._dpi)).get_renderer()
         self._known: dict[tuple[str, float, bool], Size] = {}
 
@@ -153,11 +153,11 @@ def _write(axes: Any, place: Point, text: str, size: float, **options: Any) -> N
 
 @attrs.frozen
 class _Measured:
-    """A caption with the sizes of its parts, in points.
+    """A caption and the sizes of its parts, in points.
 
     Attributes:
-        caption: What is said.
-        size: Of the box around it.
+        caption: The content.
+        size: The size of the box around it.
         columns: The widths of the rows' two columns.
     """
 
@@ -211,13 +211,13 @@ def _draw_frame(axes: Any, frame: Frame) -> None:
     box, gid = frame.box, f"model:{'/'.join(frame.group)}"
     axes.add_artist(_rounded(box, 6.0, gid=gid, facecolor=(_GREY, _TINT), edgecolor=_GREY, linewidth=0.8, zorder=1))
     if frame.is_first:
-        ground = withStroke(linewidth=2.5, foreground=_ground(axes, len(frame.group)))  # a line may pass below
+        ground = withStroke(linewidth=2.5, foreground=_ground(axes, len(frame.group)))  # a line may pass below it
         place = (box.x + 8.0, box.y + 10.0)
         _write(axes, place, frame.group[-1], _NAME, ha="left", weight="bold", alpha=0.75, path_effects=[ground])
 
 
 def _ground(axes: Any, depth: int) -> Any:
-    """Return the colour of the paper in so many frames."""
+    """Return the background colour inside this many frames."""
     share = (1 - _TINT) ** depth
     paper, tint = to_rgb(axes.figure.get_facecolor()), to_rgb(_GREY)
     return [share * one + (1 - share) * other for one, other in zip(paper, tint, strict=True)]

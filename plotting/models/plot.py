@@ -33,29 +33,29 @@ def plot_model(
     sample: Any = None,
     dpi: float = 150.0,
 ) -> Figure:
-    """Draw the layers of a model and how they feed each other.
+    """Draw the layers of a model and their connections.
 
-    Each layer is a box, with the name of its class, and an edge leads from it to each layer that takes its output. A
-    layer that the model uses several times is drawn once. Nothing but matplotlib is needed: no other program, no
-    window, no pyplot and no display, and no setting of matplotlib is changed. In a notebook the figure shows itself.
+    Each layer is a box with the name of its class, and an edge leads from it to each layer that takes its output. A
+    layer that the model uses several times is drawn once. This needs only matplotlib, without another program, pyplot
+    or a display, and changes no matplotlib settings. In a notebook the figure displays itself.
 
     Args:
-        model: A Keras model, a PyTorch module, a handle of either, or a `LayerGraph`, which is drawn as it is.
-        to_file: A path with the suffix ``.png`` or ``.svg`` to write the image to; what was there is replaced in
-            one go, once the new image is complete.
-        show_shapes: Whether to tell the shapes of each layer's inputs and outputs, where they are known.
-        show_layer_names: Whether to tell each layer's name.
-        show_dtype: Whether to tell the data type of each layer's output.
-        show_parameters: Whether to tell how many numbers each layer's weights hold.
+        model: A Keras model, a PyTorch module, a handle of either, or a `LayerGraph`.
+        to_file: A path with the suffix ``.png`` or ``.svg`` to write the image to; an existing file is replaced
+            atomically.
+        show_shapes: Whether to show the shapes of each layer's inputs and outputs, if known.
+        show_layer_names: Whether to show each layer's name.
+        show_dtype: Whether to show the data type of each layer's output.
+        show_parameters: Whether to show the number of each layer's parameters.
         direction: ``"TB"`` from top to bottom, ``"LR"`` from left to right.
-        rankdir: Keras's name for ``direction``; where it is given, it counts.
-        expand_nested: Whether to draw the layers of models within the model, in a frame, in place of each of these as
-            one box.
-        fold: Whether to set a drawing that is longer than 30 inches in columns side by side, or rows below each other,
-            so that it is about as wide as it is high.
-        sample: Inputs of the model. A PyTorch module is run with them once, for shapes and for code that cannot be
-            traced; of a subclassed Keras model they tell the shapes. Not for a `LayerGraph`.
-        dpi: Dots per inch of a PNG file; fewer where the image would have more than 100 million.
+        rankdir: Keras's name for ``direction``; if given, it takes precedence.
+        expand_nested: Whether to draw the layers of nested models inside a frame, instead of each nested model as one
+            box.
+        fold: Whether to arrange a drawing longer than 30 inches as columns side by side, or rows below each other, so
+            that it is about as wide as high.
+        sample: Inputs of the model. A PyTorch module is called with them once, to find shapes and to follow code that
+            cannot be traced; for a subclassed Keras model they give the shapes. Not allowed for a `LayerGraph`.
+        dpi: Dots per inch of a PNG file; fewer if the image would have more than 100 million pixels.
 
     Returns:
         The figure, as large as its boxes need.
@@ -63,8 +63,8 @@ def plot_model(
     Raises:
         ImportError: matplotlib is not installed.
         OSError: The file cannot be written.
-        TypeError: ``model`` is none of the above.
-        ValueError: ``direction``, ``dpi`` or the suffix is another one, or the model has no layers.
+        TypeError: ``model`` has an unsupported type.
+        ValueError: ``direction``, ``dpi`` or the suffix is invalid, or the model has no layers.
 
     Example:
         >>> from monitor_core.model.layer_graph import LayerGraph, LayerNode
@@ -81,7 +81,7 @@ def plot_model(
     if not graph.nodes:
         raise ValueError(f"model must have at least one layer (got {graph.name!r} with none)")
 
-    from monitor_core.plotting import figures  # noqa: F401 (tells what to install where matplotlib is missing)
+    from monitor_core.plotting import figures  # noqa: F401 (says what to install if matplotlib is missing)
     from monitor_core.plotting.models.model_drawing import draw_model, save_model
 
     style = Style(shapes=show_shapes, names=show_layer_names, dtype=show_dtype, parameters=show_parameters)

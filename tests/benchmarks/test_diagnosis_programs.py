@@ -43,7 +43,7 @@ def test_healthy_is_the_larger_class():
 
 
 def test_symptoms_of_labels_are_known():
-    """But for those of published rows that no rule finds, which have others beside."""
+    """But for those of published rows that no rule finds, which have others too."""
     for program in PROGRAMS:
         if program.kind == "fault":
             assert set(program.expect) & set(SYMPTOMS), program.id

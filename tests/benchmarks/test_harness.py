@@ -42,7 +42,7 @@ def waits(load):
 
 
 def test_every_round_has_every_variant_once_and_begins_elsewhere(timing):
-    """The order rotates, and turns round, so that nobody always comes after the same one."""
+    """The order rotates and reverses, so that no variant always runs after the same one."""
     order = list(timing.turns(["a", "b", "c"], 4))
     assert [order[first : first + 3] for first in range(0, 12, 3)] == [
         ["a", "b", "c"],
@@ -80,7 +80,7 @@ def test_the_control_is_the_floor_once_more(harness):
     assert calls == {"floor": [5] * 6, "ours": [5] * 3}
 
 
-def test_what_a_variant_leaves_behind_is_its_own_and_getting_ready_is_nobodys(harness, timing, monkeypatch):
+def test_a_variant_is_charged_for_its_cleanup_and_not_for_preparation(harness, timing, monkeypatch):
     """Waiting for the device counts, preparing does not."""
     clock = itertools.count()
 
@@ -171,7 +171,7 @@ def test_asking_without_waiting_does_not_count(waits):
 
 
 def test_reads_on_other_threads_count_apart(waits):
-    """A wait beside the training is told from one that holds it up."""
+    """A wait in the background is distinguished from one that blocks the training."""
     value = pytest.importorskip("torch").ones(())
     with waits:
         thread = threading.Thread(target=lambda: [value.item() for _ in range(3)])
@@ -207,7 +207,7 @@ def test_warnings_of_synchronizing_count_and_others_are_shown(waits):
     assert waits.read().tolist() == [1, 0]
 
 
-def test_a_loop_is_told_what_its_batches_wait_and_what_its_end(load):
+def test_a_loop_learns_the_waits_of_its_batches_and_of_its_end(load):
     """Waits between the steps are those of batches, and what comes after the last one of the epoch's end."""
     module = load("support.waits")
     value = pytest.importorskip("torch").ones(())

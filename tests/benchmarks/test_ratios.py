@@ -1,4 +1,4 @@
-"""The picture of a benchmark's ratios."""
+"""The plot of a benchmark's ratios."""
 
 import matplotlib as mpl
 import numpy as np
@@ -43,13 +43,13 @@ def ticks(axes):
 
 
 def test_each_table_is_a_panel_with_its_title():
-    """The tables stand in their order, one panel each, and no empty one is left over."""
+    """The tables are in their order, one panel each, and no empty one is left over."""
     figure = plot_ratios(dict.fromkeys(("first", "second", "third"), ROWS))
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["first", "second", "third"]
 
 
 def test_each_row_but_the_floor_is_a_dot_at_its_ratio():
-    """The variants stand below each other in the table's order; the floor, which is 1, is named at the axis."""
+    """The variants are below each other in the table's order; the floor, which is 1, is named at the axis."""
     (axes,) = plot_ratios({"loop": ROWS}).axes
     assert names(axes) == ["A/A control", "ours", "theirs"]
     assert dots(axes) == [[1.01, 0.0], [1.02, 1.0], [3.84, 2.0]]
@@ -58,7 +58,7 @@ def test_each_row_but_the_floor_is_a_dot_at_its_ratio():
 
 
 def test_a_row_that_happens_to_be_at_one_is_drawn():
-    """A ratio of exactly 1 alone makes no floor: its quartiles tell."""
+    """A ratio of exactly 1 alone makes no floor: its quartiles decide."""
     (axes,) = plot_ratios({"loop": [row("ours", 1.0, 0.9, 1.1)]}).axes
     assert dots(axes) == [[1.0, 0.0]]
     assert axes.get_xlabel() == "ratio to: the floor"
@@ -108,15 +108,15 @@ def test_ticks_are_round_ratios_that_leave_each_other_room(ratio, expected):
     assert ticks(axes) == expected
 
 
-def test_every_ratio_is_written_beside_its_row():
+def test_every_ratio_is_written_next_to_its_row():
     """Ratios are written out: two decimals near the floor, three digits above, no fraction in the thousands."""
     rows = [row(str(ratio), ratio) for ratio in (0.985, 1.018, 9.994, 9.996, 240.51, 1755.4)]
     (axes,) = plot_ratios({"loop": rows}).axes
     assert texts(axes) == ["0.98", "1.02", "9.99", "10", "241", "1755"]
 
 
-def test_the_picture_is_written_to_a_file(tmp_path):
-    """A path makes a picture with something in it, as large as the rows need."""
+def test_the_plot_is_written_to_a_file(tmp_path):
+    """A path writes a non-empty image, as large as the rows need."""
     heights = []
     for rows in (ROWS, ROWS * 4):
         plot_ratios({"loop": rows}, title="Loops", to_file=tmp_path / "ratios.png")
@@ -127,7 +127,7 @@ def test_the_picture_is_written_to_a_file(tmp_path):
 
 
 def test_settings_of_matplotlib_stay_as_they_are():
-    """Drawing changes nothing for other pictures."""
+    """Drawing changes nothing for other plots."""
     before = dict(mpl.rcParams)
     plot_ratios({"loop": ROWS}, title="Loops")
     assert dict(mpl.rcParams) == before
@@ -150,6 +150,6 @@ def test_what_cannot_be_drawn_is_an_error(tables, message):
 
 
 def test_other_kinds_of_files_are_refused_before_anything_is_drawn(tmp_path):
-    """The suffix must be one of those that every picture of this package may have."""
+    """The suffix must be one that all plots of this package accept."""
     with pytest.raises(ValueError, match=r"to_file must end in \.png or \.svg"):
         plot_ratios({"loop": ROWS}, to_file=tmp_path / "ratios.pdf")

@@ -152,7 +152,7 @@ def test_sink_removed_before_it_began_gets_no_event():
     assert late.events == []
 
 
-def test_failure_at_train_begin_of_a_sink_added_in_a_run_bears_its_name(warned):
+def test_failure_at_train_begin_of_a_sink_added_in_a_run_has_its_name(warned):
     """A sink whose train begin fails when it is added is named in the warning."""
     bus = Bus()
     bus.train_begin()
@@ -170,7 +170,7 @@ def test_critical_sink_added_in_a_run_propagates():
     assert bus.sinks == ()
 
 
-def test_failure_of_a_sink_that_removed_itself_bears_its_name(warned):
+def test_failure_of_a_sink_that_removed_itself_has_its_name(warned):
     """A hook that removes its sink and then raises is logged under the sink's name."""
     bus = Bus()
 

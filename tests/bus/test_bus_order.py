@@ -99,7 +99,7 @@ def test_strict_bus_checks_the_order_of_batches(events, message):
             getattr(bus, event)(number)
 
 
-def test_strict_bus_lets_a_batch_stand_for_several():
+def test_strict_bus_lets_a_batch_count_for_several():
     """If several steps are executed as one, a batch ends with the last step's number."""
     bus = strict_bus()
     for first, last in ((1, 4), (5, 8)):
@@ -147,7 +147,7 @@ def test_runs_follow_each_other():
         assert (run.index, run.step, run.model, run.validation_data) == (index, 2, handle, data)
 
 
-def test_train_begin_tells_the_plan():
+def test_train_begin_sets_the_plan():
     """The run has the planned numbers of epochs and steps."""
     bus = Bus()
     bus.train_begin(epochs=5, steps_per_epoch=10)

@@ -58,7 +58,7 @@ def test_only_sampled_batches_are_timed():
     assert str(bus.cost()) == "no hook was called"
 
 
-def test_bus_tells_what_it_costs_itself():
+def test_bus_reports_its_own_cost():
     """Keeping and fetching values is listed next to the sinks and attributed to none of them."""
     bus = Bus(Sleeper(on_block=0.0))
     train(bus, [{"loss": 1.0}] * 2 * SAMPLED)

@@ -244,7 +244,7 @@ def test_means_of_a_loop_hold_all_batches_however_they_were_delivered():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork exists on POSIX only")
-def test_forked_child_begins_without_what_waited_and_hangs_nowhere():
+def test_forked_child_begins_without_what_waited_and_never_hangs():
     """A child forked during a delivery gets none of the parent's blocks and can train itself."""
     code = """
 import os, sys

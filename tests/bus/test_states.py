@@ -1,4 +1,4 @@
-"""Which sink gets which state: by what it belongs to, wherever the sink stands on its bus."""
+"""Which sink gets which state: by what it belongs to, in any position on its bus."""
 
 import json
 from pathlib import Path
@@ -50,14 +50,14 @@ def continued(state, *sinks, home=None):
 
 
 def test_the_order_does_not_matter():
-    """Names and identities tell sinks apart; new ones just begin."""
+    """Names and identities distinguish sinks; new ones just begin."""
     state = state_of((1, Counter("a", file="x")), (2, Counter("a", file="y")), (3, Counter("b")))
     found = continued(state, Counter("b"), Counter("a", file="y"), Counter("a", file="z"), Counter("a", file="x"))
     assert found == [3, 2, 0, 1]
 
 
 def test_sinks_that_are_alike_get_theirs_in_order():
-    """Nothing else tells them apart."""
+    """Nothing else distinguishes them."""
     assert continued(state_of((1, Counter("a")), (2, Counter("a"))), Counter("a"), Counter("a")) == [1, 2]
 
 
@@ -70,7 +70,7 @@ def test_a_state_of_no_sink_is_an_error_that_names_both():
         continued(state, Counter("a", file=Path("runs/y")))
 
 
-def test_other_options_tell_sinks_of_one_metric_apart():
+def test_other_options_distinguish_sinks_of_one_metric():
     """Two that were swapped get their own; one may change, since the other is known."""
     first, second = EarlyStopping("loss", mode="min", min_delta=0.5), EarlyStopping("loss", mode="min", patience=9)
     bus = Bus(first, second)

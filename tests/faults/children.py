@@ -1,6 +1,6 @@
-"""Processes to be killed, starved and set against each other: each plays a part, and tells what it did.
+"""Processes to be killed, starved and set against each other: each plays a part, and reports what it did.
 
-A part is a function of this module. What it tells is a line of JSON on its standard output, which is with the operating
+A part is a function of this module. A report is a line of JSON on its standard output, which is with the operating
 system when `tell` returns, and so outlives a kill. Some parts wait for a line on their standard input.
 """
 
@@ -50,7 +50,7 @@ def start(part, *arguments):
 
 @contextlib.contextmanager
 def playing(part, *arguments):
-    """Start a process that plays a part, and leave none behind."""
+    """Start a process that plays a part, and end it after the test."""
     with start(part, *arguments) as child:
         try:
             yield child
@@ -58,19 +58,19 @@ def playing(part, *arguments):
             child.kill()
 
 
-def heard(child):
-    """Wait for the next thing that a process tells; None where it has ended."""
+def answer_of(child):
+    """Wait for the next report of a process; None if it has ended."""
     line = child.stdout.readline()
     return json.loads(line) if line.endswith(b"\n") else None
 
 
-def go_on(child):
-    """Let a process go on that waits."""
+def proceed(child):
+    """Let a waiting process continue."""
     child.stdin.write(b"\n")
 
 
 def played(part, *arguments):
-    """Let a process play a part to its end, in time; return all that it told."""
+    """Let a process play a part to its end, in time; return all its reports."""
     with playing(part, *arguments) as child:
         output, errors = child.communicate(timeout=SECONDS)
         assert child.returncode == 0, errors.decode()
@@ -81,21 +81,21 @@ def played(part, *arguments):
 
 
 def tell(*facts):
-    """Tell facts that JSON can hold."""
+    """Report facts that JSON can hold."""
     os.write(1, json.dumps(facts).encode() + b"\n")
 
 
 class Teller(Sink):
-    """Tells of every batch and epoch that has ended, after all other sinks have heard of it."""
+    """Reports every batch and epoch that has ended, after all other sinks have received it."""
 
     saves = True
 
     def on_batch_end(self, run, step, logs):
-        """Tell the step, and when it ended."""
+        """Report the step, and when it ended."""
         tell("batch", step, time.monotonic())
 
     def on_epoch_end(self, run, epoch, logs):
-        """Tell the epoch."""
+        """Report the epoch."""
         tell("epoch", epoch)
 
 
@@ -145,7 +145,7 @@ def file_sinks(folder):
 
 
 def unhurried(*sinks, **options):
-    """Return a loop that tells of no sink as slow, as all are beside batches that take no time."""
+    """Return a loop that reports no slow sink, since every sink is slow compared with batches that take no time."""
     loop = Loop(*sinks, **options)
     loop.bus.slow_share = np.inf
     return loop
@@ -162,7 +162,7 @@ def train_epoch(loop, batches):
 
 
 def record(folder, rate, seconds):
-    """Record batches at a rate, in epochs of some seconds, until somebody ends it."""
+    """Record batches at a rate, in epochs of some seconds, until the test ends the process."""
     rate, batches = float(rate), round(float(rate) * float(seconds))
     with Loop(*recorders(Path(folder)).values(), Teller()) as loop:
         tell("ready")
@@ -180,7 +180,7 @@ def record_until_told(folder, rate, seconds):
 
 
 def fill(folder, how):
-    """Train with room on the disk, without, and with room again; tell what there is each time, and what was said."""
+    """Train with room on the disk, without, and with room again; report what there is each time, and what was said."""
     folder, warned = Path(folder), Warned()
     sinks = file_sinks(folder)
     with unhurried(*sinks.values(), model=Model()) as loop:
@@ -197,7 +197,7 @@ def fill(folder, how):
 
 
 def overfill(folder, batches):
-    """Train with so much to record on a full disk that some of it must be dropped; tell what was said."""
+    """Train with so much to record on a full disk that some of it must be dropped; report what was said."""
     folder, warned = Path(folder), Warned()
     logs = {f"m{number}": number / 3 for number in range(METRICS)}
     with unhurried(*recorders(folder).values()) as loop, limit_of_size(folder):
@@ -211,7 +211,7 @@ def overfill(folder, batches):
 
 
 def own(folder, *names):
-    """Record an epoch with some of the sinks, wait, record another and end; tell each time what has happened."""
+    """Record an epoch with some of the sinks, wait, record another and end; report each time what has happened."""
     sinks = file_sinks(Path(folder))
     try:
         with Loop(*[sinks[name] for name in names], model=Model()) as loop:
@@ -238,7 +238,7 @@ def own_and_fork(folder):
 
 
 def begin(folder, fault):
-    """Begin a run for each sink alone, under a fault; tell what each raised, and whether that came within a second."""
+    """Begin a run for each sink alone, under a fault; report what each raised, and whether it did within a second."""
     sinks = file_sinks(Path(folder))
     for name, sink in sinks.items():
         with FAULTS[fault](Path(folder)):
@@ -258,7 +258,7 @@ def raised_by(call):
 
 
 def suffer(folder, fault):
-    """Train through a fault that comes and goes; tell the files' contents, what was said, and what was raised."""
+    """Train through a fault that comes and goes; report the files' contents, what was said, and what was raised."""
     folder, warned = Path(folder), Warned()
     with unhurried(*file_sinks(folder).values(), model=Model()) as loop:
         train_epoch(loop, 10)
@@ -331,7 +331,7 @@ def crowded(folder):
 
 @contextlib.contextmanager
 def read_only(folder):
-    """Let nothing be made in the folder, nor in those within; root, who may always, is somebody else meanwhile."""
+    """Forbid creating anything in the folder and those within; root, who always may, becomes another user meanwhile."""
     folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
     user = os.geteuid()
     for each in folders:

@@ -1,4 +1,4 @@
-"""Files that were cut or changed: what is before the damage is read, the damage is told, and nothing else is raised.
+"""Files that were cut or changed: what is before the damage is read, the damage is reported, nothing else is raised.
 
 Journals cut and flipped are tested in ``tests/journal/test_files.py``, event files cut in
 ``tests/tensorboard/formats/test_event_file.py``: here are the other files, other readers, and runs that go on with
@@ -94,7 +94,7 @@ def test_an_event_file_cut_at_any_byte_gives_tensorboard_what_is_whole(events):
 
 
 def test_an_event_file_with_any_bit_flipped_gives_what_is_before(events, caplog):
-    """Every bit of it: both readers give the records before the damage; ours tells, or the file looks unfinished."""
+    """Every bit: both readers give the records before the damage; ours reports it, or the file looks unfinished."""
     path, content, messages = events
     caplog.set_level(logging.INFO, "monitor_core")
     expected = ours(path)
@@ -126,7 +126,7 @@ def test_a_folder_of_damaged_event_files_can_be_rewound(tmp_path, events, seed):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_message_that_is_none_is_told_of(events, warned):
+def test_a_message_of_another_type_is_logged(events, warned):
     """A record whose checksums are right and whose content is no event: what is before is read."""
     from monitor_core.tensorboard.formats.records import frame
 
@@ -149,7 +149,7 @@ def csv_file(path):
 
 
 def test_a_csv_file_cut_at_any_byte_is_gone_on_with_or_refused(tmp_path):
-    """What is whole stays as it was, the torn line is dropped, new rows are behind it: all by the ``csv`` module."""
+    """The ``csv`` module reads complete lines unchanged and the new rows; the incomplete line is dropped."""
     path = tmp_path / "log.csv"
     content = csv_file(path)
     whole = read_csv(path)
@@ -190,12 +190,12 @@ STATE = {"epoch": 3, "best": float("nan"), "text": "two\nlines", "list": [1, {"a
 
 
 def same_state(state):
-    """Answer whether this is the state above, or nothing."""
+    """Return whether this is the state above, or nothing."""
     return state is None or (list(state) == list(STATE) and state["weights"][0].tolist() == [0, 1, 2])
 
 
 def test_a_state_cut_at_any_byte_is_refused(tmp_path):
-    """The JSON and the arrays beside it: a ValueError, or an OSError, never a part of the state."""
+    """The JSON and its arrays: a ValueError, or an OSError, never a part of the state."""
     path = tmp_path / "a.json"
     save_state(path, STATE)
     (arrays,) = tmp_path.glob("*.npz")
@@ -290,7 +290,7 @@ def test_activations_cut_or_flipped_anywhere_are_refused_or_as_they_were(tmp_pat
 
 
 def test_a_run_folder_with_damage_everywhere_is_read_for_the_rest(tmp_path):
-    """Junk in the middle of the journal: the rest is read, and told where; and a new run goes on in that folder."""
+    """Junk in the middle of the journal: the rest is read, the damage is located, and a new run can use the folder."""
     recording = Recording(tmp_path)
     train(Bus(*recording.sinks), *[[{"loss": float(step)} for step in range(20)]] * 3)
     (path,) = (tmp_path / "journal").iterdir()
@@ -306,7 +306,7 @@ def test_a_run_folder_with_damage_everywhere_is_read_for_the_rest(tmp_path):
     assert open_run(tmp_path / "journal", run=-1).batches["loss"].tolist() == [1.0]
 
 
-def test_a_board_goes_on_behind_damaged_files(tmp_path):
+def test_a_board_continues_after_damaged_files(tmp_path):
     """A resumed TensorBoard rewinds what is whole of them, and a new one does not look."""
     board = TensorBoard(tmp_path, update_freq="batch", write_graph=False)
     bus = Bus(board)

@@ -18,7 +18,7 @@ EPOCHS, BATCHES = 9, 400
 
 @pytest.fixture(scope="module", params=["disk", "limit"])
 def filled(request, tmp_path_factory):
-    """Return the folder of a training whose disk was full for a while, and what the training told."""
+    """Return the folder of a training whose disk was full for a while, and what the training reported."""
     folder = tmp_path_factory.mktemp("filled")
     if request.param == "limit":
         yield folder, *played("fill", folder, "limit")
@@ -32,7 +32,7 @@ def models(*epochs):
     return [f"{folder}{epoch}.npz" for folder in ("", "activations/") for epoch in epochs]
 
 
-def test_training_goes_on_and_so_does_writing(filled):
+def test_training_continues_and_so_does_writing(filled):
     """While the disk is full nothing that is there is harmed; with room again rows come before the run has ended."""
     _, before, full, after, end, ended, *_ = filled
     assert [each[2] for each in (before, full)] == [models(1, 2, 3)] * 2

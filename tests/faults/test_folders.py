@@ -48,7 +48,7 @@ def test_what_cannot_be_written_at_train_begin_is_a_setup_error(folder, fault, r
         assert any(each in message for each in reason.split("|"))
 
 
-def test_a_folder_that_vanished_before_a_train_begin_is_made_anew(folder):
+def test_a_folder_that_vanished_before_a_train_begin_is_created_again(folder):
     """What is not there yet is no fault."""
     told = played("begin", folder, "vanished")
     assert [(name, kind) for name, kind, *_ in told] == [(name, "nothing") for name in SINKS]
@@ -56,13 +56,13 @@ def test_a_folder_that_vanished_before_a_train_begin_is_made_anew(folder):
 
 @pytest.fixture(scope="module", params=FAULTS)
 def suffered(request):
-    """Return the fault that came and went in the middle of a run, its folder, and what the run told."""
+    """Return the fault that came and went in the middle of a run, its folder, and what the run reported."""
     with open_folder() as folder:
         yield request.param, folder, *played("suffer", folder, request.param)
 
 
 LOST = {"read-only": 0, "crowded": 0, "vanished": 1, "blocked": 1}
-"""How many of the four epochs are lost: what was in a folder that somebody removes."""
+"""How many of the four epochs are lost: those in a folder that is removed."""
 
 
 def test_a_fault_that_comes_and_goes_ends_no_training(suffered):
@@ -81,7 +81,7 @@ def test_a_fault_that_comes_and_goes_ends_no_training(suffered):
 
 
 def test_what_is_recorded_under_a_fault_is_written_afterwards(suffered):
-    """Every row, scalar and record of the run is there, but what was in a folder that somebody removed."""
+    """Every row, scalar and record of the run is there, except those in a removed folder."""
     fault, folder, *_ = suffered
     epochs, steps = list(range(LOST[fault], 4)), list(range(10 * LOST[fault] + 1, 41))
     assert [int(row[0]) for row in read_csv(folder / "epochs.csv")[1:]] == epochs

@@ -49,7 +49,7 @@ FORKED = """
 
     held = Held()
     parent = os.getpid()
-    ends = ["_exit", "exit", "raise", "kill", "go on"]
+    ends = ["_exit", "exit", "raise", "kill", "continue"]
     codes = []
     try:
         with Loop(*recording.sinks[:3], held, *recording.sinks[3:]) as loop:
@@ -58,7 +58,7 @@ FORKED = """
                 for batch in loop.batches(range(300)):
                     loop.log(loss=batch)
                     if batch == 280 and os.getpid() == parent:
-                        assert held.entered.wait(30)  # a block is being handed over on the other thread
+                        assert held.entered.wait(30)  # a block is being delivered on the other thread
                         before = content()
                         child = os.fork()
                         if not child:
@@ -87,7 +87,7 @@ FORKED = """
 
 
 def test_a_fork_within_a_block_harms_neither(tmp_path):
-    """Whichever way the child ends, and though it goes on with its copy of the loop: it hangs and writes nowhere."""
+    """Whichever way the child ends, and even if it continues with its copy of the loop: it never hangs or writes."""
     output = script(BEGIN + FORKED, tmp_path)
     assert output == f"{[3, 4, 1, -9, 0]}\n1500\n"
     assert_all_recorded(tmp_path, 1500, 5)
@@ -166,7 +166,7 @@ LOADED = """
 
 
 def test_workers_of_a_data_loader_harm_nothing(tmp_path):
-    """Persistent ones and ones that are started anew for each epoch, of PyTorch's own loader."""
+    """Persistent workers of PyTorch's own loader, and workers that are started again for each epoch."""
     pytest.importorskip("torch")
     assert script(BEGIN + LOADED, tmp_path, timeout=100) == "True\n"
     assert_all_recorded(tmp_path, 1800, 3)

@@ -1,4 +1,4 @@
-"""A sink that raises, at each hook there is: the training goes on, the others are served, and it is told."""
+"""A sink that raises, in each hook: the training continues, the other sinks are called, and a warning is logged."""
 
 import contextlib
 
@@ -11,9 +11,9 @@ from monitor_core.bus.hooks import HOOKS
 from recorders import Raiser
 
 RUNS = 4
-"""More than it takes to cut off a sink whose hook comes once a run."""
+"""More than it takes to disable a sink whose hook is called once a run."""
 AT_THE_ENDS = {"on_train_end"}
-"""Of a train's end a sink hears although it was cut off, to close its files."""
+"""A disabled sink still receives the end of the training, to close its files."""
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +63,8 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_a_sink_that_always_raises_harms_nobody_and_is_cut_off(tmp_path, undisturbed, warned, hook):
-    """Whatever hook it is: one warning, the other sinks have the same records, and each run's end tells."""
+def test_a_sink_that_always_raises_harms_no_other_and_is_disabled(tmp_path, undisturbed, warned, hook):
+    """Whatever hook it is: one warning, the other sinks have the same records, and the end of each run says so."""
     raiser = Raiser(hook, forever=ValueError("broken"), name="Broken")
     loop, records = train_often(tmp_path, raiser)
     assert records == undisturbed
@@ -78,7 +78,7 @@ def test_a_sink_that_always_raises_harms_nobody_and_is_cut_off(tmp_path, undistu
     assert any("and was disabled at step" in message for message in ends)
 
 
-def test_a_sink_that_was_cut_off_hears_no_train_begin(tmp_path):
+def test_a_disabled_sink_receives_no_train_begin(tmp_path):
     """As the warning at each later run's end says."""
     raiser = Raiser("on_train_begin", forever=ValueError("broken"))
     train_often(tmp_path, raiser)
@@ -87,15 +87,15 @@ def test_a_sink_that_was_cut_off_hears_no_train_begin(tmp_path):
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_sink_that_raises_now_and_then_stays(tmp_path, undisturbed, warned, hook):
-    """Two failures and a success, again and again: it hears all, and one warning tells."""
+    """Two failures and a success, again and again: it is called every time, and one warning is logged."""
     errors = [error for _ in range(20) for error in (ValueError("broken"), ValueError("broken"), None)]
     raiser = Raiser(hook, *errors, name="Broken")
-    heard = Raiser(hook, name="Whole")
-    _, records = train_often(tmp_path, raiser, heard)
+    whole = Raiser(hook, name="Whole")
+    _, records = train_often(tmp_path, raiser, whole)
     assert records == undisturbed
-    assert raiser.events == heard.events
+    assert raiser.events == whole.events
     assert sum("training continues" in message for message in warned()) == 1
-    assert not any("cut off" in message for message in warned())
+    assert not any("disabled" in message for message in warned())
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -125,7 +125,7 @@ def test_a_critical_sink_ends_the_training_with_all_in_the_files(tmp_path, hook)
 ONCE_A_RUN = ("on_train_begin", "on_train_end", "on_exception")
 
 
-def test_a_keras_fit_goes_on_through_a_broken_sink_for_each_hook(tmp_path, warned):
+def test_a_keras_fit_continues_with_a_broken_sink_for_each_hook(tmp_path, warned):
     """All at once: the fit ends as it would, and the other sinks have the same records."""
     keras = pytest.importorskip("keras")
     np = pytest.importorskip("numpy")
@@ -146,9 +146,9 @@ def test_a_keras_fit_goes_on_through_a_broken_sink_for_each_hook(tmp_path, warne
     broken = [Raiser(hook, forever=ValueError("broken"), name=f"Broken {hook}") for hook in HOOKS]
     undisturbed = fit(tmp_path / "undisturbed")
     assert fit(tmp_path / "disturbed", *broken) == undisturbed
-    heard = [raiser for raiser in broken if raiser.events]
-    assert len(heard) == len(HOOKS) - sum("prediction" in hook for hook in HOOKS) - len(
+    called = [raiser for raiser in broken if raiser.events]
+    assert len(called) == len(HOOKS) - sum("prediction" in hook for hook in HOOKS) - len(
         {"on_exception", "on_rewind", "on_midepoch_evaluation"}
     )
-    for raiser in heard:
+    for raiser in called:
         assert sum("training continues" in message for message in warned() if f"{raiser.name}." in message) == 1

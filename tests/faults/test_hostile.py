@@ -24,7 +24,7 @@ from recorders import train
 
 @pytest.fixture
 def inside(tmp_path):
-    """Return a run's folder; the test fails if anything beside it was changed."""
+    """Return a run's folder; the test fails if anything outside of it was changed."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "mine.npz").write_bytes(b"mine")
@@ -140,7 +140,7 @@ def object_array(payload):
 
 
 def hostile_files(folder, payload, names):
-    """Yield files in which a pickle stands: as an archive of arrays, as one array, and bare."""
+    """Yield files in which there is a pickle: as an archive of arrays, as one array, and bare."""
     for kind, write in {
         "archive": lambda file: np.savez(file, **{name: object_array(payload) for name in names}),
         "array": lambda file: np.save(file, object_array(payload), allow_pickle=True),
@@ -181,7 +181,7 @@ def test_a_states_arrays_are_no_pickle(tmp_path, payload):
             load_state(tmp_path / "a.json")
 
 
-def test_a_checkpoint_in_the_place_of_which_a_pickle_stands_is_refused(tmp_path, payload):
+def test_a_checkpoint_that_was_replaced_by_a_pickle_is_refused(tmp_path, payload):
     """Loading the best, the latest, and resuming."""
     state = {"weight": np.array(4.0)}
     handle = PytreeModel(lambda: state, state.update)
@@ -238,7 +238,7 @@ def test_keras_models_are_loaded_without_their_pickles(tmp_path, payload):
     KerasModel(made()).load(tmp_path / "code.keras")
 
 
-# --- links and other things that are no files ------------------------------------------------------------------------
+# --- links and other things that are not regular files ---------------------------------------------------------------
 
 
 def test_a_checkpoint_is_not_written_through_a_linked_folder(inside):
@@ -294,7 +294,7 @@ def test_strays_are_not_removed_through_a_linked_folder(inside):
 
 
 def test_a_journal_takes_no_name_that_is_a_link(inside):
-    """Be there something behind it or not."""
+    """Whether or not the link has a target."""
     for number, target in enumerate(["mine.npz", "nothing", "sub"]):
         (inside / f"journal-{number:04d}.mcj").symlink_to(inside.parent / "outside" / target)
     train(Bus(journal := Journal(inside)), [{"loss": 1.0}])
@@ -304,7 +304,7 @@ def test_a_journal_takes_no_name_that_is_a_link(inside):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes by name are those of POSIX")
 def test_pipes_and_folders_by_a_journals_or_an_event_files_name_are_passed_over(inside):
-    """To open a pipe would wait for ever; a run is recorded and read beside them."""
+    """Opening a pipe would wait forever; a run is recorded and read in spite of one."""
     os.mkfifo(inside / "journal-0000.mcj")
     (inside / "journal-0001.mcj").mkdir()
     os.mkfifo(inside / "events.out.tfevents.0000000001.a")

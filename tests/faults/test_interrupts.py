@@ -1,4 +1,4 @@
-"""Ctrl-C, exits and exceptions, wherever they come from: all that had ended is recorded, and they go on."""
+"""Ctrl-C, exits and exceptions, wherever they come from: all that had ended is recorded, and they propagate."""
 
 import contextlib
 import os
@@ -101,7 +101,7 @@ def assert_whole(run, recording, status):
 
 
 def open_files(folder):
-    """Return the files of a folder that this process has open, as far as the system tells."""
+    """Return the files of a folder that this process has open, as far as the system says."""
     with contextlib.suppress(FileNotFoundError):
         paths = [os.path.realpath(f"/proc/self/fd/{each}") for each in os.listdir("/proc/self/fd")]  # noqa: PTH208
         return [path for path in paths if path.startswith(f"{folder}{os.sep}")]
@@ -111,7 +111,7 @@ def open_files(folder):
 @pytest.mark.parametrize("error", SIGNALS)
 @pytest.mark.parametrize("hook", HOOKS)
 def test_an_interrupt_in_any_hook_goes_on_with_all_recorded(tmp_path, hook, error):
-    """The sinks behind have every batch that ended, their files are closed, and the error is the one raised."""
+    """The sinks after it have every batch that ended, their files are closed, and the error is the one raised."""
     given = error("now")
     loop, recording, _, raised = train(tmp_path, Interrupting(hook, given))
     assert raised is given
@@ -125,7 +125,7 @@ def test_an_interrupt_in_any_hook_goes_on_with_all_recorded(tmp_path, hook, erro
 
 @pytest.mark.parametrize("hook", [hook for hook in HOOKS if hook != "on_train_begin"])
 def test_the_best_weights_are_there_after_an_interrupt_in_any_hook(tmp_path, hook):
-    """As `EarlyStopping` promises for a run that is broken off, of the epochs that it heard of."""
+    """As `EarlyStopping` promises for an aborted run: the best of the epochs that it received."""
     _, _, weight, raised = train(tmp_path, Interrupting(hook, KeyboardInterrupt()))
     assert isinstance(raised, KeyboardInterrupt)
     assert weight == BEST_WEIGHT
@@ -151,7 +151,7 @@ def test_what_the_training_raises_goes_on_with_all_recorded(tmp_path, place, err
 
 
 def interrupted_at(folder, number):
-    """Train, and get a SIGINT at that line of the package's own code; return what `train` does, and the steps told."""
+    """Train, and get a SIGINT at that line of the package's code; return what `train` does, and the reported steps."""
     lines, ended = 0, []
     package = str(Path(support.TESTS.parent, "monitor_core"))
 
@@ -197,7 +197,7 @@ def test_a_ctrl_c_within_the_package_loses_and_doubles_nothing(tmp_path):
 
 
 def what_is_wrong(loop, recording, weight, ended):
-    """Yield in words what the records of a run lack that was interrupted; the last batch may count or not."""
+    """Describe what the records of an interrupted run lack; the last batch may count or not."""
     allowed = [list(range(1, ended[-1] + more)) for more in (1, 2)]
     journal = support.open_run(recording.folder / "journal")
     for name, steps in {
@@ -235,7 +235,7 @@ def keras_model():
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_adapter_fit_ends_the_run_at_once(tmp_path, error):
-    """Whatever breaks a fit off: records whole, files closed, best weights back, and the error goes on."""
+    """Whatever aborts a fit: records are complete, files closed, the best weights restored; the error propagates."""
     from monitor_core.adapters.keras import KerasAdapter
 
     model, x, y = keras_model()
@@ -269,7 +269,7 @@ class KeepWeights(Recorder):
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_a_plain_fit_has_all_on_disk_at_once_and_ends_with_the_next(tmp_path, error):
-    """`fit` calls no end hook: what had ended is in the files all the same, and the next fit closes the run."""
+    """`fit` calls no end hook: what had ended is in the files nevertheless, and the next fit closes the run."""
     from monitor_core.adapters.keras import KerasAdapter
 
     model, x, y = keras_model()

@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-from faults.children import heard, start
+from faults.children import answer_of, start
 from faults.support import csv_steps, read_board, read_csv
 from monitor_core.journal.recorded import open_run
 from monitor_core.values.blocks import BLOCK_SECONDS, BLOCK_STEPS
 
 MOMENTS = 10
 EPOCH_SECONDS = (0.7, 60.0)
-"""Of every other process: blocks are handed over for the epoch's end, or for their age alone."""
+"""For every second process: blocks are delivered at the epoch's end, or only because of their age."""
 BUSY_SECONDS = 1.0
 """By how much a thread may be late on a machine that is at work."""
 
@@ -22,17 +22,17 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills are those of P
 
 
 def killed(folder, part, rate, kill, count=MOMENTS):
-    """Kill processes that record, each at its moment; return for each its folder, its exit status, what it told."""
+    """Kill recording processes, each at its moment; return for each its folder, its exit status and its reports."""
     folders = [folder / str(number) for number in range(count)]
     children = [start(part, each, rate, EPOCH_SECONDS[number % 2]) for number, each in enumerate(folders)]
     try:
-        begun = [heard(child) and time.monotonic() for child in children]
+        begun = [answer_of(child) and time.monotonic() for child in children]
         due = {begin + random.uniform(0.3, 3.0): child for begin, child in zip(begun, children, strict=True)}
         for moment in sorted(due):
             time.sleep(max(0.0, moment - time.monotonic()))
             due[moment].send_signal(kill)
-        told = [list(iter(lambda child=child: heard(child), None)) for child in children]
-        return list(zip(folders, [child.wait(60) for child in children], told, strict=True))
+        reports = [list(iter(lambda child=child: answer_of(child), None)) for child in children]
+        return list(zip(folders, [child.wait(60) for child in children], reports, strict=True))
     finally:
         for child in children:
             child.kill()
@@ -61,13 +61,13 @@ def recorded(folder):
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
 def test_a_kill_costs_no_epoch_and_at_most_the_last_second(tmp_path, rate, kill):
     """Every epoch that has ended is in every file, and every batch but those of the last second or block."""
-    for folder, status, told in killed(tmp_path, "record", rate, kill):
+    for folder, status, reports in killed(tmp_path, "record", rate, kill):
         assert status == -kill
-        ended = {step: when for what, step, when in (each for each in told if each[0] == "batch")}
-        epochs_ended = [each[1] for each in told if each[0] == "epoch"]
+        ended = {step: when for what, step, when in (each for each in reports if each[0] == "batch")}
+        epochs_ended = [each[1] for each in reports if each[0] == "epoch"]
         run_status, steps, epochs = recorded(folder)
         assert run_status == "killed"
-        for file, found in epochs.items():  # one may have ended without being told of
+        for file, found in epochs.items():  # one may have ended without a report
             assert found in (epochs_ended, [*epochs_ended, len(epochs_ended)]), file
         for file, found in steps.items():
             assert found == list(range(1, len(found) + 1)), file
@@ -79,12 +79,12 @@ def test_a_kill_costs_no_epoch_and_at_most_the_last_second(tmp_path, rate, kill)
 @pytest.mark.parametrize("rate", [5, 100])
 def test_a_signal_that_raises_costs_nothing(tmp_path, rate):
     """Where SIGTERM raises SystemExit, as a handler may, every batch that has ended is in every file."""
-    for folder, status, told in killed(tmp_path, "record_until_told", rate, signal.SIGTERM, count=5):
+    for folder, status, reports in killed(tmp_path, "record_until_told", rate, signal.SIGTERM, count=5):
         assert status == 7
-        ended = [each[1] for each in told if each[0] == "batch"]
-        epochs_ended = [each[1] for each in told if each[0] == "epoch"]
+        ended = [each[1] for each in reports if each[0] == "batch"]
+        epochs_ended = [each[1] for each in reports if each[0] == "epoch"]
         run_status, steps, epochs = recorded(folder)
         assert run_status == "interrupted"
-        for file, found in steps.items():  # one may have ended without being told of
+        for file, found in steps.items():  # one may have ended without a report
             assert found in (ended, [*ended, len(ended) + 1]), file
         assert list(epochs.values()) == [epochs_ended] * 3

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from faults.children import go_on, heard, played, playing
+from faults.children import answer_of, played, playing, proceed
 from faults.support import csv_steps, read_board, read_csv
 from monitor_core.journal.recorded import open_run
 
@@ -16,15 +16,15 @@ SHARED = ["board", "journal"]
 
 
 @pytest.mark.parametrize("sink", EXCLUSIVE)
-def test_the_second_process_is_refused_and_told_of_the_first(tmp_path, sink):
+def test_the_second_process_gets_an_error_that_names_the_first(tmp_path, sink):
     """Where the file's name is given, the error names its owner, whose files are as without the second process."""
     with playing("own", tmp_path, sink) as first:
-        _, owner = heard(first)
+        _, owner = answer_of(first)
         ((verdict, message),) = played("own", tmp_path, sink)
         assert verdict == "refused"
         assert re.search(OWNED.format(owner), message)
-        go_on(first)
-        assert heard(first) == ["ended", 0]
+        proceed(first)
+        assert answer_of(first) == ["ended", 0]
     if sink == "epochs":
         assert [row[0] for row in read_csv(tmp_path / "epochs.csv")] == ["epoch", "0", "1"]
     if sink == "batches":
@@ -35,9 +35,9 @@ def test_two_processes_have_journals_and_event_files_of_their_own(tmp_path):
     """Both record everything, side by side."""
     with playing("own", tmp_path, *SHARED) as first, playing("own", tmp_path, *SHARED) as second:
         for child in (first, second):
-            assert heard(child)[0] == "recorded"
-            go_on(child)
-        assert [heard(child) for child in (first, second)] == [["ended", 0]] * 2
+            assert answer_of(child)[0] == "recorded"
+            proceed(child)
+        assert [answer_of(child) for child in (first, second)] == [["ended", 0]] * 2
     runs = open_run(tmp_path / "journal").runs
     assert [run.status for run in runs] == ["completed"] * 2
     assert [open_run(tmp_path / "journal", run=run).batches.steps.tolist() for run in (0, 1)] == [
@@ -48,29 +48,29 @@ def test_two_processes_have_journals_and_event_files_of_their_own(tmp_path):
 
 
 def test_what_is_owned_is_free_when_its_owner_has_ended(tmp_path):
-    """The next process begins, and nothing of the first is left beside its files."""
+    """The next process begins, and nothing of the first is left in the folder except its files."""
     for _ in range(2):
         with playing("own", tmp_path, "epochs", "batches") as child:
-            assert heard(child)[0] == "recorded"
-            go_on(child)
-            assert heard(child) == ["ended", 0]
+            assert answer_of(child)[0] == "recorded"
+            proceed(child)
+            assert answer_of(child) == ["ended", 0]
     assert sorted(each.name for each in tmp_path.iterdir()) == ["batches.csv", "epochs.csv"]
 
 
 def test_what_is_owned_is_free_when_its_owner_was_killed(tmp_path):
     """Also while a worker that the owner had forked off lives on, as those of data loaders may."""
     with playing("own_and_fork", tmp_path) as owner:
-        _, worker = heard(owner)
+        _, worker = answer_of(owner)
         try:
             owner.kill()
             owner.wait(60)
-            assert heard_of_a_run(tmp_path)
+            assert records_a_run(tmp_path)
             os.kill(worker, 0)
         finally:
             os.kill(worker, signal.SIGKILL)
 
 
-def heard_of_a_run(folder):
-    """Answer whether a process can record in a folder."""
+def records_a_run(folder):
+    """Return whether a process can record in a folder."""
     with playing("own", folder, "epochs", "batches") as child:
-        return heard(child)[0] == "recorded"
+        return answer_of(child)[0] == "recorded"

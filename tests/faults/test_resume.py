@@ -1,4 +1,4 @@
-"""Runs that are killed at random moments, and go on by ``resume``, against the same run that was never cut."""
+"""Runs that are killed at random moments and continue with ``resume``, compared with an uninterrupted run."""
 
 import json
 import math
@@ -71,7 +71,7 @@ def outcome(folder):
 
 
 @pytest.mark.parametrize(("children", "kills"), KILLS.items(), indirect=["children"], ids=KILLS)
-def test_a_killed_run_goes_on_as_if_it_had_not_been(children, kills, tmp_path):
+def test_a_killed_run_continues_as_if_it_had_not_been(children, kills, tmp_path):
     """History, steps, curves, files, decisions and weights are those of the run that was never cut."""
     if children.kind == "torch_loop":
         pytest.importorskip("torch")

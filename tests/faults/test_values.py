@@ -96,7 +96,7 @@ def test_any_names_and_floats_are_in_every_record(folders, epochs):
 
 
 def with_csv_names_apart(epochs):
-    """Return the epochs as they are: names that a CSV file cannot tell apart are left to `assume`."""
+    """Return the epochs as they are: names that a CSV file cannot distinguish are left to `assume`."""
     from hypothesis import assume
 
     names = {name for batches in epochs for logs in batches for name in logs}
@@ -178,7 +178,7 @@ def test_values_of_every_kind_are_in_every_record(folders, kind, warned):
 
 
 @pytest.mark.parametrize("kind", UNUSABLE)
-def test_what_is_no_number_is_told_once_and_costs_nothing_else(folders, kind, warned):
+def test_a_value_that_is_not_a_number_is_logged_once_and_costs_no_other_value(folders, kind, warned):
     """Within batches, epochs and evaluations; the other metrics of the step are recorded."""
     recording = Recording(folders())
     with Loop(*recording.sinks) as loop:
@@ -211,7 +211,7 @@ def test_values_that_raise_when_looked_at_end_no_training(folders, make, warned)
 
 
 @pytest.mark.parametrize("name", [None, 3, ("a", "b"), b"loss", math.nan])
-def test_names_that_are_no_text_are_told_once(folders, name, warned):
+def test_names_that_are_not_strings_are_logged_once(folders, name, warned):
     """And the other metrics are recorded."""
     recording = Recording(folders())
     train(Bus(*recording.sinks), [{name: 1.0, "loss": 1.0}] * 3)
@@ -223,7 +223,7 @@ def test_names_that_are_no_text_are_told_once(folders, name, warned):
 
 
 @pytest.mark.parametrize("tick", [-1000.0, -0.001, 0.0])
-def test_a_clock_that_is_set_back_or_stands_still_disturbs_nothing(folders, monkeypatch, tick):
+def test_a_clock_that_is_set_back_or_stops_disturbs_nothing(folders, monkeypatch, tick):
     """Records are the same, and times never go back."""
     begin, calls = time.time(), iter(range(10**9))
     clock = SimpleNamespace(**vars(time))
@@ -295,7 +295,7 @@ def test_threads_that_feed_one_bus_lose_no_batch(folders):
     assert sorted(read_run(recording.folder / "journal")["steps"][1]) == list(range(1, 4001))
 
 
-def test_a_thread_that_evaluates_beside_the_training_disturbs_no_record(folders):
+def test_a_thread_that_evaluates_during_the_training_disturbs_no_record(folders):
     """No two hooks of a sink run at a time, whichever threads the events come from."""
     recording = Recording(folders())
     bus = Bus(*recording.sinks)
@@ -347,7 +347,7 @@ def test_a_train_begin_is_over_before_another_threads_event_comes():
 # --- other things that are not what they should be -------------------------------------------------------------------
 
 
-def test_names_that_a_csv_file_cannot_tell_apart_can_be_gone_on_with(tmp_path):
+def test_names_that_a_csv_file_cannot_distinguish_can_be_continued(tmp_path):
     """Half of a surrogate pair, and the text that it is written as."""
     path = tmp_path / "log.csv"
     train(Bus(CSVLogger(path)), [{"\udc80": 1.0, "\\udc80": 2.0}])
@@ -356,7 +356,7 @@ def test_names_that_a_csv_file_cannot_tell_apart_can_be_gone_on_with(tmp_path):
 
 
 @pytest.mark.parametrize("length", [-1, RuntimeError("not known yet"), OverflowError("too long")])
-def test_data_whose_length_cannot_be_told_are_trained_on(length):
+def test_data_whose_length_is_unknown_can_be_trained_on(length):
     """It is asked for a plan alone."""
 
     class Data(list):
@@ -375,7 +375,7 @@ def test_data_whose_length_cannot_be_told_are_trained_on(length):
     assert history["loss"].tolist() == [1.5]
 
 
-def test_a_stop_whose_reason_is_no_text_is_on_record(tmp_path):
+def test_a_stop_whose_reason_is_not_a_string_is_recorded(tmp_path):
     """Such as the exception that is the reason."""
 
     class Stopping(Sink):

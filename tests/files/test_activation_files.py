@@ -55,7 +55,7 @@ def test_without_limits_all_stay(tmp_path):
     assert epochs(files) == [0, 1, 2, 3, 4]
 
 
-def test_a_file_that_is_written_anew_counts_once(tmp_path):
+def test_a_file_that_is_written_again_counts_once(tmp_path):
     """An epoch that is repeated replaces its file, and is the newest then."""
     files = begun(keep=2)
     for epoch in (0, 1, 0, 2):
@@ -83,7 +83,7 @@ def test_a_run_is_found_again(tmp_path):
         write(files, tmp_path, epoch)
     write(begun(), tmp_path, 5)
     again.run = files.run
-    again.go_on(tmp_path.iterdir())
+    again.resume(tmp_path.iterdir())
     assert epochs(again) == [0, 1, 2]
     write(again, tmp_path, 3)
     assert names(tmp_path) == ["2.npz", "3.npz", "5.npz"]
@@ -99,7 +99,7 @@ def test_a_failed_write_changes_nothing(tmp_path):
     assert (epochs(files), names(tmp_path)) == ([0], ["0.npz"])
 
 
-def test_a_file_that_cannot_be_removed_is_told(tmp_path, warned, monkeypatch):
+def test_a_file_that_cannot_be_removed_is_reported(tmp_path, warned, monkeypatch):
     """A file that cannot be removed is a warning, and the run continues."""
     files = begun(keep=1)
     write(files, tmp_path, 0)

@@ -57,7 +57,7 @@ def path(tmp_path):
     return tmp_path / "log.csv"
 
 
-def test_another_process_is_refused_and_told_of_the_owner(path):
+def test_another_process_gets_an_error_that_names_the_owner(path):
     """The message names the process, the host, and what to do where that is wrong."""
     owned = Ownership(path)
     owned.take()
@@ -99,7 +99,7 @@ def test_a_process_may_own_a_file_many_times_over(path):
     assert verdict(path) == "taken"
 
 
-def test_files_beside_each_other_are_owned_apart(tmp_path):
+def test_files_in_one_folder_are_owned_separately(tmp_path):
     """Also where long names end alike."""
     names = ["a.csv", "b.csv", "a" * 100 + "c" * 100, "b" * 100 + "c" * 100, "é" * 127]
     owned = [Ownership(tmp_path / name) for name in names]
@@ -165,7 +165,7 @@ def test_a_copy_of_the_folder_leaves_the_lock(path):
 
 
 def test_a_file_system_with_posix_locks_alone_has_those(path, monkeypatch):
-    """Where locks of open files are refused as an invalid argument, another process is refused all the same."""
+    """Where locks of open files are refused as an invalid argument, another process is refused nevertheless."""
     monkeypatch.setattr(fcntl, "F_OFD_SETLK", 9999, raising=False)
     owned = Ownership(path)
     owned.take()
@@ -248,7 +248,7 @@ def test_what_is_owned_in_a_removed_folder_is_taken_again(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"process", b"process 1 on a\nb", b"\xff" * 1000, b"<b>process 1 on x</b>"])
-def test_a_lock_file_that_names_nobody_is_no_reason_to_fail(path, content):
+def test_a_lock_file_without_an_owner_is_not_an_error(path, content):
     """Whatever the file holds, the message contains none of it."""
     with other_owner(path):
         next(path.parent.iterdir()).write_bytes(content)
@@ -273,7 +273,7 @@ def test_a_link_in_the_lock_files_place_is_not_written_through(path, make):
 
 
 @pytest.mark.parametrize("number", ["ENOLCK", "ENOSYS", "EOPNOTSUPP"])
-def test_without_locks_everybody_may_write(path, monkeypatch, number):
+def test_without_locks_every_process_may_write(path, monkeypatch, number):
     """A file system that knows no locks ends no training."""
     import errno
 
@@ -286,7 +286,7 @@ def test_without_locks_everybody_may_write(path, monkeypatch, number):
     owned.free()
 
 
-def test_a_folder_in_which_no_file_can_be_made_is_left_to_others_to_tell(tmp_path):
+def test_a_folder_in_which_no_file_can_be_made_is_left_for_others_to_report(tmp_path):
     """The owner's file cannot be made there either, and that error is the better one."""
     owned = Ownership(tmp_path / "missing" / "log.csv")
     owned.take()

@@ -54,7 +54,7 @@ def test_a_state_comes_back_as_it_was(tmp_path_factory, state):
     assert exact(load_state(path)) == exact(state)
 
 
-def test_the_file_is_plain_json_with_the_arrays_beside_it(tmp_path):
+def test_the_file_is_plain_json_with_the_arrays_next_to_it(tmp_path):
     """Values are in the JSON, non-finite floats as strings, and arrays in one archive that the JSON names."""
     save_state(tmp_path / "a.json", {"best": -math.inf, "wait": 3, "weights": [np.arange(2), np.float32(0.5)]})
     data = json.loads((tmp_path / "a.json").read_text())

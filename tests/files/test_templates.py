@@ -107,7 +107,7 @@ def test_a_template_must_be_text(text):
         template(text)
 
 
-def test_parent_folders_behind_a_field_are_refused():
+def test_parent_folders_after_a_field_are_refused():
     """Only the part before the first field may go upwards."""
     assert template("../runs/{epoch}.keras").folder == "../runs"
     with pytest.raises(ValueError, match=r"filepath must not have '\.\.' after a field"):
@@ -122,7 +122,7 @@ def test_a_missing_name_lists_what_is_there():
 
 
 @pytest.mark.parametrize("value", ["../../evil", None, [1.0, 2.0]])
-def test_a_value_that_is_no_number_never_enters_a_name(value):
+def test_a_value_that_is_not_a_number_never_enters_a_name(value):
     """A metric that is a string, None or a list is an error."""
     with pytest.raises(TypeError, match=r"filepath needs a number for \{loss\}"):
         template("{loss}.keras").format(NUMBERS, {"loss": value})

@@ -159,7 +159,7 @@ def test_a_change_makes_a_new_file_of_the_old_one(tmp_path):
     assert (tmp_path / "link.txt").is_symlink()
 
 
-def test_a_file_that_was_removed_is_made_anew(tmp_path):
+def test_a_file_that_was_removed_is_created_again(tmp_path):
     """It begins with the head, even where its folder went too; what was in it is gone."""
     file = AppendFile(tmp_path / "runs" / "a.txt")
     file.head = b"head\n"
@@ -287,7 +287,7 @@ def test_records_and_changes_keep_their_order_while_they_wait(tmp_path, disk):
     assert file.path.read_bytes() == b"ONE\ntwo\nthree\n"
 
 
-def test_what_is_lost_in_the_end_is_told(tmp_path, disk, warned):
+def test_what_is_lost_in_the_end_is_reported(tmp_path, disk, warned):
     """With the last reference to the file goes the last attempt; the count is in the log."""
     file = AppendFile(tmp_path / "a.txt", limit=8)
     disk.room = 0

@@ -42,7 +42,7 @@ def test_a_body_that_raises_leaves_the_old_file(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["model.weights.h5", "é" * 120 + ".keras"])
-def test_the_temporary_name_is_beside_the_target_and_ends_like_it(tmp_path, name):
+def test_the_temporary_file_is_in_the_folder_of_the_target_and_ends_like_it(tmp_path, name):
     """Writers that choose a format by the name choose the right one, for names of any length."""
     with replacing(tmp_path / name) as temporary:
         temporary.write_text("new")

@@ -163,7 +163,7 @@ def test_a_flipped_bit_costs_its_record_alone(file):
 
 @EXAMPLES
 @given(data=st.data())
-def test_whatever_is_done_to_a_file_no_record_is_invented_and_every_loss_is_told(tmp_path_factory, data):
+def test_whatever_is_done_to_a_file_no_record_is_invented_and_every_loss_is_reported(tmp_path_factory, data):
     """Pieces removed, overwritten, duplicated and moved: what is read is a part of what was written."""
     frames = whole_file()
     path = tmp_path_factory.getbasetemp() / "journal-0001.mcj"
@@ -182,7 +182,7 @@ def test_whatever_is_done_to_a_file_no_record_is_invented_and_every_loss_is_told
     assert damage or records == expected[: len(records)]
 
 
-def test_records_behind_a_torn_one_are_found(file):
+def test_records_after_a_torn_one_are_found(file):
     """As after a write that failed midway and could not be undone."""
     frames = whole_file()
     expected, _ = file(*frames)
@@ -191,7 +191,7 @@ def test_records_behind_a_torn_one_are_found(file):
     assert [each.reason for each in damage] == ["these bytes are not a record", "1 record is missing before this"]
 
 
-def test_records_that_are_missing_without_a_trace_are_told(file):
+def test_records_that_are_missing_without_a_trace_are_reported(file):
     """Such as those that were dropped because the disk was full for too long."""
     frames = whole_file()
     expected, _ = file(*frames)
@@ -209,7 +209,7 @@ def test_a_record_that_is_there_twice_counts_once(file):
     assert [each.reason for each in damage] == ["record 2 is a duplicate; it is left out"]
 
 
-def test_a_file_of_a_later_format_is_told_as_such(file):
+def test_a_file_of_a_later_format_is_reported_as_such(file):
     """It is not read at all: its records may mean something else."""
     head = FILE_HEAD[:8] + struct.pack("<I", 3)
     records, damage = file(head, struct.pack("<I", crc32(head)), *whole_file()[1:])
@@ -218,7 +218,7 @@ def test_a_file_of_a_later_format_is_told_as_such(file):
 
 
 @pytest.mark.parametrize("data", [b"epoch,loss\n0,0.5\n", b"\x89MCJ", b"x" * 100, b"\xf5\xfbMJ" * 30])
-def test_what_is_no_journal_is_told_as_damage(file, data):
+def test_a_file_of_another_kind_is_reported_as_damage(file, data):
     """Nothing is read, and nothing raised."""
     records, damage = file(data)
     assert records == []
@@ -281,7 +281,7 @@ def test_records_of_a_later_release_are_skipped(file, kind, payload):
         (Kind.BATCHES, struct.pack("<qII", 0, 1, 10**5) + b"[" * 10**5, "not a list of strings"),
     ],
 )  # fmt: skip
-def test_a_record_that_holds_something_else_is_told_as_damage(file, kind, payload, match):
+def test_a_record_that_holds_something_else_is_reported_as_damage(file, kind, payload, match):
     """Its checksums are right, its content is not: the records around it are read."""
     hostile = frame(kind, 0, 1, payload)
     records, damage = file(FILE_HEAD, frame(Kind.FACT, 0, 0, encode_fact(BEGIN)), hostile)

@@ -15,8 +15,9 @@ def test_the_sample_of_format_2_has_what_is_new_in_it():
     """Evaluations by name and step, whether more training followed, a finding, and arrays of layers."""
     run = open_run(DATA / "format-2")
     evaluations = run.evaluations
-    assert (evaluations.names, evaluations.steps.tolist()) == (["test", None, None], [2, 3, 6])
-    assert evaluations["loss"].tolist() == [3.0, 2.0, 1.5]
+    assert (evaluations.names, evaluations.steps.tolist()) == (["test", "val", "val"], [2, 3, 6])
+    assert evaluations["test_loss"][:1].tolist() == [3.0]
+    assert evaluations["val_loss"][1:].tolist() == [2.0, 1.5]
     assert [(fact.name, fact.step) for fact in run.last.facts(MidepochEvaluation)] == [("test", 2)]
     assert [(fact.symptom, fact.layer) for fact in run.last.facts(Found)] == [("dead units", "dense")]
     [layers] = run.last.arrays("layers")

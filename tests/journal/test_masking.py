@@ -57,7 +57,7 @@ def test_what_does_not_look_secret_stays(argument):
     assert masked([argument, "--next"]) == [argument, "--next"]
 
 
-def test_an_option_after_a_secret_one_is_no_value():
+def test_an_option_after_a_secret_one_is_not_its_value():
     """A switch whose name looks secret hides no option."""
     assert masked(["--use-key", "--epochs=3", "--token", "-v"]) == ["--use-key", "--epochs=3", "--token", "-v"]
 

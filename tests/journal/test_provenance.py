@@ -120,7 +120,7 @@ def test_a_process_is_alive_until_it_has_ended(process):
     assert is_alive(said) is False
 
 
-def test_a_process_that_only_bears_its_number_is_not_it():
+def test_a_process_that_only_has_its_number_is_not_it():
     """As in a container that was started again, where the same numbers are given."""
     said = this_process()
     assert is_alive(said) is True
@@ -129,7 +129,7 @@ def test_a_process_that_only_bears_its_number_is_not_it():
         assert is_alive({**said, "boot": "before"}) is False
 
 
-def test_where_the_system_tells_no_begin_the_number_must_do(monkeypatch):
+def test_without_a_start_time_from_the_system_the_number_decides(monkeypatch):
     """On systems without /proc."""
     monkeypatch.setattr(provenance, "_birth", lambda pid: {})
     said = {"host": this_process()["host"], "pid": os.getpid()}
@@ -148,7 +148,7 @@ def test_of_processes_elsewhere_nothing_is_known(other):
     assert is_alive({}) is None
 
 
-def test_the_command_line_is_told_without_secrets(monkeypatch):
+def test_the_command_line_is_recorded_without_secrets(monkeypatch):
     """Its other arguments stay as they are."""
     monkeypatch.setattr(sys, "argv", ["train.py", "--lr", "0.1", "--api-key=s3cret", "--token", "s3cret"])
     assert provenance.describe()["argv"] == ["train.py", "--lr", "0.1", "--api-key=***", "--token", "***"]

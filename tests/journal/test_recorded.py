@@ -97,7 +97,7 @@ def test_a_recorded_history_can_be_drawn(tmp_path):
 # --- status ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_that_goes_on_is_running_and_has_what_it_has(tmp_path):
+def test_an_open_run_is_running_and_has_what_was_recorded(tmp_path):
     """Read from the process itself, or from another."""
     opened = recorded(tmp_path, 1.0, 0.5, end=False)
     assert (opened.status, opened.history["loss"].tolist()) == ("running", [1.0, 0.5])
@@ -164,7 +164,7 @@ def test_a_folder_without_a_journal_is_an_error(tmp_path, path):
         open_run(tmp_path / path)
 
 
-def test_the_state_is_one_that_a_bus_goes_on_from(tmp_path):
+def test_a_bus_can_continue_from_the_state(tmp_path):
     """With the numbers after the last whole epoch."""
     recorded(tmp_path, 1.0, 0.5, end=False)
     bus = Bus(History())
@@ -195,7 +195,7 @@ def test_of_two_that_go_on_with_the_same_run_each_has_all_of_its_own(tmp_path):
     assert losses(open_run(tmp_path)) == [[0.0, 7.0], [0.0, 0.1, 7.0]]
 
 
-def test_a_run_that_goes_on_twice_is_one(tmp_path):
+def test_a_run_that_is_resumed_twice_is_one_run(tmp_path):
     """Each time from where its last part went back to."""
     written(tmp_path, BEGIN, (0, 0.0), (1, 0.1), (2, 0.2))
     written(tmp_path, attrs.evolve(BEGIN, id="b", continues="a", epoch=1, step=2), (2, 1.2), (3, 1.3), number=1)
@@ -205,7 +205,7 @@ def test_a_run_that_goes_on_twice_is_one(tmp_path):
 
 @pytest.mark.parametrize("steps", [1, 0])
 @pytest.mark.parametrize(("epoch", "kept"), [(2, [0.0, 0.1]), (1, [0.0]), (0, [])])
-def test_what_lies_behind_a_rewind_is_left_out(tmp_path, steps, epoch, kept):
+def test_records_after_the_target_of_a_rewind_are_left_out(tmp_path, steps, epoch, kept):
     """Epochs and decisions; in loops that count no batches too. What failed did fail."""
     stop = Stop(reason="enough", failed=False, epoch=1, step=2 * steps, time=0.0)
     rates = RateChange(reason="", before=[1.0], after=[0.5], epoch=0, step=steps, time=0.0)
@@ -221,11 +221,11 @@ def test_what_lies_behind_a_rewind_is_left_out(tmp_path, steps, epoch, kept):
 # --- damage ----------------------------------------------------------------------------------------------------------
 
 
-def test_damage_is_told_with_its_file_and_the_rest_is_there(tmp_path):
+def test_damage_is_reported_with_its_file_and_the_rest_is_there(tmp_path):
     """A flipped bit in the first of two files, a truncation in the second."""
     recorded(tmp_path, 1.0, 2.0, 3.0)
     written(tmp_path, BEGIN, (0, 4.0), (1, 5.0), BEGIN, number=1)
-    first, second = sorted(tmp_path.iterdir())
+    first, second = sorted(tmp_path.glob("*.mcj"))
     place = next(each.offset for each in read_journal(first).records if each.kind is Kind.EPOCH)
     data = bytearray(first.read_bytes())
     data[place + 50] ^= 16
@@ -286,7 +286,7 @@ def test_what_decided_is_on_record(tmp_path):
     stopping = EarlyStopping("loss", patience=1)
     train(Bus(Journal(tmp_path), stopping), [{"loss": 1.0}], [{"loss": 2.0}])
     assert open_run(tmp_path).outcome == Outcome(
-        [Watched("EarlyStopping", "loss", "min", restores=False, best_epoch=0)],
+        [Watched("EarlyStopping", "loss", "min", restores=False, best_epoch=0, best_step=1)],
         "loss did not improve for 1 epoch; its best was 1 in epoch 1",
         1,
         "stopped",

@@ -1,4 +1,4 @@
-"""Writing a journal: files of one's own, threads, processes, and files that are taken away."""
+"""Writing a journal: separate files, threads, processes, and files that are removed."""
 
 import contextlib
 import errno
@@ -68,7 +68,7 @@ def test_files_are_in_the_order_of_their_numbers(tmp_path):
     assert [path.name for path in journal_files(tmp_path)] == ["journal-9999.mcj", "journal-10000.mcj"]
 
 
-def test_a_name_that_is_taken_meanwhile_is_nobody_elses(tmp_path, monkeypatch):
+def test_a_name_that_another_process_takes_meanwhile_stays_its_own(tmp_path, monkeypatch):
     """The process that creates the file has it; a link in its place is not followed."""
     monkeypatch.setattr("monitor_core.journal.writer.journal_files", lambda folder: [])  # it was empty a moment ago
     (tmp_path / "run").mkdir()
@@ -129,7 +129,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path, folder):
         JournalWriter(f"{tmp_path}/{folder}")
 
 
-def test_a_file_that_was_removed_is_made_anew_with_the_runs_begin(tmp_path):
+def test_a_file_that_was_removed_is_created_again_with_the_runs_begin(tmp_path):
     """The damage says only that records are missing."""
     writer = JournalWriter(tmp_path / "run")
     writer.fact(BEGIN)
@@ -182,7 +182,7 @@ def test_only_its_owner_may_read_a_journal(tmp_path):
     assert (first, again) == (0o600, 0o600)
 
 
-def test_what_a_full_disk_cost_is_counted_and_told(tmp_path, monkeypatch):
+def test_what_a_full_disk_cost_is_counted_and_reported(tmp_path, monkeypatch):
     """By the writer, and by the file, which has a gap where it is."""
     monkeypatch.setattr(writing, "FIRST_DELAY", 0.0)
     monkeypatch.setattr("monitor_core.journal.writer.PENDING_BYTES", 300)

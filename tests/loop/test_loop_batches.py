@@ -47,7 +47,7 @@ def test_break_before_anything_was_logged_does_not_count_the_batch():
     assert loop.run.step == 1
 
 
-def test_strict_loop_goes_on_after_a_batch_that_was_left():
+def test_strict_loop_continues_after_a_batch_that_was_left():
     """After a batch that was left with nothing logged, the next stretch of batches is in order, strict or not."""
     with Loop(recorder := Recorder("on_batch_end"), strict=True) as loop:
         for _ in loop.epochs(1):
@@ -93,7 +93,7 @@ def test_batches_held_on_to_after_an_exception():
 
 
 def test_data_that_raises():
-    """An error of the data set itself is the training's error, after what was recorded before it."""
+    """An error of the dataset itself is the training's error, raised after what was recorded before it."""
 
     def data():
         yield 1.0
@@ -121,7 +121,7 @@ def test_critical_sink_in_a_batch_that_is_left_propagates():
 
 
 def test_stretches_of_batches_in_one_epoch():
-    """An epoch may have several data sets; its means are over all of their batches."""
+    """An epoch may have several datasets; its means are over all of their batches."""
     with Loop(recorder := Recorder("on_epoch_end")) as loop:
         for _ in loop.epochs(1):
             for data in ([1.0, 2.0], [6.0]):
@@ -212,7 +212,7 @@ def test_weight_that_is_none(weight):
                     loop.log(loss=1.0, weight=weight)
 
 
-def test_means_begin_anew_in_each_epoch():
+def test_means_begin_again_in_each_epoch():
     """Nothing of an epoch goes into the next one's means, also where that has no batches."""
     with Loop(recorder := Recorder("on_epoch_end")) as loop:
         for epoch in loop.epochs(3):

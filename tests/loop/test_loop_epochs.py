@@ -61,7 +61,7 @@ def test_batches_yields_the_data():
     assert loop.run.step == 3
 
 
-def test_plan_stands_in_the_run():
+def test_plan_is_in_the_run():
     """How many epochs, and how many steps each has where the data knows it, can be read from the run."""
     with Loop() as loop:
         for data, length in ((iter([1]), None), ([1, 2], 2)):
@@ -72,7 +72,7 @@ def test_plan_stands_in_the_run():
 
 
 def test_data_whose_length_raises():
-    """A data set that has a ``__len__`` but no length is not an error."""
+    """A dataset whose ``__len__`` raises is not an error."""
 
     class Stream:
         def __len__(self):
@@ -86,7 +86,7 @@ def test_data_whose_length_raises():
             assert list(loop.batches(Stream())) == [1, 2]
 
 
-def test_model_and_validation_data_are_lent():
+def test_sinks_get_the_model_and_the_validation_data():
     """The run has the arguments of the loop."""
     handle, data = Handle(0.5), ("x", "y")
     with Loop(model=handle, validation_data=data) as loop:
@@ -111,7 +111,7 @@ def test_initial_epoch():
         assert loop.next_epoch == 5
 
 
-def test_epochs_go_on_to_a_larger_total():
+def test_epochs_continue_to_a_larger_total():
     """A second call continues after the first."""
     with Loop(recorder := Recorder("on_epoch_end")) as loop:
         assert list(loop.epochs(2)) == [0, 1]
@@ -119,7 +119,7 @@ def test_epochs_go_on_to_a_larger_total():
     assert epoch_logs(recorder) == [(0, {}), (1, {}), (2, {})]
 
 
-def test_nothing_left_to_do_is_told(warned):
+def test_nothing_left_to_do_is_reported(warned):
     """A total that was reached already trains nothing, with a warning; a total of 0 is quiet."""
     with Loop(initial_epoch=2) as loop:
         assert list(loop.epochs(0)) == []
@@ -261,3 +261,10 @@ def test_epochs_that_are_held_on_to():
             epochs.close()
             loop.log(loss=1.0)
     assert recorder.events == [("epoch_begin", 0), ("epoch_begin", 0), ("epoch_end", 0, {"loss": 1.0})]
+
+
+def test_repr_shows_the_sinks_and_the_run():
+    """Of a loop as of its bus, in one line."""
+    loop = Loop(History(), Recorder(name="Named"))
+    assert repr(loop) == "Loop(History, Named; Run(index=0, pending, epoch=-1, step=0))"
+    assert repr(loop.bus) == "Bus(History, Named; Run(index=0, pending, epoch=-1, step=0))"

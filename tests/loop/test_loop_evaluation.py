@@ -9,7 +9,7 @@ from recorders import Recorder
 
 
 def test_evaluation_hands_back_its_results():
-    """The results stand in the yielded dict once the evaluation has ended, without the prefix."""
+    """The results are in the yielded dict once the evaluation has ended, without the prefix."""
     with Loop(recorder := Recorder("on_evaluation_end", "on_epoch_end")) as loop:
         for _ in loop.epochs(1):
             with loop.evaluation("test_") as results:
@@ -102,7 +102,7 @@ def test_break_in_the_batches_of_an_evaluation():
     assert results == {"loss": 2.0}
 
 
-def test_evaluation_goes_on_after_a_stop_request():
+def test_evaluation_continues_after_a_stop_request():
     """A stop ends training batches; an evaluation is finished."""
     with Loop() as loop:
         loop.run.stop("enough")

@@ -19,7 +19,7 @@ def stop_at(hook):
 
 
 @pytest.mark.parametrize(
-    ("hook", "heard"),
+    ("hook", "expected"),
     [
         ("train_begin", []),
         ("epoch_begin", ["epoch_begin"]),
@@ -31,7 +31,7 @@ def stop_at(hook):
         ("epoch_end", ["epoch_begin", *["batch_begin", "batch_end"] * 3, "evaluation_end", "epoch_end"]),
     ],
 )
-def test_stop_request(hook, heard):
+def test_stop_request(hook, expected):
     """A loop ends by itself at the next opportunity: no further batch, no further epoch, nothing untrained recorded."""
     recorder = Recorder("on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end", "on_evaluation_end")
     with Loop(stop_at(hook), recorder) as loop:
@@ -40,8 +40,8 @@ def test_stop_request(hook, heard):
                 loop.log(loss=x)
             with loop.evaluation():
                 loop.log(loss=1)
-    trained = [name for name in names(recorder.events) if name != "evaluation_end" or "evaluation_end" in heard]
-    assert trained == heard
+    trained = [name for name in names(recorder.events) if name != "evaluation_end" or "evaluation_end" in expected]
+    assert trained == expected
     assert (loop.run.status, loop.run.stop_reason) == ("stopped", f"at {hook}")
 
 
@@ -282,7 +282,7 @@ def test_mappings_within_a_log_give_names_with_a_slash():
     assert recorder.events == [("batch_end", 1, batch), ("epoch_end", 0, {**batch, "test/loss": 3, "val_a/loss": 4})]
 
 
-def test_what_is_no_metric_reaches_the_hooks_as_it_was_logged():
+def test_values_that_are_not_metrics_reach_the_hooks_as_they_were_logged():
     """An array in a batch is skipped by the recorders, and hooks that read it get it."""
     image = np.ones((2, 2))
     seen = []

@@ -110,7 +110,7 @@ def test_data_made_again_in_each_epoch_are_warned_about(warned):
 
 
 def test_empty_data_are_refused():
-    """Data without a batch would begin again for ever."""
+    """Data without a batch would begin again and again."""
     with pytest.raises(ValueError, match="data must have at least one batch"), Loop() as loop:
         for _ in loop.epochs(1, steps_per_epoch=2):
             list(loop.batches([]))
@@ -482,6 +482,6 @@ def test_an_iterator_continues_with_its_next_item_and_says_so(tmp_path, warned):
 
 
 def test_log_outside_of_an_epoch_still_fails():
-    """Steps do not change where `batches` may stand."""
+    """Steps do not change where `batches` may be called."""
     with Loop() as loop, pytest.raises(OrderError, match="batches"):
         loop.batches([1])

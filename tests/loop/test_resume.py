@@ -58,7 +58,7 @@ def seed(number):
     np.random.seed(number)  # noqa: NPY002
 
 
-def test_nothing_to_go_on_from_is_a_run_as_any(tmp_path):
+def test_an_empty_folder_begins_a_new_run(tmp_path):
     """It has a journal and a checkpoint in the end."""
     loop, _ = trained(tmp_path, history := History())
     assert history.epoch == [0, 1, 2, 3]
@@ -69,7 +69,7 @@ def test_nothing_to_go_on_from_is_a_run_as_any(tmp_path):
 
 
 @pytest.mark.parametrize("cut_at", [0, 1, 2, 5, 7])
-def test_a_run_goes_on_where_it_was_cut(tmp_path, cut_at):
+def test_a_run_continues_where_it_was_interrupted(tmp_path, cut_at):
     """The history, the weights and NumPy's generator are as if nothing had been."""
     seed(0)
     _, whole = trained(tmp_path / "whole", expected := History(per_batch=True))
@@ -290,14 +290,14 @@ def test_a_run_needs_a_model(tmp_path):
         pass
 
 
-def test_a_model_that_cannot_be_saved_is_told_at_the_begin(tmp_path):
+def test_a_model_that_cannot_be_saved_is_reported_at_the_begin(tmp_path):
     """Not when the first epoch has ended."""
     handle = PytreeModel(lambda: {"a": object()}, print)
     with pytest.raises(SetupError, match=r"cannot be saved to .*resume"), Loop(model=handle, resume=tmp_path):
         pass
 
 
-def test_another_model_is_told_apart(tmp_path):
+def test_another_model_is_an_error(tmp_path):
     """What is on record stays."""
     trained(tmp_path, cut_at=None)
     tree = {"other": np.zeros(3)}
@@ -310,7 +310,7 @@ def test_another_model_is_told_apart(tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_other_sinks_are_told(tmp_path):
+def test_a_removed_sink_is_an_error(tmp_path):
     """One that is gone; a new one begins with what is left."""
     with pytest.raises(CutError):
         trained(tmp_path, EarlyStopping("loss", patience=9), cut_at=5)
@@ -347,7 +347,7 @@ def test_a_run_that_another_process_is_at_is_refused(tmp_path):
     assert loop.run.status == "completed"
 
 
-def test_without_its_journal_a_run_goes_on_and_says_so(tmp_path, caplog):
+def test_without_its_journal_a_run_continues_with_a_warning(tmp_path, caplog):
     """The decisions and the model are in the checkpoint."""
     with pytest.raises(CutError):
         trained(tmp_path, History(), cut_at=5)
@@ -475,7 +475,7 @@ def fitted(folder, way, *parts, epochs=4, model=None):
 
 
 @pytest.mark.parametrize("way", ["fit", "whole", "list"])
-def test_a_fit_goes_on_where_it_was_cut(tmp_path, way):
+def test_a_fit_continues_where_it_was_interrupted(tmp_path, way):
     """The epochs, their results and the weights are those of one fit."""
     expected, whole = fitted(tmp_path / "whole", way)
     with pytest.raises(CutError):
@@ -496,7 +496,7 @@ def test_a_fit_whose_epochs_are_done_says_so(tmp_path, caplog):
     assert "fit(epochs=2): nothing is left to do" in caplog.text
 
 
-def test_keras_callbacks_that_begin_anew_are_named(tmp_path, caplog):
+def test_keras_callbacks_that_begin_again_are_named(tmp_path, caplog):
     """Their state is not known."""
     with pytest.raises(CutError):
         fitted(tmp_path, "whole", CutAfter(1))
@@ -519,14 +519,14 @@ def test_a_loop_is_given_its_folder_itself(tmp_path):
         KerasAdapter(Loop(), resume=tmp_path)
 
 
-def test_a_model_that_is_not_built_is_told_at_the_begin(tmp_path):
+def test_a_model_that_is_not_built_is_reported_at_the_begin(tmp_path):
     """A loop's run begins before the first fit would build it."""
     model = keras.Sequential([keras.layers.Dense(1)])
     with pytest.raises(SetupError, match="has not yet been built"), Loop(model=KerasModel(model), resume=tmp_path):
         pass
 
 
-def test_a_checkpoint_of_ones_own_stays_beside(tmp_path):
+def test_a_custom_checkpoint_is_kept_too(tmp_path):
     """Its files and numbers are its own."""
     own = ModelCheckpoint(tmp_path / "{epoch}.weights.h5", save_weights_only=True)
     with pytest.raises(CutError):

@@ -64,7 +64,7 @@ def test_wrong_graphs_are_refused(nodes, edges, message):
         graph(nodes, edges)
 
 
-def test_no_layer_bears_the_name_of_a_nested_model():
+def test_no_layer_has_the_name_of_a_nested_model():
     """A name is either a layer's or that of a model around layers."""
     with pytest.raises(ValueError, match=r"must not have the name of a nested model around others \(got 'a'\)"):
         LayerGraph("model", [LayerNode("a", "Dense"), LayerNode("a/b", "Dense", inside=("a",))])

@@ -78,7 +78,7 @@ def test_messages_are_delivered_in_order_by_one_thread_of_its_own():
     assert outbox.close()
 
 
-def test_put_returns_while_a_delivery_goes_on(gate):
+def test_put_returns_during_a_delivery(gate):
     """A server that does not respond does not block `put`."""
     outbox = Outbox(server := Server(gate=gate))
     put_all(outbox, range(100))
@@ -121,7 +121,7 @@ def test_what_is_lost_is_counted_in_values_too(gate, warned):
     assert warned()[-1] == "outbox is closed, and 1 waiting messages, with 1000 values, are dropped"
 
 
-def test_limit_is_2048_unless_told_otherwise(gate):
+def test_limit_is_2048_by_default(gate):
     """The documented limit is the default."""
     outbox = Outbox(server := Server(gate=gate))
     outbox.put(-1)
@@ -199,7 +199,7 @@ def test_message_that_fails_is_tried_again_before_the_next(quick, warned):
     assert warned() == []
 
 
-def test_message_is_given_up_when_its_time_is_over(quick, warned):
+def test_message_is_dropped_when_its_time_is_over(quick, warned):
     """A message that fails for longer than its budget is counted as failed, and the next one is tried."""
     outbox = Outbox(server := Server(*[OSError("no route")] * 2), name="Board", retry_seconds=0.0)
     put_all(outbox, "abc")
@@ -228,7 +228,7 @@ def test_one_warning_for_each_cause(quick, warned):
     assert warned() == [text.format(400), text.format(404)]
 
 
-def test_causes_without_end_are_not_told_without_end(warned):
+def test_causes_without_end_are_not_logged_without_end(warned):
     """If each message's error has its own wording, the warnings stop after some."""
     outbox = Outbox(Server(*[DeliveryError(f"no {index}", retry=False) for index in range(100)]))
     put_all(outbox, range(100))
@@ -236,7 +236,7 @@ def test_causes_without_end_are_not_told_without_end(warned):
     assert (outbox.failed, len(warned())) == (100, 20)
 
 
-def test_server_that_is_down_is_told_of_once_and_its_return_once(quick, warned):
+def test_an_outage_is_logged_once_and_its_end_once(quick, warned):
     """An outage logs two warnings, and every message that fits into the queue arrives after it."""
     outbox = Outbox(server := Server(*[ConnectionRefusedError("refused")] * 50), name="Board", limit=100)
     put_all(outbox, range(20))
@@ -286,7 +286,7 @@ def test_flush_says_that_it_was_in_vain(gate):
     outbox.close()
 
 
-def test_flush_tries_at_once_and_gives_up_where_the_next_attempt_is_too_late(monkeypatch):
+def test_flush_tries_at_once_and_returns_if_the_next_attempt_is_too_late(monkeypatch):
     """Within a pause, a flush is one attempt, and does not wait out its timeout in vain."""
     monkeypatch.setattr(attempts, "FIRST_PAUSE", 100.0)
     monkeypatch.setattr(attempts, "LONGEST_PAUSE", 100.0)
@@ -342,7 +342,7 @@ def test_close_may_be_repeated(warned):
     wait_until(lambda: not server.threads & set(threading.enumerate()))
 
 
-def test_put_after_close_begins_anew():
+def test_put_after_close_begins_again():
     """A closed outbox accepts and delivers later messages, on another thread."""
     outbox = Outbox(server := Server())
     outbox.put("a")
@@ -417,7 +417,7 @@ def test_what_waits_keeps_the_outbox_alive(quick):
     wait_until(lambda: server.taken == list(range(10)))
 
 
-def test_messages_wait_where_no_thread_is_to_be_had(monkeypatch):
+def test_messages_wait_if_no_thread_can_start(monkeypatch):
     """If no thread can be started, no call blocks, and the messages are delivered once one can."""
 
     def refuse(self):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from monitor_core import MonitorError
 from monitor_core.network import retries as attempts
-from monitor_core.network.retries import Backoff, DeliveryError, in_words
+from monitor_core.network.retries import Backoff, DeliveryError, description
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def test_wait_that_the_server_asks_for_is_kept():
 
 
 @pytest.mark.parametrize("error", [DeliveryError("no", retry=False), TypeError(), KeyError(), NotImplementedError()])
-def test_what_no_attempt_would_mend_makes_nobody_wait(error):
+def test_an_error_that_no_retry_can_fix_causes_no_wait(error):
     """An error caused by the message is not an outage: the message is dropped, and the next is due immediately."""
     record = Backoff()
     assert [record.fail(error, deadline=1000) for _ in range(5)] == [False] * 5
@@ -89,8 +89,8 @@ def test_number_of_failures_has_no_end():
     assert record.due == 130
 
 
-def test_error_is_named_in_words():
+def test_an_error_is_described():
     """A DeliveryError is shown by its message, any other with its type."""
-    assert in_words(DeliveryError("HTTP 503")) == "HTTP 503"
-    assert in_words(ConnectionRefusedError("refused")) == "ConnectionRefusedError: refused"
+    assert description(DeliveryError("HTTP 503")) == "HTTP 503"
+    assert description(ConnectionRefusedError("refused")) == "ConnectionRefusedError: refused"
     assert issubclass(DeliveryError, MonitorError)

@@ -83,7 +83,7 @@ def test_what_hooks_send_is_there_when_the_run_has_ended():
     assert (sink.delivered, sink.failed, sink.dropped, sink.waiting) == (6, 0, 0, 0)
 
 
-def test_sink_goes_on_over_runs_and_after_a_close():
+def test_sink_continues_over_runs_and_after_a_close():
     """A sink works over several runs, whether it was closed between them or not."""
     bus = Bus(sink := Line())
     train(bus)
@@ -138,7 +138,7 @@ def test_server_that_is_down_ends_and_blocks_no_training(monkeypatch, warned):
     assert len([text for text in warned() if text.startswith("Line cannot deliver")]) == 1
 
 
-def test_losses_are_told_at_the_end_of_their_run(warned):
+def test_losses_are_reported_at_the_end_of_their_run(warned):
     """The end of each run logs once how many messages it lost, and no line if it lost none."""
     bus = Bus(sink := Line(TypeError("bad"), TypeError("bad")))
     train(bus)
@@ -217,7 +217,7 @@ def test_what_is_no_plain_value_is_refused():
         Line().send({"model": object()})
 
 
-def test_sink_without_deliver_is_told_what_it_lacks(warned):
+def test_sink_without_deliver_is_an_error_that_names_it(warned):
     """A subclass without `deliver` gets an error that says so, without retries."""
 
     class Mute(NetworkSink):
@@ -230,7 +230,7 @@ def test_sink_without_deliver_is_told_what_it_lacks(warned):
     assert warned() == [f"Mute dropped a message ({cause}); further drops for this reason are only counted"]
 
 
-def test_no_thread_is_left_behind_by_a_run():
+def test_no_thread_outlives_a_run():
     """When a run has ended and all is delivered, its thread ends too."""
     before = set(threading.enumerate())
     train(Bus(Line()), [{"loss": 1.0}])

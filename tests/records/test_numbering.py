@@ -20,7 +20,7 @@ def trained(numbers, epochs, batches=2, first=0, step=0):
     return found
 
 
-def test_runs_go_on_behind_each_other():
+def test_runs_continue_after_each_other():
     """Two runs that begin with epoch 0 and step 1 get numbers that ascend."""
     numbers = Numbering()
     assert trained(numbers, 2) == [(0, 2), (1, 4)]
@@ -28,7 +28,7 @@ def test_runs_go_on_behind_each_other():
 
 
 def test_a_run_that_begins_late_keeps_its_epochs():
-    """A first epoch above 0 is an explicit number; steps counted from 1 again continue all the same."""
+    """A first epoch above 0 is an explicit number; steps counted from 1 again continue nevertheless."""
     numbers = Numbering()
     trained(numbers, 2)
     assert trained(numbers, 1, first=5) == [(5, 6)]

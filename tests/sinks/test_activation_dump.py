@@ -138,7 +138,7 @@ def test_samples_are_read_once_a_run_and_let_go(tmp_path):
     assert dump._x is None
 
 
-def test_outputs_that_are_no_numbers_are_left_out(tmp_path, warned):
+def test_outputs_that_are_not_numbers_are_left_out(tmp_path, warned):
     """Strings are left out with one warning, and the other layers are written."""
     model = Model(outputs={"words": np.array([b"a", b"b"], dtype=object)})
     train(ActivationDump(tmp_path / "{epoch}.npz"), model, range(3))
@@ -146,7 +146,7 @@ def test_outputs_that_are_no_numbers_are_left_out(tmp_path, warned):
     assert warned() == ["ActivationDump leaves out 'words', whose output is not numeric (object)"]
 
 
-def test_a_layer_that_is_not_used_is_told_once_a_run(tmp_path, warned):
+def test_a_layer_that_is_not_used_is_reported_once_a_run(tmp_path, warned):
     """A layer that exists and gives nothing is a warning in each run; where nothing is left, no file is written."""
     train(ActivationDump(tmp_path / "{epoch}.npz", layers=["unused", "one"]), Model(), range(2))
     dump = ActivationDump(tmp_path / "none-{epoch}.npz", layers=["unused"])
@@ -278,7 +278,7 @@ def test_a_symbolic_link_does_not_lead_out_of_the_folder(tmp_path):
     assert shapes(tmp_path / "a.npz")["one"] == (1, 4)
 
 
-# --- going on ------------------------------------------------------------------------------------------------------
+# --- continuing ----------------------------------------------------------------------------------------------------
 
 
 def checkpointed(folder, dump):
@@ -369,7 +369,7 @@ def test_a_full_disk_costs_the_files_that_do_not_fit(tmp_path, warned, size):
     ]
 
 
-def test_a_folder_that_vanishes_is_made_anew(tmp_path):
+def test_a_folder_that_vanishes_is_created_again(tmp_path):
     """Where the folder is removed in mid-run, the next file is there again."""
     folder = tmp_path / "dumps"
     bus = Bus(ActivationDump(folder / "{epoch}.npz", keep=1), model=Model(), validation_data=X)

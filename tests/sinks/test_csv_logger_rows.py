@@ -67,7 +67,7 @@ def test_a_row_is_on_disk_when_its_epoch_has_ended(tmp_path):
     bus.train_end()
 
 
-def test_the_first_run_replaces_the_file_and_later_ones_go_on(tmp_path):
+def test_the_first_run_replaces_the_file_and_later_ones_continue_it(tmp_path):
     """Numbers continue if a run begins with epoch 0 again."""
     (tmp_path / "a.csv").write_text("something else")
     sink = CSVLogger(tmp_path / "a.csv")
@@ -98,7 +98,7 @@ def test_an_epoch_left_unrecorded_leaves_a_gap(tmp_path):
     assert bus.failures == []
 
 
-def test_steps_go_on_over_runs(tmp_path):
+def test_steps_continue_over_runs(tmp_path):
     """As epochs do."""
     sink = CSVLogger(tmp_path / "a.csv", per_batch=True)
     bus = Bus(sink)
@@ -133,7 +133,7 @@ def test_appending_to_nothing_begins_a_file(tmp_path, content):
 
 
 def test_appending_goes_on_with_the_numbers_columns_and_separator_of_the_file(tmp_path):
-    """Values stand under their names, in the file's order; what is new gets a column."""
+    """Values are under their names, in the file's order; what is new gets a column."""
     content = b"epoch;b;a\r\n0;1.0;2.0\r\n1;3.0;4.0\r\n"
     assert appended(tmp_path / "a.csv", content, {"a": 5.0, "c": 6.0}) == (
         b"epoch;b;a;c\r\n0;1.0;2.0;\r\n1;3.0;4.0;\r\n2;;5.0;6.0\r\n"
@@ -198,7 +198,7 @@ def test_a_file_that_cannot_be_appended_to_fails_at_train_begin_and_is_left_alon
 
 
 def test_rows_of_batches_do_not_go_into_a_file_of_epochs(tmp_path):
-    """Their numbers would stand under a metric."""
+    """Their numbers would be under a metric."""
     (tmp_path / "a.csv").write_bytes(b"epoch,a\r\n0,1.0\r\n")
     with pytest.raises(SetupError, match="its first line must name each column once, from epoch and step on"):
         Bus(CSVLogger(tmp_path / "a.csv", append=True, per_batch=True)).train_begin()

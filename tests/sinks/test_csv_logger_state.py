@@ -218,7 +218,7 @@ def test_a_full_disk_ends_no_training_and_nothing_is_lost_in_the_end(tmp_path, p
     assert [line.count("full.csv cannot be written") for line in output.splitlines()] == [1]
 
 
-def test_a_file_removed_after_a_late_metric_is_made_anew_with_all_columns(tmp_path):
+def test_a_file_removed_after_a_late_metric_is_created_again_with_all_columns(tmp_path):
     """The header is that of the rows that follow."""
     sink = CSVLogger(tmp_path / "a.csv")
     bus = record(sink, {"b": 1.0}, {"a": 2.0}, end=False)

@@ -144,7 +144,7 @@ def test_a_missing_metric_warns_once_and_is_not_counted(warned):
 
 
 @pytest.mark.parametrize("value", ["low", [1.0, 2.0], object(), 1j])
-def test_a_value_that_is_no_number_is_passed_over(value, warned):
+def test_a_value_that_is_not_a_number_is_skipped(value, warned):
     """A value that is not a number is not counted; Keras ends the training, ours does not fail."""
     bus = Bus(EarlyStopping(METRIC, mode="min", patience=2), model=Stub())
     bus.train_begin()
@@ -193,7 +193,7 @@ def test_an_undecidable_mode_is_refused_at_train_begin():
         ),
     ],
 )
-def test_the_reason_is_in_words(values, options, expected):
+def test_the_reason_is_a_sentence(values, options, expected):
     """The run says which metric, for how long, and what its best was."""
     assert reason(values, **options) == (expected, len(values) - 1, "stopped")
 
@@ -263,7 +263,7 @@ def test_a_relative_difference():
         ({"stopping_threshold": [1]}, TypeError, r"stopping_threshold must be a number \(got \[1\]\)"),
         ({"divergence_threshold": math.nan}, ValueError, r"divergence_threshold must be a number \(got nan\)"),
         ({"unit": "batch"}, ValueError, r"unit must be 'epoch' or 'step' \(got 'batch'\)"),
-        ({"restore_best_weights": 1}, TypeError, "'restore_best_weights' must be <class 'bool'>"),
+        ({r"restore_best_weights": 1}, TypeError, r"restore_best_weights must be True or False \(got 1\)"),
         ({"restore_best_weights": True, "unit": "step"}, ValueError, "restore_best_weights must be False with unit="),
     ],
 )

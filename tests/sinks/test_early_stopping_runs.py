@@ -28,7 +28,7 @@ def test_no_weights_are_needed_unless_they_are_restored():
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, SystemExit])
-def test_weights_are_restored_where_a_loop_is_broken_off(error):
+def test_weights_are_restored_if_a_loop_is_aborted(error):
     """Ctrl-C, an error or an exit in a loop leaves the best weights in the model."""
     model = Stub()
     with pytest.raises(error), Loop(EarlyStopping("loss", patience=9, restore_best_weights=True), model=model) as loop:
@@ -72,7 +72,7 @@ def test_weights_are_left_alone_where_a_run_cannot_begin():
     assert bus.run.model.weight == -1
 
 
-def test_each_run_is_judged_anew():
+def test_each_run_is_judged_from_scratch():
     """A second run on the same bus forgets the first one's best, count and weights."""
     bus = Bus(sink := EarlyStopping(METRIC, mode="min", patience=2, restore_best_weights=True), model=Stub())
     found = []
@@ -99,7 +99,7 @@ def through_json(state):
 
 @settings(max_examples=EXAMPLES)
 @given(values=SEQUENCE, options=options(DELTA))
-def test_a_run_cut_at_any_epoch_goes_on_as_if_it_was_not(values, options):
+def test_a_run_interrupted_at_any_epoch_continues_as_if_it_was_not(values, options):
     """At every cut, a new bus with the state decides as the run that was not cut, weights included."""
     whole = our_run(values, options)
     last = len(values) if whole["stopped"] is None else whole["stopped"]

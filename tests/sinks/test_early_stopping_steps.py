@@ -51,7 +51,7 @@ def test_a_loop_stops_by_steps():
     assert 256 <= loop.run.step <= 400
 
 
-def test_a_metric_that_no_batch_has_is_told_at_the_epochs_end(warned):
+def test_a_metric_that_no_batch_has_is_reported_at_the_epochs_end(warned):
     """Where the metric comes only now and then nothing is said; where no batch had it, the names are listed."""
     with Loop(EarlyStopping("val_loss", unit="step")) as loop:
         for epoch in loop.epochs(3):

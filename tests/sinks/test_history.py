@@ -152,7 +152,7 @@ def test_columns_and_epochs_differ_from_keras_as_documented():
     assert (theirs.epoch, ours.epoch) == ([0, 1], [0, 1, 0, 1])
 
 
-def test_goes_on_over_runs():
+def test_continues_over_runs():
     """Further runs append, with their number in the run column, until `reset`."""
     bus = Bus(history := History())
     for value in (1.0, 2.0):
@@ -194,8 +194,10 @@ def test_runs_that_left_no_record_are_not_counted():
 
 
 def test_repr():
-    """A history shows its size and metrics."""
-    assert repr(recorded({"loss": 1.0}, per_batch=True)) == "History(1 epochs, 1 batches: loss)"
+    """A history and its batches show their size and metrics."""
+    history = recorded({"loss": 1.0}, per_batch=True)
+    assert repr(history) == "History(1 epochs, 1 batches: loss)"
+    assert repr(history.batches) == "BatchHistory(1 batches: loss)"
     assert repr(History()) == "History(0 epochs: no metrics)"
 
 
@@ -304,7 +306,8 @@ def test_rewind_keeps_a_metric_that_is_nan():
 
 def test_state_is_how_much_is_recorded():
     """The state holds counts, not the record."""
-    assert recorded({"loss": 1.0}, {"loss": 2.0}, per_batch=True).state_dict() == {"run": 0, "epochs": 2, "batches": 2}
+    history = recorded({"loss": 1.0}, {"loss": 2.0}, per_batch=True)
+    assert history.state_dict() == {"run": 0, "epochs": 2, "batches": 2, "evaluations": 0}
 
 
 def continued(bus, history):
@@ -317,7 +320,7 @@ def continued(bus, history):
     return other
 
 
-def test_state_makes_the_next_run_go_on_as_the_recorded_one():
+def test_state_makes_the_next_run_continue_the_recorded_one():
     """The train begin after loading a state continues the run in which it was taken."""
     bus = Bus(History())
     for _ in range(3):
@@ -405,7 +408,7 @@ def test_round_trip_keeps_times(tmp_path, how):
     assert np.abs(again.batches.times - history.batches.times).max() < 1.5e-6
 
 
-def test_recording_goes_on_after_reading(tmp_path, how):
+def test_recording_continues_after_reading(tmp_path, how):
     """A history that was read appends as its next run."""
     history = through(recorded(*FULL, per_batch=True, runs=2), tmp_path / "file", how)
     train(Bus(history), [{"loss": 5.0}])
@@ -438,7 +441,7 @@ def test_json_is_readable_by_all(tmp_path):
     recorded(*FULL, per_batch=True).to_json(tmp_path / "file.json")
     data = json.loads((tmp_path / "file.json").read_text(), parse_constant=refuse)
     assert data["epochs"]["loss"] == data["batches"]["loss"] == ["NaN", "Infinity", "-Infinity"]
-    assert data["labels"] == {"run": [0, 0, 0], "epoch": [0, 1, 2]}
+    assert data["labels"] == {"run": [0, 0, 0], "epoch": [0, 1, 2], "step": [1, 2, 3]}
 
 
 def npz_bytes(**arrays):
@@ -490,18 +493,19 @@ def test_npz_holds_no_objects(tmp_path):
     recorded(*FULL, per_batch=True).to_npz(tmp_path / "file")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     with np.load(tmp_path / "file", allow_pickle=False) as archive:
-        assert {archive[name].dtype.kind for name in archive.files} <= set("ifb")
+        assert {archive[name].dtype.kind for name in archive.files} <= set("ifbU")
 
 
 # --- pandas ---------------------------------------------------------------------------------------------------------
 
 
 def test_pandas_frame_of_epochs():
-    """The frame has run and epoch, then the metrics."""
+    """The frame has run, epoch and step, then the metrics."""
     pd = pytest.importorskip("pandas")
     frame = recorded(*FULL, runs=2).to_pandas()
     assert isinstance(frame, pd.DataFrame)
-    assert list(frame) == ["run", "epoch", "loss", "a/b", "val_loss"]
+    assert list(frame) == ["run", "epoch", "step", "loss", "a/b", "val_loss"]
+    assert frame["step"].tolist() == [1, 2, 3] * 2
     assert (frame["run"].tolist(), frame["epoch"].tolist()) == ([0, 0, 0, 1, 1, 1], [0, 1, 2] * 2)
     assert exact(dict(enumerate(frame["loss"]))) == exact(dict(enumerate([logs["loss"] for logs in FULL] * 2)))
 
@@ -576,7 +580,8 @@ def test_memory_of_epochs():
     logs = dict.fromkeys(["loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"], 0.5)
 
     def fill(history):
+        run = Run()
         for epoch in range(1000, 21_000):
-            history.on_epoch_end(None, epoch, logs)
+            history.on_epoch_end(run, epoch, logs)
 
     assert bytes_held(fill) < 16 * 100_000

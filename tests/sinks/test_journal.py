@@ -97,7 +97,7 @@ def test_a_keras_fit_is_recorded_as_its_history_has_it(tmp_path):
     assert same(recorded, history)
     assert recorded.status == "completed"
     assert recorded.begin.versions["keras"] == keras.__version__
-    assert recorded.evaluations["mae"].tolist() == recorded.history["val_mae"].tolist()
+    assert recorded.evaluations["val_mae"].tolist() == recorded.history["val_mae"].tolist()
 
 
 def test_without_batches_the_epochs_alone_are_recorded(tmp_path):
@@ -121,8 +121,22 @@ def test_evaluations_are_recorded_where_they_were(tmp_path):
         with loop.evaluation():
             loop.log(loss=7)
     evaluations = open_run(tmp_path).evaluations
-    assert evaluations["loss"].tolist() == [0, 1, 7]
+    assert evaluations["val_loss"].tolist() == [0, 1, 7]
     assert (evaluations.epoch, evaluations.steps.tolist()) == ([0, 1, 1], [3, 6, 6])
+
+
+def test_evaluations_of_a_fit_without_batches_have_their_step(tmp_path):
+    """An adapter that counts no batches knows it only at the epoch's end."""
+    bus = Bus(Journal(tmp_path, per_batch=False), history := History())
+    bus.train_begin()
+    for epoch in range(2):
+        bus.epoch_begin(epoch)
+        bus.evaluation_begin()
+        bus.evaluation_end({"loss": 1.0}, followed=False)
+        bus.run.step += 7
+        bus.epoch_end(epoch, {})
+    bus.train_end()
+    assert open_run(tmp_path).evaluations.steps.tolist() == history.evaluations.steps.tolist() == [7, 14]
 
 
 def test_times_are_those_of_the_record_and_never_go_back(tmp_path, monkeypatch):
@@ -279,7 +293,7 @@ def test_a_journal_that_joins_and_leaves_a_run_records_what_lies_between(tmp_pat
 # --- going back ------------------------------------------------------------------------------------------------------
 
 
-def test_what_lies_behind_a_rewind_is_left_out(tmp_path):
+def test_records_after_the_target_of_a_rewind_are_left_out(tmp_path):
     """Epochs, batches and decisions, as in the history; what comes then is the run's."""
     history = History(per_batch=True)
     bus = Bus(history, Journal(tmp_path))

@@ -307,7 +307,7 @@ def test_by_step_the_rate_is_not_read_for_each_batch():
             assert Counting.readings == before
 
 
-def test_a_run_that_goes_on_elsewhere_goes_on_with_its_rates():
+def test_a_run_that_continues_elsewhere_keeps_its_rates():
     """Cut after any epoch and continued from its state, a run has the rates of one that was not cut."""
 
     def schedule(epoch, rate):
@@ -325,7 +325,7 @@ def test_a_run_that_goes_on_elsewhere_goes_on_with_its_rates():
         assert seen.rates == whole
 
 
-def test_a_new_rate_is_told_in_words(caplog):
+def test_a_new_rate_is_logged(caplog):
     """An epoch's rate is logged when it changes."""
     caplog.set_level(logging.INFO, logger="monitor_core")
 

@@ -113,7 +113,7 @@ def test_a_misspelt_name_is_skipped_with_the_nearest(tmp_path, warned):
 
 
 def test_metrics_with_hostile_names_stay_in_the_folder(tmp_path):
-    """Names of metrics that look like paths lead nowhere."""
+    """Names of metrics that look like paths lead to no other folder."""
     checkpoint = ModelCheckpoint(tmp_path / "a" / "{epoch}.npy")
     logs = [{"../../evil": 1.0, "/etc/evil": 2.0, "evil\0": 3.0, "epoch": 7.0}]
     drive(Bus(checkpoint, model=Model(), strict=True), logs)

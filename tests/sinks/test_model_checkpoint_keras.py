@@ -41,7 +41,7 @@ class InFloat64(keras.callbacks.ModelCheckpoint):
     """Keras's callback, comparing numbers as Python does.
 
     Its `ops.less` makes float32 tensors of what it compares, so that values which differ from the eighth digit on
-    are equal, and on some back ends subnormal ones too: that is a difference on purpose, with a test of its own below.
+    are equal, and on some backends subnormal ones too: that is a difference on purpose, with a test of its own below.
     """
 
     def _set_monitor_op(self):
@@ -161,7 +161,7 @@ def keras_saves(*epochs, **options):
 
 
 def test_nan_is_never_the_best(tmp_path):
-    """A NaN that comes first is not saved and not the best; in Keras it is both, for ever."""
+    """A NaN that comes first is not saved and not the best; in Keras it is both, and stays so."""
     values = (float("nan"), 2.0, 1.0)
     assert keras_saves(*losses(*values), save_best_only=True) == ["1.keras"]
     assert run(ModelCheckpoint(tmp_path / "{epoch}.npy", save_best_only=True), *values) == ["2.npy", "3.npy"]
@@ -215,7 +215,7 @@ def test_values_are_compared_in_float64(tmp_path):
     assert run(ModelCheckpoint(tmp_path / "{epoch}.npy", save_best_only=True), *values) == ["1.npy", "2.npy"]
 
 
-def test_the_best_value_begins_anew_with_each_run(tmp_path):
+def test_the_best_value_begins_again_with_each_run(tmp_path):
     """A second run's first value is its best; Keras's callback compares it with the run before."""
     checkpoint = ModelCheckpoint(tmp_path / "{epoch}-{val_loss}.npy", save_best_only=True)
     run(checkpoint, 1.0)
@@ -277,7 +277,7 @@ def test_only_batches_that_were_trained_are_counted(tmp_path):
     assert names(tmp_path) == ["2-3.npy"]
 
 
-def test_a_value_that_is_no_number_ends_nothing(tmp_path, warned):
+def test_a_value_that_is_not_a_number_does_not_end_the_training(tmp_path, warned):
     """A string or a list is skipped with a warning; Keras's comparison raises at a string and saves a list."""
     epochs = [{"val_loss": "low"}, {"val_loss": [1.0, 2.0]}, {"val_loss": 1.0}]
     with pytest.raises(Exception, match=r".*"):

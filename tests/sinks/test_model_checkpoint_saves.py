@@ -35,7 +35,7 @@ def test_a_threshold_is_the_first_value_to_beat(tmp_path):
 
 
 def test_accuracy_is_found_under_either_name(tmp_path):
-    """`val_acc` finds `val_accuracy`, and gets better by rising."""
+    """`val_acc` finds `val_accuracy`, and improves by rising."""
     checkpoint = ModelCheckpoint(tmp_path / "{epoch}-{val_acc:.1f}.npy", "val_acc", save_best_only=True)
     logs = [{"val_accuracy": value} for value in (0.5, 0.4, 0.6)]
     drive(Bus(checkpoint, model=Model(), strict=True), logs)

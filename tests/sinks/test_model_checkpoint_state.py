@@ -64,7 +64,7 @@ class Accelerating(Model):
     best_only=st.booleans(),
     keep=st.none() | st.builds(Keep, best=st.integers(0, 3), last=st.integers(1, 3)),
 )
-def test_a_run_cut_at_any_epoch_goes_on_as_if_it_was_not(tmp_path_factory, unflushed, values, cuts, best_only, keep):
+def test_a_run_cut_at_any_epoch_continues_as_if_it_was_not(tmp_path_factory, unflushed, values, cuts, best_only, keep):
     """The same files are there, the same value is the best, and the sinks have decided alike."""
     epochs = [{} if value == "missing" else {"val_loss": value} for value in values]
     whole = run_in_parts(tmp_path_factory.mktemp("whole"), epochs, [], save_best_only=best_only, keep=keep)
@@ -117,7 +117,7 @@ def test_resuming_brings_learning_rates_back_where_there_is_no_training_state(tm
     assert again.learning_rates == [0.25, 0.5]
 
 
-def test_an_epoch_that_was_broken_off_begins_again(tmp_path):
+def test_an_aborted_epoch_begins_again(tmp_path):
     """Saved within an epoch, a run resumes with that epoch, and steps continue."""
 
     def begin():
@@ -142,7 +142,7 @@ def test_an_epoch_that_was_broken_off_begins_again(tmp_path):
     assert names(tmp_path) == ["3.npy", "6.npy", "9.npy"]
 
 
-def test_a_keras_fit_goes_on_where_it_was_cut(tmp_path, compiled):
+def test_a_keras_fit_continues_where_it_was_interrupted(tmp_path, compiled):
     """Cut after two epochs and continued, a fit ends with the weights and files of one that was not."""
     template = "{epoch}-{val_loss:.5f}.weights.h5"
 
@@ -171,7 +171,7 @@ def rebuilt(compiled):
     return model
 
 
-def test_resuming_from_nothing_begins_anew(tmp_path):
+def test_resuming_from_nothing_begins_from_scratch(tmp_path):
     """If nothing was saved, there is nothing to resume."""
     checkpoint = ModelCheckpoint(tmp_path / "{epoch}.npy", save_state=True)
     assert not checkpoint.resume(Bus(model=Model()))

@@ -15,7 +15,7 @@ from monitor_core import Bus, Loop
 from monitor_core.sinks.progress import Progress
 from monitor_core.sinks.progress_bars import fitting
 from monitor_core.sinks.progress_lines import format_duration, format_value
-from progress_support import Terminal, break_off, clock, open_bars, terminal, train  # noqa: F401 (fixtures)
+from progress_support import Terminal, abort, clock, open_bars, terminal, train  # noqa: F401 (fixtures)
 
 
 def screen(output):
@@ -56,6 +56,36 @@ def test_a_long_run_leaves_its_last_line(terminal, clock):
     assert screen(terminal.read()) == ["epoch  100/1000 · 0 ms in all  · 0 ms  · loss 0.01", "stopped: enough"]
 
 
+def by_steps(progress, clock):
+    """Train for ten steps of a second each in one epoch, with an evaluation after every second step."""
+    with Loop(progress) as loop:
+        for _ in loop.epochs(1, steps_per_epoch=10):
+            for step in loop.batches(range(1, 11)):
+                clock.now += 1.0
+                loop.log(loss=0.5)
+                if step % 2 == 0:
+                    with loop.evaluation():
+                        loop.log(loss=step)
+
+
+def test_the_bar_of_the_batches_shows_each_evaluation(terminal, clock):
+    """At once, and nothing of it is left on the screen."""
+    by_steps(Progress(file=terminal.stream), clock)
+    output = terminal.read()
+    shown = re.findall(r"(\d+)/10, [^\r\n]*loss 0\.5, val_loss (\d+)", output)
+    assert list(dict.fromkeys(value for _, value in shown)) == ["2", "4", "6", "8"]
+    assert screen(output) == ["epoch 1/1 · 10 batches · 10 s  · loss 0.5    · val_loss 10"]
+
+
+def test_without_a_bar_of_batches_an_evaluation_leaves_a_line(terminal, clock):
+    """Above the bar of the epochs."""
+    by_steps(Progress(file=terminal.stream, batches=False), clock)
+    assert screen(terminal.read()) == [
+        *[f"epoch 1/1 · step  {step}/10 · {step}.0 s · val_loss {step}" for step in (2, 4, 6, 8)],
+        "epoch 1/1 · 10 batches · 10 s  · loss 0.5    · val_loss 10",
+    ]
+
+
 def test_the_run_bar_shows_the_last_results(terminal, clock):
     """During a long run, a bar counts the epochs and shows the last one's metrics with the time left."""
     with Loop(Progress(file=terminal.stream)) as loop:
@@ -63,7 +93,7 @@ def test_the_run_bar_shows_the_last_results(terminal, clock):
     assert re.search(r"Epochs 2/21 \|.*\| \d\d:\d\d left, loss 0\.75, val_loss 3\.56", terminal.read())
 
 
-def test_epoch_lines_can_be_had_in_a_long_run(terminal, clock):
+def test_epoch_lines_are_available_in_a_long_run(terminal, clock):
     """``epoch_lines`` decides whether each epoch leaves a line, whatever the run's length."""
     with Loop(Progress(file=terminal.stream, epoch_lines=True)) as loop:
         train(loop, 22)
@@ -107,7 +137,7 @@ def test_an_unknown_number_of_batches_is_known_from_the_second_epoch_on(terminal
 
 
 def test_more_batches_than_expected_count_on(terminal, clock):
-    """Where an epoch has more batches than announced, the bar gives up its total."""
+    """If an epoch has more batches than announced, the bar drops its total."""
     clock.step = 0.5
     with Loop(Progress(file=terminal.stream)) as loop:
         for _ in loop.epochs(1):
@@ -173,7 +203,7 @@ def test_an_exception_leaves_no_bar(terminal, clock):
     """After an exception in mid-epoch the bars are gone, and the screen says what happened."""
     clock.step = 0.5
     with pytest.raises(ValueError, match="boom"):
-        break_off(Loop(Progress(file=terminal.stream)), ValueError("boom"), batches=400)
+        abort(Loop(Progress(file=terminal.stream)), ValueError("boom"), batches=400)
     output = terminal.read()
     assert "Epoch 1/2 |" in output
     assert (screen(output), open_bars()) == (["failed: ValueError: boom"], [])

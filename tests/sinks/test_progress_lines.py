@@ -9,7 +9,7 @@ import pytest
 
 from monitor_core import Bus, Loop
 from monitor_core.sinks.progress import Progress
-from progress_support import break_off, clock, open_bars, terminal, train  # noqa: F401 (fixtures)
+from progress_support import abort, clock, open_bars, terminal, train  # noqa: F401 (fixtures)
 
 
 def test_a_file_gets_one_line_for_each_epoch(clock):
@@ -22,6 +22,45 @@ def test_a_file_gets_one_line_for_each_epoch(clock):
         "epoch 2/3 · 0.4 s left   · 2 batches · 0.4 s · loss 0.75   · val_loss 3.56\n"
         "epoch 3/3 · 1.2 s in all · 2 batches · 0.4 s · loss 0.75   · val_loss 4.56\n"
     )
+
+
+def by_steps(progress, clock, steps=1000, **options):
+    """Train by steps of 0.01 seconds in one epoch, with an evaluation every 100."""
+    with Loop(progress) as loop:
+        for _ in loop.epochs(1, **options):
+            for step in loop.batches(iter(range(1, steps + 1))):
+                clock.now += 0.01
+                loop.log(loss=0.5)
+                if step % 100 == 0:
+                    with loop.evaluation():
+                        loop.log(loss=step / 300)
+
+
+def test_evaluations_within_an_epoch_have_a_line(clock):
+    """With the step in the epoch, the time since its begin, and the results; the last one is in the epoch's line."""
+    file = io.StringIO()
+    by_steps(Progress(file=file), clock, steps_per_epoch=1000)
+    lines = file.getvalue().splitlines()
+    assert len(lines) == 10
+    assert lines[0] == "epoch 1/1 · step  100/1000 · 1.0 s · val_loss 0.3333"
+    assert lines[8:] == [
+        "epoch 1/1 · step  900/1000 · 9.0 s · val_loss 3",
+        "epoch 1/1 · 1000 batches · 10 s  · loss 0.5    · val_loss 3.333",
+    ]
+
+
+def test_without_a_number_of_steps_the_step_stands_alone(clock):
+    """The line is written just before the next batch, when it is known that one follows."""
+    file = io.StringIO()
+    by_steps(Progress(file=file), clock, steps=200)
+    assert file.getvalue().splitlines()[0] == "epoch 1/1 · step 100 · 1.0 s · val_loss 0.3333"
+
+
+def test_evaluations_without_a_chosen_metric_have_no_line(clock):
+    """``metrics`` chooses what is shown of them too."""
+    file = io.StringIO()
+    by_steps(Progress(file=file, metrics=["loss"]), clock, steps_per_epoch=1000)
+    assert file.getvalue() == "epoch 1/1 · 1000 batches · 10 s  · loss 0.5\n"
 
 
 def test_an_unknown_number_of_epochs_is_left_out(clock):
@@ -47,7 +86,7 @@ def test_the_time_left_follows_the_last_epochs(clock):
     assert re.findall(r"· (\d.*) left", file.getvalue()) == ["4 min 00 s", "3.0 s"]
 
 
-def test_validation_metrics_stand_behind_their_counterparts(clock):
+def test_validation_metrics_follow_their_counterparts(clock):
     """A validation metric follows its training metric, in the order of the latter."""
     file = io.StringIO()
     with Loop(Progress(file=file)) as loop:
@@ -90,7 +129,7 @@ def test_logs_have_no_control_characters(clock):
 
 def test_blocks_are_asked_for_only_where_bars_are_shown(terminal):
     """A log needs no values of batches, so nothing is gathered for it; a terminal without `batches` neither."""
-    heard = [
+    wanted = [
         Bus(sink).has_listeners("on_block")
         for sink in (
             Progress(file=io.StringIO()),
@@ -98,7 +137,7 @@ def test_blocks_are_asked_for_only_where_bars_are_shown(terminal):
             Progress(file=terminal.stream),
         )
     ]
-    assert heard == [False, False, True]
+    assert wanted == [False, False, True]
 
 
 def test_no_batch_hook_is_overridden():
@@ -164,7 +203,7 @@ def test_a_failed_run_names_the_error():
     """A run that raised ends with a line that names the exception."""
     file = io.StringIO()
     with pytest.raises(ValueError, match="boom"):
-        break_off(Loop(Progress(file=file)), ValueError("boom"))
+        abort(Loop(Progress(file=file)), ValueError("boom"))
     assert file.getvalue() == "failed: ValueError: boom\n"
 
 
@@ -172,7 +211,7 @@ def test_an_interrupted_run_says_so():
     """A run that was ended by Ctrl-C ends with a line of one word."""
     file = io.StringIO()
     with pytest.raises(KeyboardInterrupt):
-        break_off(Loop(Progress(file=file)), KeyboardInterrupt())
+        abort(Loop(Progress(file=file)), KeyboardInterrupt())
     assert file.getvalue() == "interrupted\n"
 
 
@@ -189,7 +228,7 @@ def test_ending_twice_ends_once():
     assert file.getvalue() == "stopped: enough\n"
 
 
-def test_a_run_after_a_failed_one_is_told_nothing_of_it(clock):
+def test_a_run_after_a_failed_one_is_unaffected_by_it(clock):
     """What ended one run is forgotten when the next begins."""
     file = io.StringIO()
     sink = Progress(file=file)

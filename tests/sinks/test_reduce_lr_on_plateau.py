@@ -339,7 +339,12 @@ def test_a_state_is_kept_until_the_train_begins():
     assert again.state_dict() == sink.state_dict()
     bus.train_end()
     bus.train_begin()
-    assert again.state_dict() == {"best": {"mode": "min", "value": None}, "waited": 0, "spared": 0}
+    assert again.state_dict() == {
+        "best": {"mode": "min", "value": None},
+        "waited": 0,
+        "spared": 0,
+        "occasions": {"extra": 0, "within_epochs": False},
+    }
 
 
 def test_a_state_of_the_other_direction_is_refused():
@@ -384,7 +389,7 @@ def test_a_missing_metric_is_not_counted_and_warned_about_once(warned):
     assert text.endswith("is missing: no metric 'metric'; this epoch has learning_rate")
 
 
-def test_a_value_that_is_no_number_is_skipped(warned):
+def test_a_value_that_is_not_a_number_is_skipped(warned):
     """A string for the metric ends nothing and decides nothing."""
     sink = ReduceLROnPlateau("metric", patience=1, factor=0.5, mode="min")
     assert our_rates(sink, Handle(1.0), [1.0, "low", 1.0])[0] == [[1.0], [1.0], [0.5]]
@@ -459,7 +464,7 @@ def test_a_fraction_of_a_negative_best_is_taken_of_its_magnitude():
     assert (ours[-1], theirs[-1]) == ([0.5], [1.0])
 
 
-def test_a_reduction_is_told_in_words(caplog):
+def test_a_reduction_is_logged(caplog):
     """The log says when, from what to what, and why."""
     caplog.set_level(logging.INFO, logger="monitor_core")
     our_rates(ReduceLROnPlateau("metric", patience=2, factor=0.5, mode="min"), Handle(1.0, 0.5), [0.25, 0.5, 0.75])

@@ -116,7 +116,7 @@ def test_a_part_that_fails_stops_neither_the_others_nor_the_training(tmp_path, w
         assert {tag: len(found.get(tag, ())) for tag in theirs} == dict.fromkeys(theirs, 0 if part == fails else 3)
 
 
-def test_missing_validation_data_are_told_of(tmp_path, warned):
+def test_missing_validation_data_are_logged(tmp_path, warned):
     """Without validation data the outputs that need them say where to give them, and the others are written."""
     bus = Bus(board(tmp_path, **LOOKS), model=Model(), strict=True)
     run(bus, 2)
@@ -125,7 +125,7 @@ def test_missing_validation_data_are_told_of(tmp_path, warned):
     assert steps(tmp_path / "train", "dense/kernel/histogram") == [0, 1]
 
 
-def test_what_the_model_must_lend_is_known_before_training(tmp_path):
+def test_what_the_model_must_provide_is_known_before_training(tmp_path):
     """Each option needs its member of the handle, and none needs more."""
     assert TensorBoard(tmp_path).needs == ()
     assert TensorBoard(tmp_path, write_images=True).needs == ("weights",)
@@ -166,7 +166,7 @@ def test_values_of_ones_own_are_written_at_the_step(tmp_path):
     assert found["mine/text"][0][1].item() == b"**bold**"
 
 
-def test_figures_are_pictures(tmp_path):
+def test_figures_are_written_as_images(tmp_path):
     """A matplotlib figure becomes an image of its size, and is not changed."""
     from matplotlib.figure import Figure
 
@@ -351,7 +351,7 @@ def test_what_was_written_outlives_a_kill(tmp_path):
 
 
 def test_other_sinks_may_write_from_their_hooks(tmp_path):
-    """A sink of one's own adds a value where its epoch ends, at the step of that moment."""
+    """A custom sink adds a value at the end of its epoch, with the step of that moment."""
     sink = board(tmp_path)
 
     class Mine(Sink):
@@ -363,7 +363,7 @@ def test_other_sinks_may_write_from_their_hooks(tmp_path):
 
 
 @pytest.mark.parametrize(("status", "expected"), [("completed", 1), ("failed", 2), ("interrupted", 2)])
-def test_hyperparameters_tell_how_the_run_ended(tmp_path, status, expected):
+def test_hyperparameters_say_how_the_run_ended(tmp_path, status, expected):
     """The table shows a run as a success or a failure, as its status says."""
     from boards_reader import accumulated
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -380,7 +380,7 @@ def test_hyperparameters_tell_how_the_run_ended(tmp_path, status, expected):
 
 
 def test_a_metric_of_any_name_is_shown(tmp_path, warned):
-    """A name that TensorBoard cannot show is cleaned, with a warning; others stand as they are."""
+    """A name that TensorBoard cannot show is cleaned, with a warning; others stay as they are."""
     bus = Bus(board(tmp_path), strict=True)
     bus.train_begin()
     bus.epoch_begin(0)

@@ -115,7 +115,7 @@ def test_every_nth_batch_is_that_of_keras(tmp_path_factory, every, batches, epoc
     assert [step for step, _ in found["epoch_loss"]] == list(range(epochs))
 
 
-@pytest.mark.skipif(BACKEND == "torch", reason="Keras refuses steps_per_execution on this back end")
+@pytest.mark.skipif(BACKEND == "torch", reason="Keras refuses steps_per_execution on this backend")
 def test_several_batches_in_an_execution_are_counted_as_batches(tmp_path):
     """Every third batch of 12, two in an execution: the first at or after it, where Keras counts six executions."""
     x, y = np.resize(X, (96, 6)).astype("float32"), np.resize(Y, 96)
@@ -131,7 +131,7 @@ def test_several_batches_in_an_execution_are_counted_as_batches(tmp_path):
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.summary needs it")
 def test_summaries_of_tensorflow_within_layers_are_not_written(tmp_path):
-    """Keras's callback writes what a layer gives to tf.summary; ours has methods for values of one's own."""
+    """Keras's callback writes what a layer gives to tf.summary; ours has methods for custom values."""
     import tensorflow as tf
 
     class Noted(keras.layers.Layer):
@@ -149,7 +149,7 @@ def test_summaries_of_tensorflow_within_layers_are_not_written(tmp_path):
     assert [sum(tag.endswith("mean") for tag in tags) for tags in (found, expected)] == [0, 1]
 
 
-def test_histograms_and_pictures_have_the_names_of_keras(tmp_path):
+def test_histograms_and_images_have_the_names_of_keras(tmp_path):
     """The weights' tags are those of Keras's callback, and the histograms count the same values."""
     fit(folder=tmp_path / "ours", histogram_freq=1, write_images=True)
     theirs = keras.callbacks.TensorBoard(
@@ -220,7 +220,7 @@ class Silent(Sink):
 
 
 def test_a_subclassed_model_has_what_it_can_have(tmp_path, warned):
-    """A model of one's own trains on, and what can be known of it is written."""
+    """A subclassed model trains, and what can be known of it is written."""
 
     class Mine(keras.Model):
         def __init__(self):
@@ -262,7 +262,7 @@ def test_a_loop_around_fits_is_one_run(tmp_path):
     assert steps(tmp_path / "validation", "pr_curve") == [0, 1, 2]
 
 
-def test_a_resumed_fit_goes_on_in_the_same_folder(tmp_path):
+def test_a_resumed_fit_continues_in_the_same_folder(tmp_path):
     """From the last checkpoint on the files hold what an uninterrupted fit would have written."""
 
     def attached(**options):
@@ -330,7 +330,7 @@ def torch_run(*sinks):
 
 
 def test_a_torch_loop_has_every_output(tmp_path):
-    """The same sink in a loop of one's own in PyTorch writes every output, and changes nothing."""
+    """The same sink in a custom PyTorch loop writes every output, and changes nothing."""
     watched, bare = torch_run(TensorBoard(tmp_path, **LOOKS)), torch_run()
     assert all(np.array_equal(one, two) for one, two in zip(watched, bare, strict=True))
     assert tree(tmp_path) == [".", "embeddings/epoch-0001", "train", "validation"]
@@ -372,7 +372,7 @@ def torch_run_in(folder, **options):
 
 
 @pytest.mark.parametrize("write", ["fit", "torch_run_in"])
-@pytest.mark.skipif(BACKEND == "tensorflow", reason="Keras itself imports it on this back end")
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="Keras itself imports it on this backend")
 def test_everything_is_written_without_tensorflow(tmp_path, write):
     """With every output on, nothing of ours asks for TensorFlow, and all is there where it is not installed."""
     if write == "torch_run_in":

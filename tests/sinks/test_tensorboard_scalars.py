@@ -52,7 +52,7 @@ def test_every_nth_batch_begins_within_an_epoch(tmp_path):
     assert scalars(tmp_path / "train") == {"batch_loss": [(9, 9.0), (12, 12.0)]}
 
 
-def test_batches_are_not_heard_unless_asked_for(tmp_path):
+def test_batches_are_not_received_unless_asked_for(tmp_path):
     """Without update_freq="batch" and without a profile no batch costs anything."""
     assert not Bus(TensorBoard(tmp_path)).has_listeners("on_block", "on_batch_begin", "on_batch_end")
     assert Bus(TensorBoard(tmp_path, update_freq="batch")).has_listeners("on_block")
@@ -94,8 +94,8 @@ def test_the_speed_is_that_of_the_training(tmp_path, monkeypatch):
     assert scalars(tmp_path / "train") == {"epoch_steps_per_second": [(0, 2.0)]}
 
 
-def test_evaluations_stand_at_their_step(tmp_path):
-    """Evaluations within an epoch and outside of a run stand at how many batches had ended."""
+def test_evaluations_are_at_their_step(tmp_path):
+    """Evaluations within an epoch and outside of a run are at the number of batches that had ended."""
     bus = Bus(board(tmp_path), strict=True)
     bus.evaluation_begin()
     bus.evaluation_end({"loss": 9.0})
@@ -131,7 +131,65 @@ def test_evaluations_wait_where_batches_are_not_counted(tmp_path):
     }
 
 
-def test_runs_of_one_object_go_on(tmp_path):
+def by_steps(folder, **options):
+    """Train for 1,000 steps in one epoch, with an evaluation of two datasets every 100."""
+    with Loop(board(folder), **options) as loop:
+        for _ in loop.epochs(1, steps_per_epoch=1000):
+            for step in loop.batches(range(1, 1001)):
+                loop.log(loss=0.5)
+                if step % 100 == 0:
+                    for name in (None, "test"):
+                        with loop.evaluation(name=name):
+                            loop.log(loss=step)
+
+
+def test_ten_evaluations_in_an_epoch_are_ten_points(tmp_path):
+    """Each dataset has a curve, in a run of its own under the same tags."""
+    by_steps(tmp_path)
+    points = [(100 * count, 100.0 * count) for count in range(1, 11)]
+    assert tree(tmp_path) == ["test", "train", "validation"]
+    assert scalars(tmp_path / "train") == {"epoch_loss": [(0, 0.5)]}
+    for folder in ("validation", "test"):
+        assert scalars(tmp_path / folder) == {"evaluation_loss_vs_iterations": points, "epoch_loss": [(0, 1000.0)]}
+
+
+def test_an_evaluation_before_the_first_batch_has_its_step(tmp_path):
+    """Once a batch follows in the epoch, its step is known to be right."""
+    with Loop(board(tmp_path)) as loop:
+        for _ in loop.epochs(2):
+            with loop.evaluation():
+                loop.log(loss=loop.run.step)
+            for value in loop.batches([1.0, 2.0]):
+                loop.log(loss=value)
+    assert steps(tmp_path / "validation", "evaluation_loss_vs_iterations") == [0, 2]
+
+
+def test_a_rewind_drops_named_evaluations_too(tmp_path):
+    """In this process, and from the files of an earlier one that are written to again."""
+    for end in (True, False):
+        bus = Bus(board(tmp_path), strict=True)
+        if not end:
+            bus.run.load_state_dict({**bus.run.state_dict(), "epoch": 0, "step": 2})
+            bus.resumption.load([], bus.sinks)
+        bus.train_begin()
+        if not end:
+            bus.rewind(1, 2)
+        for epoch in range(0 if end else 1, 3):
+            bus.epoch_begin(epoch)
+            batch(bus, 2)
+            bus.evaluation_begin(name="test")
+            bus.evaluation_end({"loss": float(epoch)})
+            bus.epoch_end(epoch, {})
+        if end:
+            bus.train_end()
+    bus.rewind(2, 4)
+    assert scalars(tmp_path / "test") == {
+        "evaluation_loss_vs_iterations": [(2, 0.0), (4, 1.0)],
+        "epoch_loss": [(0, 0.0), (1, 1.0)],
+    }
+
+
+def test_runs_of_one_object_continue(tmp_path):
     """Repeated runs that all begin with epoch 0 give ascending epochs and steps, where Keras writes 0, 0, 0."""
     bus = Bus(board(tmp_path, update_freq="batch"), strict=True)
     for _ in range(3):
@@ -150,7 +208,7 @@ def test_epochs_count_over_runs_for_what_is_written_seldom(tmp_path):
     assert steps(tmp_path / "train", "dense/kernel/histogram") == [0, 2, 4]
 
 
-def test_reset_begins_anew(tmp_path):
+def test_reset_begins_from_scratch(tmp_path):
     """After a reset the next run is numbered from 0."""
     sink = board(tmp_path)
     run(Bus(sink, strict=True), 2)
@@ -159,7 +217,7 @@ def test_reset_begins_anew(tmp_path):
     assert steps(tmp_path / "train", "epoch_loss") == [0]
 
 
-def test_a_run_that_was_broken_off_is_gone_on_behind(tmp_path):
+def test_the_next_run_continues_after_an_aborted_one(tmp_path):
     """The steps of an epoch without a record are not given again, its epoch is."""
     bus = Bus(board(tmp_path, update_freq="batch"), strict=True)
     bus.train_begin()
@@ -190,7 +248,7 @@ def test_going_back_drops_what_came_later(tmp_path):
 
 @settings(max_examples=15)
 @given(data=st.data(), batches=st.integers(1, 3), total=st.integers(1, 4), runs=st.integers(0, 1))
-def test_a_resumed_run_is_like_one_that_went_on(tmp_path_factory, data, batches, total, runs):
+def test_a_resumed_run_is_like_an_uninterrupted_one(tmp_path_factory, data, batches, total, runs):
     """Killed anywhere and resumed in a new process, the files hold what they would without, each value once."""
     whole, resumed = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("resumed")
     saved_after = data.draw(st.integers(0, total), label="saved after epochs")
@@ -226,7 +284,7 @@ def test_a_resumed_run_is_like_one_that_went_on(tmp_path_factory, data, batches,
         assert scalars(resumed / each) == scalars(whole / each)
 
 
-def test_a_new_object_in_an_old_folder_is_told_of(tmp_path, warned):
+def test_a_new_object_in_an_old_folder_is_logged(tmp_path, warned):
     """A second training in the same folder begins with 0 again, and a warning says what TensorBoard will show."""
     run(Bus(board(tmp_path), strict=True), 3)
     assert warned() == []

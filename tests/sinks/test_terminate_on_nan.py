@@ -124,7 +124,7 @@ def test_validation_is_looked_at_if_asked():
 
 
 @pytest.mark.parametrize("every", ["batch", "block"])
-def test_a_metric_that_is_nowhere_is_told_once(every, warned):
+def test_a_metric_that_never_appears_is_reported_once(every, warned):
     """A run without the metric is warned about once, with the names that are there."""
     with Loop(TerminateOnNaN(every=every)) as loop:
         for _ in loop.epochs(3):
@@ -141,7 +141,7 @@ def test_a_metric_that_is_nowhere_is_told_once(every, warned):
 
 @pytest.mark.parametrize("every", ["batch", "block"])
 @pytest.mark.parametrize("value", ["high", [1.0, 2.0], 1j])
-def test_a_value_that_is_no_number_ends_nothing(every, value, warned):
+def test_a_value_that_is_not_a_number_does_not_end_the_training(every, value, warned):
     """A value that is not a number is ignored, watched by name or not, and no hook fails."""
     bus = Bus(TerminateOnNaN(every=every), TerminateOnNaN(None, every=every))
     bus.train_begin()
@@ -161,7 +161,7 @@ def test_device_values_are_read():
             assert (found is not None) is stops
 
 
-def test_batches_are_not_heard_by_block():
+def test_batch_ends_are_not_received_if_blocks_are():
     """By block nothing is read per batch, and by batch no block is gathered."""
     assert Bus(TerminateOnNaN()).has_listeners("on_batch_end")
     assert not Bus(TerminateOnNaN()).has_listeners("on_block")

@@ -82,6 +82,23 @@ def test_events_of_a_run_are_posted_in_order(serve):
     assert {headers["Content-Type"] for _, headers, _ in server.posts} == {"application/json"}
 
 
+def test_evaluations_within_an_epoch_are_posted(serve):
+    """With their name and step; one that no batch follows is in the epoch's results."""
+    server = serve()
+    with Loop(Webhook(server.url, events=["evaluation", "epoch_end"])) as loop:
+        for _ in loop.epochs(1, steps_per_epoch=1000):
+            for step in loop.batches(range(1, 1001)):
+                loop.log(loss=0.5)
+                if step % 100 == 0:
+                    with loop.evaluation():
+                        loop.log(loss=step)
+    assert posted(server, "evaluation") == [
+        {"name": "val", "logs": {"val_loss": 100.0 * count}} for count in range(1, 10)
+    ]
+    assert [body["step"] for _, _, body in server.posts] == [100 * count for count in range(1, 11)]
+    assert posted(server, "epoch_end") == [{"logs": {"loss": 0.5, "val_loss": 1000.0}}]
+
+
 def test_keras_fit_is_posted(serve):
     """A fit's epochs, with their validation, and its batches are posted."""
     server = serve()
@@ -139,7 +156,7 @@ def test_reason_of_a_stop_is_posted(serve):
 
 
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), "interrupted"), (ValueError("no"), "failed")])
-def test_exception_is_posted_before_it_goes_on(serve, error, status):
+def test_exception_is_posted_before_it_propagates(serve, error, status):
     """An exception or Ctrl-C in the training is posted, and how the run ended."""
     server = serve()
     with pytest.raises(type(error)), Loop(Webhook(server.url)) as loop:
@@ -311,7 +328,7 @@ def test_redirects_are_not_followed(serve, code, warned):
     assert "redirects are not followed: pass the URL that it leads to" in warned()[0]
 
 
-def test_oldest_are_dropped_behind_a_slow_server(serve):
+def test_oldest_are_dropped_if_the_server_is_slow(serve):
     """If the server is too slow, the newest events are kept, and the others counted."""
     server = serve()
     server.gate.clear()
@@ -423,7 +440,7 @@ def test_url_must_be_encoded(url):
         ({"events": "epoch_end"}, r"events must be a sequence of names \(got 'epoch_end'\)"),
         ({"events": ["epoch"]}, r"events must be among .*epoch_end.* \(got 'epoch'\)"),
         ({"format": "text"}, r"'format' must be callable"),
-        ({"per_batch": 1}, r"'per_batch' must be <class 'bool'>"),
+        ({"per_batch": 1}, r"per_batch must be True or False \(got 1\)"),
         ({"limit": 0}, r"limit must be >= 1 \(got 0\)"),
         ({"retry_seconds": math.inf}, r"retry_seconds must be >= 0 and finite \(got inf\)"),
         ({"flush_seconds": -1}, r"flush_seconds must be >= 0 and finite \(got -1\)"),

@@ -36,6 +36,20 @@ def test_batches_and_evaluations_are_played_in_order():
     assert played.epochs == [(0, {"loss": 0.75, "val_loss": 2.0, "rate": 0.1})]
 
 
+def test_evaluations_are_played_within_an_epoch():
+    """Those that more batches follow are events of their own; the epoch has the last one's results."""
+    batches = [{"loss": 1.0}, {"loss": 0.5}]
+    evaluations = {0: [{"loss": 9.0}], 1: [{"loss": 8.0}], 2: [{"loss": 7.0}]}
+    played = play(Recorder(name="sink"), [Epoch(batches, evaluations=evaluations)])
+    assert [event for event in played.events if event[0] in ("batch_end", "midepoch_evaluation", "epoch_end")] == [
+        ("midepoch_evaluation", {"val_loss": 9.0}),
+        ("batch_end", 1, {"loss": 1.0}),
+        ("midepoch_evaluation", {"val_loss": 8.0}),
+        ("batch_end", 2, {"loss": 0.5}),
+        ("epoch_end", 0, {"loss": 0.75, "val_loss": 7.0}),
+    ]
+
+
 def test_an_exception_of_the_script_ends_the_training_and_is_returned():
     """The run fails with it, and it is not raised."""
     error = ValueError("in the training")
@@ -68,3 +82,10 @@ def test_a_recorder_of_an_unknown_hook_is_refused():
     """A misspelt hook would record nothing."""
     with pytest.raises(ValueError, match=r"hooks must be among .* \(got 'on_epoch'\)"):
         Recorder("on_epoch")
+
+
+@pytest.mark.parametrize("script", [{"loss": 1.0}, Epoch(logs={"loss": 1.0}), "loss"])
+def test_a_script_of_one_epoch_without_a_list_is_refused(script):
+    """The message says what to write."""
+    with pytest.raises(TypeError, match=r"script must be a sequence .* write \[\.\.\.\] around it"):
+        play(Recorder(), script)

@@ -27,7 +27,7 @@ SINKS = {
     "EarlyStopping by steps": lambda folder: EarlyStopping("loss", patience=3, unit="step"),
     "ReduceLROnPlateau": lambda folder: ReduceLROnPlateau("val_loss", patience=1),
     "LearningRateScheduler": lambda folder: LearningRateScheduler(lambda epoch: 0.1 / (epoch + 1)),
-    "ModelCheckpoint": lambda folder: ModelCheckpoint(folder / "{epoch:03d}.npz", save_best_only=True),
+    "ModelCheckpoint": lambda folder: ModelCheckpoint(folder / "{epoch:03d}-{step}.npz", save_best_only=True),
     "CSVLogger": lambda folder: CSVLogger(folder / "log.csv"),
     "CSVLogger by batches": lambda folder: CSVLogger(folder / "log.csv", per_batch=True, append=True),
     "TensorBoard": lambda folder: TensorBoard(folder / "logs", update_freq="batch"),

@@ -60,7 +60,7 @@ assert_type(on("epoch_end"), Callable[[Callable[..., Any]], FunctionSink])
 on()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 
 
-# --- sinks of one's own ---
+# --- custom sinks ---
 
 
 class Mine(Sink):
@@ -99,7 +99,18 @@ class Messages(NetworkSink):
 
 
 EarlyStopping("val_loss", patience=3, min_delta=1, restore_best_weights=True)
-EarlyStopping("val_loss", 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+# Options are keyword-only.
+EarlyStopping("val_loss", True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+ReduceLROnPlateau("val_loss", 0.5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+LearningRateScheduler(abs, "step")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+ModelCheckpoint("{epoch}.keras", "loss", True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+CSVLogger("log.csv", ";")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+Journal("runs/a", True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+TensorBoard("logs", True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+TerminateOnNaN("loss", "block")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+Webhook("https://example.org", True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+History(True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+Progress(None)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 EarlyStopping(patience="3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 EarlyStopping(moniter="val_loss")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 ReduceLROnPlateau("val_loss", factor=0.5, rule="pytorch")

@@ -152,7 +152,7 @@ def test_nothing_of_an_unusable_value_is_kept():
     assert keep("text").reason == "it is 'text', and a metric is a number"
 
 
-def test_unusable_values_tell_their_reason_again():
+def test_unusable_values_give_their_reason_again():
     """A value found unusable when logged is refused with the same reason later."""
     with pytest.raises(TypeError, match="it is 'text', and a metric is a number"):
         scalar(keep("text"))

@@ -30,6 +30,7 @@ class RunFiles:
         self.folder = folder.absolute()
         self.start: int | None = 0
         self._files: dict[str, EventFile] = {}
+        self._kept: Keep | None = None
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -78,7 +79,8 @@ class RunFiles:
             OSError: A file of an earlier process cannot be read or written.
         """
         with self._lock:
-            for run in (WHOLE, TRAIN, VALIDATION):
+            self._kept = keep  # for runs of earlier processes that are only written to later
+            for run in dict.fromkeys((WHOLE, TRAIN, VALIDATION, *self._files)):
                 self._rewind(run, keep)
 
     def drop(self, run: str, is_stale: Callable[[str], bool]) -> None:
@@ -105,6 +107,8 @@ class RunFiles:
         with self._lock:
             if run not in self._files:
                 self._warn_of_earlier(self.folder / run)
+                if self._kept is not None and run not in (WHOLE, TRAIN, VALIDATION):
+                    rewind_folder(self.folder / run, self._kept)
                 self._files[run] = EventFile(self.folder / run, start=self.start)
             return self._files[run]
 

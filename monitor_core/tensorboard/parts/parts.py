@@ -55,7 +55,7 @@ class Parts:
 
     def __init__(self, *parts: Part) -> None:
         self._parts = parts
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     def begin(self, run: Run, files: RunFiles) -> None:
         """Call `Part.begin` of each part.
@@ -69,7 +69,7 @@ class Parts:
             except SetupError:
                 raise
             except Exception as error:
-                self._tell(part, error)
+                self._warn(part, error)
 
     def call(self, method: str, *args: Any) -> None:
         """Call a method of each part."""
@@ -77,11 +77,11 @@ class Parts:
             try:
                 getattr(part, method)(*args)
             except Exception as error:
-                self._tell(part, error)
+                self._warn(part, error)
 
-    def _tell(self, part: Part, error: Exception) -> None:
-        if part.name not in self._told:
-            self._told.add(part.name)
+    def _warn(self, part: Part, error: Exception) -> None:
+        if part.name not in self._warned:
+            self._warned.add(part.name)
             # Strings, not the error: it would keep its frames alive as long as the log record lives.
             logger.warning(
                 "TensorBoard cannot write %s: %s: %s; training continues", part.name, type(error).__name__, str(error)

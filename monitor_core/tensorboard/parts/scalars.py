@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
+import zlib
+from collections.abc import Mapping
 
 import attrs
 import numpy as np
 
-from monitor_core.bus.run import Run
+from monitor_core.bus.run import Evaluation, Run
 from monitor_core.bus.sink import Logs
-from monitor_core.tensorboard.formats.event_file import write_row
+from monitor_core.tensorboard.formats.event_file import EventFile, write_row
 from monitor_core.tensorboard.parts.files import TRAIN, VALIDATION, RunFiles
 from monitor_core.values.blocks import Block
 
@@ -59,20 +62,78 @@ class Spacing:
         )
 
 
-def write_evaluation(logs: Logs, step: int, files: RunFiles) -> None:
+def write_evaluation(logs: Logs, step: int, file: EventFile) -> None:
     """Write an evaluation's metrics as ``evaluation_<name>_vs_iterations`` over the steps."""
     if logs:
-        write_row(files[VALIDATION], step, {f"evaluation_{name}_vs_iterations": logs[name] for name in logs})
+        write_row(file, step, {f"evaluation_{name}_vs_iterations": logs[name] for name in logs})
 
 
-def write_epoch(logs: Logs, epoch: int, files: RunFiles) -> None:
-    """Write an epoch's metrics as ``epoch_<name>``; ``val_`` metrics go, without the prefix, to `VALIDATION`."""
-    prefix = "val_"
-    train = {f"epoch_{name}": value for name, value in logs.items() if not name.startswith(prefix)}
-    validation = {f"epoch_{name[len(prefix) :]}": value for name, value in logs.items() if name.startswith(prefix)}
-    for run, row in ((TRAIN, train), (VALIDATION, validation)):
-        if row:
-            write_row(files[run], epoch, row, "epoch")
+def write_epoch(logs: Logs, epoch: int, files: RunFiles, places: Mapping[str, str]) -> None:
+    """Write an epoch's metrics as ``epoch_<name>``; those of evaluations go, without the prefix, to a run of their own.
+
+    Args:
+        logs: The metrics.
+        epoch: The epoch's number.
+        files: The event files.
+        places: The run of each prefix.
+    """
+    rows: dict[str, dict[str, float]] = {}
+    for name, value in logs.items():
+        prefix = max((each for each in places if name.startswith(each)), key=len, default="")
+        rows.setdefault(places.get(prefix, TRAIN), {})[f"epoch_{name[len(prefix) :]}"] = value
+    for run, row in rows.items():
+        write_row(files[run], epoch, row, "epoch")
+
+
+def run_of(evaluation: Evaluation) -> str:
+    """Return the TensorBoard run that an evaluation's metrics go to: `VALIDATION`, or one of its name."""
+    if evaluation.prefix == "val_":
+        return VALIDATION
+    label = evaluation.label
+    cleaned = re.sub(r"[^\w.-]+", "_", label).strip(".") or "evaluation"
+    if cleaned != label:
+        return f"{cleaned}_{zlib.crc32(label.encode(errors='surrogatepass')):08x}"
+    return f"evaluation_{label}" if label.lower() in (TRAIN, VALIDATION) else label
+
+
+@attrs.define
+class Evaluations:
+    """Where evaluations go, and those of the current epoch whose step is not known yet.
+
+    Attributes:
+        places: The run of each prefix of an evaluation's metrics.
+    """
+
+    places: dict[str, str] = attrs.field(factory=lambda: {"val_": VALIDATION})
+    _waiting: list[tuple[Evaluation, dict[str, float]]] = attrs.field(factory=list)
+    _began_at: int | None = None
+
+    def begin_epoch(self, step: int) -> None:
+        """Begin an epoch; ``step`` batches of the run have ended."""
+        self._began_at, self._waiting = step, []
+
+    def end(self, evaluation: Evaluation, logs: Logs) -> Evaluation | None:
+        """Take an evaluation that has ended; return it if it is to be written, None if it waits for its step.
+
+        While no batch of the epoch has ended, they may not be reported: their number is known at the epoch's end.
+        """
+        if evaluation.prefix:
+            self.places.setdefault(evaluation.prefix, run_of(evaluation))
+        if evaluation.step != self._began_at:
+            return evaluation
+        self._waiting.append((evaluation, dict(logs)))
+        return None
+
+    def settle(self, evaluation: Evaluation | None) -> list[tuple[Evaluation, dict[str, float]]]:
+        """Return what waits of one that more batches follow, whose step is right."""
+        found = [each for each in self._waiting if each[0] is evaluation]
+        self._waiting = [each for each in self._waiting if each[0] is not evaluation]
+        return found
+
+    def end_epoch(self) -> list[tuple[Evaluation, dict[str, float]]]:
+        """Return what waits for the epoch's end."""
+        waiting, self._waiting, self._began_at = self._waiting, [], None
+        return waiting
 
 
 def rates_of(run: Run) -> dict[str, float]:

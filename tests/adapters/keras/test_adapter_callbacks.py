@@ -80,7 +80,7 @@ class Models(keras.callbacks.Callback):
 @pytest.mark.parametrize("way", ["whole", "list", "fit"])
 def test_callbacks_get_their_model_and_parameters_once_a_call(way):
     """Keras callbacks get the model once a call, after it is built, and then the parameters, all as from Keras."""
-    heard = []
+    calls = []
     for ours in (True, False):
         model = keras.Sequential([keras.layers.Dense(1)])
         model.compile("sgd", "mse")
@@ -95,8 +95,8 @@ def test_callbacks_get_their_model_and_parameters_once_a_call(way):
                 model.fit(*TRAIN, callbacks=callbacks, **options)
         model.evaluate(*VALIDATION, verbose=0, callbacks=callbacks)
         model.predict(VALIDATION[0], verbose=0, callbacks=callbacks)
-        heard.append(callback.calls)
-    assert heard[0] == heard[1]
+        calls.append(callback.calls)
+    assert calls[0] == calls[1]
 
 
 @pytest.mark.parametrize("way", ["whole", "list", "fit"])

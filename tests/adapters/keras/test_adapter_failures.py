@@ -68,7 +68,7 @@ def test_a_failing_keras_callback_ends_the_fit(model):
         fit(model, KerasAdapter(Failing(), History(), model=model))
 
 
-def test_adapter_fit_tells_of_an_exception(model):
+def test_adapter_fit_notifies_sinks_of_an_exception(model):
     """adapter.fit ends the run when training raises: pending values are flushed first, and sinks are notified."""
     events = []
 
@@ -115,7 +115,7 @@ def test_a_fit_after_one_that_raised_closes_its_run(model):
     assert [event[0] for event in recorder.events if event[0].startswith("train_e")] == ["train_end"]
 
 
-def test_a_fit_goes_on_behind_the_epoch_of_a_loaded_state(model):
+def test_a_fit_continues_after_the_epoch_of_a_loaded_state(model):
     """After load_state_dict a fit begins with the next epoch by itself, and the fit after it with the first again."""
     first = KerasAdapter(History(), model=model)
     fit(model, first, epochs=2)
@@ -128,7 +128,7 @@ def test_a_fit_goes_on_behind_the_epoch_of_a_loaded_state(model):
     assert history.epoch == [2, 3, 0]
 
 
-def test_a_sink_in_the_place_of_an_adapter_is_told_so(model):
+def test_a_sink_in_the_place_of_an_adapter_gets_an_error_that_says_so(model):
     """Handed to Keras as a callback, a sink says what to do, also one that is empty and might pass for nothing."""
     for callbacks in (History(), [History()]):
         with pytest.raises(AttributeError, match="History is a sink, not a Keras callback: pass Keras a KerasAdapter"):
@@ -157,7 +157,7 @@ def test_a_loop_of_a_keras_model_serves_the_fits_inside(model):
     assert (rates, loop.run.model.model) == (KerasModel(model).learning_rates * 2, model)
 
 
-def test_a_loop_goes_on_after_a_fit_that_raised(model):
+def test_a_loop_continues_after_a_fit_that_raised(model):
     """If the training code catches a fit's exception, the aborted epoch leaves no record and the next fit continues."""
     history = History()
     with Loop(history, model=KerasModel(model)) as loop:
@@ -180,7 +180,7 @@ def test_the_history_of_a_fit_that_raised_gets_no_more(model):
     assert (broken.epoch, returned.epoch) == ([], [0, 1])
 
 
-def test_each_fit_lends_its_own_validation_data(model):
+def test_each_fit_provides_its_own_validation_data(model):
     """adapter.fit provides the validation data of each fit, unless the adapter has its own."""
     lent = []
     note = on("train_begin", lambda run: lent.append(run.validation_data))
@@ -250,7 +250,7 @@ def test_a_loop_comes_alone(model):
         KerasAdapter(Loop(History()), epochs=3)
 
 
-def test_what_is_no_sink_is_refused():
+def test_an_object_without_hooks_is_refused():
     """An object without hooks is refused when the adapter is made."""
     with pytest.raises(HookError, match=r"sinks must be passed one by one \(got a list\): write \*sinks"):
         KerasAdapter([History()])
@@ -262,7 +262,7 @@ def test_a_loop_that_was_not_entered_is_an_error(model):
         fit(model, KerasAdapter(Loop(History(), model=KerasModel(model))))
 
 
-def test_a_thousand_adapters_leave_nothing_behind(model):
+def test_a_thousand_adapters_leave_no_trace(model):
     """Adapters made for each fit of a long loop are freed, and so is their loop."""
     with Loop(History(), model=KerasModel(model)) as loop:
         kept = [weakref.ref(KerasAdapter(loop)) for _ in range(1000)]
@@ -312,7 +312,7 @@ def test_a_rate_set_within_an_epoch_is_used_by_the_next_batch(model):
 
 
 @pytest.mark.parametrize("split", [0.25, 0.3, 0.95])
-def test_fit_lends_the_part_that_keras_splits_off_to_validate(split):
+def test_the_validation_split_is_provided_as_validation_data(split):
     """With ``validation_split`` the sinks see the samples that Keras itself validates on, whatever their structure."""
     first, second = keras.Input((6,)), keras.Input((6,))
     model = keras.Model([first, second], keras.layers.Dense(1)(keras.layers.add([first, second])))

@@ -43,7 +43,7 @@ from monitor_core.adapters.keras import KerasAdapter, KerasModel
     steps_per_execution=st.sampled_from(EXECUTIONS),
     stop_at=st.sampled_from([None, ("epoch_end", 1), ("train_batch_end", 2), ("epoch_begin", 0)]),
 )
-def test_keras_callbacks_hear_what_keras_gives_them(compiled, options, validation, steps_per_execution, stop_at):
+def test_keras_callbacks_receive_what_keras_passes(compiled, options, validation, steps_per_execution, stop_at):
     """Hooks, numbers, logs and their order are those of Keras's own list, and so is the history that fit returns."""
     if validation:
         options["validation_data"] = VALIDATION
@@ -67,7 +67,7 @@ def test_evaluate_and_predict_give_the_same_events_as_keras(model, whole):
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_sinks_hear_the_whole_sequence(model, whole):
+def test_sinks_receive_the_whole_sequence(model, whole):
     """One epoch of two batches with validation gives exactly these events, whole and in a list."""
     listener = Listener()
     adapter = KerasAdapter(listener, model=model, epochs=1)
@@ -165,7 +165,7 @@ def test_steps_count_batches(compiled, whole, per_batch, steps_per_execution):
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 @pytest.mark.parametrize("whole", [True, False])
-def test_steps_of_a_data_set_of_unknown_length_are_counted(model, whole):
+def test_steps_of_a_dataset_of_unknown_length_are_counted(model, whole):
     """Without a known length, and without a sink that listens to batches, each batch still counts once."""
     adapter = KerasAdapter(History(), model=model)
     model.fit(batches(40), epochs=1, verbose=0, shuffle=False, callbacks=adapter if whole else [adapter])
@@ -176,8 +176,8 @@ def test_batch_hooks_look_default_unless_a_sink_listens(model):
     """Keras may dispatch batches asynchronously where no sink listens per batch, and hooks stay on this thread."""
     default = [getattr(KerasAdapter(History()), name) for name in ("on_train_batch_end", "on_test_batch_end")]
     assert [getattr(hook, "_is_default", False) for hook in default] == [True, True]
-    heard = KerasAdapter(History(per_batch=True)).on_train_batch_end
-    assert not getattr(heard, "_is_default", False)
+    hook = KerasAdapter(History(per_batch=True)).on_train_batch_end
+    assert not getattr(hook, "_is_default", False)
     threads = set()
 
     @on("batch_end")

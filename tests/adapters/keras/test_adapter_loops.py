@@ -36,7 +36,7 @@ def test_fits_inside_loop_epochs_are_one_run(compiled, whole):
     assert many.batches["loss"].tolist() == single.batches["loss"].tolist()
 
 
-def test_fits_without_loop_epochs_go_on_counting(model):
+def test_fits_without_loop_epochs_continue_the_count(model):
     """Without loop.epochs each Keras epoch is the run's next."""
     history = History()
     with Loop(history, model=KerasModel(model)) as loop:
@@ -78,7 +78,7 @@ def test_train_on_batch_feeds_a_loop(model):
 def test_reset_states_resets_stateful_layers(kind):
     """After the reset a stateful layer, nested or not, returns its first outputs again; random weights stay."""
     if BACKEND == "torch" and kind is not keras.layers.SimpleRNN:
-        pytest.skip("stateful LSTM and GRU do not work on Keras's torch back end (keras#20875)")
+        pytest.skip("stateful LSTM and GRU do not work on Keras's torch backend (keras#20875)")
     inner = keras.Sequential([kind(3, stateful=True)])
     model = keras.Sequential([keras.Input(batch_shape=(1, 4, 2)), inner, keras.layers.Dense(1)])
     x = np.ones((1, 4, 2), "float32")

@@ -34,7 +34,7 @@ class Noise(keras.layers.Layer):
 
 
 class Block(keras.layers.Layer):
-    """A layer of one's own that consists of others, one of them twice."""
+    """A custom layer that consists of others, one of them twice."""
 
     def __init__(self, **options):
         super().__init__(**options)
@@ -121,7 +121,7 @@ def test_a_look_leaves_no_trace(look):
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_training_goes_on_as_if_nobody_had_looked(look):
+def test_looking_inside_does_not_change_the_training(look):
     """Inspection at the end of every epoch does not change the training."""
 
     def history(callbacks):
@@ -163,7 +163,7 @@ def test_modules_of_pytorch_keep_their_modes_and_generator():
 
 
 def test_inputs_by_name_and_nested_models():
-    """Layers of a model within the model bear its name before theirs, and each of its uses a number."""
+    """Layers of a model within the model have its name before theirs, and each of its uses a number."""
     model = nested()
     activations = found(model, {"x": X, "z": 2 * X})
     (addition,) = set(activations) - {
@@ -227,8 +227,8 @@ def test_compiled_parts_of_a_model_are_left_out():
 
 
 @pytest.mark.parametrize("layers", [["encoder/one"], ("head", "encoder"), set()])
-def test_only_chosen_layers_are_lent(layers):
-    """Layers that are named are lent with all their uses, and no others."""
+def test_only_chosen_layers_are_returned(layers):
+    """The named layers are returned with all their uses, and no others."""
     data = {"x": X, "z": X}
     wanted = {name: array for name, array in found(nested(), data).items() if name.partition(":")[0] in layers}
     assert shapes(found(nested(), data, layers)) == shapes(wanted)

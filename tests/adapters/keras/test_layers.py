@@ -71,7 +71,7 @@ class Untraceable(Branches):
 
 
 def test_a_built_sequential_has_its_input_its_shapes_and_its_parameters():
-    """The layers of the tutorial's model come as they were stacked, with all that is to tell of them."""
+    """The layers of the tutorial's model are in their order, with all their properties."""
     model = text_model()
     model.build((None, 50))
     graph = layer_graph(model)
@@ -85,7 +85,7 @@ def test_a_built_sequential_has_its_input_its_shapes_and_its_parameters():
 
 
 def test_a_sequential_that_is_not_built_has_no_shapes():
-    """Its layers feed each other all the same."""
+    """Its layers are connected even so."""
     graph = layer_graph(text_model())
     assert graph.edges == (("embed", "conv"), ("conv", "pool"), ("pool", "score"))
     assert {node.output_shapes for node in graph.nodes} == {()}
@@ -158,7 +158,7 @@ def test_arguments_by_keyword_are_edges():
     }
 
 
-def test_wrappers_tell_what_they_wrap():
+def test_wrappers_show_what_they_wrap():
     """A wrapper's kind names the wrapped layer, and its parameters are the wrapped layer's."""
     inputs = keras.Input((5, 4), name="inputs")
     both = layers.Bidirectional(layers.LSTM(3, return_sequences=True), name="both")(inputs)
@@ -255,7 +255,7 @@ def test_a_subclassed_model_that_was_trained_needs_no_sample():
     assert outputs(model)["inputs"] == ((None, 8),)
 
 
-def test_a_sample_tells_the_shapes_and_types_of_a_subclassed_model():
+def test_a_sample_gives_the_shapes_and_types_of_a_subclassed_model():
     """It may be of another length than what the model was built with, and is not computed."""
 
     class Reader(keras.Model):
@@ -350,7 +350,7 @@ def test_a_nested_model_that_cannot_be_traced_is_one_node():
 
 
 def test_reading_leaves_the_model_and_the_names_as_they_were():
-    """No call is left in a layer, no variable and no generator changes, and later layers bear the same names."""
+    """No call is left in a layer, no variable and no generator changes, and later layers have the same names."""
     keras.utils.set_random_seed(5)
     model = Branches()
     model(np.ones((2, 8), "float32"))
@@ -378,7 +378,7 @@ def test_an_empty_model_has_an_empty_graph():
     assert layer_graph(keras.Sequential(name="empty")).nodes == ()
 
 
-def test_the_handle_lends_the_graph():
+def test_the_handle_has_the_graph():
     """A handle's graph is that of its model."""
     model = coder()
     assert KerasModel(model).layer_graph() == layer_graph(model)

@@ -46,7 +46,7 @@ def test_a_misspelt_metric_is_refused_before_the_first_epoch(tmp_path, sink, way
 
 
 @pytest.mark.parametrize("others", [[AddsF1()], [keras.callbacks.LambdaCallback()]])
-def test_a_metric_is_not_refused_beside_a_keras_callback(caplog, others):
+def test_a_metric_is_not_refused_next_to_a_keras_callback(caplog, others):
     """It may add any; what looks misspelt is warned about."""
     model = make_model()
     adapter = KerasAdapter(*others, EarlyStopping("val_los", mode="min"), EarlyStopping("val_f1"), model=model)

@@ -36,7 +36,7 @@ def state(handle):
 
 
 def test_weights_are_copies_with_unique_names(handle):
-    """Weights come with their paths, and what was lent does not change when the model trains on."""
+    """Weights come with their paths, and are copies that do not change when the model trains further."""
     before = handle.get_weights()
     kept = [array.copy() for array in before]
     handle.model.fit(X, Y, verbose=0)
@@ -170,7 +170,7 @@ def test_a_new_model_gets_the_optimizer_of_a_whole_file(handle, tmp_path):
     assert same(other.training_state()["optimizer"], handle.training_state()["optimizer"])
 
 
-def test_training_state_goes_on_where_it_was(handle):
+def test_training_state_continues_where_it_was(handle):
     """With weights and training state restored, the same batches give the same weights again."""
     handle.model.fit(X, Y, verbose=0, shuffle=False)
     weights, training = handle.get_weights(), handle.training_state()
@@ -309,7 +309,7 @@ def test_directions_are_known_before_the_first_batch():
     assert [handle.direction(name) for name in ("val_area", "off_by", "unknown")] == ["max", "min", None]
 
 
-def test_only_keras_models_are_lent():
+def test_only_keras_models_have_this_handle():
     """Anything else is refused by type."""
     with pytest.raises(TypeError, match=r"model must be a keras\.Model \(got int\)"):
         KerasModel(3)

@@ -90,7 +90,7 @@ def test_traced_and_run_modules_have_the_same_edges(sample, expand, expected):
     assert set(edges(Net(), sample, expand_nested=expand).split()) == set(expected.split())
 
 
-def test_a_run_tells_shapes_types_and_parameters():
+def test_a_run_gives_shapes_types_and_parameters():
     """They are those of the sample, as they were measured."""
     graph = TorchModel(Net()).layer_graph(IMAGES)
     shape = ((2, 4, 6, 6),)
@@ -102,7 +102,7 @@ def test_a_run_tells_shapes_types_and_parameters():
 
 
 def test_without_a_sample_there_are_no_shapes():
-    """What is known without running is told: kinds and parameters."""
+    """What is known without running is shown: kinds and parameters."""
     graph = TorchModel(nn.Sequential(nn.Linear(2, 3), nn.ReLU())).layer_graph()
     assert graph.nodes == (
         LayerNode("input", "Input"),
@@ -131,7 +131,7 @@ def test_a_module_with_functions_alone_shows_them():
 
 
 def test_code_that_cannot_be_traced_is_listed_without_edges(warned):
-    """Nothing is invented, and the reason and the way out are told."""
+    """Nothing is invented, and the reason and the way out are reported."""
     assert edges(Choosing()) == ""
     assert kinds(Choosing()) == {"one": "Linear", "two": "Sequential"}
     assert kinds(Choosing(), expand_nested=True) == {"one": "Linear", "two/0": "Linear", "two/1": "ReLU"}
@@ -186,8 +186,8 @@ def test_weights_that_are_shared_count_once():
     assert graph.parameters == 20
 
 
-def test_what_a_part_hands_on_is_told_from_what_it_was_given():
-    """A dropout returns the very tensor that it was given; a way around it is seen all the same."""
+def test_what_a_part_returns_is_distinguished_from_what_it_was_given():
+    """A dropout returns the very tensor that it was given; a way around it is still found."""
 
     class Around(nn.Module):
         def __init__(self):
@@ -200,8 +200,8 @@ def test_what_a_part_hands_on_is_told_from_what_it_was_given():
     assert set(edges(Around(), np.ones((1, 2), "float32")).split()) == {"x>drop", "drop>add", "x>add"}
 
 
-def test_inputs_by_position_and_by_name_are_told_apart():
-    """Several inputs bear the names of the module's arguments; those with a default need not be given."""
+def test_inputs_by_position_and_by_name_are_distinguished():
+    """Several inputs have the names of the module's arguments; those with a default need not be given."""
 
     class Two(nn.Module):
         def forward(self, left, right, bias=None):

@@ -61,7 +61,7 @@ def test_several_inputs_and_outputs_keep_their_structure(x):
 
 
 def test_activations_are_each_layers_outputs(handle, module):
-    """Each innermost layer's output is what the layers compute one after another, and nothing is left behind."""
+    """Each innermost layer's output is what the layers compute one after another, and no hook stays registered."""
     train(handle)
     before = everything(module)
     found = dict(handle.activations(X))
@@ -75,7 +75,7 @@ def test_activations_are_each_layers_outputs(handle, module):
 
 
 def test_activations_are_those_before_a_change_in_place():
-    """An output that the next layer overwrites is lent as it was."""
+    """An output that the next layer overwrites is returned as it was."""
     module = nn.Sequential(nn.Identity(), nn.ReLU(inplace=True))
     found = dict(TorchModel(module).activations(torch.tensor([-1.0, 1.0])))
     assert (found["0"].tolist(), found["1"].tolist()) == ([-1.0, 1.0], [0.0, 1.0])
@@ -114,8 +114,8 @@ def test_activations_of_layers_with_several_outputs():
     }
 
 
-def test_only_chosen_modules_are_lent():
-    """Modules that are named are lent with all their uses, those that have parts too."""
+def test_only_chosen_modules_are_returned():
+    """The named modules are returned with all their uses, even modules that have parts."""
     module = nn.Sequential(Reusing(), nn.Linear(4, 1))
     found = dict(TorchModel(module).activations(X, ["0", "0.shared"]))
     assert {name: array.shape for name, array in found.items()} == {
@@ -127,13 +127,13 @@ def test_only_chosen_modules_are_lent():
 
 
 def test_an_unknown_module_is_an_error():
-    """A module that there is not is an error that tells the nearest names, before anything is computed."""
+    """An unknown module is an error that gives the nearest names, before anything is computed."""
     with pytest.raises(ValueError, match=r"layers must name layers of the model \(got 'shred'\): .*shared"):
         list(TorchModel(Reusing()).activations(X, ["shred"]))
 
 
 def test_the_names_of_layers_are_known_beforehand():
-    """A module tells the names of its innermost layers, unless lazy ones have not seen a batch yet."""
+    """A module gives the names of its innermost layers, unless lazy ones have not seen a batch yet."""
     assert TorchModel(network()).layer_names() == ["0", "1", "2", "3", "4"]
     assert TorchModel(nn.Sequential(nn.LazyLinear(3))).layer_names() is None
 
@@ -144,7 +144,7 @@ def test_a_module_that_is_one_layer_is_named_by_its_class():
 
 
 class Noisy(nn.Module):
-    """A module that draws numbers, counts its calls in a buffer, and raises where told, in any mode."""
+    """A module that draws numbers, counts its calls in a buffer, and raises on request, in any mode."""
 
     def __init__(self, fails):
         super().__init__()
@@ -250,8 +250,8 @@ def test_a_module_knows_no_directions(handle):
     assert handle.direction("loss") is None
 
 
-def test_a_compiled_module_is_lent_by_its_own_names(module):
-    """What torch.compile wraps is lent without the wrapper's prefix."""
+def test_a_compiled_module_keeps_its_own_names(module):
+    """Names of what torch.compile wraps lack the wrapper's prefix."""
     assert TorchModel(torch.compile(module, backend="eager")).module is module
 
 

@@ -13,7 +13,7 @@ from torch_model_support import TorchModel, handle, module, network, nn, same, t
 
 
 def test_weights_are_copies_of_parameters_and_buffers(handle, module):
-    """Parameters and buffers come under their own names, and what was lent does not change as training goes on."""
+    """Parameters and buffers come under their own names, as copies that do not change during further training."""
     before = handle.get_weights()
     kept = copy.deepcopy(before)
     assert [name for name, _ in handle.weights()] == [
@@ -47,7 +47,7 @@ def test_weights_of_each_type_come_back(dtype):
     assert module.weight.dtype == getattr(torch, dtype)
 
 
-def test_tied_weights_are_lent_once():
+def test_tied_weights_are_returned_once():
     """A parameter that two modules share comes once, under its first name."""
     one, two = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
     two.weight = one.weight
@@ -80,7 +80,7 @@ def test_learning_rates_of_all_groups_are_read_and_set():
 
 
 def test_without_an_optimizer_there_are_no_rates(module):
-    """A handle without an optimizer lends no rates, so that a sink that needs them fails at train begin."""
+    """A handle without an optimizer has no rates, so that a sink that needs them fails at train begin."""
     with pytest.raises(AttributeError, match=r"pass the optimizer, Loop\(.*\) or TorchModel\(module, optimizer\)"):
         _ = TorchModel(module).learning_rates
     with (
@@ -148,7 +148,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_training_state_goes_on_where_it_was(make):
+def test_training_state_continues_where_it_was(make):
     """With weights and training state restored elsewhere, the same steps give the same weights, dropout included."""
     handle = TorchModel(module := network(), make(module.parameters()))
     weights = train(handle)
@@ -195,7 +195,7 @@ def test_the_state_of_another_optimizer_is_refused(handle, module):
 
 
 def test_an_optimizers_state_of_other_objects_is_an_error(handle):
-    """What cannot be written as JSON or an array is named where it stands."""
+    """What cannot be written as JSON or an array is named with its place."""
     handle.optimizer.param_groups[0]["extra"] = object()
     with pytest.raises(TypeError, match=r"the optimizer's param_groups's extra must be numbers, .* \(got object\)"):
         handle.training_state()

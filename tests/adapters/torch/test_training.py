@@ -239,7 +239,7 @@ def test_rates_come_optimizer_by_optimizer(gan):
 
 
 def test_names_begin_with_the_modules(gan):
-    """Weights and layers of several modules are told apart by the module's name."""
+    """Weights and layers of several modules are distinguished by the module's name."""
     names = [name for name, _ in gan.handle.weights()]
     assert (names[0], names[6], names[-1]) == (
         "generator.0.weight",

@@ -23,7 +23,7 @@ def recorded(*epochs, **options):
     return history
 
 
-def test_all_metrics_are_chosen_losses_first_and_validation_beside_training():
+def test_all_metrics_are_chosen_losses_first_and_validation_after_training():
     """Losses come first, then what is between 0 and 1, the others, and the learning rate, in pairs."""
     history = {
         name: [1.0] for name in ["accuracy", "learning_rate", "loss", "val_mae", "val_accuracy", "val_loss", "mae"]
@@ -68,7 +68,7 @@ def test_shares_are_known_by_a_word_in_their_name(name, share):
         ("val_acc", "accuracy", True),
     ],
 )
-def test_prefixes_tell_validation_from_training(name, quantity, validation):
+def test_prefixes_distinguish_validation_from_training(name, quantity, validation):
     """Both spellings of the prefix are read, and ``acc`` is ``accuracy``."""
     (curve,) = read_curves({name: [0.5]}, [name])
     assert (curve.quantity, curve.is_validation) == (quantity, validation)
@@ -113,7 +113,7 @@ def test_columns_of_other_lengths_are_an_error():
         read_curves({"loss": [1.0, 0.5], "val_loss": [1.0]})
 
 
-def test_values_that_are_no_numbers_are_an_error_if_asked_for():
+def test_values_that_are_not_numbers_are_an_error_if_asked_for():
     """The metric is named."""
     with pytest.raises(ValueError, match="the values of 'note' must be numbers"):
         read_curves({"note": ["good"]}, ["note"])

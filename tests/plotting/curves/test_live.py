@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from monitor_core import Bus, EarlyStopping, History, SetupError
+from monitor_core import Bus, EarlyStopping, History, Loop, SetupError
 from monitor_core.plotting import LivePlot, plot_history
 from recorders import train
 
@@ -49,6 +49,22 @@ def heights(live):
     }
 
 
+def test_an_evaluation_within_the_first_epoch_is_drawn(shell):
+    """A run of one long epoch shows its curve while it trains."""
+    live = LivePlot(every=0)
+    shown = []
+    with Loop(live) as loop:
+        for _ in loop.epochs(1, steps_per_epoch=4):
+            for step in loop.batches(range(1, 5)):
+                loop.log(loss=0.5)
+                shown.append(live.figure and heights(live))
+                with loop.evaluation():
+                    loop.log(loss=step)
+    assert shown == [None, *({"val_loss": [1.0, 2.0, 3.0][:count]} for count in (1, 2, 3))]
+    assert heights(live) == {"loss": [0.5], "val_loss": [1.0, 2.0, 3.0, 4.0]}
+    assert loop.bus.failures == []
+
+
 def test_every_epoch_replaces_the_plot(shell):
     """One display is made, and updated at every epoch's end and the training's."""
     live = LivePlot(every=0)
@@ -76,7 +92,7 @@ def test_plots_are_drawn_no_oftener_than_asked(shell):
 
 
 def test_another_cell_has_a_plot_of_its_own(shell):
-    """A fit in the next cell does not redraw the one above; the record goes on."""
+    """A fit in the next cell does not redraw the plot above; the record continues."""
     live = LivePlot(every=3600)
     bus = Bus(live)
     train(bus, *LOSSES)
@@ -119,8 +135,8 @@ def test_nothing_is_drawn_before_the_first_metric(shell):
     assert (displays(shell), bus.failures) == ([], [])
 
 
-def test_a_metric_that_never_appears_is_told_at_the_end(shell, warned):
-    """The rest is drawn all the same, and training is not disturbed."""
+def test_a_metric_that_never_appears_is_reported_at_the_end(shell, warned):
+    """The rest is drawn nevertheless, and training is not disturbed."""
     live = LivePlot(metrics=["loss", "val_los"], every=0)
     bus = Bus(live)
     train(bus, *LOSSES)
@@ -145,7 +161,7 @@ def test_a_display_that_fails_does_not_disturb_the_training(shell, monkeypatch, 
 
 
 def test_the_last_plot_marks_what_decided(shell):
-    """The history within is told how the run ended, before that plot is drawn."""
+    """The history within knows how the run ended before that plot is drawn."""
     live = LivePlot(every=0)
     train(Bus(live, EarlyStopping("loss", patience=2)), *[[{"loss": 1.0}]] * 3)
     assert live.figure._supxlabel.get_text().startswith("■ stopped after epoch 3: loss did not improve")
@@ -194,26 +210,26 @@ def test_outside_of_a_notebook_the_image_goes_to_the_file(tmp_path):
     assert path.exists()
 
 
-def test_a_folder_that_is_missing_is_told_at_train_begin(tmp_path):
+def test_a_folder_that_is_missing_is_reported_at_train_begin(tmp_path):
     """Not at the first epoch's end, hours later."""
     with pytest.raises(SetupError, match=r"to_file must be in a folder that is there \(got '.*live.png'"):
         Bus(LivePlot(to_file=tmp_path / "none" / "live.png")).train_begin()
 
 
-def test_missing_matplotlib_is_told_at_train_begin(shell, monkeypatch):
+def test_missing_matplotlib_is_reported_at_train_begin(shell, monkeypatch):
     """Where there will be something to draw, the extra is asked for before training."""
     monkeypatch.setattr("monitor_core.plotting.curves.live.find_spec", lambda name: None)
     with pytest.raises(SetupError, match=r'LivePlot needs matplotlib: pip install "monitor_core\[plot\]"'):
         Bus(LivePlot()).train_begin()
 
 
-def test_state_tells_how_much_was_recorded():
+def test_state_says_how_much_was_recorded():
     """It is the state of the history within."""
     live = LivePlot()
     train(Bus(live), *LOSSES)
-    assert live.state_dict() == {"run": 0, "epochs": 3, "batches": 0}
+    assert live.state_dict() == {"run": 0, "epochs": 3, "batches": 0, "evaluations": 0}
     live.load_state_dict({"run": 3, "epochs": 0, "batches": 0})
-    assert live.state_dict() == {"run": 3, "epochs": 3, "batches": 0}
+    assert live.state_dict() == {"run": 3, "epochs": 3, "batches": 0, "evaluations": 0}
 
 
 def test_what_it_recorded_can_be_drawn():

@@ -37,7 +37,7 @@ def points(line):
 
 
 def marks(figure):
-    """Return what is written beside marked points; the labels of lines have one line each."""
+    """Return the labels of marked points; the labels of lines have one line each."""
     return [text.get_text() for axes in figure.axes for text in axes.texts if "\n" in text.get_text()]
 
 
@@ -70,7 +70,7 @@ def test_what_has_another_unit_is_in_a_small_panel_below():
     assert max(heights[2:]) < min(heights[:2]) / 2
 
 
-def test_many_small_panels_are_beside_each_other():
+def test_many_small_panels_are_side_by_side():
     """Six metrics with units of their own do not make a tower."""
     figure = plot_history({"loss": [1.0], **{f"metric_{number}": [1.0] for number in range(6)}})
     figure.canvas.draw()
@@ -79,7 +79,7 @@ def test_many_small_panels_are_beside_each_other():
 
 
 def test_lines_are_labelled_at_their_ends_in_their_colours():
-    """No legend is needed; a label is where its line ends, beside the diagram."""
+    """No legend is needed; a label is where its line ends, to the right of the axes."""
     figure = plot_history(EPOCHS)
     figure.canvas.draw()
     for axes in figure.axes:
@@ -172,7 +172,7 @@ def test_chosen_metrics_are_drawn_in_that_order():
 
 
 def test_an_unknown_metric_is_a_key_error_with_the_names():
-    """A misspelt name is told with the right ones."""
+    """The error about a misspelt name lists the right ones."""
     with pytest.raises(KeyError, match=r"no metric 'lose' .*this history has accuracy, loss, val_accuracy, val_loss"):
         plot_history(EPOCHS, metrics=["lose"])
 
@@ -222,7 +222,7 @@ def test_huge_values_are_drawn():
     assert points(lines(figure.axes[0])["loss"])[1] == [2.0, 1e200]
 
 
-def test_smoothing_draws_the_values_pale_behind_their_average():
+def test_smoothing_draws_the_values_pale_below_their_average():
     """The average is the curve with the name; the values themselves stay in sight."""
     axes = plot_history({"loss": [1.0, 0.0]}, smoothing=0.5).axes[0]
     drawn = lines(axes, marks=True)
@@ -371,7 +371,7 @@ def test_files_have_the_user_s_own_permissions(tmp_path):
 
 
 def test_a_failed_write_leaves_the_old_image(tmp_path, monkeypatch):
-    """The file is replaced only by a whole one, and nothing half done stays behind."""
+    """The file is replaced only by a complete one, and no partial file remains."""
     path = tmp_path / "curves.png"
     path.write_bytes(b"old")
 
@@ -393,7 +393,7 @@ def test_other_suffixes_are_refused_before_anything_is_drawn(name):
 
 
 def test_no_setting_of_matplotlib_changes(tmp_path):
-    """All of its settings, and its back end, are after a plot what they were before."""
+    """All of its settings, and its backend, are the same after a plot as before."""
     before = dict(mpl.rcParams)
     plot_history({"a": EPOCHS, "b": EPOCHS}, smoothing=0.5, title="Digits", to_file=tmp_path / "curves.png")
     assert dict(mpl.rcParams) == before

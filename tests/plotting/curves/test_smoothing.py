@@ -18,7 +18,7 @@ def test_smoothing_is_the_weighted_mean_of_all_values_so_far(values, smoothing):
     np.testing.assert_allclose(smooth(np.array(values), smoothing), expected, rtol=1e-7, atol=1e-6)
 
 
-def test_smoothing_goes_on_over_blocks_of_blocks():
+def test_smoothing_continues_over_blocks_of_blocks():
     """A long curve is the sum of three levels of blocks."""
     values = np.random.default_rng(0).normal(size=70_000)
     total, expected = 0.0, []

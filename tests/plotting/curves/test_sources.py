@@ -119,7 +119,7 @@ def test_a_list_of_histories_is_several_runs():
     assert points(runs) == {("run 1", "loss"): TWO_EPOCHS, ("run 2", "loss"): ([1], [1.0])}
 
 
-def test_runs_of_a_list_of_paths_bear_their_files_names(tmp_path):
+def test_runs_of_a_list_of_paths_have_the_names_of_their_files(tmp_path):
     """The file's name without its ending, where these differ."""
     for name in ("small", "large"):
         (tmp_path / f"{name}.csv").write_text("epoch,loss\n0,3.0\n1,2.0\n", encoding="utf-8")
@@ -149,7 +149,7 @@ def test_the_history_of_a_live_plot_on_a_bus_is_found():
     assert points(bus) == {(None, "loss"): TWO_EPOCHS}
 
 
-def test_an_owner_without_a_history_is_told_to_add_one():
+def test_an_owner_without_a_history_is_asked_to_add_one():
     """The error says what to write."""
     message = r"history must have one History among its sinks \(got a Loop with 0\): add one, history = History\(\)"
     with pytest.raises(ValueError, match=message):
@@ -172,7 +172,7 @@ def test_a_recorded_run_is_read(tmp_path):
 
 
 def test_a_csv_file_is_read(tmp_path):
-    """The epochs are the file's own; an empty field is a missing value; what is no number is not drawn."""
+    """The epochs are the file's own; an empty field is a missing value; columns without numbers are not drawn."""
     path = tmp_path / "log.csv"
     path.write_text("epoch;loss;note\r\n3;3.0;a\r\n4;;b\r\n5;2.0;c\r\n", encoding="utf-8")
     assert points(path) == {(None, "loss"): ([4, 6], [3.0, 2.0])}
@@ -229,5 +229,5 @@ def test_what_decided_is_read_with_a_history_and_a_recorded_run(tmp_path):
             loop.log(loss=1.0)
     (live,), (read,) = read_sources(history), read_sources(tmp_path)
     assert live.outcome == read.outcome
-    assert live.outcome.watched == [Watched("EarlyStopping", "loss", "min", best_epoch=0)]
+    assert live.outcome.watched == [Watched("EarlyStopping", "loss", "min", best_epoch=0, best_step=0)]
     assert live.outcome.stop_epoch == 2

@@ -65,7 +65,7 @@ def test_the_table_is_sorted_and_its_best_run_bold():
     ]
 
 
-def test_training_and_validation_are_told_apart_below():
+def test_training_and_validation_are_distinguished_below():
     """Only where both are in one diagram."""
     figure = plot_history([{"loss": [3.0], "val_loss": [4.0]}])
     assert cells(figure)[-2:] == [[("training", "normal")], [("validation", "normal")]]

@@ -1,4 +1,4 @@
-"""Blocks of things that stand in a row and are aligned with each other."""
+"""Blocks of units in a row that are aligned with each other."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +7,7 @@ from monitor_core.plotting.graph_layout.blocks import Blocks, Joint
 
 
 def test_things_keep_their_distance():
-    """Those that are pulled to the same place stand side by side, with the place in their middle."""
+    """Those that are pulled to the same place are side by side, with the place in their middle."""
     joints = [Joint(0, 1, 0.0), Joint(0, 2, 0.0)]
     one, left, right = Blocks(3, {(1, 2): 10.0}).places(joints)
     assert right - left == 10.0

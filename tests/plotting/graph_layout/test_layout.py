@@ -20,7 +20,7 @@ inner = st.lists(names, max_size=2).map(tuple)
 
 @st.composite
 def graphs(draw, *, cycles=False):
-    """Draw the sizes, edges and groups of a graph; a node of a group may not bear the name of another."""
+    """Draw the sizes, edges and groups of a graph; a node of a group may not have the name of another."""
     count = draw(st.integers(1, 14))
     side = st.floats(8.0, 160.0)
     node = st.integers(0, count - 1)
@@ -176,21 +176,21 @@ def middles(layout):
 
 
 def test_a_chain_is_one_straight_line():
-    """Layers one after the other stand below each other, at the same distance."""
+    """Layers one after the other are below each other, at the same distance."""
     layout = plain("ab bc cd")
     assert set(middles(layout).values()) == {40.0}
     assert [box.y for box in layout.boxes] == [number * (30.0 + SPACING.layers) for number in range(4)]
     assert {x for line in layout.lines for x, _ in line} == {40.0}
 
 
-def test_two_branches_stand_on_both_sides():
+def test_two_branches_are_on_both_sides():
     """What feeds both, and what takes both, is in the middle."""
     found = middles(plain("ab ac bd cd"))
     assert found["a"] == pytest.approx(found["d"]) == pytest.approx((found["b"] + found["c"]) / 2)
     assert abs(found["c"] - found["b"]) == pytest.approx(80.0 + SPACING.neighbours, abs=0.1)
 
 
-def test_the_longest_path_is_straight_and_a_way_around_it_is_beside():
+def test_the_longest_path_is_straight_and_a_way_around_it_is_at_its_side():
     """A residual block is a line of layers with an arc."""
     layout = plain("ab bc ac")
     found = middles(layout)
@@ -207,27 +207,27 @@ def test_the_middle_one_of_three_branches_is_straight():
 
 
 def test_crossings_that_need_not_be_are_avoided():
-    """Two chains that were defined crosswise stand side by side."""
+    """Two chains that were defined crosswise are side by side."""
     layout = plain("ad bc ce df")
     found = middles(layout)
     assert found["a"] == found["d"] == found["f"]
     assert found["b"] == found["c"] == found["e"]
 
 
-def test_layers_without_edges_stand_in_one_column():
+def test_layers_without_edges_are_in_one_column():
     """Where nothing is known of the edges, the order of definition is kept."""
     layout = plain("", count=3)
     assert set(middles(layout).values()) == {40.0}
     assert [box.y for box in layout.boxes] == sorted(box.y for box in layout.boxes)
 
 
-def test_an_input_stands_above_what_takes_it():
+def test_an_input_is_above_what_takes_it():
     """One that is used late is not drawn at the top with a long line."""
     layout = plain("ab bd cd")
     assert layout.boxes[2].y == layout.boxes[1].y
 
 
-def test_an_edge_that_closes_a_cycle_leads_back_beside_the_other():
+def test_an_edge_that_closes_a_cycle_leads_back_next_to_the_other():
     """Two layers that feed each other have two lines apart."""
     there, back = plain("ab ba").lines
     assert there[0][1] < there[-1][1]
@@ -276,7 +276,7 @@ def test_a_long_drawing_is_set_in_columns_about_as_wide_as_they_are_high():
 
 
 def test_lines_around_a_column_are_apart():
-    """Two lines that go on in the next column share no upright part."""
+    """Two lines that continue in the next column share no vertical part."""
     layout = long_chain()
     last = sum(box.x == layout.boxes[0].x for box in layout.boxes) - 1  # of the first column
     one, other = (
@@ -286,8 +286,8 @@ def test_lines_around_a_column_are_apart():
     assert abs(one - other) >= 5.0
 
 
-def test_a_frame_that_is_folded_goes_on_in_each_column():
-    """Its title stands in the first part alone."""
+def test_a_folded_frame_continues_in_each_column():
+    """Its title is in the first part alone."""
     layout = long_chain(("coder",))
     parts = [frame for frame in layout.frames if frame.group == ("coder",)]
     assert len(parts) == len({box.x for box in layout.boxes}) > 1

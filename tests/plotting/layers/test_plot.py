@@ -1,4 +1,4 @@
-"""The pictures of activations, and what they show."""
+"""The plots of activations, and what they show."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def write(folder, looks=LOOKS):
 
 
 def labels(figure):
-    """Return the texts beside the images, and those of the legend."""
+    """Return the texts next to the images, and those of the legend."""
     legends = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     return [text.get_text() for axes in figure.axes for text in axes.texts] + legends
 
@@ -58,7 +58,7 @@ def expected(values, low, high, name):
 
 
 def test_each_channel_is_an_image_with_its_number():
-    """All channels of the chosen sample are there, on one scale from 0 on, which stands beside them."""
+    """All channels of the chosen sample are there, on one scale from 0, which is drawn next to them."""
     figure = plot_feature_maps(MAPS, sample=1)
     assert labels(figure) == ["0", "1", "2", "3", "4", "5"]
     high = MAPS[1].max()
@@ -77,7 +77,7 @@ def test_channels_are_chosen_in_their_order():
 
 
 def test_negative_values_have_colours_of_their_own():
-    """Where some values are negative, 0 is in the middle of the scale; a map of zeros is told."""
+    """Where some values are negative, 0 is in the middle of the scale; a map of zeros has a note."""
     maps = MAPS[0] - 0.25
     maps[:, :, 3] = 0
     figure = plot_feature_maps(maps)
@@ -88,7 +88,7 @@ def test_negative_values_have_colours_of_their_own():
 
 
 def test_each_image_can_have_its_own_scale():
-    """With a scale for each, every image has the full range, its end is told, and no common scale stands beside."""
+    """With a scale for each, every image has the full range and shows its end, and there is no common scale."""
     maps = MAPS[0] * [1, 10, 100, 0.1, 1, 1]
     figure = plot_feature_maps(maps, shared_scale=False)
     assert len(figure.axes) == 1
@@ -109,7 +109,7 @@ def test_values_that_are_not_finite_are_grey():
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 300), (90, 2, 7), (2, 90, 7), (300, 400, 2)])
 def test_images_of_any_size_and_number_fit(shape, tmp_path):
-    """One pixel, hundreds of channels and long or large images make a picture of a moderate size."""
+    """One pixel, hundreds of channels and long or large images make a plot of moderate size."""
     figure = plot_feature_maps(np.ones(shape), title="maps", to_file=tmp_path / "maps.png")
     width, height = figure.get_size_inches()
     assert 0.3 < width < 11
@@ -119,7 +119,7 @@ def test_images_of_any_size_and_number_fit(shape, tmp_path):
 
 
 def test_the_number_of_columns_can_be_given():
-    """With so many columns, the images stand in rows of as many."""
+    """With so many columns, the images are in rows of as many."""
     tops = [round(text.get_position()[1]) for text in plot_feature_maps(MAPS, columns=4).axes[0].texts]
     assert [tops.count(top) for top in sorted(set(tops))] == [4, 2]
     assert labels(plot_feature_maps(MAPS, columns=100)) == ["0", "1", "2", "3", "4", "5"]
@@ -159,7 +159,7 @@ def test_bands_lie_between_quantiles():
 
 
 def test_each_layer_has_a_diagram():
-    """The median is a line over the epochs, within three bands, in a diagram that bears the layer's name."""
+    """The median is a line over the epochs, within three bands, in a diagram that has the layer's name."""
     figure = plot_activation_distributions(LOOKS, title="Layers")
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["conv", "dense"]
     axes = figure.axes[0]
@@ -192,7 +192,7 @@ def test_one_epoch_is_drawn_as_wide_bands():
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7])
 def test_any_number_of_layers_fits(count):
-    """Each layer has one diagram, and the lowest ones tell what is below them."""
+    """Each layer has one diagram, and the lowest ones say what is below them."""
     figure = plot_activation_distributions([{f"layer {number}": MAPS for number in range(count)}])
     assert len(figure.axes) == count
     figure.canvas.draw()
@@ -243,7 +243,7 @@ def test_dead_units_are_those_of_the_definition(units, data):
 
 
 def test_shares_of_dead_units_are_lines():
-    """Each layer is a line over the epochs, and the legend tells its last share."""
+    """Each layer is a line over the epochs, and the legend shows its last share."""
     looks = [{"conv": MAPS * ([0] * epoch + [1] * (6 - epoch)), "dense": MAPS[:, 0, 0]} for epoch in range(4)]
     figure = plot_dead_units(looks)
     (axes,) = figure.axes
@@ -323,8 +323,8 @@ def test_an_unknown_layer_is_an_error(plot):
 
 @pytest.mark.parametrize("plot", [lambda **options: plot_feature_maps(MAPS, **options), *PLOTS])
 @pytest.mark.parametrize("suffix", [".png", ".SVG"])
-def test_pictures_are_written_whole(tmp_path, plot, suffix):
-    """A picture replaces what was there, has the size that was asked for, and changes no setting of matplotlib."""
+def test_plots_are_written_atomically(tmp_path, plot, suffix):
+    """A plot replaces an existing file, has the requested size, and changes no setting of matplotlib."""
     path = tmp_path / f"picture{suffix}"
     path.write_text("before")
     settings = dict(mpl.rcParams)
@@ -342,7 +342,7 @@ def test_pictures_are_written_whole(tmp_path, plot, suffix):
 
 @pytest.mark.parametrize("plot", PLOTS)
 def test_another_suffix_is_refused_before_anything_is_read(plot):
-    """A picture of another kind is refused at once."""
+    """A file of another kind is refused at once."""
     with pytest.raises(ValueError, match=r"to_file must end in \.png or \.svg \(got 'a\.pdf'\)"):
         plot("nowhere", to_file="a.pdf")
 
@@ -363,7 +363,7 @@ def test_neither_pyplot_nor_matplotlib_is_imported_too_early():
 
 
 @pytest.mark.parametrize("plot", ["plot_dead_units([{'a': np.ones((2, 2))}])", "plot_feature_maps(np.ones((2, 2, 2)))"])
-def test_what_to_install_is_told(plot):
+def test_the_error_says_what_to_install(plot):
     """Without matplotlib the error says what to install."""
     code = (
         "import sys, numpy as np\n"

@@ -1,4 +1,4 @@
-"""The picture of a model."""
+"""The plot of a model."""
 
 import io
 import re
@@ -47,7 +47,7 @@ def chain(count):
 
 
 def patches(figure, kind):
-    """Return what is drawn of a kind, by what it stands for."""
+    """Return what is drawn of a kind, by what it represents."""
     artists = [artist for artist in figure.axes[0].get_children() if (artist.get_gid() or "").startswith(f"{kind}:")]
     assert max(Counter(artist.get_gid() for artist in artists).values(), default=1) == 1
     return {artist.get_gid().removeprefix(f"{kind}:"): artist for artist in artists}
@@ -83,7 +83,7 @@ def ids(path):
 
 
 def test_each_layer_is_a_box_with_its_kind_and_its_name():
-    """The plain picture has every layer and every edge once, and nested models in frames with their names."""
+    """The plain plot has every layer and every edge once, and nested models in frames with their names."""
     figure = plot_model(READER)
     assert isinstance(figure, Figure)
     assert said(figure) == {
@@ -108,7 +108,7 @@ def test_shapes_are_listed_if_asked():
 
 
 def test_many_shapes_that_are_the_same_are_counted():
-    """A layer with more than four inputs tells how often each shape comes."""
+    """A layer with more than four inputs shows how often each shape comes."""
     shapes = [(None, 7)] * 5 + [(None, 8)]
     graph = LayerGraph("wide", [LayerNode("join", "Concatenate", "", shapes, [(None, 43)])])
     assert said(plot_model(graph, show_shapes=True))["join"][2:] == [
@@ -121,8 +121,8 @@ def test_many_shapes_that_are_the_same_are_counted():
     ]
 
 
-def test_types_and_parameters_are_told_if_asked_and_names_are_not_if_not():
-    """A layer without parameters tells of none."""
+def test_types_and_parameters_are_shown_if_asked_and_names_are_not_if_not():
+    """A layer without parameters shows no number of them."""
     texts = said(plot_model(READER, show_layer_names=False, show_dtype=True, show_parameters=True))
     assert texts["embed"] == ["Embedding", "dtype", "float32", "parameters", "1,600"]
     assert texts["skip"] == ["GlobalAveragePooling1D", "dtype", "float32"]
@@ -172,7 +172,7 @@ def test_rankdir_is_another_name_for_direction():
 
 
 def test_direction_turns_the_flow():
-    """From top to bottom the second layer is below, from left to right beside."""
+    """From top to bottom the second layer is below the first, from left to right it is to its right."""
     for direction, axis in (("TB", 1), ("LR", 0)):
         figure = plot_model(chain(2), direction=direction)
         first, second = (bounds(box, figure).min for box in patches(figure, "layer").values())
@@ -189,8 +189,8 @@ def test_arrows_end_at_their_layers():
     assert line[-1].tolist() == pytest.approx([(target.x0 + target.x1) / 2, target.y0 - 6.0])
 
 
-def test_long_models_are_folded_unless_told_otherwise():
-    """Of a hundred layers the picture is about as high as it is wide; told so, it is a strip."""
+def test_long_models_are_folded_by_default():
+    """A plot of a hundred layers is about as high as wide; with ``fold=False`` it is a strip."""
     width, height = plot_model(chain(100)).get_size_inches()
     assert 0.3 < width / height < 3
     width, height = plot_model(chain(100), fold=False).get_size_inches()
@@ -198,7 +198,7 @@ def test_long_models_are_folded_unless_told_otherwise():
     assert set(said(plot_model(chain(100)))) == {node.name for node in chain(100).nodes}
 
 
-def test_pictures_are_written_as_png(tmp_path):
+def test_plots_are_written_as_png(tmp_path):
     """The file has the figure's size at the dots per inch that were asked for."""
     path = tmp_path / "model.png"
     figure = plot_model(READER, to_file=path, dpi=80)
@@ -208,8 +208,8 @@ def test_pictures_are_written_as_png(tmp_path):
         assert len(image.convert("RGB").resize((60, 60)).getcolors(3600)) > 20
 
 
-def test_pictures_are_written_as_svg(tmp_path):
-    """The file is XML, and its parts bear the names of what they stand for."""
+def test_plots_are_written_as_svg(tmp_path):
+    """The file is XML, and its parts have the names of what they represent."""
     path = tmp_path / "model.SVG"
     plot_model(READER, to_file=str(path))
     parts = ids(path)
@@ -218,7 +218,7 @@ def test_pictures_are_written_as_svg(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_the_same_model_is_the_same_file(tmp_path, suffix):
-    """A picture under version control changes only if the model does."""
+    """A plot under version control changes only if the model does."""
     paths = [tmp_path / f"{name}{suffix}" for name in ("one", "other")]
     for path in paths:
         plot_model(READER, to_file=path, show_shapes=True)
@@ -226,8 +226,8 @@ def test_the_same_model_is_the_same_file(tmp_path, suffix):
     assert one == other
 
 
-def test_a_picture_that_would_be_too_large_has_fewer_dots(tmp_path):
-    """Where so many cannot be drawn, the picture is written all the same."""
+def test_a_plot_that_would_be_too_large_has_fewer_dots(tmp_path):
+    """If the image cannot have that many, it is still written."""
     path = tmp_path / "model.png"
     plot_model(chain(150), to_file=path, dpi=1200, fold=False)
     with Image.open(path) as image:
@@ -235,7 +235,7 @@ def test_a_picture_that_would_be_too_large_has_fewer_dots(tmp_path):
 
 
 def test_a_handle_is_asked_for_its_graph():
-    """Anything that lends a graph can be drawn; it is told what is to be shown."""
+    """Anything that has a graph can be drawn, and receives the options."""
     asked = []
 
     class Handle:
@@ -302,7 +302,7 @@ def test_dark_styles_stay_dark(tmp_path):
     assert Image.open(buffer).convert("RGB").getpixel((1, 1)) == (0, 0, 0)
 
 
-def test_a_notebook_shows_the_picture():
+def test_a_notebook_shows_the_plot():
     """With twice as many dots as it is to be wide."""
     content, size = plot_model(READER)._repr_png_()
     with Image.open(io.BytesIO(content)) as image:

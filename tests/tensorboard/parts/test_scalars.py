@@ -9,9 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor_core import Block, Run
+from monitor_core.bus.run import Evaluation
 from monitor_core.tensorboard.parts import scalars as written
 from monitor_core.tensorboard.parts.files import RunFiles
 from recorders import Handle
+
+VAL = {"val_": "validation"}
 
 
 @pytest.fixture
@@ -21,19 +24,19 @@ def files(tmp_path):
 
 def test_epochs_go_to_two_runs_under_the_same_tags(files, tmp_path):
     """Metrics with the prefix val_ go to the validation run, without it."""
-    written.write_epoch({"loss": 0.1, "val_loss": 0.25, "val_val_x": 3.0}, 7, files)
+    written.write_epoch({"loss": 0.1, "val_loss": 0.25, "val_val_x": 3.0}, 7, files, VAL)
     assert scalars(tmp_path / "train") == {"epoch_loss": [(7, float32(0.1))]}
     assert scalars(tmp_path / "validation") == {"epoch_loss": [(7, 0.25)], "epoch_val_x": [(7, 3.0)]}
 
 
 def test_an_epoch_without_validation_makes_no_run_of_it(files, tmp_path):
     """If there is nothing to write, no folder is created."""
-    written.write_epoch({"loss": 0.1}, 0, files)
+    written.write_epoch({"loss": 0.1}, 0, files, VAL)
     assert not (tmp_path / "validation").exists()
 
 
 def test_a_block_is_written_over_the_steps(files, tmp_path):
-    """Each batch's metrics stand at its step, shifted by the runs before; missing ones are left out."""
+    """Each batch's metrics are at its step, shifted by the runs before; missing ones are left out."""
     block = Block(
         epoch=0,
         steps=np.array([1, 2, 3]),
@@ -70,9 +73,31 @@ def test_batches_are_chosen_where_a_multiple_is_reached(every, jump, shift, bloc
 
 def test_an_evaluation_is_written_over_the_steps(files, tmp_path):
     """An evaluation has Keras's tags; an empty one writes nothing."""
-    written.write_evaluation({}, 4, files)
-    written.write_evaluation({"loss": 0.5}, 12, files)
+    written.write_evaluation({}, 4, files["validation"])
+    written.write_evaluation({"loss": 0.5}, 12, files["validation"])
     assert scalars(tmp_path / "validation") == {"evaluation_loss_vs_iterations": [(12, 0.5)]}
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "run"),
+    [
+        (None, "val_", "validation"),
+        (None, "test_", "test"),
+        ("test", "test_", "test"),
+        ("val", "val_", "validation"),
+        ("train", "train_", "evaluation_train"),
+        ("../a b", "a_", "_a_b_75e96e29"),
+    ],
+)
+def test_each_evaluation_has_a_run(name, prefix, run):
+    """A folder that its name can be, apart from the training's."""
+    assert written.run_of(Evaluation(name, prefix, 0)) == run
+
+
+def test_the_longest_prefix_counts(files, tmp_path):
+    """An evaluation named val_test is not one of val."""
+    written.write_epoch({"val_test_loss": 0.5}, 0, files, {**VAL, "val_test_": "val_test"})
+    assert scalars(tmp_path / "val_test") == {"epoch_loss": [(0, 0.5)]}
 
 
 def test_each_parameter_group_has_its_rate():

@@ -1,0 +1,161 @@
+"""Trainings of frameworks whose callbacks are timed: an empty one, ours, and what the framework logs by itself.
+
+Each function here trains once, with callbacks in the order that it is given, and returns the seconds of each step by
+the callback's name. To add a framework, write such a function and add it to `TRAININGS`.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+EMPTY = "an empty callback"
+CONTROL = "A/A control, a second empty one"
+OURS = "the adapter, full stack"
+THEIRS = "the framework's own logging to TensorBoard"
+
+WIDTH, SAMPLES = 64, 32
+
+
+class Timer:
+    """Adds up the time of functions in each step; calls while one of them runs count once."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+        self._now = 0.0
+        self._is_running = False
+
+    def timed(self, function: Callable[..., Any], *, ends: bool = False) -> Callable[..., Any]:
+        """Return a function that is timed, and that ends a step if it ``ends`` one."""
+        clock = time.perf_counter
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self._is_running:
+                return function(*args, **kwargs)
+            self._is_running = True
+            begin = clock()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._now += clock() - begin
+                self._is_running = False
+                if ends:
+                    self.end_step()
+
+        return call
+
+    def end_step(self) -> None:
+        """End a step."""
+        self.steps.append(self._now)
+        self._now = 0.0
+
+    def watch(self, target: Any, *names: str, last: str) -> None:
+        """Time methods of an object; ``last`` is the last one that is called in a step."""
+        for name in (*names, last):
+            setattr(target, name, self.timed(getattr(target, name), ends=name == last))
+
+
+def transformers(
+    order: Sequence[str], sinks: list[object], folder: Path, steps: int, *, logs: bool
+) -> dict[str, list[float]]:
+    """Train with Hugging Face's ``Trainer``; if it ``logs``, at each step, and to TensorBoard."""
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+
+    from monitor_core.adapters.transformers import TransformersAdapter
+
+    class Model(PreTrainedModel):
+        config_class = PretrainedConfig
+        accepts_loss_kwargs = False
+
+        def __init__(self) -> None:
+            super().__init__(PretrainedConfig())
+            self.net = torch.nn.Sequential(torch.nn.Linear(WIDTH, WIDTH), torch.nn.Tanh(), torch.nn.Linear(WIDTH, 1))
+            self.post_init()
+
+        def forward(self, x: Any, labels: Any) -> dict[str, Any]:
+            return {"loss": torch.nn.functional.mse_loss(self.net(x), labels)}
+
+    made = {EMPTY: TrainerCallback(), CONTROL: TrainerCallback(), OURS: TransformersAdapter(*sinks)}
+    if logs:
+        from transformers.integrations import TensorBoardCallback
+
+        made[THEIRS] = TensorBoardCallback()
+    timers = {name: Timer() for name in made}
+    for name, timer in timers.items():
+        timer.watch(made[name], "on_step_begin", "on_step_end", last="on_log" if logs else "on_step_end")
+    losses = made[OURS]._losses
+    losses._note = timers[OURS].timed(losses._note)
+    arguments = TrainingArguments(
+        str(folder / "trainer"),
+        max_steps=steps,
+        per_device_train_batch_size=SAMPLES,
+        logging_steps=1 if logs else 500,
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=True,
+        save_strategy="no",
+    )
+    data = [{"x": torch.randn(WIDTH), "labels": torch.randn(1)} for _ in range(SAMPLES * 100)]
+    trainer = Trainer(Model(), arguments, train_dataset=data, callbacks=[made[name] for name in order if name in made])
+    trainer.train()
+    made[OURS].bus.flush()
+    return {name: timer.steps[:steps] for name, timer in timers.items()}
+
+
+def lightning(
+    order: Sequence[str], sinks: list[object], folder: Path, steps: int, *, logs: bool
+) -> dict[str, list[float]]:
+    """Train with Lightning's ``Trainer``; if it ``logs``, at each step, and to TensorBoard."""
+    import lightning.pytorch as pl
+    import torch
+
+    from monitor_core.adapters.lightning import LightningAdapter
+
+    class Module(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = torch.nn.Sequential(torch.nn.Linear(WIDTH, WIDTH), torch.nn.Tanh(), torch.nn.Linear(WIDTH, 1))
+
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = torch.nn.functional.mse_loss(self.net(batch[0]), batch[1])
+            self.log("train_loss", loss)
+            return loss
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.01)
+
+    made = {EMPTY: pl.Callback(), CONTROL: pl.Callback(), OURS: LightningAdapter(*sinks)}
+    timers = {name: Timer() for name in made}
+    for name, timer in timers.items():
+        more = ["_note_step"] if name == OURS else []  # the hook on the optimizer's step
+        timer.watch(made[name], *more, "on_train_batch_start", last="on_train_batch_end")
+    logger: Any = False
+    if logs:
+        logger = pl.loggers.TensorBoardLogger(folder / "board")
+        timers[THEIRS] = Timer()
+        timers[THEIRS].watch(logger, "save", last="log_metrics")
+    batches = [(torch.randn(SAMPLES, WIDTH), torch.randn(SAMPLES, 1)) for _ in range(100)]
+    trainer = pl.Trainer(
+        max_steps=steps,
+        callbacks=[made[name] for name in order if name in made],
+        logger=logger,
+        log_every_n_steps=1 if logs else 50,
+        default_root_dir=folder,
+        accelerator="cpu",
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(Module(), torch.utils.data.DataLoader(batches, batch_size=None))
+    made[OURS].bus.flush()
+    return {name: timer.steps[:steps] for name, timer in timers.items()}
+
+
+TRAININGS = {"transformers": transformers, "lightning": lightning}
+"""Each framework by the package that it needs."""

@@ -1,0 +1,111 @@
+"""``monitor-core list``: the runs in a folder, a line each."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from monitor_core.cli.opening import UnreadableError, main_metric
+from monitor_core.cli.text import ago, console, duration, number, plain, status, table
+from monitor_core.journal.summary import Summary
+from monitor_core.runs.catalogue import FoundRun, find_runs
+
+
+class Order(StrEnum):
+    """By what runs are sorted."""
+
+    BEGUN = "begun"
+    BEST = "best"
+    NAME = "name"
+
+
+def list_runs(
+    folder: Annotated[Path, typer.Argument(help="A folder with runs in it or below it.")] = Path(),
+    metric: Annotated[
+        str | None, typer.Option(help="The metric whose best value is shown; by default val_loss.")
+    ] = None,
+    sort: Annotated[Order, typer.Option(help="By what to sort.")] = Order.BEGUN,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
+) -> None:
+    """List the runs in a folder, with their status and their best value."""
+    try:
+        runs = find_runs(folder)
+    except FileNotFoundError:
+        raise UnreadableError(f"there is no folder {folder}") from None
+    except NotADirectoryError:
+        raise UnreadableError(f"{folder} is not a folder: monitor-core show {folder}") from None
+    runs = _sorted(runs, sort, metric)
+    if as_json:
+        for run in runs:
+            typer.echo(json.dumps(_as_json(run, folder)))
+        return
+    if not runs:
+        raise UnreadableError(f"there is no recorded run in {folder} or below it")
+    headers = ("run", "status", "epochs", "steps", "best", "", "begun", "took")
+    console().print(table(headers, [_row(run, folder, metric) for run in runs], right=(2, 3, 5)))
+    for run in runs:
+        if run.problem is not None:
+            console().print(plain(f"{_name(run, folder)} cannot be read: {run.problem}"))
+
+
+def _name(run: FoundRun, folder: Path) -> str:
+    name = run.path.relative_to(folder).as_posix()
+    return name if name != "." else run.path.resolve().name
+
+
+def _row(run: FoundRun, folder: Path, metric: str | None) -> list[Text | str]:
+    summary = run.summary
+    if run.problem is not None:
+        return [_name(run, folder), status("damaged"), *[""] * 6]
+    best = _best(summary, metric)
+    epochs = f"{summary.epochs}" if summary.planned_epochs is None else f"{summary.epochs}/{summary.planned_epochs}"
+    shown = ("", "") if best is None else (best[0], number(best[1]))
+    return [
+        _name(run, folder),
+        status(summary.status),
+        epochs,
+        f"{summary.step}",
+        *shown,
+        ago(summary.begun),
+        duration(summary.seconds),
+    ]
+
+
+def _best(summary: Summary, metric: str | None) -> tuple[str, float] | None:
+    if metric is not None:
+        if metric in summary.best:
+            return metric, summary.best[metric].value
+        return (metric, summary.last[metric]) if metric in summary.last else None
+    found = main_metric(summary)
+    return None if found is None else (found[0], found[1].value)
+
+
+def _sorted(runs: list[FoundRun], order: Order, metric: str | None) -> list[FoundRun]:
+    if order is Order.NAME:
+        return sorted(runs, key=lambda run: str(run.path))
+    if order is Order.BEST:
+        return sorted(runs, key=lambda run: _rank(run.summary, metric))
+    return runs
+
+
+def _rank(summary: Summary, metric: str | None) -> tuple[bool, float]:
+    best = _best(summary, metric)
+    if best is None:
+        return True, 0.0
+    name, value = best
+    is_max = name in summary.best and summary.best[name].mode == "max"
+    return False, -value if is_max else value
+
+
+def _as_json(run: FoundRun, folder: Path) -> dict[str, object]:
+    return {
+        "path": str(run.path),
+        "problem": run.problem,
+        **json.loads(run.summary.to_json()),
+        "status": run.summary.status,
+    }

@@ -1,0 +1,140 @@
+"""``monitor-core show``: one run, in sentences, numbers and curves."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+
+from monitor_core.cli.curves import curve
+from monitor_core.cli.opening import Opened, main_metric, open_path
+from monitor_core.cli.text import console, duration, number, plain, table
+from monitor_core.files.state import finite_or_name
+from monitor_core.journal.facts import Found, SinkFailure
+
+_CURVES = 2
+
+
+def show(
+    path: Annotated[Path, typer.Argument(help="A run's folder, a journal, a CSV file, or a history as JSON.")],
+    metric: Annotated[list[str] | None, typer.Option(help="A metric whose curve to draw; may be repeated.")] = None,
+    run: Annotated[int, typer.Option(help="Which of several runs in the folder, from 0, or from the last, -1.")] = -1,
+    curves: Annotated[bool, typer.Option(help="Draw curves.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, for programs.")] = False,
+) -> None:
+    """Show a run: how it ended, its metrics, what was decided, and its curves."""
+    opened = open_path(path, run)
+    if as_json:
+        typer.echo(json.dumps(_as_json(opened)))
+        return
+    out = console()
+    for sentence in sentences(opened):
+        out.print(plain(sentence), soft_wrap=True)
+    print_metrics(out, opened)
+    if curves and len(opened.epochs) > 1:
+        print_curves(out, opened, metric)
+    _print_notes(out, opened)
+
+
+def sentences(opened: Opened) -> Iterator[str]:
+    """Yield what there is to say about a run."""
+    summary = opened.summary
+    planned = "" if summary.planned_epochs is None else f" of {summary.planned_epochs}"
+    took = f", {duration(summary.seconds)}" if summary.begun else ""
+    steps = f", {summary.step} steps" if summary.step else ""
+    epochs = f"{summary.epochs}{planned} epoch{'' if summary.epochs == 1 else 's'}"
+    how = {"unknown": "recorded", "killed": "killed after", "running": "running,"}
+    lead = how.get(summary.status, f"{summary.status} after")
+    yield f"{opened.path}: {lead} {epochs}{steps}{took}"
+    if summary.stop_reason:
+        yield f"  {summary.stop_reason}"
+    if summary.error:
+        yield f"  {summary.error}"
+    if (found := main_metric(summary)) is not None:
+        name, best = found
+        yield f"  best {name} {number(best.value)} in epoch {best.epoch + 1}"
+    if opened.runs > 1:
+        yield f"  the last of {opened.runs} runs here; --run picks another"
+
+
+def print_metrics(out: Console, opened: Opened) -> None:
+    """Print each metric's last and best value."""
+    summary = opened.summary
+    rows = []
+    for name, last in summary.last.items():
+        best = summary.best.get(name)
+        rows.append(
+            (
+                name,
+                number(last),
+                "" if best is None else number(best.value),
+                "" if best is None else f"{best.epoch + 1}",
+            )
+        )
+    if rows:
+        out.print()
+        out.print(table(("metric", "last", "best", "in epoch"), rows, right=(1, 2, 3)))
+
+
+def print_curves(out: Console, opened: Opened, metrics: list[str] | None) -> None:
+    """Print curves over epochs, training and validation of a metric together."""
+    for name in metrics or _main_curves(opened):
+        values = opened.columns.get(name)
+        if values is None or not np.isfinite(values).any():
+            out.print(plain(f"no curve of {name!r}: the metrics are {', '.join(opened.columns)}"), soft_wrap=True)
+            continue
+        lines = {name: values}
+        if (twin := opened.columns.get(f"val_{name}")) is not None and metrics is None:
+            lines[f"val_{name}"] = twin
+        out.print()
+        for line in curve(opened.epochs, lines, width=min(out.width, 100)):
+            out.print(line, soft_wrap=True)
+
+
+def _main_curves(opened: Opened) -> list[str]:
+    names = [
+        name
+        for name in opened.columns
+        if not name.startswith("val_") or name.removeprefix("val_") not in opened.columns
+    ]
+    return sorted(names, key=lambda name: name != "loss")[:_CURVES]
+
+
+def _print_notes(out: Console, opened: Opened) -> None:
+    record = opened.record
+    if record is None:
+        return
+    findings = record.facts(Found)
+    failures = record.facts(SinkFailure)
+    notes = [f"{fact.severity}: {fact.message} {fact.advice}" for fact in findings]
+    notes += [f"epoch {fact.epoch + 1}: {fact.reason}" for fact in record.decisions]
+    if failures:
+        notes.append(f"{len(failures)} failures of sinks, the first of {failures[0].sink}: {failures[0].error}")
+    notes += [f"damaged: {each.file} at byte {each.offset}: {each.reason}" for each in opened.damage]
+    notes += [f"{name}: {value}" for name, value in opened.summary.config.items()]
+    if opened.summary.git_commit:
+        notes.append(f"commit {opened.summary.git_commit}")
+    if notes:
+        out.print()
+    for note in notes:
+        out.print(plain(note), soft_wrap=True)
+
+
+def _as_json(opened: Opened) -> dict[str, object]:
+    def listed(values: NDArray[np.float64]) -> list[object]:
+        return [None if math.isnan(each) else finite_or_name(each) for each in values.tolist()]
+
+    return {
+        "path": str(opened.path),
+        **json.loads(opened.summary.to_json()),
+        "curves": {"epoch": [each - 1 for each in opened.epochs.tolist()]}
+        | {name: listed(values) for name, values in opened.columns.items()},
+        "damage": [each.reason for each in opened.damage],
+    }

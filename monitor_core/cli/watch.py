@@ -1,0 +1,96 @@
+"""``monitor-core watch``: follow a run until it ends, from its folder alone."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+
+from monitor_core.cli.curves import curve
+from monitor_core.cli.opening import Opened, open_path
+from monitor_core.cli.show import sentences
+from monitor_core.cli.text import console, number, plain
+from monitor_core.journal import provenance
+from monitor_core.journal.files import journal_files
+
+_ENDS = ("completed", "stopped", "failed", "interrupted", "killed")
+
+
+def watch(
+    path: Annotated[Path, typer.Argument(help="A run's folder.")],
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each epoch, for programs.")] = False,
+) -> None:
+    """Follow a run until it ends: curves in a terminal, a line for each epoch in a pipe."""
+    out = console()
+    if as_json or not out.is_terminal:
+        _follow_in_lines(path, every, as_json=as_json)
+    else:
+        _follow_in_place(out, path, every)
+
+
+def _follow_in_lines(path: Path, every: float, *, as_json: bool) -> None:
+    shown = 0
+    for opened in _versions(path, every):
+        for place in range(shown, len(opened.epochs)):
+            logs = {name: float(values[place]) for name, values in opened.columns.items()}
+            epoch = int(opened.epochs[place])
+            if as_json:
+                typer.echo(json.dumps({"epoch": epoch - 1, **logs}))
+            else:
+                values = " · ".join(f"{name} {number(value)}" for name, value in logs.items())
+                typer.echo(plain(f"epoch {epoch} · {values}").plain)
+        shown = len(opened.epochs)
+        if opened.summary.status in _ENDS and not as_json:
+            for sentence in sentences(opened):
+                typer.echo(plain(sentence).plain)
+
+
+def _follow_in_place(out: Console, path: Path, every: float) -> None:
+    with Live(console=out, auto_refresh=False, transient=False) as live:
+        for opened in _versions(path, every):
+            live.update(_screen(out, opened), refresh=True)
+
+
+def _screen(out: Console, opened: Opened) -> Group:
+    lines = [plain(sentence) for sentence in sentences(opened)]
+    names = [name for name in opened.columns if name in ("loss", "val_loss")] or [*opened.columns][:2]
+    shown = {name: opened.columns[name] for name in names}
+    if shown and len(opened.epochs) > 1:
+        lines += curve(opened.epochs, shown, width=min(out.width, 100))
+    values = " · ".join(f"{name} {number(value)}" for name, value in opened.summary.last.items())
+    return Group(*lines, plain(values))
+
+
+def _versions(path: Path, every: float) -> Iterator[Opened]:
+    """Yield the run whenever its files have changed, and once more when it has ended."""
+    known: list[tuple[str, int, int]] | None = None
+    opened: Opened | None = None
+    while opened is None or not _has_ended(opened):
+        present = _signature(path)
+        if opened is None or present != known or not _is_alive(opened):
+            known, began = present, time.monotonic()
+            opened = open_path(path)
+            yield opened
+            every = max(every, 5 * (time.monotonic() - began))  # a long record is read less often
+        if not _has_ended(opened):
+            time.sleep(every)
+
+
+def _has_ended(opened: Opened) -> bool:
+    return opened.record is None or opened.summary.status in _ENDS
+
+
+def _is_alive(opened: Opened) -> bool:
+    return provenance.is_alive(opened.summary.process) is not False
+
+
+def _signature(path: Path) -> list[tuple[str, int, int]]:
+    files = journal_files(path) if path.is_dir() else [path] if path.exists() else []
+    return [(str(each), each.stat().st_size, each.stat().st_mtime_ns) for each in files]

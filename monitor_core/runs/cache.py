@@ -1,0 +1,82 @@
+"""The cache of summaries in the user's cache folder, so that a thousand runs are listed without reading them again.
+
+Contract. A cache that cannot be read or written is as none. Entries are valid for files of the same path, size and
+time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from monitor_core.files.replacing import replacing
+from monitor_core.journal.summary import Summary
+
+_FORMAT = 1
+_LIMIT = 50_000
+"""How many runs are remembered; of more, those that were used first are forgotten."""
+
+Stats = Sequence[tuple[str, int, int]]
+
+
+def cache_file() -> Path:
+    """Return where the cache is: ``XDG_CACHE_HOME`` and its like on other systems."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = str(Path.home() / "Library" / "Caches")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "monitor_core" / "runs.json"
+
+
+class Cache:
+    """Summaries by folder.
+
+    Args:
+        file: The file; None: the user's.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._entries: dict[str, Any] = {}
+        self._changed = False
+        try:
+            self._file = cache_file() if file is None else file
+            data = json.loads(self._file.read_bytes())
+            if data["format"] == _FORMAT:
+                self._entries = dict(data["runs"])
+        except (OSError, ValueError, LookupError, TypeError, RuntimeError, RecursionError):
+            return
+
+    def get(self, folder: Path, stats: Stats) -> Summary | None:
+        """Return a folder's summary, None if its files have changed or are not known."""
+        entry = self._entries.get(str(folder.absolute()))
+        try:
+            if entry is None or entry["files"] != [list(each) for each in stats]:
+                return None
+            return Summary.from_json(json.dumps(entry["summary"]).encode())
+        except (ValueError, LookupError, TypeError):
+            return None
+
+    def put(self, folder: Path, stats: Stats, summary: Summary) -> None:
+        """Remember a folder's summary."""
+        entry = {"files": [list(each) for each in stats], "summary": json.loads(summary.to_json())}
+        self._entries[str(folder.absolute())] = entry
+        self._changed = True
+
+    def save(self) -> None:
+        """Write what has changed, if it can be written."""
+        if not self._changed or self._file is None:
+            return
+        data = {"format": _FORMAT, "runs": dict(list(self._entries.items())[-_LIMIT:])}
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with replacing(self._file) as temporary:
+                temporary.write_text(json.dumps(data, separators=(",", ":")), encoding="ascii")
+        except OSError:
+            return

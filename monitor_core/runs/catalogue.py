@@ -1,0 +1,128 @@
+"""The catalogue: the runs below a folder with their summaries, read from as few files as possible.
+
+Contract. A run's summary is its ``summary.json`` if that was written after the journal's last record, and is otherwise
+read from the journal; what was read is cached by path, size and time of the journal's files. Folders and files that
+cannot be read are reported, not raised. Nothing is written but the cache.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from os import PathLike
+from pathlib import Path
+
+import attrs
+
+from monitor_core.journal import provenance
+from monitor_core.journal.files import file_number
+from monitor_core.journal.recorded import read_runs
+from monitor_core.journal.summary import SUMMARY_NAME, Summary, summary_of
+from monitor_core.runs.cache import Cache
+
+_SLACK_NS = 2_000_000_000
+"""How much older than the journal an ended run's summary may be: file systems round times."""
+_DEPTH = 8
+
+
+@attrs.frozen
+class FoundRun:
+    """A run that was found.
+
+    Attributes:
+        path: The run's folder.
+        summary: Its last run's summary.
+        problem: Why it could not be read, human-readable, or None; the summary is then empty.
+    """
+
+    path: Path
+    summary: Summary
+    problem: str | None = None
+
+
+def find_runs(folder: str | PathLike[str], *, cache: Path | None = None) -> list[FoundRun]:
+    """Return the runs in a folder and below it, in the order in which they began.
+
+    Args:
+        folder: The folder; itself a run's, or one with runs below it, at most eight levels deep.
+        cache: The file of the cache; None: in the user's cache folder.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        OSError: It cannot be read.
+
+    Example:
+        >>> for run in find_runs("runs"):
+        ...     print(run.path, run.summary.status, run.summary.best)
+    """
+    root = Path(folder)
+    os.listdir(root)  # raises where it cannot be read  # noqa: PTH208
+    known = Cache(cache)
+    found = [_found(path, journals, known) for path, journals in _folders(root, _DEPTH)]
+    known.save()
+    return sorted(found, key=lambda run: (run.summary.begun, str(run.path)))
+
+
+def _folders(folder: Path, depth: int) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
+    """Yield each folder with journals, and the journals."""
+    try:
+        with os.scandir(folder) as entries:
+            inside = list(entries)
+    except OSError:
+        return
+    journals = [each for each in inside if file_number(Path(each.name)) is not None and _is_file(each)]
+    if journals:
+        yield folder, journals
+    if depth:
+        for entry in inside:
+            if not entry.name.startswith(".") and _is_folder(entry):
+                yield from _folders(Path(entry.path), depth - 1)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
+
+
+def _found(path: Path, journals: list[os.DirEntry[str]], cache: Cache) -> FoundRun:
+    try:
+        stats = sorted((each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in journals)
+        summary = cache.get(path, stats)
+        if summary is None:
+            summary = _written(path, stats) or _read(path)
+            cache.put(path, stats, summary)
+    except (OSError, ValueError) as error:
+        return FoundRun(path, Summary(), f"{type(error).__name__}: {error}")
+    return FoundRun(path, attrs.evolve(summary, status=_status(summary)))
+
+
+def _written(path: Path, stats: Iterable[tuple[str, int, int]]) -> Summary | None:
+    """Return the summary that the run wrote, if it wrote it after its last record."""
+    file = path / SUMMARY_NAME
+    try:
+        age = max(time for _, _, time in stats) - file.stat().st_mtime_ns
+        summary = Summary.from_json(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return summary if age <= (0 if summary.status == "running" else _SLACK_NS) else None
+
+
+def _read(path: Path) -> Summary:
+    runs, _ = read_runs(path)
+    return summary_of(runs[-1]) if runs else Summary(status="unknown")
+
+
+def _status(summary: Summary) -> str:
+    """Return the status as it is now: a run that was running may have been killed."""
+    if summary.status not in ("running", "killed", "unknown"):
+        return summary.status
+    return {True: "running", False: "killed", None: "unknown"}[provenance.is_alive(summary.process)]

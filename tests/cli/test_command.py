@@ -1,0 +1,218 @@
+"""The command ``monitor-core``: list, show and watch, on every kind of record, for people and for programs."""
+
+import json
+import math
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cli_support import command
+from monitor_core import CSVLogger, EarlyStopping, History, Journal, Loop
+
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+HOSTILE = "\x1b[31mloss\x1b[0m [red]<script>\n"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def train(folder, losses, *sinks, name="val_loss", **options):
+    """Record a run with these losses."""
+    with Loop(*sinks, Journal(folder, **options)) as loop:
+        for epoch in loop.epochs(len(losses)):
+            for _ in loop.batches(range(2)):
+                loop.log(loss=losses[epoch] / 2)
+            loop.log({name: losses[epoch]})
+    return folder
+
+
+def test_list_has_a_line_for_each_run(tmp_path):
+    """Status, epochs, steps, and the best value."""
+    train(tmp_path / "runs" / "a", [3.0, 1.0, 2.0, 2.0], EarlyStopping(patience=2))
+    train(tmp_path / "runs" / "b", [0.5])
+    done = command("list", tmp_path / "runs")
+    lines = [line.split() for line in done.out.splitlines()]
+    assert done.code == 0
+    assert lines[0][:5] == ["run", "status", "epochs", "steps", "best"]
+    assert [line[:6] for line in lines[1:]] == [
+        ["a", "stopped", "4/4", "8", "val_loss", "1"],
+        ["b", "completed", "1/1", "2", "val_loss", "0.5"],
+    ]
+    assert command("list", tmp_path / "runs", "--sort", "best").out.splitlines()[1].startswith("b ")
+
+
+def test_list_for_programs(tmp_path):
+    """One JSON object a line."""
+    train(tmp_path / "a", [3.0, 1.0], config={"width": 8})
+    [line] = command("list", tmp_path, "--json").out.splitlines()
+    run = json.loads(line)
+    assert (run["status"], run["epochs"], run["config"], run["path"]) == (
+        "completed", 2, {"width": 8}, str(tmp_path / "a")
+    )  # fmt: skip
+    assert run["best"]["val_loss"] == {"value": 1.0, "epoch": 1, "step": 4, "mode": "min"}
+
+
+def test_show_says_how_it_ended_and_draws(tmp_path):
+    """In sentences, a table and curves."""
+    folder = train(tmp_path / "a", [3.0, 1.0, 2.0, 2.0], EarlyStopping(patience=2), config={"width": 8})
+    done = command("show", folder)
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines[0].startswith(f"{folder}: stopped after 4 of 4 epochs, 8 steps, ")
+    assert lines[1] == "  val_loss did not improve for 2 epochs; its best was 1 in epoch 2"
+    assert "  best val_loss 1 in epoch 2" in lines
+    assert ["val_loss", "2", "1", "2"] in [line.split() for line in lines]
+    assert re.search("[\u2801-\u28ff]", done.out)
+    assert "width: 8" in lines
+    assert "\x1b" not in done.out
+
+
+def test_show_for_programs(tmp_path):
+    """The summary and the curves; NaN is null."""
+    folder = train(tmp_path / "a", [3.0, math.nan, math.inf])
+    shown = json.loads(command("show", folder, "--json").out)
+    assert shown["curves"] == {"epoch": [0, 1, 2], "loss": [1.5, None, "Infinity"], "val_loss": [3.0, None, "Infinity"]}
+    assert (shown["status"], shown["damage"]) == ("completed", [])
+
+
+def test_show_of_a_csv_file_and_of_a_history(tmp_path):
+    """What has columns of epochs can be shown."""
+    history = History()
+    train(tmp_path / "a", [3.0, 1.0], CSVLogger(tmp_path / "run.csv"), history)
+    history.to_json(tmp_path / "history.json")
+    (tmp_path / "keras.json").write_text(json.dumps({"loss": [1.5, 0.5], "val_loss": [3.0, 1.0]}))
+    for name in ("run.csv", "history.json", "keras.json"):
+        shown = json.loads(command("show", tmp_path / name, "--json").out)
+        assert shown["curves"] == {"epoch": [0, 1], "loss": [1.5, 0.5], "val_loss": [3.0, 1.0]}, name
+        assert shown["best"]["val_loss"]["epoch"] == 1
+
+
+def test_show_of_one_of_several_runs(tmp_path):
+    """The last, unless another is asked for."""
+    train(tmp_path / "a", [3.0])
+    train(tmp_path / "a", [5.0])
+    assert json.loads(command("show", tmp_path / "a", "--json").out)["last"]["val_loss"] == 5.0
+    assert json.loads(command("show", tmp_path / "a", "--json", "--run", "0").out)["last"]["val_loss"] == 3.0
+
+
+def test_names_are_text_and_never_obeyed(tmp_path):
+    """Neither as escape sequences of the terminal nor as markup."""
+    folder = train(tmp_path / "a", [3.0, 1.0], name=HOSTILE, config={HOSTILE: HOSTILE})
+    for args in (("list", tmp_path), ("show", folder), ("show", folder, "--metric", HOSTILE), ("watch", folder)):
+        done = command(*args)
+        assert "\x1b" not in done.out + done.err
+    assert "�[31mloss�[0m [red]<script>�" in command("show", folder).out
+    assert command("list", tmp_path / HOSTILE.strip()).err.count("\x1b") == 0
+
+
+def test_a_narrow_terminal_is_not_exceeded(tmp_path):
+    """Long names are cut, in a terminal of 50 columns."""
+    train(tmp_path / "runs" / ("long-name-" * 12), [3.0, 1.0], name="a_metric_with_a_long_name_" * 4)
+    script = ["script", "-qc", f"{sys.executable} -m monitor_core list runs", "/dev/null"]
+    done = subprocess.run(script, capture_output=True, text=True, check=True, cwd=tmp_path, env={
+        **__import__("os").environ, "COLUMNS": "50", "NO_COLOR": "1",
+    })  # fmt: skip
+    assert max(len(ESCAPE.sub("", line).rstrip("\r")) for line in done.stdout.splitlines()) <= 50
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (("show", "none"), 1, "there is no none"),
+        (("list", "none"), 1, "there is no folder none"),
+        (("list", "empty"), 1, "there is no recorded run in empty or below it"),
+        (("list", "file.csv"), 1, "file.csv is not a folder: monitor-core show file.csv"),
+        (("show", "empty"), 1, "empty holds no recorded run"),
+        (("show", "file.csv"), 1, "it has no column 'epoch', or no row"),
+        (("show", "file.json"), 1, "file.json is not a history"),
+        (("show", "damaged"), 1, "damaged holds no run that can be read: the file's head is damaged"),
+        (("show", "run", "--run", "7"), 1, "run holds 1 runs, and none is number 7"),
+        (("lst",), 2, "No such command 'lst'"),
+        (("show",), 2, "Missing argument"),
+    ],
+)
+def test_bad_input_is_one_sentence(tmp_path, args, code, message):
+    """It says what is wrong, without a traceback; usage is 2, anything else 1."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "file.json").write_text("[1, 2]")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "journal-0000.mcj").write_bytes(b"x" * 100)
+    train(tmp_path / "run", [1.0])
+    done = command(*args, cwd=tmp_path)
+    assert done.code == code
+    assert message in re.sub(r"[│\s]+", " ", done.err)
+    assert "Traceback" not in done.err
+
+
+TRAINING = """
+import sys, time
+from monitor_core import Journal, Loop
+with Loop(Journal(sys.argv[1])) as loop:
+    for epoch in loop.epochs(3):
+        loop.log(loss=3.0 - epoch)
+        time.sleep(0.5)
+"""
+
+
+def test_watch_follows_a_run_until_it_ends(tmp_path):
+    """In a pipe a line for each epoch, once, and how it ended."""
+    training = subprocess.Popen([sys.executable, "-c", TRAINING, str(tmp_path / "a")])
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "a").glob("journal-*.mcj")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    done = command("watch", tmp_path / "a", "--every", "0.1")
+    assert training.wait(60) == 0
+    lines = done.out.splitlines()
+    assert lines[:3] == ["epoch 1 · loss 3", "epoch 2 · loss 2", "epoch 3 · loss 1"]
+    assert lines[3].startswith(f"{tmp_path / 'a'}: completed after 3 of 3 epochs")
+
+
+def test_watch_ends_with_a_run_that_was_killed(tmp_path):
+    """It does not wait for ever."""
+    training = subprocess.Popen([sys.executable, "-c", TRAINING.replace("0.5", "60"), str(tmp_path / "a")])
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "a").glob("summary.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "monitor_core", "watch", str(tmp_path / "a"), "--every", "0.1"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(1)
+    training.kill()
+    training.wait(60)
+    out, _ = watching.communicate(timeout=60)
+    assert (watching.returncode, "killed after 0 epochs" in out) == (0, True)
+
+
+def test_version_and_help():
+    """Both exit with 0."""
+    assert re.fullmatch(r"monitor-core \d\S*\n", command("--version").out)
+    assert "watch" in command("--help").out
+
+
+def test_without_its_extra_the_command_says_what_to_install():
+    """No traceback of an import."""
+    code = (
+        "import sys, importlib.util as util\n"
+        "find = util.find_spec\n"
+        "util.find_spec = lambda name, *more: None if name in ('typer', 'rich') else find(name, *more)\n"
+        "from monitor_core.cli import main\n"
+        "sys.exit(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, 'monitor-core needs typer and rich: pip install "monitor_core[cli]"\n')
+
+
+def test_it_is_installed_as_a_script():
+    """Under its own name."""
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    assert 'monitor-core = "monitor_core.cli:main"' in text

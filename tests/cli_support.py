@@ -1,0 +1,30 @@
+"""The command as a user runs it: in a process of its own, with its output and exit code."""
+
+import os
+import subprocess
+import sys
+
+import attrs
+
+
+@attrs.frozen
+class Done:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+def command(*args, cwd=None, **environment):
+    """Run ``monitor-core`` with these arguments; return what it did."""
+    done = subprocess.run(
+        [sys.executable, "-m", "monitor_core", *map(str, args)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=cwd,
+        env={**os.environ, **environment},
+    )
+    return Done(done.returncode, done.stdout, done.stderr)

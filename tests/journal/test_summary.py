@@ -1,0 +1,124 @@
+"""The summary of a run: what is written live is what the record gives, and it stays small."""
+
+import json
+import math
+
+import pytest
+
+from monitor_core import EarlyStopping, Journal, Loop, open_run
+from monitor_core.journal.summary import LIMIT, SUMMARY_NAME, BestValue, Summary, summary_of
+from monitor_core.testing import NumpyModel
+
+
+def written(folder):
+    """Return the summary in a folder."""
+    return Summary.from_json((folder / SUMMARY_NAME).read_bytes())
+
+
+def train(folder, losses, *, kill_at=None, **options):
+    """Train epochs of two batches with these losses, an evaluation within each and one at its end."""
+    with Loop(EarlyStopping("val_loss", patience=3), Journal(folder, config={"width": 8}), **options) as loop:
+        for epoch in loop.epochs(len(losses)):
+            for batch in loop.batches(range(2)):
+                loop.log(loss=losses[epoch] + batch)
+                if batch == 0:
+                    with loop.evaluation(name="test"):
+                        loop.log(accuracy=losses[epoch] / 10)
+            if epoch == kill_at:
+                raise KeyError("killed")
+            with loop.evaluation():
+                loop.log(loss=losses[epoch])
+
+
+def test_it_has_what_people_ask_for(tmp_path):
+    """How it ended, why, how far it came, the last and the best values, and the configuration."""
+    train(tmp_path, [3.0, 1.0, 2.0, 2.5, 2.0, 9.0])
+    summary = written(tmp_path)
+    assert (summary.status, summary.epochs, summary.planned_epochs, summary.step) == ("stopped", 5, 6, 10)
+    assert summary.last == {"test_accuracy": 0.2, "loss": 2.5, "val_loss": 2.0}
+    assert summary.best == {
+        "loss": BestValue(1.5, 1, 4, "min"),
+        "val_loss": BestValue(1.0, 1, 4, "min"),
+    }
+    assert summary.config == {"width": 8}
+    assert summary.stop_reason == "val_loss did not improve for 3 epochs; its best was 1 in epoch 2"
+    assert summary.seconds >= 0
+
+
+@pytest.mark.parametrize("losses", [[1.0], [3.0, 1.0, 2.0], [1.0, math.nan, math.inf], [3.0, 1.0, 2.0, 2.5, 2.0, 9.0]])
+def test_what_is_written_live_is_what_the_record_gives(tmp_path, losses):
+    """If the file is missing, readers use the journal instead."""
+    train(tmp_path, losses)
+    assert written(tmp_path).to_json() == summary_of(open_run(tmp_path).last).to_json()
+
+
+def test_an_exception_is_in_it(tmp_path):
+    """With the epochs that ended before."""
+    with pytest.raises(KeyError):
+        train(tmp_path, [1.0, 2.0], kill_at=1)
+    summary = written(tmp_path)
+    assert (summary.status, summary.error, summary.epochs) == ("failed", "KeyError: 'killed'", 1)
+    assert summary.to_json() == summary_of(open_run(tmp_path).last).to_json()
+
+
+def test_a_resumed_run_keeps_its_best(tmp_path):
+    """What earlier processes recorded counts, up to where the run continues."""
+    with pytest.raises(KeyError):
+        train(tmp_path, [1.0, 4.0, 5.0], kill_at=2, resume=tmp_path, model=NumpyModel())
+    train(tmp_path, [1.0, 4.0, 5.0], resume=tmp_path, model=NumpyModel())
+    summary = written(tmp_path)
+    assert (summary.status, summary.epochs, summary.best["val_loss"]) == ("completed", 3, BestValue(1.0, 0, 2, "min"))
+    assert summary.to_json() == summary_of(open_run(tmp_path).last).to_json()
+
+
+def test_a_run_that_lives_is_running(tmp_path):
+    """The file is there from the first moment, and is written again when a minute has passed."""
+    with Loop(Journal(tmp_path)) as loop:
+        for _ in loop.epochs(2):
+            loop.log(loss=1.0)
+            assert (written(tmp_path).status, written(tmp_path).epochs) == ("running", 0)
+    assert (written(tmp_path).status, written(tmp_path).epochs) == ("completed", 2)
+
+
+def test_it_is_written_when_it_is_due(tmp_path, monkeypatch):
+    """At an epoch's end, an evaluation within it, or a block."""
+    monkeypatch.setattr("monitor_core.sinks.journal.SUMMARY_SECONDS", 0.0)
+    with Loop(Journal(tmp_path)) as loop:
+        for _ in loop.epochs(2, steps_per_epoch=2):
+            for number in loop.batches(numbers := range(2)):
+                loop.log(loss=1.0)
+                if number == numbers[1]:
+                    assert written(tmp_path).last.get("val_loss") == 5.0
+                else:
+                    with loop.evaluation():
+                        loop.log(loss=5.0)
+            break
+
+
+def test_it_is_small_whatever_is_in_it():
+    """Long strings are cut, and what does not fit is left out; the result is a summary."""
+    summary = Summary(
+        config={"x" * 1000: "y" * 10_000, **{f"option {number}": [number] * 50 for number in range(500)}},
+        last={f"metric {number}": math.nan for number in range(5000)},
+        best={f"metric {number}": BestValue(1.0, 0, 1, "min") for number in range(5000)},
+        error="e" * 100_000,
+    )
+    text = summary.to_json()
+    assert len(text) <= LIMIT
+    assert len(Summary.from_json(text).last) > 10
+    assert Summary.from_json(text).error == "e" * 199 + "…"
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"[]", b"{", b"[" * 100_000, b'{"format": 2}', b'{"format": 1, "last": 3, "best": {}}', b"\xff"]
+)
+def test_what_is_no_summary_is_refused(text):
+    """A damaged file is no reason to fail: the journal is read instead."""
+    with pytest.raises(ValueError, match="not a run's summary"):
+        Summary.from_json(text)
+
+
+def test_unknown_members_are_ignored():
+    """A later release may add some."""
+    data = {**json.loads(Summary(id="a").to_json()), "new": 1}
+    assert Summary.from_json(json.dumps(data).encode()) == Summary(id="a")

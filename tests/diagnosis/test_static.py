@@ -104,6 +104,13 @@ WRONG = {
         "loss_output_mismatch",
         "The labels are integers",
     ),
+    "a squared error on a softmax": (
+        regression((16, "relu"), (3, "softmax")),
+        X,
+        ONE_HOT,
+        "loss_output_mismatch",
+        "dense_2 is a softmax over 3 classes, and the loss is a mean squared error",
+    ),
     "labels out of range": (
         classes((16, "relu"), (3, "softmax")),
         X,

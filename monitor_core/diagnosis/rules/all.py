@@ -19,6 +19,7 @@ STATIC: tuple[Rule, ...] = (
     losses.OneSoftmaxUnit(),
     losses.SquashedTwice(),
     losses.LogitsOrProbabilities(),
+    losses.SquaredErrorOnClasses(),
     losses.Labels(),
     losses.OutputRange(),
     losses.OutputShape(),

@@ -167,6 +167,33 @@ def _inside(seen: Seen) -> str:
 
 
 @attrs.frozen
+class SquaredErrorOnClasses(Rule):
+    """A squared error on a softmax: its gradient vanishes where the output is sure and wrong."""
+
+    symptom = "loss_output_mismatch"
+    moments = ("begin",)
+    needs = ("model", "loss", "data")
+    source = "TheDeepChecker, AUTOTRAINER (pairs of activation and loss)"
+
+    def check(self, seen: Seen) -> Finding | None:
+        """Return a warning for one-hot targets of at least three classes."""
+        model, data = seen.model, seen.data
+        if model is None or data is None or model.loss not in _OF_NUMBERS or model.output_activation != "softmax":
+            return None
+        if data.kind != "one_hot" or data.width < 3:
+            return None
+        return self.found(
+            seen,
+            "warning",
+            f"{model.output_layer} is a softmax over {data.width} classes, and the loss is a {model.loss.replace('_', ' ')}: "
+            "where the output is sure and wrong, its gradient is nearly 0.",
+            "Use categorical cross-entropy.",
+            layer=model.output_layer,
+            classes=data.width,
+        )
+
+
+@attrs.frozen
 class Labels(Rule):
     """Labels that the loss does not take: one-hot against integers, out of range, numbers."""
 

@@ -185,8 +185,8 @@ class SquaredErrorOnClasses(Rule):
         return self.found(
             seen,
             "warning",
-            f"{model.output_layer} is a softmax over {data.width} classes, and the loss is a {model.loss.replace('_', ' ')}: "
-            "where the output is sure and wrong, its gradient is nearly 0.",
+            f"{model.output_layer} is a softmax over {data.width} classes, and the loss is a "
+            f"{model.loss.replace('_', ' ')}: where the output is sure and wrong, its gradient is nearly 0.",
             "Use categorical cross-entropy.",
             layer=model.output_layer,
             classes=data.width,

@@ -90,7 +90,7 @@ class Diagnosis(Sink):
     probes: bool = checks.switch(default=True)
     stall_seconds: float | None = attrs.field(default=300.0, kw_only=True, validator=_check_seconds)
     _on_problem: Literal["stop"] | OnProblem | None = attrs.field(  # no attribute on_..., which would be a hook
-        default=None, kw_only=True, validator=_check_on_problem
+        alias="on_problem", default=None, kw_only=True, validator=_check_on_problem
     )
     rules: Sequence[Rule] = attrs.field(default=RULES, kw_only=True, repr=False)
     _examination: Examination = attrs.field(init=False, repr=False)

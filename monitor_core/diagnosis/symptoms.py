@@ -85,7 +85,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "random_labels": ("overfitting", "train_validation_shift"),
     "overfitting": ("plateau", "undertrained", "train_validation_shift"),
     "overwhelming_regularization": (*_STUCK, "vanishing_gradient"),
-    "unscaled_input": ("bad_init",),
+    "unscaled_input": ("bad_init", "saturated", "zero_gradient"),
     "input_scale_low": ("lr_too_low", "undertrained"),
     "unscaled_target": ("bad_init",),
     "high_dropout": ("validation_better", "undertrained"),

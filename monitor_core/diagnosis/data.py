@@ -5,7 +5,6 @@ Contract. Works on host arrays, never draws from an iterator, and looks at `ROWS
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -303,9 +302,3 @@ def _leak(inputs: NDArray[Any], targets: NDArray[Any], facts: Mapping[str, Any])
     strength = np.nan_to_num(strength, nan=0.0) ** 2
     best = int(strength.argmax())
     return {"leak": best, "leak_strength": float(strength[best])} if strength[best] > 0.999 else {}
-
-
-def share_of_uniform(classes: Mapping[int, int]) -> float:
-    """Return the share of the rarest class in what it would have if all were alike."""
-    total = sum(classes.values())
-    return min(classes.values()) * len(classes) / total if total else math.nan

@@ -15,7 +15,7 @@ import numpy as np
 from monitor_core._log import logger
 from monitor_core.bus.run import Run
 from monitor_core.diagnosis import data as of_data
-from monitor_core.diagnosis.data import DataSummary, shared_rows, summarize
+from monitor_core.diagnosis.data import shared_rows, summarize
 from monitor_core.diagnosis.probe import SAMPLES, Probe, Prober
 from monitor_core.diagnosis.seen import Seen
 from monitor_core.model.samples import first_samples
@@ -158,8 +158,3 @@ def _spread(sample: tuple[Any, Any], count: int = SAMPLES) -> tuple[Any, Any] | 
         return None
     rows = np.unique(np.linspace(0, len(x) - 1, min(count, len(x))).astype(np.int64))
     return x[rows], None if y is None else y[rows]
-
-
-def summary_of(data: Any) -> DataSummary:
-    """Return what ``(x, y)`` is like."""
-    return summarize(*data)

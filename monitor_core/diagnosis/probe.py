@@ -129,9 +129,11 @@ class Prober:
 
     Attributes:
         summary: The model's layers, as far as they are known.
+        with_histograms: Whether to make histograms too, which rules do not read.
     """
 
     summary: ModelSummary | None = None
+    with_histograms: bool = False
     _before: dict[str, tuple[int, Array]] = attrs.field(factory=dict, init=False)
 
     def look(
@@ -157,13 +159,15 @@ class Prober:
                 continue
             samples = len(output)
             layers.append(self._layer(name, output))
-            histograms[name] = histogram(output)
+            if self.with_histograms:
+                histograms[name] = histogram(output)
         found = None if gradients is None else dict(gradients)
         probed = []
         for name, array in weights:
             if found is None or name in found:
                 probed.append(self._weight(name, array, None if found is None else found[name], step))
-                histograms[name] = histogram(array)
+                if self.with_histograms:
+                    histograms[name] = histogram(array)
         return Probe(
             epoch=epoch, step=step, samples=samples, layers=tuple(layers), weights=tuple(probed), histograms=histograms
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 import numpy as np
@@ -123,11 +122,6 @@ class Seen:
         """The share of the planned epochs that have ended, None if no number is planned."""
         return None if not self.epochs_planned else self.epochs_ended / self.epochs_planned
 
-    @property
-    def steps_per_epoch_seen(self) -> float:
-        """How many steps an epoch had on average."""
-        return self.step / max(1, self.epochs_ended)
-
     def add_epoch(self, epoch: int, step: int, logs: Mapping[str, float]) -> None:
         """Add an epoch's results."""
         self.epoch, self.step = epoch, max(self.step, step)
@@ -200,8 +194,3 @@ class Seen:
         values = self.curve(name).values
         floor = self.chance
         return bool(len(values)) and bool(np.nanmax(values) > (0.9 if floor is None else floor + 0.1 * (1 - floor)))
-
-
-def as_floats(values: Any) -> Floats:
-    """Return values as an array of float64."""
-    return np.asarray(values, np.float64)

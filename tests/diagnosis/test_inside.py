@@ -222,3 +222,16 @@ def test_probing_leaves_the_training_as_it_is():
 
     for one, other in zip(weights(), weights(probes=False), strict=True):
         assert np.array_equal(one, other)
+
+
+def test_histograms_have_at_most_64_bins():
+    """And count what is finite."""
+    from monitor_core.diagnosis.probe import Prober, histogram
+
+    edges, counts = histogram(np.array([0.0, 1.0, np.nan, np.inf, 1.0]))
+    assert (len(edges), len(counts), sum(counts)) == (65, 64, 3)
+    assert histogram(np.array([np.nan])) == ([0.0, 0.0], [0])
+    output = np.ones((4, 3), np.float32)
+    probe = Prober(with_histograms=True).look(0, 1, [("a", output)], [("a/kernel", output)], None)
+    assert set(probe.histograms) == {"a", "a/kernel"}
+    assert Prober().look(0, 1, [("a", output)], [], None).histograms == {}

@@ -12,7 +12,7 @@ from monitor_core.diagnosis.probe import Probe, WeightProbe
 from monitor_core.diagnosis.rule import Rule
 from monitor_core.diagnosis.rules.rates import current_rate, too_high, too_low
 from monitor_core.diagnosis.seen import Seen
-from monitor_core.diagnosis.words import counted, listed, number, percent
+from monitor_core.diagnosis.words import counted, number, percent
 
 
 def kernels(seen: Seen, probe: Probe) -> list[WeightProbe]:
@@ -228,8 +228,3 @@ class Penalties(Rule):
             loss=float(values[-1]),
             threshold=self.share,
         )
-
-
-def names_of(weights: list[WeightProbe]) -> str:
-    """Return the names of weights as a list in a sentence."""
-    return listed([weight.name for weight in weights])

@@ -9,7 +9,7 @@ from monitor_core.diagnosis.probe import LayerProbe, Probe
 from monitor_core.diagnosis.rule import Rule
 from monitor_core.diagnosis.rules.rates import too_high
 from monitor_core.diagnosis.seen import Seen
-from monitor_core.diagnosis.words import counted, listed, number, percent, portion
+from monitor_core.diagnosis.words import counted, number, percent, portion
 
 _RECTIFIED = {"relu", "relu6", "relu_squared"}
 
@@ -363,8 +363,3 @@ class BadInit(Rule):
             reference=reference,
             threshold=self.ratio,
         )
-
-
-def named_layers(layers: list[LayerProbe]) -> str:
-    """Return the names of layers as a list in a sentence, with how many there are."""
-    return f"{counted(len(layers), 'layer')} ({listed([layer.name for layer in layers])})"

@@ -1,6 +1,6 @@
 """What a sample of data is like: its scale, its classes, its order, what it shares with the validation data.
 
-Contract. Works on host arrays, never draws from an iterator, and looks at `ROWS` rows at most, evenly spread.
+Contract. Works on host arrays, never draws from an iterator, and looks at `ROWS` rows of inputs at most, evenly spread.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 ROWS = 20_000
 """How many rows are looked at, at most."""
+LABELS = 1_000_000
+"""How many rows of targets are looked at, at most."""
 CLASSES = 1_000
 """How many classes integer targets may have, at most; with more they count as numbers."""
-_VALUES = 20_000_000
+_VALUES = 2_000_000
 """How many numbers are looked at, at most: of images, fewer rows."""
 
 Kind = Literal["integer", "one_hot", "shares", "real"]
@@ -145,13 +147,11 @@ def summarize(x: Any, y: Any = None) -> DataSummary:
     facts: dict[str, Any] = {"rows": rows}
     chosen = _chosen(rows, _size(inputs))
     if inputs is not None:
-        inputs = inputs[chosen]
-        facts["x"] = _summary_of(inputs)
+        facts["x"] = _summary_of(inputs[chosen])
     if targets is not None:
-        targets = targets[chosen]
-        facts |= _facts_of_targets(targets)
+        facts |= _facts_of_targets(targets[_chosen(rows, _size(targets), LABELS)])
         if inputs is not None:
-            facts |= _leak(inputs, targets, facts)
+            facts |= _leak(inputs[chosen], targets[chosen], facts)
     return DataSummary(**facts)
 
 
@@ -160,11 +160,11 @@ def shared_rows(training: Any, validation: Any) -> float | None:
     train, val = _as_array(training), _as_array(validation)
     if train is None or val is None or train.shape[1:] != val.shape[1:] or not len(val) or not len(train):
         return None
-    if train[0].size < 2 or train.size + val.size > 10 * _VALUES:  # single numbers repeat by chance
+    if train[0].size < 2 or train.size + val.size > 100 * _VALUES:  # single numbers repeat by chance
         return None
-    seen = {row.tobytes() for row in np.ascontiguousarray(train)}
+    seen = {hash(row.tobytes()) for row in np.ascontiguousarray(train)}
     rows = np.ascontiguousarray(val.astype(train.dtype, copy=False))[_chosen(len(val), val[0].size)]
-    return float(np.mean([row.tobytes() in seen for row in rows]))
+    return float(np.mean([hash(row.tobytes()) in seen for row in rows]))
 
 
 # --- arrays --------------------------------------------------------------------------------------------------------
@@ -185,9 +185,9 @@ def _size(inputs: NDArray[Any] | None) -> int:
     return 1 if inputs is None or not len(inputs) else max(1, inputs[0].size)
 
 
-def _chosen(rows: int, size: int) -> NDArray[np.int64] | slice:
+def _chosen(rows: int, size: int, limit: int = ROWS) -> NDArray[np.int64] | slice:
     """Return which rows to look at: all, or some, evenly spread."""
-    most = max(1, min(ROWS, _VALUES // size))
+    most = max(1, min(limit, _VALUES // size))
     return slice(None) if rows <= most else np.linspace(0, rows - 1, most).astype(np.int64)
 
 

@@ -315,3 +315,12 @@ def test_data_that_cannot_be_read():
         summarize(X[:0], Y[:0])
     with pytest.raises(ValueError, match="as many targets as inputs"):
         summarize(X, Y[:5])
+
+
+def test_many_rows_are_looked_at_evenly():
+    """A part of the inputs, and more of the targets, so that rare classes are not taken for missing ones."""
+    x, y = np.zeros((30_000, 400), np.float32), np.arange(30_000) % 300
+    summary = summarize(x, y)
+    assert summary.rows == 30_000
+    assert len(summary.classes) == 300
+    assert severe(begun(classes((16, "relu"), (300, "softmax")), x + np.arange(400), y)) in ([], ["unscaled_input"])

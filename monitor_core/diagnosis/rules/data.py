@@ -196,12 +196,12 @@ class ClassImbalance(Rule):
         if data is None or len(data.classes) < 2 or not _are_classes(seen, data):
             return None
         units = data.width if data.kind == "one_hot" else None if model is None else model.output_units
-        counts = data.classes
-        if units and units > 1 and len(counts) < units and data.rows >= self.rows * units:
+        counts, rows = data.classes, sum(data.classes.values())
+        if units and units > 1 and len(counts) < units and rows >= self.rows * units:
             missing = [str(number) for number in range(units) if number not in counts]
             return self._missing(seen, missing, units)
         most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
-        if counts[most] < self.ratio * counts[least] or len(counts) > 100 or data.rows < 200:
+        if counts[most] < self.ratio * counts[least] or len(counts) > 100 or rows < 200:
             return None
         return self.found(
             seen,

@@ -319,8 +319,8 @@ def test_data_that_cannot_be_read():
 
 def test_many_rows_are_looked_at_evenly():
     """A part of the inputs, and more of the targets, so that rare classes are not taken for missing ones."""
-    x, y = np.zeros((30_000, 400), np.float32), np.arange(30_000) % 300
+    x, y = RNG.random((30_000, 400), np.float32), np.arange(30_000) % 300
     summary = summarize(x, y)
     assert summary.rows == 30_000
     assert len(summary.classes) == 300
-    assert severe(begun(classes((16, "relu"), (300, "softmax")), x + np.arange(400), y)) in ([], ["unscaled_input"])
+    assert begun(classes((16, "relu"), (300, "softmax")), x, y) == []

@@ -201,7 +201,7 @@ class ClassImbalance(Rule):
             missing = [str(number) for number in range(units) if number not in counts]
             return self._missing(seen, missing, units)
         most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
-        if counts[most] < self.ratio * counts[least] or len(counts) > 100 or rows < 200:
+        if counts[most] < self.ratio * counts[least] or len(counts) > 100 or rows < 100:
             return None
         return self.found(
             seen,

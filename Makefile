@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 EPOCHS ?= 200
 # What depends on Keras's backend, or on JAX or PyTorch; the rest of the suite runs once, with TensorFlow.
-BACKEND_TESTS := adapters frameworks model benchmarks/test_harness.py faults/test_resume.py faults/test_forks.py \
+BACKEND_TESTS := adapters diagnosis/test_keras.py frameworks model benchmarks/test_harness.py faults/test_resume.py faults/test_forks.py \
 	loop/test_resume.py journal/test_provenance.py plotting/models tensorboard/formats/test_jax_graphs.py \
 	tensorboard/formats/test_torch_graphs.py tensorboard/parts sinks/test_activation_dump.py \
 	sinks/test_early_stopping_steps.py sinks/test_csv_logger_keras.py \

@@ -7,6 +7,7 @@ import importlib
 import typing
 
 from monitor_core.bus.bus import Bus
+from monitor_core.bus.finding import Finding
 from monitor_core.bus.hooks import on
 from monitor_core.bus.run import Failure, Run
 from monitor_core.bus.sink import Sink
@@ -17,6 +18,8 @@ from monitor_core.values.scalars import scalar
 
 if typing.TYPE_CHECKING:
     from monitor_core._version import __version__ as __version__
+    from monitor_core.diagnosis.offline import diagnose
+    from monitor_core.diagnosis.sink import Diagnosis
     from monitor_core.files.activations import load_activations
     from monitor_core.files.checkpoint_index import Keep
     from monitor_core.journal.recorded import open_run
@@ -32,6 +35,7 @@ if typing.TYPE_CHECKING:
     from monitor_core.sinks.model_checkpoint import ModelCheckpoint
     from monitor_core.sinks.progress import Progress
     from monitor_core.sinks.reduce_lr_on_plateau import ReduceLROnPlateau
+    from monitor_core.sinks.system_metrics import SystemMetrics
     from monitor_core.sinks.tensorboard import TensorBoard
     from monitor_core.sinks.terminate_on_nan import TerminateOnNaN
     from monitor_core.sinks.webhook import Webhook
@@ -41,6 +45,7 @@ _LAZY = {
     "ActivationDump": "monitor_core.sinks.activation_dump",
     "CSVLogger": "monitor_core.sinks.csv_logger",
     "DeliveryError": "monitor_core.network.retries",
+    "Diagnosis": "monitor_core.diagnosis.sink",
     "EarlyStopping": "monitor_core.sinks.early_stopping",
     "History": "monitor_core.sinks.history",
     "Journal": "monitor_core.sinks.journal",
@@ -51,10 +56,12 @@ _LAZY = {
     "NetworkSink": "monitor_core.network.sink",
     "Progress": "monitor_core.sinks.progress",
     "ReduceLROnPlateau": "monitor_core.sinks.reduce_lr_on_plateau",
+    "SystemMetrics": "monitor_core.sinks.system_metrics",
     "TensorBoard": "monitor_core.sinks.tensorboard",
     "TerminateOnNaN": "monitor_core.sinks.terminate_on_nan",
     "Webhook": "monitor_core.sinks.webhook",
     "__version__": "monitor_core._version",
+    "diagnose": "monitor_core.diagnosis.offline",
     "load_activations": "monitor_core.files.activations",
     "open_run": "monitor_core.journal.recorded",
 }
@@ -76,8 +83,10 @@ __all__ = [
     "Bus",
     "CSVLogger",
     "DeliveryError",
+    "Diagnosis",
     "EarlyStopping",
     "Failure",
+    "Finding",
     "History",
     "HookError",
     "Journal",
@@ -94,9 +103,11 @@ __all__ = [
     "Run",
     "SetupError",
     "Sink",
+    "SystemMetrics",
     "TensorBoard",
     "TerminateOnNaN",
     "Webhook",
+    "diagnose",
     "load_activations",
     "on",
     "open_run",

@@ -203,6 +203,7 @@ class KerasAdapter(ModelHooks):
             )
         self._use(model)
         self._is_in_fit = True
+        self.bus.run.training_data, self.bus.run.shuffles = call.training_data, call.shuffle
         if not self._has_own_data:
             self.bus.run.validation_data = call.validation_data
             _with_data_of_fit.add(self.bus)
@@ -263,6 +264,7 @@ class KerasAdapter(ModelHooks):
         if self.bus.run.status != "running":
             self._output.remove()
             self.bus.run.release_model()
+        self.bus.run.training_data = None
         if not self._has_own_data and self._loop is None:  # a loop's epoch has not ended yet
             self.bus.run.validation_data = None
 

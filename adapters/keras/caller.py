@@ -27,6 +27,8 @@ class Call:
         epochs: The number of epochs.
         steps: The number of batches of an epoch.
         verbose: As passed, including ``"auto"``; 0 if unknown.
+        training_data: The inputs and targets that `fit` trains on, without those that it split off for validation.
+        shuffle: Whether it shuffles them.
         validation_data: The data that the epochs are validated on: as passed, or as split off.
         callbacks: The list that Keras calls.
     """
@@ -35,6 +37,8 @@ class Call:
     epochs: int | None = None
     steps: int | None = None
     verbose: Any = 0
+    training_data: Any = None
+    shuffle: Any = None
     validation_data: Any = None
     callbacks: keras.callbacks.CallbackList | None = None
 
@@ -51,6 +55,8 @@ def find_call(callback: keras.callbacks.Callback) -> Call:
                 epochs=names.get("epochs"),
                 steps=getattr(names.get("epoch_iterator"), "num_batches", None),
                 verbose=names.get("verbose", 0),
+                training_data=(names.get("x"), names.get("y")),
+                shuffle=names.get("shuffle"),
                 validation_data=_without_weights(names.get("validation_data")),
                 callbacks=names["callbacks"],
             )

@@ -22,7 +22,7 @@ _CALLS = ("call", "quantized_call")
 
 def layer_names(model: keras.Model) -> list[str]:
     """Return the names of the layers, those inside nested models as ``model/layer``, in the order of definition."""
-    return list(dict.fromkeys(name for name, _ in _layers(model)))
+    return list(dict.fromkeys(name for name, _ in named_layers(model)))
 
 
 def activations(model: keras.Model, x: Any, layers: Collection[str] | None = None) -> dict[str, Array]:
@@ -52,7 +52,7 @@ def activations(model: keras.Model, x: Any, layers: Collection[str] | None = Non
                 found[f"{name}:{number}" if number else name] = to_host(tensor)
 
     with unchanged(model), keras.StatelessScope(), ExitStack() as stack:
-        for name, layer in _layers(model):
+        for name, layer in named_layers(model):
             if layers is None or name in layers:
                 stack.enter_context(_captured(layer, partial(keep, name)))
         model(x, training=False)
@@ -107,7 +107,7 @@ def _any_number_of(samples: Any) -> keras.KerasTensor:
 # --- the layers of a model -----------------------------------------------------------------------------------------
 
 
-def _layers(model: keras.Model) -> Iterator[tuple[str, Any]]:
+def named_layers(model: keras.Model) -> Iterator[tuple[str, Any]]:
     """Yield the layers and operations of a model with their names, each once, inner ones before outer ones."""
     taken = {id(model)}
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from os import PathLike, fspath
 from typing import Any, ClassVar, Literal
 
+import attrs
 import h5py
 import keras
 import numpy as np
@@ -22,6 +23,7 @@ from monitor_core._log import logger
 from monitor_core.adapters.keras import insides
 from monitor_core.model.handles import Array, to_host
 from monitor_core.model.layer_graph import LayerGraph
+from monitor_core.model.summary import ModelSummary
 
 
 class KerasModel:
@@ -34,6 +36,7 @@ class KerasModel:
         model: The model itself.
         framework: ``"keras"``.
         weights_suffix: The required suffix of a file with only weights.
+        logs_means: Whether the metrics of a batch are means of the epoch so far: True.
         has_all_metrics: Whether the logs hold only the model's metrics, and none that a loop or a callback adds.
 
     Raises:
@@ -41,6 +44,7 @@ class KerasModel:
     """
 
     framework: ClassVar[str] = "keras"
+    logs_means: ClassVar[bool] = True
     has_all_metrics: bool = False
     weights_suffix: ClassVar[str] = ".weights.h5"
 
@@ -272,6 +276,30 @@ class KerasModel:
 
         self._sync()
         return layer_graph(self.model, sample, expand_nested=expand_nested)
+
+    def summary(self, x: Any = None) -> ModelSummary:
+        """Return what the model consists of and how it is trained.
+
+        Args:
+            x: Samples, with which a model that is not built yet is built; None to leave it as it is.
+        """
+        from monitor_core.adapters.keras.summary import summarize
+
+        self._sync()
+        if x is not None:
+            insides.build(self.model, x)
+        found = summarize(self.model)
+        if found.optimizer is None:
+            return found
+        with contextlib.suppress(Exception):  # an optimizer of the user's
+            rate = self.learning_rates[0]
+            return attrs.evolve(found, learning_rate=rate, has_rate_schedule=self.has_rate_schedule)
+        return found
+
+    def penalty(self) -> float:
+        """Return what the layers' penalties add to the loss now."""
+        self._sync()
+        return float(sum(float(to_host(each)) for each in self.model.losses))
 
     def gradients(self, x: Any, y: Any) -> Iterator[tuple[str, Array]]:
         """Yield each trainable weight's path and the gradient of the compiled loss on ``(x, y)`` by it.

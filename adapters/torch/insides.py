@@ -68,12 +68,12 @@ def predict(module: Any, x: Any) -> Any:
 def layer_names(module: Any) -> list[str] | None:
     """Return the names of the innermost layers, or None before lazy ones have seen a batch."""
     lazy = any(torch.nn.parameter.is_lazy(tensor) for _, tensor in tensors(module))
-    return None if lazy else [name for name, _ in _innermost(module)]
+    return None if lazy else [name for name, _ in innermost(module)]
 
 
 def activations(module: Any, x: Any, layers: Collection[str] | None) -> dict[str, Array]:
     """Return the output of each layer, by its name, numbered from its second tensor on."""
-    chosen = list(_innermost(module) if layers is None else _named(module, layers))
+    chosen = list(innermost(module) if layers is None else _named(module, layers))
     found: dict[str, Array] = {}
     numbers: dict[str, int] = {}
 
@@ -103,7 +103,7 @@ def _named(module: Any, layers: Collection[str]) -> list[tuple[str, Any]]:
     return [(name, modules[name]) for name in layers]
 
 
-def _innermost(module: Any) -> Iterator[tuple[str, Any]]:
+def innermost(module: Any) -> Iterator[tuple[str, Any]]:
     """Yield the modules that compute: those without parts, and those that use their parts' weights themselves."""
     for name, each in module.named_modules():
         parts = [part for part, _ in each.named_children() if part != "parametrizations"]

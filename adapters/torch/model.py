@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, ClassVar, TypeVar
 
+import attrs
 import numpy as np
 import torch
 
@@ -19,6 +20,7 @@ from monitor_core.adapters.torch import insides
 from monitor_core.adapters.torch.training import Training
 from monitor_core.model.handles import Array, to_host
 from monitor_core.model.layer_graph import LayerGraph
+from monitor_core.model.summary import ModelSummary
 
 __all__ = ["TorchModel"]
 
@@ -294,6 +296,19 @@ class TorchModel:
         if self._loss is None:
             raise TypeError("gradients need a loss: TorchModel(module, optimizer, loss=torch.nn.functional.mse_loss)")
         return iter(insides.gradients(self.module, self._loss, x, y))
+
+    def summary(self, x: Any = None) -> ModelSummary:
+        """Return what the modules consist of and how they are trained.
+
+        Args:
+            x: Samples as for `predict`, which are run once, in evaluation mode, to see which layer follows which; None
+                to look at the layers alone.
+        """
+        from monitor_core.adapters.torch.summary import summarize
+
+        found = summarize(self.module, self._training, self._loss, x)
+        rate = self.learning_rates[0] if self.optimizers else None
+        return attrs.evolve(found, learning_rate=rate, has_rate_schedule=bool(self.schedulers))
 
     def layer_graph(self, sample: Any = None, *, expand_nested: bool = False) -> LayerGraph:
         """Return the parts of the module, in evaluation mode, and how they feed each other.

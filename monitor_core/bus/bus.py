@@ -26,6 +26,7 @@ from monitor_core.bus.delivery import Delivery
 from monitor_core.bus.dispatch import Dispatch
 from monitor_core.bus.epoch_evaluations import EpochEvaluations
 from monitor_core.bus.evaluation_blocks import EvaluationBlocks
+from monitor_core.bus.finding import Finding
 from monitor_core.bus.hooks import sink_name
 from monitor_core.bus.members import Call, Member
 from monitor_core.bus.order import Order
@@ -270,7 +271,9 @@ class Bus:
         self.interrupt()
         self.flush()
         if self.run.status != "pending":
-            self._follow(Run(self.run.index + 1, self.run.model, self.run.validation_data))
+            before = self.run
+            self._follow(Run(before.index + 1, before.model, before.validation_data))
+            self.run.training_data, self.run.shuffles = before.training_data, before.shuffles
         run = self.run
         run.rank, run.ranks = frameworks.ranks()
         moved = [member.place(run.rank) for member in self._members]
@@ -285,7 +288,7 @@ class Bus:
         deferred_interrupts.install(self)
         self._dispatch.meter = CostMeter(run.step)
         self._delivery.thread = threading.get_ident()
-        run.bus_state = _weak_state(self)
+        run.bus_state, run.on_report = _weak_state(self), _weak_report(self)
         self._last_logs = {}
         begun: list[Member] = []
         try:
@@ -311,7 +314,7 @@ class Bus:
 
     def _undo_begin(self, begun: list[Member], error: BaseException) -> None:
         """Let the sinks that have begun close what they opened, because another one cannot begin."""
-        self.run.status, self.run.bus_state = _status_after(error), None
+        self.run.status, self.run.bus_state, self.run.on_report = _status_after(error), None, None
         _open.discard(self)
         for member in self._members:
             member.begun = False
@@ -370,6 +373,7 @@ class Bus:
         try:
             self._emit("on_train_end", self._last_logs if logs is None else logs)
         finally:
+            self.run.on_report = None
             _open.discard(self)
             deferred_interrupts.uninstall(self)
             self._delivery.stop()
@@ -652,6 +656,18 @@ def _weak_state(bus: Bus) -> Callable[[], dict[str, Any]]:
         return present.state_dict()
 
     return state
+
+
+def _weak_report(bus: Bus) -> Callable[[Finding], None]:
+    """Return a function that notifies a bus's sinks of a finding, without keeping the bus alive."""
+    reference = weakref.ref(bus)
+
+    def report(finding: Finding) -> None:
+        present = reference()
+        if present is not None:
+            present._emit("on_finding", finding)
+
+    return report
 
 
 def _weakly(method: Callable[[], None]) -> Callable[[], None]:

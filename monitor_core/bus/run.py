@@ -10,6 +10,7 @@ from typing import Any, Literal, NoReturn
 import attrs
 
 from monitor_core._log import logger
+from monitor_core.bus.finding import Finding
 from monitor_core.model.handles import ModelHandle
 
 Status = Literal["pending", "running", "completed", "stopped", "failed", "interrupted"]
@@ -79,21 +80,29 @@ class Run:
         model: The model's handle, or None. After its end the run no longer keeps the model alive; the handle is
             available as long as the model exists.
         validation_data: The data given for sinks that look at the model, usually ``(x, y)``, or None.
+        training_data: ``(x, y)`` as they were passed to `fit`, while it trains; else None. Never draw from an iterator
+            among them.
+        shuffles: Whether `fit` shuffles them; None if unknown.
+        on_sample: A function that gets the first batch of the run's data before it is trained on, or None; set at
+            train begin by a sink that looks at the data.
         stop_reason: Why a stop was requested, human-readable, or None.
         failed: Whether that request reported a failure.
         failures: What sinks raised in this run, in order.
+        findings: What was found to be wrong with the training, in order; see `report`.
         evaluation: The current evaluation. In ``on_midepoch_evaluation``, the one whose results are delivered; in
             ``on_epoch_end``, the one that belongs to the epoch's end, None if there is none; None elsewhere.
         stale_metrics: In ``on_epoch_end``, the names among its logs whose values are those of an evaluation within the
             epoch, which ``on_midepoch_evaluation`` has delivered already.
         interval_means: In both hooks, the weighted means of the training's metrics since the evaluation before, if a
             sink has ``wants_interval_means``.
+        is_diagnosed: Whether a sink looks for what is wrong with the training.
         partial: Whether the last epoch that ended was left early by ``break``.
         watched: The metrics that sinks decide by, as `monitor_core.metrics.outcome.Watched`, each added by its sink
             when the run begins.
         data_state: While a loop reads data in stretches, a function that returns its position in them.
         loaded_data: That position, where the run continues from; None if there is none.
         bus_state: While the run is open, a function that returns the state of the bus, for sinks that save it.
+        on_report: While the run is open, a function that calls the sinks' ``on_finding``, for `report`.
     """
 
     __slots__ = (
@@ -106,20 +115,26 @@ class Run:
         "evaluation",
         "failed",
         "failures",
+        "findings",
         "id",
         "index",
         "interval_means",
+        "is_diagnosed",
         "learning_rate_was_set",
         "loaded_data",
+        "on_report",
+        "on_sample",
         "partial",
         "rank",
         "ranks",
         "resumed",
+        "shuffles",
         "stale_metrics",
         "status",
         "step",
         "steps_per_epoch",
         "stop_reason",
+        "training_data",
         "validation_data",
         "watched",
     )
@@ -136,9 +151,14 @@ class Run:
         self.rank, self.ranks = 0, 1
         self.model: ModelHandle | None = model
         self.validation_data = validation_data
+        self.training_data: Any = None
+        self.shuffles: bool | None = None
+        self.on_sample: Callable[[Any], None] | None = None
         self.stop_reason: str | None = None
         self.failed = False
         self.failures: list[Failure] = []
+        self.findings: list[Finding] = []
+        self.is_diagnosed = False
         self.watched: list[Any] = []
         self.learning_rate_was_set = False
         self.evaluation: Evaluation | None = None
@@ -148,6 +168,7 @@ class Run:
         self.data_state: Callable[[], list[dict[str, Any]]] | None = None
         self.loaded_data: list[dict[str, Any]] | None = None
         self.bus_state: Callable[[], dict[str, Any]] | None = None
+        self.on_report: Callable[[Finding], None] | None = None
 
     def __repr__(self) -> str:
         reason = f", {self.stop_reason!r}" if self.stop_reason else ""
@@ -200,6 +221,16 @@ class Run:
         if self.stop_reason is None:
             self.stop_reason, self.failed = reason, failed
             logger.info("stop requested: %s", reason)
+
+    def report(self, finding: Finding) -> None:
+        """Add a finding to `findings`, and notify all sinks by ``on_finding`` immediately.
+
+        Args:
+            finding: What is wrong with the training.
+        """
+        self.findings.append(finding)
+        if self.on_report is not None:
+            self.on_report(finding)
 
     @property
     def learning_rate(self) -> float:

@@ -9,6 +9,7 @@ from monitor_core import frameworks
 from monitor_core.checks import known_arguments
 
 if TYPE_CHECKING:
+    from monitor_core.bus.finding import Finding
     from monitor_core.bus.run import Run
     from monitor_core.values.blocks import Block
 
@@ -137,6 +138,9 @@ class Sink:
 
     def on_prediction_batch_end(self, run: Run, batch: int, logs: Logs) -> None:
         """Called when a prediction batch ends, with its raw outputs; ``batch`` counts from 0 within this prediction."""
+
+    def on_finding(self, run: Run, finding: Finding) -> None:
+        """Called when a sink has reported what is wrong with the training, see `Run.report`."""
 
     def on_exception(self, run: Run, error: BaseException) -> None:
         """Called when the training raised an exception; only a `Loop` and ``adapter.fit`` can notice one."""

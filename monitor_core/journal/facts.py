@@ -94,6 +94,7 @@ class Plan:
         directions: For metrics whose direction the model knows, ``"min"`` or ``"max"``.
         watched: For each sink that decides by a metric, by its name: ``metric``, ``mode`` and ``restores``, as in
             `Watched`.
+        diagnosed: Whether a sink looked for what is wrong with the training; its findings are recorded.
     """
 
     epochs: int | None
@@ -101,6 +102,7 @@ class Plan:
     learning_rates: list[float] | None
     directions: dict[str, Any]
     watched: dict[str, Any] = attrs.field(factory=dict)
+    diagnosed: bool = False
 
 
 @attrs.frozen(kw_only=True, field_transformer=_checked)

@@ -100,7 +100,7 @@ class Scope:
         self._begin_batches(data)
         left = False
         try:
-            for item in data:
+            for item in self._shown(data):
                 number = self.number + 1
                 begin(number)
                 self.values = {}
@@ -140,6 +140,10 @@ class Scope:
 
     def _begin_batches(self, data: Iterable[Any]) -> None:
         return
+
+    def _shown(self, data: Iterable[T]) -> Iterable[T]:
+        """Return the data, possibly observed."""
+        return data
 
     def _end_batches(self) -> None:
         return
@@ -234,9 +238,24 @@ class Epoch(Averaged):
                 run.steps_per_epoch = length
         self.bus.gather_means(self.means)
 
+    def _shown(self, data: Iterable[T]) -> Iterable[T]:
+        """Return the data, whose first item is shown to the sink that wants a sample, before its batch begins."""
+        run = self.bus.run
+        show, run.on_sample = run.on_sample, None
+        return data if show is None else _with_first_shown(data, show)
+
     def _end_batches(self) -> None:
         self._last_step = None
         self.bus.gather_means(None)
+
+
+def _with_first_shown(data: Iterable[T], show: Callable[[T], None]) -> Iterator[T]:
+    iterator = iter(data)
+    for item in iterator:
+        show(item)
+        yield item
+        break
+    yield from iterator
 
 
 class Evaluation(Averaged):

@@ -19,6 +19,7 @@ import attrs
 
 from monitor_core import checks
 from monitor_core.bus.copies import independent_copy
+from monitor_core.bus.finding import Finding
 from monitor_core.bus.run import Failure, Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.files.folders import absolute
@@ -27,6 +28,7 @@ from monitor_core.journal.facts import (
     Begin,
     End,
     Fact,
+    Found,
     Interval,
     MidepochEvaluation,
     Partial,
@@ -70,6 +72,7 @@ class _OnRecord:
     due: float = 0.0
     stopped: bool = False
     failures: int = 0
+    findings: int = 0
 
 
 @attrs.define(eq=False)
@@ -122,6 +125,7 @@ class Journal(Sink):
     config: dict[str, Any] = attrs.field(default=None, kw_only=True, converter=_copied_config, repr=False)
     _writer: JournalWriter | None = attrs.field(init=False, default=None, repr=False)
     _open: _OnRecord | None = attrs.field(init=False, default=None, repr=False)
+    _last: _OnRecord | None = attrs.field(init=False, default=None, repr=False)
     _rates: list[float] | None = attrs.field(init=False, default=None, repr=False)
     _stop: list[Any] | None = attrs.field(init=False, default=None, repr=False)
     _last_time: float = attrs.field(init=False, default=0.0, repr=False)
@@ -153,7 +157,8 @@ class Journal(Sink):
         about.update(self._place(run))
         begin = Begin(id=run.id, index=run.index, continues=run.id if run.resumed else None, **about)
         self._write(begin)
-        self._open = _OnRecord(run, Tally(begin))
+        self._open = self._last = _OnRecord(run, Tally(begin))
+        self._note_findings(self._open)
         self._summarize(self._open)
 
     def on_block(self, run: Run, block: Block) -> None:
@@ -197,6 +202,11 @@ class Journal(Sink):
         self._note_rates(run, rates)
         self._summarize_in_time(self._open)
 
+    def on_finding(self, run: Run, finding: Finding) -> None:
+        """Record a finding; also one that is reported after this sink's ``on_train_end``."""
+        if self._last is not None and self._last.run is run:  # else it comes before this sink's train begin
+            self._note_findings(self._last)
+
     def on_exception(self, run: Run, error: BaseException) -> None:
         """Record what the training raised."""
         text = "".join(traceback.format_exception(error))
@@ -223,6 +233,13 @@ class Journal(Sink):
             self._summarize(self._open)
             self._open = None
             self._writer.close()
+
+    def _note_findings(self, on_record: _OnRecord) -> None:
+        """Record the findings that are not recorded yet."""
+        for finding in on_record.run.findings[on_record.findings :]:
+            on_record.findings += 1
+            found = attrs.asdict(finding, recurse=False)
+            self._write(Found(**{**found, "evidence": as_json(finding.evidence)}, time=self._now()))
 
     # --- the summary -----------------------------------------------------------------------------------------------
 
@@ -337,6 +354,7 @@ def _plan(run: Run, rates: list[float] | None, logs: Logs) -> Plan:
         watched={
             each.sink: {"metric": each.metric, "mode": each.mode, "restores": each.restores} for each in run.watched
         },
+        diagnosed=run.is_diagnosed,
     )
 
 

@@ -211,13 +211,16 @@ class Progress(Sink):
         self._close_bars()
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
-        """Close the bars and say how the run ended, unless it completed."""
+        """Close the bars, and say what was found to be wrong, and how the run ended, unless it completed."""
         if not self._in_run:
             return
         self._in_run = False
         self._close_bars()
         if self._last_line is not None:
             self._write(self._last_line)
+        for finding in run.findings:
+            if finding.severity != "note":
+                self._write(f"{finding.severity}: {_printable(str(finding))}")
         if run.status in ("stopped", "failed", "interrupted"):
             reason = self._error or run.stop_reason
             self._write(run.status if reason is None else f"{run.status}: {_printable(reason)}")

@@ -18,6 +18,7 @@ import attrs
 
 from monitor_core import checks
 from monitor_core.bus.copies import independent_copy
+from monitor_core.bus.finding import Finding
 from monitor_core.bus.run import Evaluation, Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
@@ -277,6 +278,17 @@ class TensorBoard(Additions, Sink):
         if self.profile_steps is not None and self._profile is None:
             self._profile = Profile(*self.profile_steps, self.log_dir / TRAIN)
         self._parts.begin(run, self._files)
+        for finding in run.findings:
+            self._write_finding(finding)
+
+    def on_finding(self, run: Run, finding: Finding) -> None:
+        """Write what is wrong with the training as a text."""
+        if self._run is run:  # else it comes before this sink's train begin, which writes it
+            self._write_finding(finding)
+
+    def _write_finding(self, finding: Finding) -> None:
+        text = f"**{finding.severity}** ({finding.symptom}): {finding}"
+        self.add_text(f"findings/{finding.symptom}", text, finding.step)
 
     def on_epoch_begin(self, run: Run, epoch: int) -> None:
         """Determine, from the run's first epoch, how its numbers continue."""

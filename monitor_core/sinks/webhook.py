@@ -16,6 +16,7 @@ import attrs
 
 from monitor_core import checks
 from monitor_core.bus.copies import independent_copy
+from monitor_core.bus.finding import Finding
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
 from monitor_core.files.state import finite_or_name
@@ -25,7 +26,7 @@ from monitor_core.network.retries import DeliveryError
 from monitor_core.network.sink import NetworkSink
 from monitor_core.values.blocks import Block, count_values
 
-EVENTS = ("train_begin", "epoch_end", "evaluation", "exception", "train_end")
+EVENTS = ("train_begin", "epoch_end", "evaluation", "finding", "exception", "train_end")
 """The events that can be posted besides blocks."""
 
 
@@ -55,6 +56,8 @@ class Webhook(NetworkSink):
     - ``"epoch_end"``: ``logs``.
     - ``"evaluation"``, of one within an epoch that more batches follow: its ``name`` (``val`` for one without a name),
       ``logs``, and as ``step`` how many steps came before it.
+    - ``"finding"``, of a sink that has found what is wrong with the training: the finding's ``symptom``, ``severity``,
+      ``message``, ``advice``, ``evidence``, ``source`` and ``layer``.
     - ``"exception"``: ``error``, the exception that the training raised, as a string.
     - ``"train_end"``: ``reason``, why the run was asked to stop, else null; and the last epoch's ``logs``.
     - ``"block"``, with ``per_batch=True``: ``steps``, ``times`` and ``columns``, lists for up to 256 batches; a metric
@@ -138,6 +141,10 @@ class Webhook(NetworkSink):
         if (evaluation := run.evaluation) is not None:
             about = {"step": evaluation.step, "name": evaluation.label}
             self._send("evaluation", run, values=len(logs), **about, logs=logs)
+
+    def on_finding(self, run: Run, finding: Finding) -> None:
+        """Post what is wrong with the training."""
+        self._send("finding", run, **attrs.asdict(finding, recurse=False))
 
     def on_exception(self, run: Run, error: BaseException) -> None:
         """Post what the training raised."""

@@ -17,6 +17,14 @@ NAMES = re.compile(r"jax|flax|equinox|(?:py)?torch|tensorflow|keras|xgboost|ligh
 
 # Where a framework's name may appear outside ``frameworks``.
 ALLOWED = {
+    "diagnosis/rule.py": "it says what to pass",
+    "diagnosis/rules/data.py": "its advice says what to write",
+    "diagnosis/rules/gradients.py": "a rule's source is torchmortem",
+    "diagnosis/rules/layers.py": "its advice says what to write",
+    "diagnosis/rules/losses.py": "a rule's source is PyTorch's own warning",
+    "diagnosis/rules/non_finite.py": "a rule's source is Keras's TerminateOnNaN",
+    "diagnosis/rules/units.py": "a rule's source is torchmortem",
+    "diagnosis/rules/learning.py": "a rule's source is Keras's ReduceLROnPlateau",
     "sinks/reduce_lr_on_plateau.py": "its argument `rule` names whose rule it follows: 'keras' or 'pytorch'",
     "tensorboard/formats/graphs.py": "TensorBoard's tag for a graph of layers is 'keras'",
     "tensorboard/formats/jax_graphs.py": "it writes the graph of a JAX function, and its users have imported JAX",

@@ -22,6 +22,7 @@ WAYS = {
 SINKS = {
     "ActivationDump": (("{epoch}.npz",), {}),
     "CSVLogger": (("log.csv",), {"per_batch": True}),
+    "Diagnosis": ((), {"probes": False}),
     "EarlyStopping": (("loss",), {"patience": 3, "restore_best_weights": True}),
     "History": ((), {"per_batch": True}),
     "Journal": (("journal",), {"config": {"units": 4}}),
@@ -30,6 +31,7 @@ SINKS = {
     "ModelCheckpoint": (("{epoch}.model",), {"monitor": "loss", "save_best_only": True}),
     "Progress": ((), {}),
     "ReduceLROnPlateau": (("loss",), {"factor": 0.5}),
+    "SystemMetrics": ((), {"every": 60.0}),
     "TensorBoard": (("logs",), {"update_freq": "batch", "histogram_freq": 1, "hparams": {"units": 4}}),
     "TerminateOnNaN": ((), {}),
     "Webhook": (("http://127.0.0.1:9/hook",), {"retry_seconds": 0.0, "flush_seconds": 0.0}),

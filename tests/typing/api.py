@@ -17,8 +17,10 @@ from monitor_core import (
     Block,
     Bus,
     CSVLogger,
+    Diagnosis,
     EarlyStopping,
     Failure,
+    Finding,
     History,
     Journal,
     Keep,
@@ -31,9 +33,11 @@ from monitor_core import (
     ReduceLROnPlateau,
     Run,
     Sink,
+    SystemMetrics,
     TensorBoard,
     TerminateOnNaN,
     Webhook,
+    diagnose,
     on,
     open_run,
     scalar,
@@ -173,3 +177,13 @@ monitor_core.Progres()  # type: ignore[attr-defined]  # pyright: ignore[reportAt
 
 assert_type(play(Recorder(), [{"loss": 1.0}, [{"loss": 1.0}], Epoch(logs={"loss": 1.0})], model=NumpyModel()), Played)
 play(Recorder("on_epoch_end"), [KeyboardInterrupt()])
+
+# --- what is wrong with a training ---
+
+assert_type(loop.run.findings, list[Finding])
+assert_type(diagnose("runs/a")[0], Finding)
+assert_type(diagnose({"loss": [1.0, 0.5]})[0].evidence, dict[str, Any])
+Diagnosis(on_problem="stop", stall_seconds=None)
+Diagnosis(on_problem=lambda run, finding: run.stop(finding.message))
+Diagnosis(on_problem="halt")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+assert_type(SystemMetrics(every=1.0)["memory"], NDArray[np.float64])

@@ -1,0 +1,158 @@
+"""What was wrong with a training, from its record: a journal, a CSV file, an event file, or curves by name."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from monitor_core.bus.finding import Finding
+from monitor_core.diagnosis.examination import Examination
+from monitor_core.diagnosis.report import Findings
+from monitor_core.journal.facts import End, Found, Plan
+from monitor_core.journal.files import Kind
+from monitor_core.journal.recorded import RecordedRun, open_run
+from monitor_core.journal.rows import Rows
+from monitor_core.journal.run_records import RunRecord
+
+_LABELS = ("run", "epoch", "step", "time", "wall_time")
+_KINDS = (
+    "what open_run returned, a run's folder, the path of a CSV file or event file, or a mapping from metrics to values"
+)
+
+
+def diagnose(recorded: RecordedRun | Mapping[str, Any] | str | PathLike[str]) -> Findings:
+    """Say what was wrong with a training, as `Diagnosis` would have said it live, as far as the record shows.
+
+    Args:
+        recorded: What `open_run` returned, or a run's folder; of several runs, the last one is judged. The path of a
+            CSV file with one row for each epoch, or of an event file (the ``tensorboard`` package reads it). A
+            mapping from metrics to one value for each epoch, or an object with such a mapping as ``history``.
+
+    Returns:
+        The findings. Of a run that a `Diagnosis` watched, those that it recorded.
+
+    Raises:
+        FileNotFoundError: There is no such file, or no journal in the folder.
+        ImportError: The tensorboard package, which reads event files, is not installed.
+        TypeError: It is of another kind.
+        ValueError: The values are not numbers, or the CSV file has no header.
+
+    Example:
+        >>> findings = diagnose({"loss": [0.9, 0.5, 0.3, float("nan")]})
+        >>> [finding.symptom for finding in findings]
+        ['non_finite']
+    """
+    if isinstance(recorded, (str, PathLike)):
+        recorded = _opened(Path(recorded))
+    if isinstance(recorded, RecordedRun):
+        return _of_record(recorded.last)
+    curves = recorded if isinstance(recorded, Mapping) else getattr(recorded, "history", None)
+    if not isinstance(curves, Mapping):
+        raise TypeError(f"recorded must be {_KINDS} (got a {type(recorded).__name__})")
+    return _of_curves(curves)
+
+
+def follow_record(examination: Examination, run: RunRecord) -> list[Finding]:
+    """Pass what is recorded of a run to an examination, in its order; return what is found."""
+    seen = examination.seen
+    for plan in run.facts(Plan)[:1]:
+        seen.epochs_planned, seen.steps_per_epoch = plan.epochs, plan.steps_per_epoch
+    found: list[Finding] = []
+    for record in run.records:
+        if not isinstance(record.content, Rows):
+            continue
+        if record.kind is Kind.BATCHES:
+            found += examination.add_block(record.content.block())
+        elif record.kind is Kind.EPOCH and record.content.epoch not in run.partial_epochs:
+            rows = record.content
+            found += examination.end_epoch(rows.epoch, int(rows.steps()[-1]), rows.logs())
+    return found
+
+
+def _of_record(run: RunRecord) -> Findings:
+    recorded = run.facts(Found)
+    if recorded or any(plan.diagnosed for plan in run.facts(Plan)):
+        return Findings(map(_finding, recorded))
+    examination = Examination()
+    found = follow_record(examination, run)
+    if any(end.status == "completed" for end in run.facts(End)[-1:]):
+        found += examination.end()
+    return Findings(found, examination.not_looked_at())
+
+
+def _finding(fact: Found) -> Finding:
+    values = attrs.asdict(fact, recurse=False)
+    del values["time"]
+    return Finding(**values)
+
+
+def _of_curves(curves: Mapping[str, Any]) -> Findings:
+    columns = {str(name): _numbers(name, values) for name, values in curves.items() if name not in _LABELS}
+    length = max(map(len, columns.values()), default=0)
+    examination = Examination()
+    for epoch in range(length):
+        logs = {name: float(values[epoch]) for name, values in columns.items() if epoch < len(values)}
+        examination.end_epoch(epoch, 0, logs)  # how many steps there were is not known
+    examination.end()
+    return Findings(examination.findings, examination.not_looked_at())
+
+
+def _numbers(name: object, values: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    try:
+        found = np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the values of {name!r} must be numbers: {error}") from error
+    if found.ndim != 1:
+        raise ValueError(f"the values of {name!r} must be one number for each epoch (got the shape {found.shape})")
+    return found
+
+
+def _opened(path: Path) -> RecordedRun | Mapping[str, Any]:
+    if path.suffix.lower() in {".csv", ".tsv", ".txt"}:
+        return _of_csv(path)
+    if "tfevents" in path.name:
+        return _of_events(path)
+    return open_run(path)
+
+
+def _of_csv(path: Path) -> dict[str, list[float]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        if rows.fieldnames is None:
+            raise ValueError(f"{path} must begin with a line of names")
+        columns: dict[str, list[float]] = {name: [] for name in rows.fieldnames if name not in _LABELS}
+        _fill(columns, rows)
+    return columns
+
+
+def _fill(columns: dict[str, list[float]], rows: Iterable[Mapping[str, str]]) -> None:
+    for row in rows:
+        for name, values in columns.items():
+            if row[name]:
+                values.append(float(row[name]))
+
+
+def _of_events(path: Path) -> dict[str, list[float]]:
+    """Return an event file's curves over epochs, with those of validation from the folder next to its own."""
+    if not path.exists():
+        raise FileNotFoundError(path)
+    curves = _scalars(path)
+    if path.parent.name == "train":
+        for other in sorted((path.parent.parent / "validation").glob("*tfevents*")):
+            curves |= {f"val_{name}": values for name, values in _scalars(other).items()}
+    return curves
+
+
+def _scalars(path: Path) -> dict[str, list[float]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(path), size_guidance={"scalars": 0})
+    events.Reload()
+    tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith(("batch_", "evaluation_"))]
+    return {tag.removeprefix("epoch_"): [each.value for each in events.Scalars(tag)] for tag in tags}

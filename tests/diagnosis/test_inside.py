@@ -1,0 +1,237 @@
+"""The rules on what is inside: each finds its fault in a real small training in PyTorch, and none in a good one."""
+
+import numpy as np
+import pytest
+from diagnosis_support import blobs, severe, symptoms, trained
+
+torch = pytest.importorskip("torch")
+
+nn = torch.nn
+X, Y = (torch.as_tensor(each) for each in blobs(400))
+TARGETS = X.sum(1, keepdim=True)
+
+
+def dense(*widths, activation=nn.ReLU):
+    """Return layers of these widths from two inputs, an activation after each but the last."""
+    torch.manual_seed(1)
+    layers = []
+    for before, after in zip((2, *widths), widths, strict=False):
+        layers += [nn.Linear(before, after), activation()]
+    return nn.Sequential(*layers[:-1])
+
+
+def classes(module, rate=0.01, **options):
+    """Train a classifier on clouds of points."""
+    optimizer = torch.optim.Adam((each for each in module.parameters() if each.requires_grad), rate)
+    return trained(module, optimizer, nn.CrossEntropyLoss(), X, Y, **options)
+
+
+HEALTHY = {
+    "relu": lambda: dense(16, 16, 3),
+    "tanh": lambda: dense(16, 16, 3, activation=nn.Tanh),
+    "deep tanh": lambda: dense(*[16] * 8, 3, activation=nn.Tanh),
+    "batch normalization": lambda: nn.Sequential(nn.Linear(2, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3)),
+    "dropout": lambda: nn.Sequential(nn.Linear(2, 32), nn.ReLU(), nn.Dropout(0.5), nn.Linear(32, 3)),
+    "leaky": lambda: dense(16, 16, 3, activation=nn.LeakyReLU),
+    "one layer from zeros": lambda: zeros(dense(3)),
+}
+
+
+def zeros(module):
+    """Set all weights to 0."""
+    for each in module.parameters():
+        nn.init.zeros_(each)
+    return module
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_good_training_gives_nothing(name):
+    """No problem and no warning, though its insides were looked at."""
+    diagnosis = classes(HEALTHY[name](), epochs=12)
+    assert severe(diagnosis.findings) == []
+    assert len(diagnosis._examination.seen.probes) > 2
+
+
+def test_frozen_layers_give_nothing():
+    """A frozen first layer has no gradient, and needs none."""
+    module = dense(16, 16, 3)
+    module[0].requires_grad_(False)
+    assert severe(classes(module).findings) == []
+
+
+def test_dead_units_by_layer():
+    """With the share, since when, and what to try."""
+    module = dense(16, 16, 3)
+    with torch.no_grad():
+        module[2].bias.fill_(-20.0)
+    found = classes(module).findings
+    assert [(each.symptom, each.layer, each.severity) for each in found if each.severity != "note"] == [
+        ("dead_units", "3", "problem")
+    ]
+    assert found[0].message == (
+        "All of 3's 16 units have been 0 for every sample from the beginning. All samples look the same to the layers "
+        "after it."
+    )
+
+
+def test_a_high_rate_is_named_with_the_dead_units():
+    """The advice then has the rate and a better one."""
+    module = dense(16, 16, 3)
+    with torch.no_grad():
+        module[2].bias.fill_(-2000.0)
+    found = [each for each in classes(module, 0.2).findings if each.symptom == "dead_units"]
+    assert found[0].advice == "A rate of 0.2 is high for Adam: try 0.002, or LeakyReLU."
+
+
+def test_some_dead_units_are_no_finding():
+    """An eighth of a layer's, killed, besides those that this data leaves at 0."""
+    module = dense(16, 16, 3)
+    with torch.no_grad():
+        module[2].bias[:2] = -50.0
+    assert severe(classes(module).findings) == []
+
+
+def test_saturated_units():
+    """Of a hidden tanh layer whose inputs are far from unit scale; the cause is found with it."""
+    module = dense(16, 16, 3, activation=nn.Tanh)
+    with torch.no_grad():
+        module[0].weight.mul_(100)
+        module[2].weight.mul_(100)
+    assert "saturated" in severe(classes(module, 0.0001).findings)
+
+
+def test_vanishing_gradients_by_the_profile():
+    """Ten sigmoid layers: the profile is the evidence, and it is found before the first step."""
+    found = classes(dense(*[8] * 10, 3, activation=nn.Sigmoid), 0.001).findings
+    assert symptoms(found, "problem") == ["vanishing_gradient"]
+    assert (found[0].epoch, found[0].layer) == (-1, "0.weight")
+    assert len(found[0].evidence["profile"]) == 11
+
+
+def test_zero_weights_everywhere():
+    """Nothing can be learned, which one finding says."""
+    found = classes(zeros(dense(16, 16, 3))).findings
+    assert symptoms(found, "problem") == ["symmetric_units"]
+    assert found[0].message == "The weights of all 3 layers begin with 0, so no gradient passes through them."
+
+
+def test_constant_weights():
+    """Units that begin alike stay alike."""
+    module = dense(16, 16, 3)
+    nn.init.constant_(module[2].weight, 0.1)
+    nn.init.constant_(module[2].bias, 0.0)
+    found = classes(module).findings
+    assert symptoms(found, "problem") == ["symmetric_units"]
+    assert found[0].layer == "2"
+
+
+def test_weights_that_do_not_move():
+    """An optimizer of another model's parameters."""
+    module, other = dense(16, 3), dense(16, 3)
+    optimizer = torch.optim.Adam(other.parameters(), 0.01)
+    found = trained(module, optimizer, nn.CrossEntropyLoss(), X, Y, epochs=15).findings
+    assert symptoms(found, "problem") == ["untrained"]
+    assert "though their gradients are not 0" in found[0].message
+
+
+def test_weights_that_move_too_much():
+    """By a large share of their size in each step."""
+    assert "lr_too_high" in severe(classes(dense(16, 3), 3.0).findings)
+
+
+def test_outputs_that_grow_from_layer_to_layer():
+    """Exponential activations overflow."""
+
+    class Exponential(nn.Module):
+        def forward(self, x):
+            return torch.exp(x)
+
+    found = classes(dense(*[8] * 6, 3, activation=Exponential)).findings
+    assert severe(found)[0] in {"exploding", "non_finite"}
+
+
+def test_a_first_loss_far_above_that_of_knowing_nothing():
+    """Weights that are too wide."""
+    module = dense(16, 16, 1)
+    with torch.no_grad():
+        for each in module.parameters():
+            each.mul_(20)
+    optimizer = torch.optim.Adam(module.parameters(), 0.001)
+    found = trained(module, optimizer, nn.MSELoss(), X, TARGETS, epochs=4).findings
+    assert "bad_init" in severe(found)
+
+
+def test_a_rule_that_raises_fails_alone(caplog):
+    """It is listed as not looked at; the others continue."""
+    from monitor_core.diagnosis.rule import Rule
+    from monitor_core.diagnosis.rules.all import RULES
+
+    class Broken(Rule):
+        symptom = "spike"
+
+        def check(self, seen):
+            raise RuntimeError("boom")
+
+    diagnosis = classes(zeros(dense(16, 16, 3)), rules=(Broken(), *RULES))
+    assert symptoms(diagnosis.findings, "problem") == ["symmetric_units"]
+    assert [str(each) for each in diagnosis.not_looked_at if each.rule == "Broken"] == [
+        "spike (Broken): the rule failed: RuntimeError: boom"
+    ]
+    assert sum("Broken failed" in each.message for each in caplog.records) == 1
+
+
+def test_a_model_whose_activations_cannot_be_read():
+    """The rules that need them are listed with the reason; the training and the other rules continue."""
+
+    class Shy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 3)
+
+        def forward(self, x):
+            if not self.training:
+                raise RuntimeError("out of memory")
+            return self.layer(x)
+
+    diagnosis = classes(Shy(), epochs=4)
+    reasons = {each.reason for each in diagnosis.not_looked_at if each.symptom == "dead_units"}
+    assert reasons == {"RuntimeError: out of memory"}
+    assert severe(diagnosis.findings) == []
+
+
+def test_without_gradients_the_other_probes_work():
+    """A handle without a loss has activations and weights."""
+    diagnosis = trained(module := dense(16, 16, 3), torch.optim.Adam(module.parameters(), 0.01), _cross_entropy, X, Y)
+    assert {weight.gradient is None for weight in diagnosis._examination.seen.probes[-1].weights} == {False}
+    assert severe(diagnosis.findings) == []
+
+
+def _cross_entropy(output, y):
+    return nn.functional.cross_entropy(output, y)
+
+
+def test_probing_leaves_the_training_as_it_is():
+    """The weights after a training are the same with and without probes."""
+
+    def weights(**options):
+        torch.manual_seed(0)
+        module = dense(16, 16, 3)
+        torch.manual_seed(0)
+        classes(module, epochs=4, **options)
+        return [each.detach().numpy() for each in module.parameters()]
+
+    for one, other in zip(weights(), weights(probes=False), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_histograms_have_at_most_64_bins():
+    """And count what is finite."""
+    from monitor_core.diagnosis.probe import Prober, histogram
+
+    edges, counts = histogram(np.array([0.0, 1.0, np.nan, np.inf, 1.0]))
+    assert (len(edges), len(counts), sum(counts)) == (65, 64, 3)
+    assert histogram(np.array([np.nan])) == ([0.0, 0.0], [0])
+    output = np.ones((4, 3), np.float32)
+    probe = Prober(with_histograms=True).look(0, 1, [("a", output)], [("a/kernel", output)], None)
+    assert set(probe.histograms) == {"a", "a/kernel"}
+    assert Prober().look(0, 1, [("a", output)], [], None).histograms == {}

@@ -85,14 +85,6 @@ def boolean(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
         raise TypeError(f"{field.name} must be True or False (got {value!r})")
 
 
-def switch(*, default: bool = False) -> bool:
-    """Return a keyword-only attrs field that is True or False.
-
-    Type checkers take the argument for a positional one: they only see ``kw_only`` in a direct call of `attrs.field`.
-    """
-    return attrs.field(default=default, kw_only=True, validator=boolean)
-
-
 _ELSEWHERE = {
     "verbose": "what a sink decides is logged at INFO by the logger 'monitor_core', and Progress() shows the training",
 }

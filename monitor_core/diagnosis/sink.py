@@ -87,7 +87,7 @@ class Diagnosis(Sink):
     read_only: ClassVar[bool] = True
 
     sample: tuple[Any, Any] | None = attrs.field(default=None, kw_only=True, validator=_check_sample, repr=False)
-    probes: bool = checks.switch(default=True)
+    probes: bool = attrs.field(default=True, kw_only=True, validator=checks.boolean)
     stall_seconds: float | None = attrs.field(default=300.0, kw_only=True, validator=_check_seconds)
     _on_problem: Literal["stop"] | OnProblem | None = attrs.field(  # no attribute on_..., which would be a hook
         alias="on_problem", default=None, kw_only=True, validator=_check_on_problem

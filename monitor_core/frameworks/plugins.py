@@ -29,14 +29,15 @@ def loaded() -> list[Framework]:
 def of_package(package: str) -> Framework | None:
     """Return the framework for types of a top-level package, None if there is none, or it is broken."""
     if package not in _loaded:
-        _loaded[package] = _load(package)
+        try:
+            entry = _entries().get(package)
+        except Exception:  # such as too many open files; the next type tries again
+            return None
+        _loaded[package] = None if entry is None else _load(package, entry)
     return _loaded[package]
 
 
-def _load(package: str) -> Framework | None:
-    entry = _entries().get(package)
-    if entry is None:
-        return None
+def _load(package: str, entry: metadata.EntryPoint) -> Framework | None:
     try:
         return _checked(entry.load())
     except Exception as error:

@@ -293,7 +293,7 @@ def test_a_run_folder_with_damage_everywhere_is_read_for_the_rest(tmp_path):
     """Junk in the middle of the journal: the rest is read, the damage is located, and a new run can use the folder."""
     recording = Recording(tmp_path)
     train(Bus(*recording.sinks), *[[{"loss": float(step)} for step in range(20)]] * 3)
-    (path,) = (tmp_path / "journal").iterdir()
+    (path,) = (tmp_path / "journal").glob("*.mcj")
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
     content[middle : middle + 40] = zlib.compress(b"junk")[:9] * 5

@@ -7,6 +7,7 @@ import pytest
 from faults.support import Recording
 from monitor_core import Loop
 from monitor_core.bus.dispatch import FAILURES_IN_A_ROW
+from monitor_core.bus.finding import Finding
 from monitor_core.bus.hooks import HOOKS
 from recorders import Raiser
 
@@ -34,6 +35,7 @@ def train(loop):
                 for batch in loop.batches(range(3)):
                     loop.log(loss=epoch + batch / 4, accuracy=batch)
                     if batch == 0:
+                        loop.run.report(Finding(symptom="odd", severity="note", message="Odd.", epoch=epoch))
                         with loop.evaluation(name="early"):
                             loop.log(loss=batch)
                 with loop.evaluation():
@@ -148,7 +150,7 @@ def test_a_keras_fit_continues_with_a_broken_sink_for_each_hook(tmp_path, warned
     assert fit(tmp_path / "disturbed", *broken) == undisturbed
     called = [raiser for raiser in broken if raiser.events]
     assert len(called) == len(HOOKS) - sum("prediction" in hook for hook in HOOKS) - len(
-        {"on_exception", "on_rewind", "on_midepoch_evaluation"}
+        {"on_exception", "on_rewind", "on_midepoch_evaluation", "on_finding"}
     )
     for raiser in called:
         assert sum("training continues" in message for message in warned() if f"{raiser.name}." in message) == 1

@@ -180,7 +180,7 @@ def test_a_run_is_recorded_and_no_checkpoint_kept(tmp_path):
                 loop.log(loss=epoch)
     recorded = open_run(tmp_path / "a")
     assert (recorded.history.epoch, recorded.history.run.tolist()) == ([0, 1, 0, 1], [0, 0, 1, 1])
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["journal-0000.mcj", "journal-0001.mcj"]
+    assert sorted(path.name for path in (tmp_path / "a").glob("*.mcj")) == ["journal-0000.mcj", "journal-0001.mcj"]
 
 
 @pytest.mark.parametrize("option", ["record", "resume"])

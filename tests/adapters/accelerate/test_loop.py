@@ -71,7 +71,7 @@ def test_a_metric_of_some_micro_batches_has_their_mean():
     assert [(row["odd"], row["nothing"]) for _, row in watcher.rows] == [(1.0, 3.0), (5.0, 7.0)]
 
 
-def test_a_value_that_is_no_metric_is_skipped():
+def test_a_value_that_is_not_a_metric_is_skipped():
     """As in any loop; the other metrics arrive."""
     history = History()
     train(Plan(epochs=1, accumulation=4), history, log=lambda loop, number, loss: loop.log(loss=loss, name="a string"))

@@ -1,35 +1,52 @@
 """What the command costs from the shell: ``list`` of a thousand runs, ``show`` of ten million values.
 
-Each figure is next to the time of starting Python and importing what the command imports, measured in turn.
+Floor: starting Python and importing what the command imports. Memory is the peak of the process of ``show``.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from harness import arguments, interleave, machine, report
 from monitor_core import Block, Journal, Loop
 from monitor_core.journal.facts import Begin
 from monitor_core.journal.provenance import describe
 from monitor_core.journal.summary import SUMMARY_NAME
 from monitor_core.journal.writer import JournalWriter
 
-IMPORTS = "import typer, rich.table, numpy, monitor_core"
+RUNS, SCALARS = 1_000, 10_000_000
+FLOOR = "imports"
+NOWHERE = Path("/dev/null")
+"""Where no cache can be written."""
+SHOW = """
+import resource, sys
+sys.argv = ["monitor-core", "show", sys.argv[1]]
+from monitor_core.cli import main
+main()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=sys.stderr)
+"""
 
 
-def seconds(*command: str, cache: Path) -> float:
-    """Return how long a command takes."""
-    begin = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "XDG_CACHE_HOME": str(cache)})
-    return time.perf_counter() - begin
+def process(*command: str, cache: Path) -> Callable[[int], None]:
+    """Return work that runs a command of Python so many times."""
+
+    def work(calls: int) -> None:
+        for _ in range(calls):
+            subprocess.run(
+                [sys.executable, *command],
+                check=True,
+                capture_output=True,
+                env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+            )
+
+    return work
 
 
 def many_runs(folder: Path, count: int) -> None:
@@ -44,57 +61,46 @@ def long_run(folder: Path, scalars: int) -> None:
     """Record a run of ten metrics in every batch, in a hundred epochs."""
     writer = JournalWriter(folder)
     writer.fact(Begin(id="a", index=0, continues=None, epoch=-1, step=0, config={}, time=1.0, **describe()))
-    steps = scalars // 10
-    per_epoch = steps // 100
+    per_epoch = scalars // 1000
+    size = min(250, per_epoch)
     names = [f"metric_{number}" for number in range(9)] + ["loss"]
     for epoch in range(100):
-        for begin in range(0, per_epoch, 250):
-            numbers = np.arange(begin, begin + 250) + 1 + epoch * per_epoch
-            columns = {name: np.full(250, 1 / (1 + epoch)) for name in names}
+        for begin in range(0, per_epoch, size):
+            numbers = np.arange(begin, begin + size) + 1 + epoch * per_epoch
+            columns = {name: np.full(size, 1 / (1 + epoch)) for name in names}
             writer.block(Block(epoch, numbers, numbers / 100.0, columns, dict.fromkeys(names)))
         writer.epoch(epoch, (epoch + 1) * per_epoch, float(numbers[-1]), {"loss": 1 / (1 + epoch)})
     writer.close()
 
 
-def measure(title: str, repeats: int, cache: Path, *command: str) -> None:
-    """Print the median of a command and of the imports alone, run in turn."""
-    own, floor = [], []
-    for _ in range(repeats):
-        floor.append(seconds(sys.executable, "-c", IMPORTS, cache=cache))
-        own.append(seconds(sys.executable, "-m", "monitor_core", *command, cache=cache))
-    print(f"{title:42} {statistics.median(own):5.2f} s   imports alone {statistics.median(floor):5.2f} s")
-
-
-def peak_of_show(folder: Path) -> float:
+def peak_mb(folder: Path) -> float:
     """Return the peak of memory of ``show``, in MB."""
-    code = (
-        "import sys, resource; sys.argv = ['monitor-core', 'show', sys.argv[1]]\n"
-        "from monitor_core.cli import main; main()\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", SHOW, str(folder)], check=True, capture_output=True, text=True)
     return float(done.stderr)
 
 
 def main() -> None:
-    """Run all."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=200)
-    parser.add_argument("--scalars", type=int, default=1_000_000)
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
+    options = arguments(__doc__)
+    runs, scalars, rounds = (20, 100_000, 2) if options.quick else (RUNS, SCALARS, 9)
     with tempfile.TemporaryDirectory() as name:
         folder, cache = Path(name), Path(name) / "cache"
-        many_runs(folder / "runs", options.runs)
-        long_run(folder / "long", options.scalars)
-        measure(f"list, {options.runs} runs, summaries", 1, cache, "list", str(folder / "runs"))
-        measure(f"list, {options.runs} runs, warm", options.repeats, cache, "list", str(folder / "runs"))
-        for summary in (folder / "runs").rglob(SUMMARY_NAME):
+        many_runs(folder / "runs", runs)
+        many_runs(folder / "killed", runs)
+        for summary in (folder / "killed").rglob(SUMMARY_NAME):
             summary.unlink()
-        measure(f"list, {options.runs} runs, from journals", 1, folder / "other", "list", str(folder / "runs"))
-        measure(f"show, {options.scalars:,} values", options.repeats, cache, "show", str(folder / "long"))
+        long_run(folder / "long", scalars)
+        monitor = ("-m", "monitor_core")
+        variants = {
+            FLOOR: process("-c", "import typer, rich.text, numpy, monitor_core", cache=cache),
+            f"list, {runs:,} runs, cached": process(*monitor, "list", str(folder / "runs"), cache=cache),
+            f"list, {runs:,} runs, from summaries": process(*monitor, "list", str(folder / "runs"), cache=NOWHERE),
+            f"list, {runs:,} runs, from journals": process(*monitor, "list", str(folder / "killed"), cache=NOWHERE),
+            f"show, {scalars:,} values": process(*monitor, "show", str(folder / "long"), cache=cache),
+        }
+        tables = {"from the shell": interleave(variants, FLOOR, 1, rounds)}
         size = sum(each.stat().st_size for each in (folder / "long").iterdir()) / 1e6
-        print(f"{'show, peak of memory':42} {peak_of_show(folder / 'long'):5.0f} MB, of a file of {size:.0f} MB")
+        figures = {"show, peak of memory, MB": peak_mb(folder / "long"), "its file, MB": size}
+        report(tables, machine("numpy", "typer", "rich"), as_json=options.json, figures=figures)
 
 
 if __name__ == "__main__":

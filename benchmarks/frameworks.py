@@ -67,7 +67,7 @@ def main() -> None:
             continue
         work = (2, 10) if options.quick else (options.rounds, 1_000)
         tables |= in_fresh_process(f"from frameworks import measure; measure({framework!r}, *{work})", **ON_THE_CPU)
-    about = machine(*TRAININGS, "torch", "numpy", "attrs")
+    about = machine(*TRAININGS, "pytorch-ignite", "torch", "numpy", "attrs")
     if options.json:
         print(json.dumps({"about": about, "tables": tables, "figures": {}}))
         return

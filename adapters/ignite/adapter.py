@@ -4,6 +4,8 @@ Contract. A step is an iteration of the trainer, or a group of accumulated ones,
 An epoch ends after all other handlers of its end, so that evaluations in them belong to it; a step ends before an
 evaluation that one of its handlers runs. Exceptions are seen around ``trainer.run``, which is replaced on that engine:
 a handler of ``EXCEPTION_RAISED`` would decide whether Ignite raises them, and gets some of them twice.
+
+It is long because Ignite has no order of its handlers: what has to come first or last is arranged here.
 """
 
 from __future__ import annotations

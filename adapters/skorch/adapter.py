@@ -3,6 +3,8 @@
 Contract. A step is a batch, or a group of accumulated ones, in which the optimizer made its step. The batches of the
 validation data make an evaluation at the end of each epoch. A stop is the `KeyboardInterrupt` that skorch takes for
 one. While a net trains, its ``fit_loop`` is watched: skorch notifies callbacks of no exception.
+
+It is long because a callback is copied, pickled and used again, and a run continues over calls of ``partial_fit``.
 """
 
 from __future__ import annotations

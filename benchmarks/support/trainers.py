@@ -155,47 +155,149 @@ def lightning(
     return {name: timer.steps[:steps] for name, timer in timers.items()}
 
 
+class Empty:
+    """Two hooks that do nothing, for custom loops and for engines."""
+
+    def begin(self, *_: Any) -> None:
+        pass
+
+    def end(self, *_: Any) -> None:
+        pass
+
+
+def _net() -> Any:
+    import torch
+
+    return torch.nn.Sequential(torch.nn.Linear(WIDTH, WIDTH), torch.nn.Tanh(), torch.nn.Linear(WIDTH, 1))
+
+
+def _batches() -> list[Any]:
+    import torch
+
+    return [(torch.randn(SAMPLES, WIDTH), torch.randn(SAMPLES, 1)) for _ in range(100)]
+
+
 def accelerate(
     order: Sequence[str], sinks: list[object], folder: Path, steps: int, *, logs: bool
 ) -> dict[str, list[float]]:
-    """Train loops in Accelerate's idiom, one after the other; `next()` on the batches and logging are timed."""
+    """Train with Accelerate in a loop; if it ``logs``, at each step, and to TensorBoard."""
     import torch
     from accelerate import Accelerator
 
     from monitor_core.adapters.accelerate import AccelerateLoop
 
     accelerator = Accelerator(cpu=True, log_with="tensorboard" if logs else None, project_dir=folder)
-    accelerator.init_trackers("board")
-    timers = {}
-    for name in order:
-        if name == THEIRS and not logs:
-            continue
-        net = torch.nn.Sequential(torch.nn.Linear(WIDTH, WIDTH), torch.nn.Tanh(), torch.nn.Linear(WIDTH, 1))
-        net, optimizer = accelerator.prepare(net, torch.optim.SGD(net.parameters(), lr=0.01))
-        batches = [(torch.randn(SAMPLES, WIDTH), torch.randn(SAMPLES, 1)) for _ in range(100)]
-        loader = [batches[number % 100] for number in range(steps)]
-        timer = timers[name] = Timer()
+    if logs:
+        accelerator.init_trackers("board")
+    net, empty = _net(), Empty()
+    model, optimizer = accelerator.prepare(net, torch.optim.SGD(net.parameters(), lr=0.01))
+    loop = AccelerateLoop(accelerator, *sinks, model=model, optimizer=optimizer)
+    timers = {name: Timer() for name in order if logs or name != THEIRS}
+    begins = [timers[name].timed(empty.begin) for name in (EMPTY, CONTROL)]
+    ends: dict[str, Callable[[Any], Any]] = {
+        name: timers[name].timed(empty.end, ends=True) for name in (EMPTY, CONTROL)
+    }
+    log = timers[OURS].timed(loop.log)
+    ends[OURS] = lambda loss: log(loss=loss)
+    if logs:
+        log_theirs = timers[THEIRS].timed(accelerator.log, ends=True)
+        ends[THEIRS] = lambda loss: log_theirs({"loss": loss.item()}, step=loop.run.step)
+    make_epoch = loop._new_epoch
 
-        def train(data: Any, log: Callable[[Any], object], timer: Timer = timer, net: Any = net, made: Any = optimizer):
-            take, log = timer.timed(next), timer.timed(log, ends=True)
-            while (batch := take(data, None)) is not None:
-                loss = torch.nn.functional.mse_loss(net(batch[0]), batch[1])
-                accelerator.backward(loss)
-                made.step()
-                made.zero_grad()
-                log(loss)
+    def new_epoch(count: int | None) -> Any:
+        epoch = make_epoch(count)
+        timers[OURS].watch(epoch, "_begin_batch", last="_end_batch")
+        return epoch
 
-        if name == OURS:
-            with AccelerateLoop(accelerator, *sinks, model=net, optimizer=optimizer) as loop:
-                for _ in loop.epochs(1):
-                    train(loop.batches(loader), lambda loss: loop.log(loss=loss))
-        elif name == THEIRS:
-            train(iter(loader), lambda loss: accelerator.log({"loss": loss.item()}))
-        else:
-            train(iter(loader), lambda _: None)
+    loop._new_epoch = new_epoch  # type: ignore[method-assign]
+    data = _batches()
+    with loop:
+        for _ in loop.epochs(1, steps_per_epoch=steps):
+            for x, y in loop.batches(data):
+                for begin in begins:
+                    begin()
+                with accelerator.accumulate(model):
+                    loss = torch.nn.functional.mse_loss(model(x), y)
+                    accelerator.backward(loss)
+                    optimizer.step()
+                    optimizer.zero_grad()
+                for name in order:
+                    if name in ends:
+                        ends[name](loss)
     accelerator.end_training()
     return {name: timer.steps[:steps] for name, timer in timers.items()}
 
 
-TRAININGS = {"transformers": transformers, "lightning": lightning, "accelerate": accelerate}
+def ignite(
+    order: Sequence[str], sinks: list[object], folder: Path, steps: int, *, logs: bool
+) -> dict[str, list[float]]:
+    """Train with Ignite's supervised trainer; if it ``logs``, at each step, and to TensorBoard."""
+    import torch
+    from ignite.engine import Events, create_supervised_trainer
+
+    from monitor_core.adapters.ignite import IgniteAdapter
+
+    net = _net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    criterion = torch.nn.MSELoss()
+    trainer = create_supervised_trainer(net, optimizer, criterion, output_transform=lambda *outputs: outputs[-1])
+    adapter = IgniteAdapter(*sinks, model=net, optimizer=optimizer)
+    timers = {name: Timer() for name in order if logs or name != THEIRS}
+    timers[OURS].watch(adapter, "_begin_iteration", "_note_step", last="_end_iteration")
+    for name in order:
+        if name == OURS:
+            adapter.attach(trainer)
+        elif name in (EMPTY, CONTROL):
+            empty = Empty()
+            trainer.add_event_handler(Events.ITERATION_STARTED, timers[name].timed(empty.begin))
+            trainer.add_event_handler(Events.ITERATION_COMPLETED, timers[name].timed(empty.end, ends=True))
+        elif logs:
+            from ignite.handlers.tensorboard_logger import OutputHandler, TensorboardLogger
+
+            handler = OutputHandler("training", output_transform=lambda loss: {"loss": loss})
+            board, event = TensorboardLogger(log_dir=folder / "board"), Events.ITERATION_COMPLETED
+            own = timers[name].timed(handler, ends=True)
+            trainer.add_event_handler(
+                event, lambda engine, own=own, board=board, event=event: own(engine, board, event)
+            )
+    trainer.run(_batches(), max_iters=steps)
+    adapter.bus.flush()
+    return {name: timer.steps[:steps] for name, timer in timers.items()}
+
+
+def skorch(
+    order: Sequence[str], sinks: list[object], folder: Path, steps: int, *, logs: bool
+) -> dict[str, list[float]]:
+    """Train a net of skorch, whose own callback for TensorBoard logs by epochs only."""
+    import torch
+    from skorch import NeuralNetRegressor
+    from skorch.callbacks import Callback
+
+    from monitor_core.adapters.skorch import SkorchAdapter
+
+    made = {EMPTY: Callback(), CONTROL: Callback(), OURS: SkorchAdapter(*sinks)}
+    timers = {name: Timer() for name in made}
+    for name, timer in timers.items():
+        more = ["_note_step"] if name == OURS else []
+        timer.watch(made[name], *more, "on_batch_begin", last="on_batch_end")
+    net = NeuralNetRegressor(
+        _net(),
+        max_epochs=1,
+        batch_size=SAMPLES,
+        train_split=None,
+        verbose=0,
+        callbacks=[made[name] for name in order if name in made],
+    )
+    net.fit(torch.randn(SAMPLES * steps, WIDTH), torch.randn(SAMPLES * steps, 1))
+    made[OURS].bus.flush()
+    return {name: timer.steps[:steps] for name, timer in timers.items()}
+
+
+TRAININGS = {
+    "transformers": transformers,
+    "lightning": lightning,
+    "accelerate": accelerate,
+    "ignite": ignite,
+    "skorch": skorch,
+}
 """Each framework by the package that it needs."""

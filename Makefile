@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 EPOCHS ?= 200
 # What depends on Keras's backend, or on JAX or PyTorch; the rest of the suite runs once, with TensorFlow.
 BACKEND_TESTS := adapters diagnosis/test_keras.py frameworks model benchmarks/test_harness.py faults/test_resume.py faults/test_forks.py \
-	loop/test_resume.py journal/test_provenance.py plotting/models tensorboard/formats/test_jax_graphs.py \
+	bus/test_ranks.py loop/test_resume.py loop/test_streams.py journal/test_provenance.py plotting/models tensorboard/formats/test_jax_graphs.py \
 	tensorboard/formats/test_torch_graphs.py tensorboard/parts sinks/test_activation_dump.py \
 	sinks/test_early_stopping_steps.py sinks/test_csv_logger_keras.py \
 	sinks/test_learning_rate_scheduler.py sinks/test_model_checkpoint_fits.py sinks/test_model_checkpoint_state.py \
@@ -22,10 +22,10 @@ trees_tests := adapters/xgboost adapters/lightgbm adapters/sklearn
 trees_pages := xgboost or lightgbm or scikit or sklearn
 trainers_packages := torch==2.13.0 transformers accelerate lightning pytorch-ignite skorch torchdata
 trainers_tests := adapters/transformers adapters/lightning adapters/accelerate adapters/ignite adapters/skorch \
-	loop/test_loop_steps.py
+	loop/test_streams.py
 trainers_pages := transformers or lightning or accelerate or ignite or skorch
 arrays_packages := jax optax flax equinox grain torch==2.13.0
-arrays_tests := adapters/flax adapters/equinox loop/test_loop_steps.py
+arrays_tests := adapters/flax adapters/equinox loop/test_streams.py
 arrays_pages := flax or equinox
 trackers_packages := mlflow wandb trackio prometheus-client opentelemetry-exporter-otlp-proto-http
 trackers_tests := trackers

@@ -6,7 +6,6 @@ import sys
 import pytest
 
 from monitor_core import Bus, Loop, Sink
-from monitor_core.adapters.torch import TorchModel
 from monitor_core.errors import SetupError
 
 
@@ -97,6 +96,8 @@ def test_the_model_needs_nothing_for_a_sink_that_is_not_called(monkeypatch):
 def test_a_run_of_several_ranks_is_not_resumed(monkeypatch, tmp_path):
     """Two processes would save over each other; the message says what to use."""
     torch = pytest.importorskip("torch")
+    from monitor_core.adapters.torch import TorchModel
+
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with (

@@ -41,6 +41,9 @@ from monitor_core.values.scalars import keep, to_floats
 _LAST_HOOKS = frozenset({"on_exception", "on_train_end"})
 """Hooks after which no values are pending."""
 
+NAME_LENGTH = 100
+"""How long an evaluation's name may be."""
+
 _open: WeakSet[Bus] = WeakSet()
 """The buses whose run is open."""
 
@@ -520,7 +523,12 @@ class Bus:
             name: The evaluation's name, such as its dataset's.
             step: How many training steps came before it; by default, those that have ended.
             means: Means that each of its blocks is added to, before the sinks get it. For loops.
+
+        Raises:
+            ValueError: ``name`` is not a string, or is too long: it names files.
         """
+        if name is not None and (not isinstance(name, str) or not 0 < len(name) <= NAME_LENGTH):
+            raise ValueError(f"name must be a string of 1 to {NAME_LENGTH} characters (got {name!r})")
         self.flush()
         prefix = ("val_" if name is None else f"{name}_") if prefix is None else prefix
         self.run.evaluation = Evaluation(name, prefix, self.run.step if step is None else step)

@@ -86,8 +86,8 @@ class EpochEvaluations:
             if shared and other.evaluation.step == evaluation.step and not self._warned:
                 self._warned = True
                 logger.warning(
-                    "two evaluations at step %d both report %s; the later one counts: give each dataset a name, such "
-                    "as evaluation(name='test')",
+                    "two evaluations at step %d both report %s, as two results of one dataset: give each dataset a "
+                    "name, such as evaluation(name='test')",
                     evaluation.step,
                     ", ".join(map(repr, shared)),
                 )

@@ -115,7 +115,10 @@ def _of_csv(path: Path) -> Opened:
         raise UnreadableError(f"{path} is not a training's log: it has no column 'epoch', or no row")
     names = [name for name in rows[0] if name and name not in ("epoch", "step", "evaluation")]
     columns = {name: np.array([_float(row.get(name)) for row in rows]) for name in names}
-    return _of_columns(path, np.array([_float(row["epoch"]) + 1 for row in rows]), columns)
+    epochs = np.array([_float(row["epoch"]) + 1 for row in rows])
+    if not np.isfinite(epochs).all():
+        raise UnreadableError(f"{path} is not a training's log: an epoch is not a number")
+    return _of_columns(path, epochs, columns)
 
 
 def _of_json(path: Path) -> Opened:

@@ -35,7 +35,9 @@ def plain(text: object) -> Text:
 
 def status(name: str) -> Text:
     """Return a run's status in its colour."""
-    return Text(name, style=_STYLES.get(name, ""), no_wrap=True)
+    text = plain(name)
+    text.stylize(_STYLES.get(name, ""))
+    return text
 
 
 def number(value: float) -> str:

@@ -17,6 +17,7 @@ from monitor_core.cli.curves import curve
 from monitor_core.cli.opening import Opened, open_path
 from monitor_core.cli.show import sentences
 from monitor_core.cli.text import console, number, plain
+from monitor_core.files.state import finite_or_name
 from monitor_core.journal import provenance
 from monitor_core.journal.files import journal_files
 
@@ -37,14 +38,17 @@ def watch(
 
 
 def _follow_in_lines(path: Path, every: float, *, as_json: bool) -> None:
-    shown = 0
+    shown, run = 0, ""
     for opened in _versions(path, every):
+        if opened.summary.id != run:  # another run has begun in the folder
+            shown, run = 0, opened.summary.id
         for place in range(shown, len(opened.numbers)):
             logs = {name: float(values[place]) for name, values in opened.columns.items()}
             logs = {name: value for name, value in logs.items() if not math.isnan(value)}
             place_number = int(opened.numbers[place])
             if as_json:
-                typer.echo(json.dumps({opened.unit: place_number - (opened.unit == "epoch"), **logs}))
+                values_as_json = {name: finite_or_name(value) for name, value in logs.items()}
+                typer.echo(json.dumps({opened.unit: place_number - (opened.unit == "epoch"), **values_as_json}))
             else:
                 values = " · ".join(f"{name} {number(value)}" for name, value in logs.items())
                 typer.echo(plain(f"{opened.unit} {place_number} · {values}").plain)

@@ -22,7 +22,9 @@ def results(run: RunRecord) -> list[tuple[Kind, Rows]]:
     for record in run.records:
         content = record.content
         if isinstance(content, MidepochEvaluation):
-            del pending[:1]
+            within = next((place for place in pending if is_of(content, found[place][1])), None)
+            if within is not None:
+                pending.remove(within)
         elif isinstance(content, Rows) and record.kind is Kind.EVALUATION:
             if content.evaluation is not None:  # else of format 1, which does not say what followed
                 pending.append(len(found))
@@ -35,6 +37,12 @@ def results(run: RunRecord) -> list[tuple[Kind, Rows]]:
             pending = []
             found.append((record.kind, content))
     return found
+
+
+def is_of(fact: MidepochEvaluation, rows: Rows) -> bool:
+    """Return whether a fact is about these results: others may have been of no epoch."""
+    label = rows.evaluation
+    return label is not None and (rows.epoch, int(rows.steps()[-1]), label.name) == (fact.epoch, fact.step, fact.name)
 
 
 def evaluations(run: RunRecord) -> list[Rows]:

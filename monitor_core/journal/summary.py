@@ -7,6 +7,7 @@ file ``summary.json`` in a run's folder is the last run's; what it has is in the
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import attrs
 
 from monitor_core.files.replacing import replacing
 from monitor_core.files.state import finite_or_name
+from monitor_core.journal.evaluations import is_of
 from monitor_core.journal.facts import Begin, End, MidepochEvaluation, Plan, Raised
 from monitor_core.journal.files import Kind
 from monitor_core.journal.rows import Rows
@@ -121,7 +123,7 @@ class Summary:
                 str(name): BestValue(**{**best, "value": float(best["value"])}) for name, best in data["best"].items()
             }
             known = attrs.fields_dict(cls)
-            return cls(**{name: value for name, value in data.items() if name in known})
+            return _checked(cls(**{name: value for name, value in data.items() if name in known}))
         except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(f"it is not a run's summary ({type(error).__name__}: {error})") from None
 
@@ -133,6 +135,25 @@ class Summary:
         """
         with replacing(folder / SUMMARY_NAME) as temporary:
             temporary.write_bytes(self.to_json())
+
+
+def _checked(summary: Summary) -> Summary:
+    numbers = (summary.begun, summary.time, *(best.value for best in summary.best.values()))
+    counts = (
+        summary.epochs,
+        summary.step,
+        *(number for best in summary.best.values() for number in (best.epoch, best.step)),
+    )
+    texts = (summary.id, summary.status)
+    if (
+        not all(isinstance(each, (int, float)) for each in numbers)
+        or not all(type(each) is int for each in counts)
+        or not all(isinstance(each, str) for each in texts)
+        or not all(isinstance(each, dict) for each in (summary.config, summary.process))
+        or not (math.isfinite(summary.begun) and math.isfinite(summary.time))
+    ):
+        raise TypeError("a member is of another type")
+    return summary
 
 
 def _of_this_format(data: dict[str, Any]) -> dict[str, Any]:
@@ -224,8 +245,11 @@ def tally_of(run: RunRecord) -> Tally:
             tally.summary.advance(int(content.steps()[-1]), float(content.matrix()[-1, 1]))
         elif isinstance(content, Rows) and record.kind is Kind.EVALUATION:
             evaluations.append(content)
-        elif isinstance(content, MidepochEvaluation) and evaluations:
-            _add(tally, evaluations.pop(0), ends_epoch=False)
+        elif isinstance(content, MidepochEvaluation):
+            within = next((rows for rows in evaluations if is_of(content, rows)), None)
+            if within is not None:
+                evaluations.remove(within)
+                _add(tally, within, ends_epoch=False)
         elif isinstance(content, Rows):
             _add(tally, content, ends_epoch=True)
             evaluations.clear()

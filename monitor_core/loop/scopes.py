@@ -194,7 +194,9 @@ class Epoch(Averaged):
 
     @property
     def is_followed(self) -> bool | None:
-        """Whether more batches follow in this epoch; None if unknown."""
+        """Whether more batches follow in this epoch, such as the open one that has not logged; None if unknown."""
+        if self.values is not None and not self.values:
+            return True
         if self._last_step is None:
             return None
         return self.next_evaluation_step < self._last_step

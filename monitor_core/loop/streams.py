@@ -113,7 +113,8 @@ class Stream(Generic[T]):
         """Return the position: JSON values and NumPy arrays."""
         if self._iterator is None and self._state:
             return dict(self._state)
-        return {"taken": self._taken, "own": self._own_state(), "generators": self._generators or {}}
+        state = {"taken": self._taken, "own": self._own_state(), "generators": self._generators or {}}
+        return {**state, "data": _described(self.data)}
 
     def _own_state(self) -> Any:
         """Return the state of the data themselves; None, with a warning, if it cannot be stored."""
@@ -180,9 +181,21 @@ class Streams:
         if stream is None:
             number = len(self._streams)
             self._warn_of_new_data()
-            stream = Stream(data, self._run, self._loaded[number] if number < len(self._loaded) else None)
+            stream = Stream(data, self._run, self._state_of(number, data))
             self._streams = [*self._streams, stream][-STREAMS:]
         return Stretch(stream, length)
+
+    def _state_of(self, number: int, data: Any) -> Mapping[str, Any] | None:
+        """Return where the data continue, if they look like those that were read as the same of the run's data."""
+        state = self._loaded[number] if number < len(self._loaded) else None
+        if state is not None and state["data"] != (described := _described(data)):
+            logger.warning(
+                "the data are read from their beginning: they are %s, and before the run was resumed %s was read first",
+                described,
+                state["data"],
+            )
+            return None
+        return state
 
     def _warn_of_new_data(self) -> None:
         """Warn once where data are made again in each epoch, which would train on their beginning again and again."""
@@ -199,6 +212,14 @@ class Streams:
     def state(self) -> list[dict[str, Any]]:
         """Return where all of them are."""
         return [each.state_dict() for each in self._streams] + self._loaded[len(self._streams) :]
+
+
+def _described(data: Any) -> str:
+    """Return what tells data from others: their type, and their length if they have one."""
+    try:
+        return f"{type(data).__name__} of {len(data)}"
+    except Exception:  # whatever a length may raise
+        return type(data).__name__
 
 
 def _all_generators(data: Any) -> dict[str, Any]:

@@ -108,6 +108,8 @@ def _found(path: Path, journals: list[os.DirEntry[str]], cache: Cache) -> FoundR
 def _written(path: Path, stats: Iterable[tuple[str, int, int]]) -> Summary | None:
     """Return the summary that the run wrote, if it wrote it after its last record."""
     file = path / SUMMARY_NAME
+    if not file.is_file():
+        return None
     try:
         age = max(time for _, _, time in stats) - file.stat().st_mtime_ns
         summary = Summary.from_json(file.read_bytes())

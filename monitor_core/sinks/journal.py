@@ -266,7 +266,7 @@ class Journal(Sink):
 
     def _summarize(self, on_record: _OnRecord) -> None:
         """Write the summary; what it has is in the journal, so a failure loses nothing."""
-        if self._writer is None or not self._writer.is_ours:  # a forked process writes nothing
+        if self._writer is None or not self._writer.is_ours or on_record.run.rank:  # a forked process, another rank
             return
         on_record.due = time.monotonic() + SUMMARY_SECONDS
         on_record.tally.summary.stop_reason = on_record.run.stop_reason

@@ -120,6 +120,7 @@ class ModelCheckpoint(Sink):
     _monitor: Monitor = attrs.field(init=False, repr=False)
     _occasions: Occasions = attrs.field(init=False, repr=False)
     _best: Best = attrs.field(init=False, repr=False, factory=lambda: Best("min"))
+    _refused_name: bool = attrs.field(init=False, repr=False, default=False)
     _saved_within: set[Path] = attrs.field(init=False, repr=False, factory=set)
     _turn: int = attrs.field(init=False, repr=False, default=0)
     _epoch_began_at: int = attrs.field(init=False, repr=False, default=0)
@@ -267,6 +268,7 @@ class ModelCheckpoint(Sink):
             run.watched.append(Watched(type(self).__name__, self.monitor, mode))
         self._turn = self._epoch_began_at = run.step
         self._saved_within.clear()
+        self._refused_name = False
         self._warned_no_name = False
 
     def _check_ending(self, model: ModelHandle) -> None:
@@ -324,8 +326,8 @@ class ModelCheckpoint(Sink):
             return
         numbers = {"epoch": epoch + 1, "step": run.step, "batch": run.step - self._epoch_began_at}
         path = self._path(numbers, logs)
-        if within and path is not None:
-            self._require_own_name(path)
+        if within and path is not None and not self._has_own_name(path):
+            return
         saved = None if path is None else self._write(run, path, epoch, value)
         if saved is None:
             return
@@ -338,12 +340,15 @@ class ModelCheckpoint(Sink):
         model = run.model if self.model is None else self.model
         return self._store.write(model, path, epoch=epoch, step=run.step, value=value)
 
-    def _require_own_name(self, path: Path) -> None:
-        """Refuse a name that a second evaluation of this epoch would overwrite."""
+    def _has_own_name(self, path: Path) -> bool:
+        """Refuse a name that a second evaluation of this epoch would overwrite; raise once in a run, then skip."""
         names = self._template.names
         if not names or (path not in self._saved_within and ("step" in names or not self.save_state)):
             self._saved_within.add(path)
-            return
+            return True
+        if self._refused_name:  # raising again would disable the sink, and cost the saves at the ends of epochs
+            return False
+        self._refused_name = True
         stem, dot, ending = self._template.text.rpartition(".")
         raise ValueError(
             f"filepath must have {{step}} where evaluations are within epochs, or each would replace the one before "

@@ -150,6 +150,7 @@ def test_a_narrow_terminal_is_not_exceeded(tmp_path):
         (("show", "empty"), 1, "empty holds no recorded run"),
         (("show", "file.csv"), 1, "it has no column 'epoch', or no row"),
         (("show", "file.json"), 1, "file.json is not a history"),
+        (("show", "words.csv"), 1, "an epoch is not a number"),
         (("show", "damaged"), 1, "damaged holds no run that can be read: the file's head is damaged"),
         (("show", "run", "--run", "7"), 1, "run holds 1 runs, and none is number 7"),
         (("lst",), 2, "No such command 'lst'"),
@@ -160,6 +161,7 @@ def test_bad_input_is_one_sentence(tmp_path, args, code, message):
     """It says what is wrong, without a traceback; usage is 2, anything else 1."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "words.csv").write_text("epoch,loss\none,2\n")
     (tmp_path / "file.json").write_text("[1, 2]")
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "journal-0000.mcj").write_bytes(b"x" * 100)

@@ -122,3 +122,30 @@ def test_unknown_members_are_ignored():
     """A later release may add some."""
     data = {**json.loads(Summary(id="a").to_json()), "new": 1}
     assert Summary.from_json(json.dumps(data).encode()) == Summary(id="a")
+
+
+def test_an_evaluation_outside_of_epochs_is_not_taken_for_one_within(tmp_path):
+    """Neither in the summary, nor in the steps of those that were recorded."""
+    with Loop(Journal(tmp_path)) as loop:
+        with loop.evaluation():
+            loop.log(loss=0.0)
+        for _ in loop.epochs(1, steps_per_epoch=10):
+            for number in loop.batches(range(1, 11)):
+                loop.log(loss=float(number))
+                if number in (3, 6):
+                    with loop.evaluation():
+                        loop.log(loss=float(number))
+    recorded = open_run(tmp_path)
+    assert recorded.evaluations.steps.tolist() == [0, 3, 6]
+    assert summary_of(recorded.last).best["val_loss"] == BestValue(3.0, 0, 3, "min")
+    assert written(tmp_path).to_json() == summary_of(recorded.last).to_json()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("begun", "x"), ("time", 1e999), ("epochs", 1.5), ("status", 3), ("config", []), ("step", None)]
+)
+def test_a_member_of_another_type_is_refused(name, value):
+    """Files are not trusted."""
+    data = {**json.loads(Summary(id="a").to_json()), name: value}
+    with pytest.raises(ValueError, match="not a run's summary"):
+        Summary.from_json(json.dumps(data).encode())

@@ -216,6 +216,34 @@ def test_without_listeners_to_batches_the_next_batch_decides_too():
     ]
 
 
+def test_with_an_unknown_length_the_open_batch_follows(tmp_path):
+    """An evaluation before the batch has trained is delivered at once, with the weights and means of then."""
+    seen = []
+
+    class See(Sink):
+        wants_interval_means = True
+
+        def on_midepoch_evaluation(self, run, logs):
+            seen.append((run.evaluation.step, run.step, dict(run.interval_means)))
+
+    with Loop(See()) as loop:
+        for _ in loop.epochs(1):
+            for x in loop.batches(iter([1.0, 2.0, 9.0])):
+                if x == 9.0:
+                    with loop.evaluation():
+                        loop.log(loss=5.0)
+                    assert seen == [(2, 2, {"loss": 1.5})]
+                loop.log(loss=x)
+
+
+@pytest.mark.parametrize("name", [3, "", "x" * 101])
+def test_a_name_that_is_none_is_refused(name):
+    """It names files and metrics."""
+    message = "name must be a string of 1 to 100 characters"
+    with pytest.raises(ValueError, match=message), Loop() as loop, loop.evaluation(name=name):
+        pass
+
+
 def test_the_epoch_says_which_of_its_values_were_delivered_before():
     """A decision at the epoch's end must not count a result twice."""
     seen = []
@@ -273,12 +301,11 @@ def test_names_in_common_are_warned_about_once(warned):
             for _ in range(2):
                 with loop.evaluation():
                     loop.log(loss=1.0)
-    assert warned() == [
-        (
-            "two evaluations at step 0 both report 'val_loss'; the later one counts: give each dataset a name, such "
-            "as evaluation(name='test')"
-        )
-    ]
+    [warning] = warned()
+    assert warning == (
+        "two evaluations at step 0 both report 'val_loss', as two results of one dataset: give each dataset a name, "
+        "such as evaluation(name='test')"
+    )
 
 
 def test_an_evaluation_of_an_aborted_epoch_is_delivered():

@@ -131,3 +131,16 @@ def test_an_iterator_continues_with_its_next_item_and_says_so(tmp_path, warned):
     seen, _ = train(tmp_path, iter(map(torch.tensor, np.arange(100.0, 150.0).tolist())))
     assert seen[0] == 100.0
     assert [each for each in warned() if "the data are an iterator" in each]
+
+
+@pytest.mark.usefixtures("_save_every_epoch")
+def test_other_data_than_before_are_read_from_their_beginning(tmp_path, warned):
+    """They do not get the position of data that look different; a warning names both."""
+    train(tmp_path, [torch.tensor(float(x)) for x in range(7)], kill_at=5)
+    seen, _ = train(tmp_path, [torch.tensor(float(x)) for x in range(20, 40)])
+    assert seen[0] == 20.0
+    [warning] = [each for each in warned() if "the data are read" in each]
+    assert warning == (
+        "the data are read from their beginning: they are list of 20, and before the run was resumed list of 7 was "
+        "read first"
+    )

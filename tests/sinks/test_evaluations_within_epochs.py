@@ -229,3 +229,19 @@ def test_a_run_continues_from_a_state_within_an_epoch(tmp_path):
     assert checkpoint.resume(loop.bus)
     with loop:
         assert (loop.run.step, loop.next_epoch, again.best, again.wait) == (3, 0, 1.0, 2)
+
+
+def test_a_name_without_a_step_does_not_cost_the_saves_at_the_ends_of_epochs(tmp_path):
+    """The error is raised once, so the sink is not disabled."""
+    checkpoint = ModelCheckpoint(tmp_path / "{epoch}.npz", "val_loss")
+    numbers = range(10)
+    with Loop(checkpoint, model=NumpyModel()) as loop:
+        for _ in loop.epochs(3, steps_per_epoch=10):
+            for number in loop.batches(numbers):
+                loop.log(loss=1.0)
+                if number % 2 and number < 9:
+                    with loop.evaluation():
+                        loop.log(loss=1.0)
+    assert len(loop.bus.failures) == 1
+    assert saved(tmp_path) == ["1.npz", "2.npz", "3.npz"]
+    assert json.loads(checkpoint.index_path.read_text())["state"]["latest"]["step"] == 30

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import os
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -187,16 +186,6 @@ def load_generators_state(data: Any, state: Mapping[str, Sequence[NDArray[Any]]]
         if each.module is not None:
             for generator, own in zip(each.generators(data), state.get(each.name, ()), strict=False):
                 generator.load(own)
-
-
-@contextmanager
-def generators_kept(data: Any) -> Iterator[None]:
-    """Restore, on exit, the random generators of all frameworks that reading the data draws from."""
-    state = generators_state(data)
-    try:
-        yield
-    finally:
-        load_generators_state(data, state)
 
 
 # --- processes -----------------------------------------------------------------------------------------------------

@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from monitor_core import frameworks
 from monitor_core._log import logger
 from monitor_core.bus.run import Run
 from monitor_core.loop.data_state import decoded, encoded
-from monitor_core.model.generators import generators_state, load_generators_state
+from monitor_core.model.generators import generators_kept, load_reading_state, reading_state
 
 T = TypeVar("T")
 
@@ -69,7 +68,7 @@ class Stream(Generic[T]):
         )
 
     def _begun(self) -> Iterator[T]:
-        self._taken, self._generators = 0, _all_generators(self.data)
+        self._taken, self._generators = 0, reading_state(self.data)
         return iter(self.data)
 
     def _resumed(self) -> Iterator[T]:
@@ -78,9 +77,8 @@ class Stream(Generic[T]):
         if own is not None and hasattr(self.data, "load_state_dict"):
             self.data.load_state_dict(decoded(own))
             logger.info("the data continue after their own state, at item %d", skipped)
-            now = _all_generators(None)  # not those of the data, which they have restored
-            iterator = self._begun()
-            _load_generators(None, now)
+            with generators_kept(None):  # not those of the data, which they have restored
+                iterator = self._begun()
         elif own is not None and hasattr(iterator := self._begun(), "set_state"):
             iterator.set_state(decoded(own))
             logger.info("the data continue after their iterator's own state, at item %d", skipped)
@@ -99,14 +97,11 @@ class Stream(Generic[T]):
             )
             return self._begun()
         logger.info("the data have no state of their own: %d items are read and skipped", count)
-        now = _all_generators(self.data)
-        try:
-            _load_generators(self.data, generators)
+        with generators_kept(self.data):
+            load_reading_state(self.data, generators)
             iterator = self._begun()
             for _ in range(count):
                 next(iterator, None)
-        finally:
-            _load_generators(self.data, now)
         return iterator
 
     def state_dict(self) -> dict[str, Any]:
@@ -220,13 +215,3 @@ def _described(data: Any) -> str:
         return f"{type(data).__name__} of {len(data)}"
     except Exception:  # whatever a length may raise
         return type(data).__name__
-
-
-def _all_generators(data: Any) -> dict[str, Any]:
-    return {"own": generators_state(), "frameworks": frameworks.generators_state(data)}
-
-
-def _load_generators(data: Any, state: Mapping[str, Any]) -> None:
-    if state:
-        load_generators_state(state["own"])
-        frameworks.load_generators_state(data, state["frameworks"])

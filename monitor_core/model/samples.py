@@ -8,9 +8,7 @@ states. The one exception is a shuffled ``tf.data.Dataset``: reading it changes 
 from __future__ import annotations
 
 import functools
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ import numpy as np
 from monitor_core import frameworks
 from monitor_core.checks import checked_count
 from monitor_core.frameworks.base import iterated
+from monitor_core.model.generators import generators_kept
 from monitor_core.model.handles import Array, to_host
 
 
@@ -49,7 +48,7 @@ def first_samples(data: Any, count: int) -> tuple[Any, Any]:
         (array([[0, 1]]), array([0]))
     """
     checked_count("count", count, least=1)
-    with _generators_kept(data):
+    with generators_kept(data):
         pieces = list(_taken(_batches(data, count), count))
     if not pieces:
         raise ValueError("data must have at least one sample (got none)")
@@ -98,18 +97,6 @@ def _batches(data: Any, count: int) -> Iterable[Any]:
 
 def _is_array(data: Any) -> bool:
     return hasattr(data, "shape") and hasattr(data, "__getitem__")
-
-
-@contextmanager
-def _generators_kept(data: Any) -> Iterator[None]:
-    """Restore the random generators that a dataset may draw from."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - datasets draw from it
-    with frameworks.generators_kept(data):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002 - the same
 
 
 # --- nested arrays -------------------------------------------------------------------------------------------------

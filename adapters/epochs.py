@@ -59,7 +59,7 @@ class Epochs:
         evaluation = self._bus.run.evaluation
         if evaluation is not None:
             self._bus.evaluation_end(results, followed=followed)
-            self._results |= {evaluation.prefix + name: value for name, value in results.items()}
+            self._results |= evaluation.renamed(results)
 
     def end(self, logs: Mapping[str, Any] | None = None) -> None:
         """End the open epoch, if any.

@@ -19,10 +19,11 @@ from monitor_core.errors import SetupError
 from monitor_core.journal.facts import Interval, MidepochEvaluation, Plan
 from monitor_core.journal.files import Kind, Record
 from monitor_core.journal.recorded import RecordedRun
-from monitor_core.journal.rows import EvaluationLabel, Rows
+from monitor_core.journal.rows import Rows
 from monitor_core.journal.run_records import RunRecord
 from monitor_core.model.handles import ModelHandle
 from monitor_core.values.blocks import Block
+from monitor_core.values.labels import UNNAMED
 from monitor_core.values.means import Means
 
 _NO_PLAN = Plan(epochs=None, steps_per_epoch=None, learning_rates=None, directions={})
@@ -204,7 +205,7 @@ class _Player:
         return len(block)
 
     def _evaluation(self, rows: Rows) -> bool:
-        label = rows.evaluation or EvaluationLabel()
+        label = rows.evaluation or UNNAMED
         self.bus.evaluation_begin(label.prefix, name=label.name, step=int(rows.steps()[-1]))
         self.bus.evaluation_end(rows.logs(), followed=False)
         return True

@@ -43,7 +43,7 @@ class EpochEvaluations:
 
     def add(self, evaluation: Evaluation, logs: Mapping[str, float]) -> None:
         """Take an evaluation that has ended in the open epoch, with its results, without the prefix."""
-        prefixed = {evaluation.prefixed(name): value for name, value in logs.items()}
+        prefixed = evaluation.renamed(logs)
         self._warn_of_names_in_common(evaluation, prefixed)
         self._pending.append(_Ended(evaluation, prefixed))
 

@@ -12,6 +12,7 @@ import attrs
 from monitor_core._log import logger
 from monitor_core.bus.finding import Finding
 from monitor_core.model.handles import ModelHandle
+from monitor_core.values.labels import EvaluationLabel
 
 Status = Literal["pending", "running", "completed", "stopped", "failed", "interrupted"]
 
@@ -36,8 +37,8 @@ class Failure:
 
 
 @attrs.frozen
-class Evaluation:
-    """An evaluation.
+class Evaluation(EvaluationLabel):
+    """An evaluation of a run.
 
     Attributes:
         name: Its name, or None.
@@ -45,18 +46,7 @@ class Evaluation:
         step: How many training steps came before it.
     """
 
-    name: str | None
-    prefix: str
     step: int
-
-    @property
-    def label(self) -> str:
-        """What a record calls it: its name, or its prefix without the separator at its end, such as ``val``."""
-        return self.name or self.prefix.rstrip("_/.- ") or "evaluation"
-
-    def prefixed(self, name: str) -> str:
-        """Return a metric's name as the epoch's logs have it."""
-        return name if name.startswith(self.prefix) else self.prefix + name
 
 
 class Run:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from monitor_core.journal.evaluations import epochs_and_evaluations
 from monitor_core.journal.files import Damage, Kind
 from monitor_core.journal.recorded import read_runs
-from monitor_core.journal.rows import Rows
 from monitor_core.journal.run_records import RunRecord
 from monitor_core.journal.summary import BestValue, Summary, Tally, summary_of
 
@@ -93,16 +92,11 @@ def open_path(path: Path, run: int = -1) -> Opened:
 def _of_record(path: Path, record: RunRecord, damage: tuple[Damage, ...], runs: int) -> Opened:
     rows = list(epochs_and_evaluations(record))
     unit = "step" if any(kind is Kind.EVALUATION for kind, _ in rows) else "epoch"
-    logs = [_prefixed(each) for _, each in rows]
+    logs = [each.epoch_logs() for _, each in rows]
     names = dict.fromkeys(name for each in logs for name in each)
     columns = {name: np.array([each.get(name, math.nan) for each in logs]) for name in names}
     numbers = np.array([float(each.steps()[-1]) if unit == "step" else each.epoch + 1.0 for _, each in rows])
     return Opened(path, summary_of(record), numbers, columns, unit, record, damage, runs)
-
-
-def _prefixed(rows: Rows) -> dict[str, float]:
-    label, logs = rows.evaluation, rows.logs()
-    return logs if label is None else {label.prefixed(name): value for name, value in logs.items()}
 
 
 def _of_csv(path: Path) -> Opened:

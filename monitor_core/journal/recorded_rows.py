@@ -9,10 +9,11 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor_core.journal.rows import EvaluationLabel, Rows, extend_table
+from monitor_core.journal.rows import Rows, extend_table
 from monitor_core.records.columns import Table
 from monitor_core.records.frames import frame
 from monitor_core.records.lookup import MetricColumns, Results
+from monitor_core.values.labels import UNNAMED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +99,7 @@ class RecordedEvaluations(RecordedHistory):
 
     def __init__(self, parts: Sequence[tuple[int, Rows]]) -> None:
         known: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
-        labels = [rows.evaluation or EvaluationLabel() for _, rows in parts]  # format 1: of validation data
+        labels = [rows.evaluation or UNNAMED for _, rows in parts]  # format 1: of validation data
         prefixed = []
         for label, (run, rows) in zip(labels, parts, strict=True):
             names = known.setdefault((label.prefix, rows.names), tuple(map(label.prefixed, rows.names)))

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from monitor_core.records.columns import Table
 from monitor_core.values.blocks import Block
+from monitor_core.values.labels import EvaluationLabel
 
 _HEAD = struct.Struct("<qII")
 _LABEL_SIZE = struct.Struct("<I")
@@ -29,28 +30,6 @@ _LABELS = 2
 """How many columns of the matrix come before the values: step and time."""
 _MISSING_BITS = 0x7FF84D434A000001
 _MISSING = struct.unpack("<d", struct.pack("<Q", _MISSING_BITS))[0]
-
-
-@attrs.frozen
-class EvaluationLabel:
-    """Which evaluation some results are of.
-
-    Attributes:
-        name: Its name, or None.
-        prefix: What is prepended to its metrics' names in an epoch's logs.
-    """
-
-    name: str | None = None
-    prefix: str = "val_"
-
-    @property
-    def label(self) -> str:
-        """What records call it, as `monitor_core.bus.run.Evaluation` has it, which this layer does not import."""
-        return self.name or self.prefix.rstrip("_/.- ") or "evaluation"
-
-    def prefixed(self, name: str) -> str:
-        """Return a metric's name as the epoch's logs have it."""
-        return name if name.startswith(self.prefix) else self.prefix + name
 
 
 @attrs.frozen(eq=False)
@@ -110,6 +89,10 @@ class Rows:
     def logs(self) -> dict[str, float]:
         """Return the last row's metrics."""
         return dict(zip(self.names, self.matrix()[-1, _LABELS:].tolist(), strict=True))
+
+    def epoch_logs(self) -> dict[str, float]:
+        """Return the last row's metrics, those of an evaluation with its prefix."""
+        return self.logs() if self.evaluation is None else self.evaluation.renamed(self.logs())
 
 
 def encode_rows(

@@ -16,8 +16,8 @@ import attrs
 
 from monitor_core.files.replacing import replacing
 from monitor_core.files.state import finite_or_name
-from monitor_core.journal.evaluations import is_of
-from monitor_core.journal.facts import Begin, End, MidepochEvaluation, Plan, Raised
+from monitor_core.journal.evaluations import results
+from monitor_core.journal.facts import Begin, End, Plan, Raised
 from monitor_core.journal.files import Kind
 from monitor_core.journal.rows import Rows
 from monitor_core.journal.run_records import RunRecord
@@ -238,27 +238,14 @@ def tally_of(run: RunRecord) -> Tally:
     tally.summary.begun = run.began
     if plans := run.facts(Plan):
         tally.plan(plans[0])
-    evaluations: list[Rows] = []
-    for record in run.records:
-        content = record.content
-        if isinstance(content, Rows) and record.kind is Kind.BATCHES:
-            tally.summary.advance(int(content.steps()[-1]), float(content.matrix()[-1, 1]))
-        elif isinstance(content, Rows) and record.kind is Kind.EVALUATION:
-            evaluations.append(content)
-        elif isinstance(content, MidepochEvaluation):
-            within = next((rows for rows in evaluations if is_of(content, rows)), None)
-            if within is not None:
-                evaluations.remove(within)
-                _add(tally, within, ends_epoch=False)
-        elif isinstance(content, Rows):
-            _add(tally, content, ends_epoch=True)
-            evaluations.clear()
+    for rows in run.rows(Kind.BATCHES):
+        tally.summary.advance(int(rows.steps()[-1]), float(rows.matrix()[-1, 1]))
+    for result in results(run):
+        if result.kind is Kind.EPOCH or result.is_within:
+            _add(tally, result.rows, ends_epoch=result.kind is Kind.EPOCH)
     return tally
 
 
 def _add(tally: Tally, rows: Rows, *, ends_epoch: bool) -> None:
-    logs = rows.logs()
-    if (label := rows.evaluation) is not None:
-        logs = {name if name.startswith(label.prefix) else label.prefix + name: value for name, value in logs.items()}
     step, time = int(rows.steps()[-1]), float(rows.matrix()[-1, 1])
-    tally.add(logs, epoch=rows.epoch, step=step, time=time, ends_epoch=ends_epoch)
+    tally.add(rows.epoch_logs(), epoch=rows.epoch, step=step, time=time, ends_epoch=ends_epoch)

@@ -20,8 +20,9 @@ from monitor_core.files.writing import AppendFile
 from monitor_core.journal.arrays import Arrays, encode_arrays
 from monitor_core.journal.facts import Begin, Fact, encode_fact
 from monitor_core.journal.files import FILE_HEAD, Kind, file_name, file_number, frame, journal_files
-from monitor_core.journal.rows import EvaluationLabel, encode_evaluation, encode_rows
+from monitor_core.journal.rows import encode_evaluation, encode_rows
 from monitor_core.values.blocks import Block, count_values
+from monitor_core.values.labels import EvaluationLabel
 
 PENDING_BYTES = 8 << 20
 """How many bytes of records wait while they cannot be written: over an hour of 100 scalars per second."""

@@ -314,7 +314,7 @@ class Loop:
         if epoch is None or evaluation is None:
             self.bus.evaluation_end(results)
             return
-        epoch.logs.update({evaluation.prefixed(metric): value for metric, value in results.items()})
+        epoch.logs.update(evaluation.renamed(results))
         self.bus.evaluation_end(results, followed=not epoch.evaluated() and epoch.is_followed is True)
 
     @contextmanager

@@ -24,9 +24,9 @@ from monitor_core.files.folders import absolute
 from monitor_core.files.writing import AppendFile
 from monitor_core.journal.evaluations import epochs_and_evaluations
 from monitor_core.journal.files import Kind
-from monitor_core.journal.rows import EvaluationLabel
 from monitor_core.records.numbering import Numbering
 from monitor_core.values.blocks import Block, values_per_row
+from monitor_core.values.labels import UNNAMED
 
 if TYPE_CHECKING:
     from monitor_core.journal.recorded import RecordedRun
@@ -224,9 +224,9 @@ class CSVLogger(Sink):
             if kind is Kind.EPOCH:
                 self._add_epoch(rows.epoch, step, rows.logs())
             else:
-                label = rows.evaluation or EvaluationLabel()
+                label = rows.evaluation or UNNAMED
                 evaluation = Evaluation(label.name, label.prefix, step)
-                logs = {evaluation.prefixed(name): value for name, value in rows.logs().items()}
+                logs = evaluation.renamed(rows.logs())
                 self._add_evaluation(rows.epoch, evaluation, logs)
 
     # --- the file --------------------------------------------------------------------------------------------------

@@ -142,7 +142,7 @@ class History(Results, Sink):
         """Append the evaluation's results, if a run is open."""
         evaluation = run.evaluation
         if run.status == "running" and evaluation is not None:
-            prefixed = {evaluation.prefixed(name): value for name, value in logs.items()}
+            prefixed = evaluation.renamed(logs)
             place = {"run": self._run, "epoch": run.epoch, "step": evaluation.step}
             self.evaluations.append(prefixed, **place, time=time.time(), name=evaluation.label)
 

@@ -41,10 +41,10 @@ from monitor_core.journal.facts import (
     as_json,
 )
 from monitor_core.journal.recorded import read_runs
-from monitor_core.journal.rows import EvaluationLabel
 from monitor_core.journal.summary import Tally, tally_of
 from monitor_core.journal.writer import JournalWriter
 from monitor_core.values.blocks import Block
+from monitor_core.values.labels import EvaluationLabel
 
 
 def _copied_config(value: Any) -> dict[str, Any]:

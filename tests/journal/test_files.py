@@ -30,8 +30,9 @@ from monitor_core.journal.facts import (
     encode_fact,
 )
 from monitor_core.journal.files import FILE_HEAD, Kind, frame, read_journal
-from monitor_core.journal.rows import EvaluationLabel, Rows, encode_evaluation, encode_rows, extend_table
+from monitor_core.journal.rows import Rows, encode_evaluation, encode_rows, extend_table
 from monitor_core.records.columns import Table
+from monitor_core.values.labels import EvaluationLabel
 
 EXAMPLES = settings(max_examples=3000 if os.environ.get("MONITOR_CORE_LONG") else 100)
 

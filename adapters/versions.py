@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from importlib.metadata import version
 
+from monitor_core.checks import is_older
 from monitor_core.errors import SetupError
 
 
@@ -20,11 +20,7 @@ def require(package: str, least: str, extra: str) -> None:
         SetupError: It is older.
     """
     present = version(package)
-    if _numbers(present) < _numbers(least):
+    if is_older(present, tuple(map(int, least.split(".")))):
         raise SetupError(
             f"{package} must be of version {least} or newer (got {present}): pip install -U 'monitor_core[{extra}]'"
         )
-
-
-def _numbers(name: str) -> list[int]:
-    return [int(each) for each in re.findall(r"\d+", name)[:3]]

@@ -111,6 +111,11 @@ def known_arguments(kind: Any, names: Iterable[str]) -> None:
             )
 
 
+def is_older(version: str, least: tuple[int, ...]) -> bool:
+    """Return whether a version, such as ``"3.2.0"`` or ``"1.9.dev0"``, comes before another one."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[: len(least)]) < least
+
+
 def require_version(owner: str, package: str, found: str, least: tuple[int, ...], extra: str) -> None:
     """Check the version of a package that an adapter or a sink is written for.
 
@@ -124,8 +129,7 @@ def require_version(owner: str, package: str, found: str, least: tuple[int, ...]
     Raises:
         SetupError: It is too old.
     """
-    numbers = [int(part) for part in re.findall(r"\d+", found)[: len(least)]]
-    if tuple(numbers) < least:
+    if is_older(found, least):
         needed = ".".join(map(str, least))
         raise SetupError(
             f'{owner} needs {package} {needed} or newer (got {found}): run pip install -U "monitor_core[{extra}]"'

@@ -8,7 +8,6 @@ training step. At the end of an epoch it costs nothing.
 from __future__ import annotations
 
 import contextlib
-import weakref
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from os import PathLike, fspath
@@ -21,7 +20,7 @@ import numpy as np
 
 from monitor_core._log import logger
 from monitor_core.adapters.keras import insides
-from monitor_core.model.handles import Array, to_host
+from monitor_core.model.handles import Array, recalled, to_host
 from monitor_core.model.layer_graph import LayerGraph
 from monitor_core.model.summary import ModelSummary
 
@@ -59,8 +58,7 @@ class KerasModel:
 
     def recall(self) -> Callable[[], KerasModel | None]:
         """Return a function that returns a handle of this model while the model lives, None afterwards."""
-        reference = weakref.ref(self.model)
-        return lambda: None if (model := reference()) is None else KerasModel(model)
+        return recalled(self.model, KerasModel)
 
     def _sync(self) -> None:
         """Write the model's state back on JAX, if a step has detached it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from os import PathLike, fspath
 from typing import Any, ClassVar
@@ -12,7 +11,7 @@ import numpy as np
 
 from monitor_core.loop.rounds import direction_of
 from monitor_core.metrics.decisions import Mode
-from monitor_core.model.handles import Array
+from monitor_core.model.handles import Array, recalled
 
 __all__ = ["FoldsModel", "LightGBMModel"]
 
@@ -133,10 +132,4 @@ class LightGBMModel(FoldsModel):
 
     def recall(self) -> Callable[[], LightGBMModel | None]:
         """Return a function that returns a handle of the booster while it lives, None afterwards."""
-        reference = weakref.ref(self.booster)
-
-        def again() -> LightGBMModel | None:
-            booster = reference()
-            return None if booster is None else LightGBMModel(booster)
-
-        return again
+        return recalled(self.booster, LightGBMModel)

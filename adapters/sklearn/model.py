@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator
 from os import PathLike
 from typing import Any, ClassVar
@@ -13,7 +12,7 @@ from sklearn.metrics import get_scorer_names
 
 from monitor_core.files.state import read_arrays, write_arrays
 from monitor_core.metrics.decisions import Mode
-from monitor_core.model.handles import Array
+from monitor_core.model.handles import Array, recalled
 
 __all__ = ["SklearnModel"]
 
@@ -163,10 +162,4 @@ class SklearnModel:
 
     def recall(self) -> Callable[[], SklearnModel | None]:
         """Return a function that returns a handle of the estimator while it lives, None afterwards."""
-        reference = weakref.ref(self.estimator)
-
-        def again() -> SklearnModel | None:
-            estimator = reference()
-            return None if estimator is None else SklearnModel(estimator)
-
-        return again
+        return recalled(self.estimator, SklearnModel)

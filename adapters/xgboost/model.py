@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import weakref
 from collections.abc import Callable
 from os import PathLike, fspath
 from typing import Any, ClassVar
@@ -13,7 +12,7 @@ import xgboost
 from monitor_core.errors import SetupError
 from monitor_core.loop.rounds import direction_of
 from monitor_core.metrics.decisions import Mode
-from monitor_core.model.handles import Array, to_host
+from monitor_core.model.handles import Array, recalled, to_host
 
 __all__ = ["FoldsModel", "XGBoostModel"]
 
@@ -147,13 +146,7 @@ class XGBoostModel(FoldsModel):
 
     def recall(self) -> Callable[[], XGBoostModel | None]:
         """Return a function that returns a handle of the booster while it lives, None afterwards."""
-        reference = weakref.ref(self.booster)
-
-        def again() -> XGBoostModel | None:
-            booster = reference()
-            return None if booster is None else XGBoostModel(booster)
-
-        return again
+        return recalled(self.booster, XGBoostModel)
 
 
 def _found(config: Any, name: str) -> list[str]:

@@ -438,8 +438,7 @@ class Bus:
 
     def _abandon_epoch(self) -> None:
         self.evaluation_abandon()
-        self.flush()
-        self.settle_evaluations()
+        self.settle_evaluations()  # after a flush
 
     def batch_abandon(self) -> None:
         """Close the open batch, if any, without a record: it was aborted."""

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.text import Text
 
-from monitor_core.cli.text import number, plain
+from monitor_core.cli.text import plain
+from monitor_core.values.text import format_value
 
 HEIGHT = 10
 """How many lines high the plot is, without its axis."""
@@ -35,7 +36,7 @@ def curve(lines: Mapping[str, tuple[Floats, Floats]], *, width: int, unit: str =
     begin = min(float(x[0]) for x, _ in lines.values() if len(x))
     end = max(float(x[-1]) for x, _ in lines.values() if len(x))
     low, high = float(finite.min()), float(finite.max())
-    labels = [number(high), number(low)]
+    labels = [format_value(high), format_value(low)]
     margin = max(map(len, labels)) + 1
     columns = max(width - margin, 10)
     colours = {name: _COLOURS[place % len(_COLOURS)] for place, name in enumerate(lines)}

@@ -11,9 +11,10 @@ import typer
 from rich.text import Text
 
 from monitor_core.cli.opening import UnreadableError, main_metric
-from monitor_core.cli.text import ago, console, duration, number, plain, print_table, status
+from monitor_core.cli.text import ago, console, duration, plain, print_table, status
 from monitor_core.journal.summary import Summary
 from monitor_core.runs.catalogue import FoundRun, find_runs
+from monitor_core.values.text import format_value
 
 
 class Order(StrEnum):
@@ -64,7 +65,7 @@ def _row(run: FoundRun, folder: Path, metric: str | None) -> list[Text | str]:
         return [_name(run, folder), status("damaged"), *[""] * 6]
     best = _best(summary, metric)
     epochs = f"{summary.epochs}" if summary.planned_epochs is None else f"{summary.epochs}/{summary.planned_epochs}"
-    shown = ("", "") if best is None else (best[0], number(best[1]))
+    shown = ("", "") if best is None else (best[0], format_value(best[1]))
     return [
         _name(run, folder),
         status(summary.status),

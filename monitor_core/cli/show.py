@@ -15,9 +15,10 @@ from rich.console import Console
 
 from monitor_core.cli.curves import curve
 from monitor_core.cli.opening import Opened, main_metric, open_path
-from monitor_core.cli.text import console, duration, number, plain, print_table
+from monitor_core.cli.text import console, duration, plain, print_table
 from monitor_core.files.state import finite_or_name
 from monitor_core.journal.facts import Found, SinkFailure
+from monitor_core.values.text import format_value
 
 _CURVES = 2
 
@@ -60,7 +61,7 @@ def sentences(opened: Opened) -> Iterator[str]:
     if (found := main_metric(summary)) is not None:
         name, best = found
         where = f"at step {best.step}" if opened.unit == "step" else f"in epoch {best.epoch + 1}"
-        yield f"  best {name} {number(best.value)} {where}"
+        yield f"  best {name} {format_value(best.value)} {where}"
     if opened.runs > 1:
         yield f"  the last of {opened.runs} runs here; --run picks another"
 
@@ -72,7 +73,7 @@ def print_metrics(out: Console, opened: Opened) -> None:
     for name, last in summary.last.items():
         best = summary.best.get(name)
         where = "" if best is None else f"{best.step if opened.unit == 'step' else best.epoch + 1}"
-        rows.append((name, number(last), "" if best is None else number(best.value), where))
+        rows.append((name, format_value(last), "" if best is None else format_value(best.value), where))
     if rows:
         out.print()
         header = "at step" if opened.unit == "step" else "in epoch"

@@ -40,11 +40,6 @@ def status(name: str) -> Text:
     return text
 
 
-def number(value: float) -> str:
-    """Return a value with four significant digits."""
-    return f"{value:.0f}" if 9999.5 <= abs(value) < 1e7 else f"{value:.4g}"
-
-
 def duration(seconds: float) -> str:
     """Return a duration in its two largest units."""
     whole = round(seconds)

@@ -16,10 +16,11 @@ from rich.live import Live
 from monitor_core.cli.curves import curve
 from monitor_core.cli.opening import Opened, open_path
 from monitor_core.cli.show import sentences
-from monitor_core.cli.text import console, number, plain
+from monitor_core.cli.text import console, plain
 from monitor_core.files.state import finite_or_name
 from monitor_core.journal import provenance
 from monitor_core.journal.files import journal_files
+from monitor_core.values.text import format_value
 
 _ENDS = ("completed", "stopped", "failed", "interrupted", "killed")
 
@@ -50,7 +51,7 @@ def _follow_in_lines(path: Path, every: float, *, as_json: bool) -> None:
                 values_as_json = {name: finite_or_name(value) for name, value in logs.items()}
                 typer.echo(json.dumps({opened.unit: place_number - (opened.unit == "epoch"), **values_as_json}))
             else:
-                values = " · ".join(f"{name} {number(value)}" for name, value in logs.items())
+                values = " · ".join(f"{name} {format_value(value)}" for name, value in logs.items())
                 typer.echo(plain(f"{opened.unit} {place_number} · {values}").plain)
         shown = len(opened.numbers)
         if opened.summary.status in _ENDS and not as_json:
@@ -70,7 +71,7 @@ def _screen(out: Console, opened: Opened) -> Group:
     shown = {name: opened.points(name) for name in names}
     if shown and len(opened.numbers) > 1:
         lines += curve(shown, width=min(out.width, 100), unit=opened.unit)
-    values = " · ".join(f"{name} {number(value)}" for name, value in opened.summary.last.items())
+    values = " · ".join(f"{name} {format_value(value)}" for name, value in opened.summary.last.items())
     return Group(*lines, plain(values))
 
 

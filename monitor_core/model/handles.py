@@ -8,8 +8,9 @@ lists all members, with their signatures and their users, and a test compares it
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
-from typing import Any
+import weakref
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,18 @@ from numpy.typing import NDArray
 from monitor_core import frameworks
 from monitor_core.errors import SetupError
 
+M = TypeVar("M")
+H = TypeVar("H")
+
 Array = NDArray[Any]
 ModelHandle = Any
 """A model's handle: an object with some of the members that ``docs/handles.md`` lists."""
+
+
+def recalled(model: M, make: Callable[[M], H]) -> Callable[[], H | None]:
+    """Return a function that returns a handle of a model while the model lives, None afterwards."""
+    reference = weakref.ref(model)
+    return lambda: None if (present := reference()) is None else make(present)
 
 
 def check_rate_can_be_set(model: Any, owner: str) -> None:

@@ -21,8 +21,9 @@ from monitor_core.bus.sink import Logs, Sink
 from monitor_core.metrics.names import find_metric
 from monitor_core.sinks import progress_bars
 from monitor_core.sinks.progress_bars import Bars, NotebookLines, SafeStream, bar_class, in_kernel, of_total
-from monitor_core.sinks.progress_lines import METRIC_WIDTH, Columns, format_duration, format_value
+from monitor_core.sinks.progress_lines import METRIC_WIDTH, Columns, format_duration
 from monitor_core.values.blocks import Block
+from monitor_core.values.text import format_value
 
 SHORT_RUN = 20
 """Runs of up to this many epochs leave a line for each epoch in a terminal, unless ``epoch_lines`` is given."""

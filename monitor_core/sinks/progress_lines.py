@@ -14,13 +14,6 @@ _WIDTHS = {"time": len("9.9 s in all"), "duration": len("9.9 s")}
 """Minimum widths of columns, so that short runs align from their first line on."""
 
 
-def format_value(value: float) -> str:
-    """Return a human-readable value: four significant digits, with an exponent for tiny and huge ones."""
-    if 9999.5 <= abs(value) < 1e7:
-        return f"{value:.0f}"
-    return f"{value:.4g}"
-
-
 def format_duration(seconds: float) -> str:
     """Return a duration in seconds, human-readable: ``35 ms``, ``0.4 s``, ``12 s``, ``3 min 20 s``."""
     if seconds < 0.095:

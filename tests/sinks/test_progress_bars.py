@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from monitor_core import Bus, Loop
 from monitor_core.sinks.progress import Progress
 from monitor_core.sinks.progress_bars import fitting
-from monitor_core.sinks.progress_lines import format_duration, format_value
+from monitor_core.sinks.progress_lines import format_duration
+from monitor_core.values.text import format_value
 from progress_support import Terminal, abort, clock, open_bars, terminal, train  # noqa: F401 (fixtures)
 
 

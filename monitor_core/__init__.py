@@ -3,9 +3,9 @@
 Importing this package imports NumPy and attrs, and no framework.
 """
 
-import importlib
 import typing
 
+from monitor_core import _lazy
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.finding import Finding
 from monitor_core.bus.hooks import on
@@ -68,13 +68,7 @@ _LAZY = {
 
 
 if not typing.TYPE_CHECKING:  # else a misspelt name would be of any type
-
-    def __getattr__(name: str) -> typing.Any:
-        """Import what is asked for the first time."""
-        if name not in _LAZY:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found = globals()[name] = getattr(importlib.import_module(_LAZY[name]), name)
-        return found
+    __getattr__ = _lazy.importer(__name__, _LAZY)
 
 
 __all__ = [

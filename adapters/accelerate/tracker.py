@@ -12,17 +12,17 @@ from typing import Any, ClassVar
 from accelerate.tracking import GeneralTracker, on_main_process
 
 from monitor_core._log import logger
+from monitor_core.adapters.attached import Attached
 from monitor_core.adapters.epochs import Epochs
 from monitor_core.adapters.versions import require
 from monitor_core.bus.bus import Bus
-from monitor_core.bus.hooks import sink_name
 from monitor_core.bus.run import Run
 from monitor_core.loop.recording import attach
 
 __all__ = ["AccelerateTracker"]
 
 
-class AccelerateTracker(GeneralTracker):  # type: ignore[misc, unused-ignore]
+class AccelerateTracker(Attached, GeneralTracker):  # type: ignore[misc, unused-ignore]
     """Log to sinks by ``accelerator.log``: ``Accelerator(log_with=AccelerateTracker(History(per_batch=True)))``.
 
     For scripts that are written for trackers. ``init_trackers`` begins a run, and ``end_training`` ends it. Sinks get
@@ -61,14 +61,6 @@ class AccelerateTracker(GeneralTracker):  # type: ignore[misc, unused-ignore]
         self._step = 0
         self._values: dict[str, Any] | None = None
         self._has_warned = False
-
-    def __repr__(self) -> str:
-        return f"AccelerateTracker({', '.join(map(sink_name, self.bus.sinks))}; {self.run!r})"
-
-    @property
-    def run(self) -> Run:
-        """The current run, or the last one, or the next one."""
-        return self.bus.run
 
     @property
     def tracker(self) -> Run:

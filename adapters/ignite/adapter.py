@@ -19,12 +19,11 @@ from typing import Any, Self
 from ignite.engine import Engine, Events
 
 from monitor_core._log import logger
+from monitor_core.adapters.attached import Attached
 from monitor_core.adapters.epochs import Epochs
 from monitor_core.adapters.torch.values import is_number, means, with_arrays, with_tensors
 from monitor_core.adapters.versions import require
 from monitor_core.bus.bus import Bus
-from monitor_core.bus.hooks import sink_name
-from monitor_core.bus.run import Run
 from monitor_core.checks import checked_count
 from monitor_core.frameworks import handle_of
 from monitor_core.loop.recording import attach
@@ -32,7 +31,7 @@ from monitor_core.loop.recording import attach
 __all__ = ["IgniteAdapter"]
 
 
-class IgniteAdapter:
+class IgniteAdapter(Attached):
     """Attach sinks to a trainer: ``IgniteAdapter(History(), ...).attach(trainer, evaluator=evaluator)``.
 
     Each ``trainer.run`` is a run of its own; one that continues from a checkpoint with this adapter's state continues
@@ -86,14 +85,6 @@ class IgniteAdapter:
         self._loaded: Mapping[str, Any] | None = None
         self._has_warned = self._is_interrupted = False
         self._begin_bus(*sinks)
-
-    def __repr__(self) -> str:
-        return f"IgniteAdapter({', '.join(map(sink_name, self.bus.sinks))}; {self.run!r})"
-
-    @property
-    def run(self) -> Run:
-        """The current run, or the last one, or the next one."""
-        return self.bus.run
 
     def _begin_bus(self, *sinks: object) -> None:
         self.bus = Bus(*sinks, **self._options)

@@ -30,7 +30,7 @@ from monitor_core.bus.hooks import sink_name
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
 from monitor_core.errors import OrderError, SetupError
-from monitor_core.loop.loop import Loop
+from monitor_core.loop.loop import loop_among
 from monitor_core.loop.recording import attach
 from monitor_core.loop.resume import Resume
 from monitor_core.values.scalars import flatten
@@ -85,15 +85,8 @@ class KerasAdapter(ModelHooks):
         resume: str | PathLike[str] | None = None,
         strict: bool = False,
     ) -> None:
-        loops = [part for part in parts if isinstance(part, Loop)]
-        others = (epochs, validation_data, record, resume)
-        if loops and (len(parts) > 1 or strict or any(each is not None for each in others)):
-            raise ValueError(
-                "a Loop must be the only argument: pass the sinks, validation_data, record, resume and strict to the "
-                "Loop itself"
-            )
-        self._loop: Loop | None = loops[0] if loops else None
-        super().__init__(loops[0].bus if loops else Bus(validation_data=validation_data, strict=strict))
+        self._loop = loop = loop_among(parts, epochs, validation_data, record, resume, strict or None)
+        super().__init__(Bus(validation_data=validation_data, strict=strict) if loop is None else loop.bus)
         self.callbacks = [part for part in parts if isinstance(part, keras.callbacks.Callback)]
         if self._loop is None:
             for part in parts:

@@ -13,26 +13,19 @@ which the other stops. LightGBM calls nothing after its own early stopping or an
 
 from __future__ import annotations
 
-import copy
-import functools
-from collections.abc import Callable
 from os import PathLike
-from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 import lightgbm
 
+from monitor_core.adapters.attached import AttachedToRounds
 from monitor_core.adapters.lightgbm.training import Callback, Training
-from monitor_core.bus.bus import Bus
-from monitor_core.bus.hooks import sink_name
-from monitor_core.bus.run import Run
 from monitor_core.checks import require_version
-from monitor_core.loop.rounds import Rounds
 
 __all__ = ["LightGBMAdapter"]
 
 
-class LightGBMAdapter(list[Callback]):
+class LightGBMAdapter(AttachedToRounds, list[Callback]):
     """Attach sinks to ``train``, ``cv`` and ``fit``: ``callbacks=adapter``, or ``callbacks=[*adapter, other]``.
 
     Each training is a run of its own; with a `Loop`, all trainings inside it are one run, which counts their rounds.
@@ -66,14 +59,9 @@ class LightGBMAdapter(list[Callback]):
     ) -> None:
         require_version(type(self).__name__, "lightgbm", lightgbm.__version__, (4, 0), "lightgbm")
         options = {"validation_data": validation_data, "record": record, "strict": strict}
-        self._rounds = Rounds(parts, **options)
+        self._attach(parts, options)
         training = Training(self._rounds)
         super().__init__([Callback(training.begin_round, 20, before_iteration=True), Callback(training.end_round, 25)])
-        self._again = functools.partial(type(self), **options)
-        self._parts = parts
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(map(sink_name, self.bus.sinks))}; {self.run!r})"
 
     def __hash__(self) -> NoReturn:  # type: ignore[override]
         """Explain what LightGBM's own error would not, since it puts callbacks into a set."""
@@ -85,31 +73,3 @@ class LightGBMAdapter(list[Callback]):
     def __copy__(self) -> list[Callback]:
         """Return a list of the same callbacks: estimators copy what they are given, to add their own."""
         return list(self)
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """Pickle as a fresh adapter with copies of the sinks, for other processes."""
-        return _made, (self._again, tuple(copy.copy(part) for part in self._parts))
-
-    def __enter__(self) -> Self:
-        """Return the adapter; the run begins with the training."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End a run that is still open: after an exception, or after LightGBM's own early stopping."""
-        self._rounds.leave(error)
-
-    @property
-    def bus(self) -> Bus:
-        """The bus that carries the events."""
-        return self._rounds.bus
-
-    @property
-    def run(self) -> Run:
-        """The current run, or the last one, or the next one."""
-        return self.bus.run
-
-
-def _made(make: Callable[..., Any], parts: tuple[Any, ...]) -> Any:
-    return make(*parts)

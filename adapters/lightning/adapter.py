@@ -17,20 +17,19 @@ try:
 except ImportError:
     from pytorch_lightning import Callback
 
+from monitor_core.adapters.attached import Attached
 from monitor_core.adapters.epochs import Epochs
 from monitor_core.adapters.lightning.metrics import StepValues, epoch_values
 from monitor_core.adapters.torch.scheduled import ScheduledModel
 from monitor_core.adapters.torch.values import with_arrays, with_tensors
 from monitor_core.adapters.versions import require
 from monitor_core.bus.bus import Bus
-from monitor_core.bus.hooks import sink_name
-from monitor_core.bus.run import Run
 from monitor_core.loop.recording import attach
 
 __all__ = ["LightningAdapter"]
 
 
-class LightningAdapter(Callback):
+class LightningAdapter(Attached, Callback):
     """Attach sinks to a ``Trainer``: ``Trainer(callbacks=[LightningAdapter(History(), ...)])``.
 
     Each `fit` is a run of its own; one that continues from a checkpoint continues the run, with the states of all sinks
@@ -69,14 +68,6 @@ class LightningAdapter(Callback):
         self._hooks: list[Any] = []
         self._loaded: Mapping[str, Any] | None = None
         self._begin_bus(*sinks)
-
-    def __repr__(self) -> str:
-        return f"LightningAdapter({', '.join(map(sink_name, self.bus.sinks))}; {self.run!r})"
-
-    @property
-    def run(self) -> Run:
-        """The current run, or the last one, or the next one."""
-        return self.bus.run
 
     def _begin_bus(self, *sinks: object) -> None:
         self.bus = Bus(*sinks, **self._options)

@@ -22,12 +22,10 @@ from typing import Any, TypeVar
 
 import sklearn
 
+from monitor_core.adapters.attached import Attached
 from monitor_core.adapters.sklearn.fit import Fit
 from monitor_core.adapters.sklearn.fits import Fits
 from monitor_core.adapters.sklearn.tasks import Context, Key, begins_run, is_called_by_scipy, is_round, key_of
-from monitor_core.bus.bus import Bus
-from monitor_core.bus.hooks import sink_name
-from monitor_core.bus.run import Run
 from monitor_core.checks import require_version
 from monitor_core.errors import SetupError
 from monitor_core.loop.rounds import Rounds
@@ -37,7 +35,7 @@ __all__ = ["SklearnAdapter"]
 Estimator = TypeVar("Estimator")
 
 
-class SklearnAdapter:
+class SklearnAdapter(Attached):
     """Attach sinks to an estimator: ``adapter.attach(estimator).fit(x, y)``.
 
     Args:
@@ -76,6 +74,7 @@ class SklearnAdapter:
     ) -> None:
         require_version(type(self).__name__, "scikit-learn", sklearn.__version__, (1, 9), "sklearn")
         self._rounds = Rounds(sinks, validation_data=validation_data, record=record, strict=strict)
+        self.bus = self._rounds.bus
         self._scoring = scoring
         self._validation_data = validation_data
         self._make_sinks = children
@@ -83,23 +82,10 @@ class SklearnAdapter:
         self._strict = strict
         self._fits = Fits()
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(map(sink_name, self.bus.sinks))}; {self.run!r})"
-
     def __reduce__(self) -> tuple[Callable[[], SklearnAdapter], tuple[()]]:
         """Pickle without the sinks, which stay in this process."""
         options = {"scoring": self._scoring, "validation_data": self._validation_data, "children": self._make_sinks}
         return functools.partial(type(self), **options, record=self._folder, strict=self._strict), ()
-
-    @property
-    def bus(self) -> Bus:
-        """The bus that carries the events of the outermost fit."""
-        return self._rounds.bus
-
-    @property
-    def run(self) -> Run:
-        """The current run, or the last one, or the next one."""
-        return self.bus.run
 
     def attach(self, estimator: Estimator) -> Estimator:
         """Set this adapter on an estimator, in addition to its other callbacks.

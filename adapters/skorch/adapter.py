@@ -17,14 +17,13 @@ from typing import Any, Self
 from skorch.callbacks import Callback
 from skorch.dataset import get_len
 
+from monitor_core.adapters.attached import Attached
 from monitor_core.adapters.epochs import Epochs
 from monitor_core.adapters.skorch.watched import WatchedLoop, stopping_callback
 from monitor_core.adapters.torch.model import TorchModel
 from monitor_core.adapters.torch.values import is_number, means
 from monitor_core.adapters.versions import require
 from monitor_core.bus.bus import Bus
-from monitor_core.bus.hooks import sink_name
-from monitor_core.bus.run import Run
 from monitor_core.checks import checked_count
 from monitor_core.loop.recording import attach
 from monitor_core.loop.resume import ResumePoint
@@ -37,7 +36,7 @@ _NO_METRICS = {"epoch", "dur", "train_loss", "valid_loss", "train_batch_count", 
 """What skorch's history has of an epoch that the bus has too, or that is not a metric."""
 
 
-class SkorchAdapter(Callback):
+class SkorchAdapter(Attached, Callback):
     """Attach sinks to a net: ``NeuralNet(module, callbacks=[SkorchAdapter(History(), ...)])``.
 
     Each ``fit`` is a run of its own; ``partial_fit`` continues the last one, with the states of all sinks as they were.
@@ -80,14 +79,6 @@ class SkorchAdapter(Callback):
         self._options = {"validation_data": validation_data, "strict": strict}
         self._folders = {"record": record, "resume": resume}
         self._begin_bus(*sinks)
-
-    def __repr__(self) -> str:
-        return f"SkorchAdapter({', '.join(map(sink_name, self.bus.sinks))}; {self.run!r})"
-
-    @property
-    def run(self) -> Run:
-        """The current run, or the last one, or the next one."""
-        return self.bus.run
 
     def _begin_bus(self, *sinks: object) -> None:
         self.bus = Bus(*sinks, **self._options)

@@ -20,13 +20,12 @@ from typing import Any
 from transformers import Trainer, TrainerCallback
 
 from monitor_core._log import logger
+from monitor_core.adapters.attached import Attached
 from monitor_core.adapters.torch.scheduled import ScheduledModel
 from monitor_core.adapters.transformers.calls import find_evaluation, find_training
 from monitor_core.adapters.transformers.steps import Steps
 from monitor_core.adapters.versions import require
 from monitor_core.bus.bus import Bus
-from monitor_core.bus.hooks import sink_name
-from monitor_core.bus.run import Run
 from monitor_core.files.state import load_state, save_state
 from monitor_core.loop.recording import attach
 
@@ -36,7 +35,7 @@ _STATE = "monitor_core.json"
 """The file in a checkpoint that holds the state of the run and its sinks."""
 
 
-class TransformersAdapter(TrainerCallback):
+class TransformersAdapter(Attached, TrainerCallback):
     """Attach sinks to a ``Trainer``: ``TransformersAdapter(History()).train(trainer)``, or in its ``callbacks``.
 
     ``adapter.train(trainer)`` calls ``trainer.train()``, and notifies sinks of an exception at once. Each training is a
@@ -76,14 +75,6 @@ class TransformersAdapter(TrainerCallback):
         self._trainer: Any = None
         self._replaced: dict[str, Any] = {}
         self._begin_bus(*sinks)
-
-    def __repr__(self) -> str:
-        return f"TransformersAdapter({', '.join(map(sink_name, self.bus.sinks))}; {self.run!r})"
-
-    @property
-    def run(self) -> Run:
-        """The current run, or the last one, or the next one."""
-        return self.bus.run
 
     def train(self, trainer: Trainer, *args: Any, **kwargs: Any) -> Any:
         """Call ``trainer.train`` with this adapter among its callbacks.

@@ -14,27 +14,21 @@ callback: use ``with``.
 
 from __future__ import annotations
 
-import copy
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from os import PathLike
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import xgboost
 
+from monitor_core.adapters.attached import AttachedToRounds
 from monitor_core.adapters.xgboost.call import Call, find_call
 from monitor_core.adapters.xgboost.model import FoldsModel, XGBoostModel
-from monitor_core.bus.bus import Bus
-from monitor_core.bus.hooks import sink_name
-from monitor_core.bus.run import Run
 from monitor_core.checks import require_version
-from monitor_core.loop.rounds import Rounds
 
 __all__ = ["XGBoostAdapter"]
 
 
-class XGBoostAdapter(xgboost.callback.TrainingCallback):
+class XGBoostAdapter(AttachedToRounds, xgboost.callback.TrainingCallback):
     """Attach sinks to XGBoost: ``callbacks=[adapter]``, of ``train``, of ``cv`` or of an estimator.
 
     Each training is a run of its own; with a `Loop`, all trainings inside it are one run, which counts their rounds.
@@ -75,40 +69,11 @@ class XGBoostAdapter(xgboost.callback.TrainingCallback):
         require_version(type(self).__name__, "xgboost", xgboost.__version__, (3, 0), "xgboost")
         super().__init__()
         options = {"validation_data": validation_data, "record": record, "resume": resume, "strict": strict}
-        self._rounds = Rounds(parts, **options)
-        self._again = functools.partial(type(self), save_best=save_best, **options)
-        self._parts = parts
+        self._attach(parts, options, save_best=save_best)
         self._save_best = save_best
         self._call = Call()
         self._log: Mapping[str, Any] = {}
         self._rounds_before = 0
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(map(sink_name, self.bus.sinks))}; {self.run!r})"
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """Copy and pickle as a fresh adapter with copies of the sinks: estimators are cloned, and sent to processes."""
-        return _made, (self._again, tuple(copy.copy(part) for part in self._parts))
-
-    def __enter__(self) -> Self:
-        """Return the adapter; the run begins with the training."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End a run that an exception has left open."""
-        self._rounds.leave(error)
-
-    @property
-    def bus(self) -> Bus:
-        """The bus that carries the events."""
-        return self._rounds.bus
-
-    @property
-    def run(self) -> Run:
-        """The current run, or the last one, or the next one."""
-        return self.bus.run
 
     def before_training(self, model: Any) -> Any:
         """Begin the run, or continue it."""
@@ -171,7 +136,3 @@ class XGBoostAdapter(xgboost.callback.TrainingCallback):
             model = model[: self._rounds_before + best[0] + 1]
             model.set_attr(**attributes)
         return model
-
-
-def _made(make: Callable[..., Any], parts: tuple[Any, ...]) -> Any:
-    return make(*parts)

@@ -8,7 +8,7 @@ one is asked for or, if the loop exits within it, once something was logged in i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from types import TracebackType
@@ -372,3 +372,22 @@ class Loop:
                 "`with loop.evaluation():` around it"
             )
         return self._scope
+
+
+def loop_among(parts: Sequence[object], *others: object) -> Loop | None:
+    """Return the loop that an adapter was given, None if it was given sinks.
+
+    Args:
+        parts: What the adapter was given.
+        *others: Its arguments that belong to a loop, None where left out.
+
+    Raises:
+        ValueError: A loop is given together with sinks, or with such arguments.
+    """
+    loop = next((part for part in parts if isinstance(part, Loop)), None)
+    if loop is not None and (len(parts) > 1 or any(each is not None for each in others)):
+        raise ValueError(
+            "a Loop must be the only argument: pass the sinks, validation_data, record, resume and strict to the "
+            "Loop itself"
+        )
+    return loop

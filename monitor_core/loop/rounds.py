@@ -15,7 +15,7 @@ from typing import Any
 from monitor_core.background.interrupts import deferred_interrupts
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
-from monitor_core.loop.loop import Loop
+from monitor_core.loop.loop import loop_among
 from monitor_core.loop.recording import attach
 from monitor_core.metrics.decisions import Mode
 from monitor_core.metrics.monitor import DIRECTIONS
@@ -56,12 +56,7 @@ class Rounds:
         resume: str | PathLike[str] | None = None,
         strict: bool = False,
     ) -> None:
-        loop = next((part for part in parts if isinstance(part, Loop)), None)
-        if loop is not None and (len(parts) > 1 or strict or (validation_data, record, resume) != (None, None, None)):
-            raise ValueError(
-                "a Loop must be the only argument: pass the sinks, validation_data, record, resume and strict to the "
-                "Loop itself"
-            )
+        loop = loop_among(parts, validation_data, record, resume, strict or None)
         self._owns_run = loop is None
         self.bus = Bus(*parts, validation_data=validation_data, strict=strict) if loop is None else loop.bus
         self._resume = attach(self.bus, record=record, resume=resume)

@@ -4,8 +4,9 @@ Public: ``from monitor_core.trackers import MLflow``. Each sink bears the name o
 `TensorBoard` does. The modules are private.
 """
 
-import importlib
 import typing
+
+from monitor_core import _lazy
 
 if typing.TYPE_CHECKING:
     from monitor_core.trackers.mlflow import MLflow
@@ -24,13 +25,7 @@ _LAZY = {
 
 
 if not typing.TYPE_CHECKING:  # else a misspelt name would be of any type
-
-    def __getattr__(name: str) -> typing.Any:
-        """Import what is asked for the first time."""
-        if name not in _LAZY:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        found = globals()[name] = getattr(importlib.import_module(_LAZY[name]), name)
-        return found
+    __getattr__ = _lazy.importer(__name__, _LAZY)
 
 
 __all__ = ["OTLP", "MLflow", "Prometheus", "Trackio", "WandB"]

@@ -57,7 +57,7 @@ def _update(optimizer: Any, loss: torch.Tensor) -> None:
 
 
 def reinforce(variant: int, seed: int, sink: Any) -> None:
-    """A policy for a contextual bandit: its loss is no measure of success, the reward is."""
+    """A policy for a contextual bandit: its loss does not measure success, the reward does."""
     torch.manual_seed(seed)
     policy = _mlp(4, 32, 3)
     optimizer = torch.optim.Adam(policy.parameters(), 0.01 / (1 + variant))

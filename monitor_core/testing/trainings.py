@@ -105,7 +105,7 @@ class Train(Protocol):
         ...
 
 
-class Boom(Exception):  # noqa: N818 (it is no error of anything)
+class Boom(Exception):  # noqa: N818 (raised on purpose, it is not an error)
     """What tests raise."""
 
 

@@ -260,7 +260,7 @@ def test_high_dropout_and_dropout_on_the_output():
 
 
 def test_softmax_in_two_layers():
-    """One after the other; a hidden gate is no second one."""
+    """One after the other; a hidden gate does not count as the second."""
     dense = LayerSummary(name="dense", kind="Dense", role="linear", activation="softmax", weights=("dense/kernel",))
     softmax = LayerSummary(name="softmax", kind="Softmax", role="activation", activation="softmax")
     known = {"is_chain": True, "trainable": 1}

@@ -133,7 +133,7 @@ def test_every_type_of_fact_is_there():
 
 
 def test_a_file_cut_at_any_byte_is_read_up_to_there(file):
-    """All whole records are read; a cut within a record is reported as unfinished, one between two is no damage."""
+    """All whole records are read; a cut within a record is reported as unfinished, one between two is not damage."""
     frames = whole_file()
     expected, _ = file(*frames)
     ends = np.cumsum([len(each) for each in frames])

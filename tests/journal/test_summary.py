@@ -113,7 +113,7 @@ def test_it_is_small_whatever_is_in_it():
     "text", [b"", b"[]", b"{", b"[" * 100_000, b'{"format": 2}', b'{"format": 1, "last": 3, "best": {}}', b"\xff"]
 )
 def test_what_is_no_summary_is_refused(text):
-    """A damaged file is no reason to fail: the journal is read instead."""
+    """A damaged file does not cause a failure: the journal is read instead."""
     with pytest.raises(ValueError, match="not a run's summary"):
         Summary.from_json(text)
 

@@ -95,7 +95,7 @@ def test_a_damaged_cache_is_as_none(tmp_path, damage):
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
-    """A folder in its place is no reason to fail."""
+    """A folder in its place does not cause a failure."""
     train(tmp_path / "a", 1.0)
     (tmp_path / "cache.json").mkdir()
     assert len(find_runs(tmp_path / "a", cache=tmp_path / "cache.json")) == 1

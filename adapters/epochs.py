@@ -40,10 +40,10 @@ class Epochs:
         self._open(max(self._bus.run.epoch + 1, epoch))
 
     def _open(self, epoch: int) -> None:
-        self._bus.epoch_begin(epoch)
+        loaded, self._loaded = self._loaded, None
+        self._bus.epoch_begin(epoch, done=0 if loaded is None else loaded.get("done", 0))
         self.is_open = True
         self._means, self._results = Means(), {}
-        loaded, self._loaded = self._loaded, None
         if loaded is not None:
             self._means.load_state_dict(loaded["means"])
             self._results = dict(loaded["results"])
@@ -84,7 +84,12 @@ class Epochs:
         if self._means is not None:
             number = self._bus.run.epoch
             state["bus"]["run"]["epoch"] = number - 1  # it is begun again
-            state["epoch"] = {"number": number, "means": self._means.state_dict(), "results": self._results}
+            state["epoch"] = {
+                "number": number,
+                "done": self._bus.run.step - self._bus.run.epoch_began_at,
+                "means": self._means.state_dict(),
+                "results": self._results,
+            }
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -95,7 +95,6 @@ class Bus:
         self._delivery = Delivery(self._dispatch, self.warn_skipped)
         self._evaluation_blocks = self._new_evaluation_blocks(None)
         self._evaluations = EpochEvaluations()
-        self._epoch_began_at = 0
         self._last_logs: dict[str, float] = {}
         self.resumption = Resumption()
         self._set_batch_path()
@@ -277,6 +276,7 @@ class Bus:
             before = self.run
             self._follow(Run(before.index + 1, before.model, before.validation_data))
             self.run.training_data, self.run.shuffles = before.training_data, before.shuffles
+            self._evaluations.begin_run()
         run = self.run
         run.rank, run.ranks = frameworks.ranks()
         moved = [member.place(run.rank) for member in self._members]
@@ -387,11 +387,12 @@ class Bus:
                 member.begun = False
                 member.log_failures()
 
-    def epoch_begin(self, epoch: int) -> None:
+    def epoch_begin(self, epoch: int, *, done: int = 0) -> None:
         """Begin an epoch.
 
         Args:
             epoch: Its number, 0-based, higher than the previous epoch's.
+            done: How many of its batches have ended already, in a run that continues within this epoch.
 
         Raises:
             OrderError: No run is open, another epoch is open, or the number is not higher than the last.
@@ -400,9 +401,11 @@ class Bus:
         self.flush()  # batches that ended between epochs do not belong to this one
         self._gather()  # stop gathering for sinks that were disabled
         self.run.epoch = self._order.epoch = epoch
-        self._epoch_began_at = self.run.step
-        self._evaluations.begin_epoch(self.run)
+        self.run.epoch_began_at = self.run.step - done
+        self._evaluations.begin_epoch(self.run, continues=done > 0)
         self._emit("on_epoch_begin", epoch)
+        if self._evaluations.are_pending:  # of the epoch that continues
+            self._path.before_next(_weakly(self.settle_evaluations))
 
     def epoch_end(self, epoch: int, logs: Logs | None = None, *, partial: bool = False) -> None:
         """End an epoch, after delivering its last block.
@@ -418,6 +421,8 @@ class Bus:
         """
         self._order.require_epoch(epoch)
         self.flush()
+        # Where no sink listens to batches, an adapter has learned only now that more of them followed an evaluation.
+        self._evaluations.settle(self.run, self._emit_midepoch, before=self.run.step)
         self._order.close()
         floats = to_floats(logs, self.warn_skipped)
         rate = self._reported_rate()
@@ -462,6 +467,7 @@ class Bus:
         self._order.require_run(f"rewind({epoch}, {step})", self.run)
         self.epoch_abandon()
         self.run.epoch, self.run.step = epoch - 1, step
+        self._evaluations.begin_run()
         self._path.follow(self.run)
         self._emit("on_rewind", epoch, step)
 
@@ -566,7 +572,7 @@ class Bus:
         self._evaluations.add(evaluation, floats)
         planned = self.run.steps_per_epoch
         if followed is None:
-            followed = planned is not None and self.run.step - self._epoch_began_at < planned
+            followed = planned is not None and self.run.step - self.run.epoch_began_at < planned
         if followed and threading.get_ident() == self._delivery.thread:
             self.settle_evaluations()
         else:
@@ -576,7 +582,10 @@ class Bus:
         """Deliver evaluations that have ended in this epoch as events of their own: more training follows."""
         self._path.before_next(None)
         self.flush()
-        self._evaluations.settle(self.run, lambda logs: self._emit("on_midepoch_evaluation", logs))
+        self._evaluations.settle(self.run, self._emit_midepoch)
+
+    def _emit_midepoch(self, logs: dict[str, float]) -> None:
+        self._emit("on_midepoch_evaluation", logs)
 
     def evaluation_abandon(self) -> None:
         """Close the open evaluation, if any, without results: it was aborted."""
@@ -629,7 +638,8 @@ class Bus:
         state is stored with what identifies the sink: see `monitor_core.bus.states`.
         """
         self.flush()
-        return {"format": 2, "run": self.run.state_dict(), "sinks": self.resumption.collect(self.sinks)}
+        run, evaluations = self.run.state_dict(), self._evaluations.state_dict()
+        return {"format": 2, "run": run, "evaluations": evaluations, "sinks": self.resumption.collect(self.sinks)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what `state_dict` returned; call it before train begin.
@@ -650,6 +660,8 @@ class Bus:
             raise ValueError(f"state must be of format 2 (got {state.get('format')!r})")
         self.resumption.load(state["sinks"], self.sinks)
         self.run.load_state_dict(state["run"])
+        if (evaluations := state.get("evaluations")) is not None:  # not in states of earlier releases
+            self._evaluations.load_state_dict(evaluations)
 
 
 def _weak_state(bus: Bus) -> Callable[[], dict[str, Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import attrs
 
@@ -36,9 +37,19 @@ class EpochEvaluations:
         self._settled: dict[str, float] = {}
         self._warned = False
 
-    def begin_epoch(self, run: Run) -> None:
-        """Forget the last epoch."""
-        self._pending, self._settled = [], {}
+    @property
+    def are_pending(self) -> bool:
+        """Whether any is still to be delivered."""
+        return bool(self._pending)
+
+    def begin_run(self) -> None:
+        """Forget the last run."""
+        self._take_means()
+
+    def begin_epoch(self, run: Run, *, continues: bool) -> None:
+        """Forget the last epoch, unless a loaded state is of this one."""
+        if not continues:
+            self._pending, self._settled = [], {}
         run.stale_metrics = frozenset()
 
     def add(self, evaluation: Evaluation, logs: Mapping[str, float]) -> None:
@@ -47,9 +58,15 @@ class EpochEvaluations:
         self._warn_of_names_in_common(evaluation, prefixed)
         self._pending.append(_Ended(evaluation, prefixed))
 
-    def settle(self, run: Run, emit: Callable[[dict[str, float]], None]) -> None:
-        """Emit what is pending, in order: more batches follow."""
-        while self._pending:
+    def settle(self, run: Run, emit: Callable[[dict[str, float]], None], *, before: int | None = None) -> None:
+        """Emit what is pending, in order: more batches follow.
+
+        Args:
+            run: The run.
+            emit: Called with the results of each.
+            before: Only those of an earlier step.
+        """
+        while self._pending and (before is None or self._pending[0].evaluation.step < before):
             ended = self._pending.pop(0)
             self._settled.update(ended.logs)
             run.evaluation, run.interval_means = ended.evaluation, self._take_means()
@@ -75,6 +92,24 @@ class EpochEvaluations:
             emit(logs)
         finally:
             run.evaluation, run.interval_means = None, {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the evaluations of the open epoch so far, and the means since the last one, as JSON values."""
+        return {
+            "pending": [{**attrs.asdict(each.evaluation), "logs": each.logs} for each in self._pending],
+            "settled": dict(self._settled),
+            "interval": None if self.interval is None else self.interval.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` returned."""
+        self._pending = [
+            _Ended(Evaluation(each["name"], each["prefix"], each["step"]), dict(each["logs"]))
+            for each in state["pending"]
+        ]
+        self._settled = dict(state["settled"])
+        if self.interval is not None and state["interval"] is not None:
+            self.interval.load_state_dict(state["interval"])
 
     def _take_means(self) -> Mapping[str, float]:
         return {} if self.interval is None else self.interval.take()

@@ -63,6 +63,7 @@ class Run:
         epoch: The current epoch, or the last one, 0-based; -1 before the first.
         step: Batches finished in this run, from 1; 0 before the first. Never reset within a run.
         epochs: How many epochs are planned, None if unknown.
+        epoch_began_at: The step at which that epoch began; in a run that continues within an epoch, before it was cut.
         steps_per_epoch: How many batches an epoch has, None if unknown.
         rank: The number of this process in its job, from 0, as the framework that connects them has it, or else
             torchrun's environment.
@@ -91,6 +92,8 @@ class Run:
             when the run begins.
         data_state: While a loop reads data in stretches, a function that returns its position in them.
         loaded_data: That position, where the run continues from; None if there is none.
+        epoch_state: While an epoch is open that can be continued, a function that returns what it has so far.
+        loaded_epoch: That, of the epoch in which the run continues; None where it continues between two.
         bus_state: While the run is open, a function that returns the state of the bus, for sinks that save it.
         on_report: While the run is open, a function that calls the sinks' ``on_finding``, for `report`.
     """
@@ -101,6 +104,8 @@ class Run:
         "bus_state",
         "data_state",
         "epoch",
+        "epoch_began_at",
+        "epoch_state",
         "epochs",
         "evaluation",
         "failed",
@@ -112,6 +117,7 @@ class Run:
         "is_diagnosed",
         "learning_rate_was_set",
         "loaded_data",
+        "loaded_epoch",
         "on_report",
         "on_sample",
         "partial",
@@ -136,6 +142,7 @@ class Run:
         self.status: Status = "pending"
         self.epoch = -1
         self.step = 0
+        self.epoch_began_at = 0
         self.epochs: int | None = None
         self.steps_per_epoch: int | None = None
         self.rank, self.ranks = 0, 1
@@ -157,6 +164,8 @@ class Run:
         self.interval_means: Mapping[str, float] = {}
         self.data_state: Callable[[], list[dict[str, Any]]] | None = None
         self.loaded_data: list[dict[str, Any]] | None = None
+        self.epoch_state: Callable[[], dict[str, Any]] | None = None
+        self.loaded_epoch: dict[str, Any] | None = None
         self.bus_state: Callable[[], dict[str, Any]] | None = None
         self.on_report: Callable[[Finding], None] | None = None
 
@@ -258,6 +267,7 @@ class Run:
             "stop_reason": self.stop_reason,
             "rate_set": self.learning_rate_was_set,
             **({} if data is None else {"data": data}),
+            **({} if self.epoch_state is None else {"open_epoch": self.epoch_state()}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -270,6 +280,8 @@ class Run:
         self.id = state["id"] or self.id  # a journal may have lost it
         self.index, self.epoch, self.step = state["index"], state["epoch"], state["step"]
         self.learning_rate_was_set = state["rate_set"]
+        self.epoch_began_at = self.step
         self.loaded_data = state.get("data")  # not in states of earlier releases
+        self.loaded_epoch = state.get("open_epoch")
         if state["stop_reason"] is not None:
             logger.info("the run continues; it was stopped in epoch %d: %s", self.epoch + 1, state["stop_reason"])

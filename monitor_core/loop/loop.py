@@ -135,7 +135,7 @@ class Loop:
 
     def _exit(self, error: BaseException | None) -> None:
         scope, self._scope, self._epoch, self._left = self._scope or self._left, None, None, None
-        self.run.data_state = self._streams = None
+        self.run.data_state = self.run.epoch_state = self._streams = None
         try:
             try:
                 if scope is not None:
@@ -183,8 +183,7 @@ class Loop:
         for epoch in range(self.next_epoch, total):
             if run.stopped:
                 return
-            self.bus.epoch_begin(epoch)
-            self._scope = self._epoch = scope = self._new_epoch(steps)
+            self._scope = self._epoch = scope = self._begin_epoch(epoch, steps)
             try:
                 if run.stopped:
                     self.bus.epoch_abandon()
@@ -200,7 +199,20 @@ class Loop:
             finally:
                 if self._epoch is scope:  # else the loop has exited meanwhile
                     self._scope = self._epoch = None
+                run.epoch_state = None
             self.bus.epoch_end(epoch, scope.results())
+
+    def _begin_epoch(self, epoch: int, steps: int | None) -> Epoch:
+        """Begin an epoch of at most so many steps, or continue the one within which the run's state was saved."""
+        loaded, self.run.loaded_epoch = self.run.loaded_epoch, None
+        if steps is None:  # then its data do not continue either
+            loaded = None
+        self.bus.epoch_begin(epoch, done=0 if loaded is None else loaded["done"])
+        scope = self._new_epoch(steps)
+        if loaded is not None:
+            scope.load_state_dict(loaded)
+        self.run.epoch_state = None if steps is None else scope.state_dict
+        return scope
 
     def _new_epoch(self, steps: int | None) -> Epoch:
         """Return an epoch of at most so many steps; for loops whose steps are not batches."""
@@ -212,6 +224,7 @@ class Loop:
             return
         self._left = scope
         scope.end()
+        self.run.epoch_state = None
         if partial:
             scope.attempt(lambda: self.bus.epoch_end(epoch, scope.results(), partial=True))
         else:

@@ -15,7 +15,7 @@ from weakref import WeakSet
 from monitor_core.bus.bus import Bus
 from monitor_core.errors import OrderError
 from monitor_core.values.means import Means
-from monitor_core.values.scalars import Unusable, keep, named
+from monitor_core.values.scalars import Unusable, keep, named, to_floats
 
 T = TypeVar("T")
 
@@ -183,14 +183,13 @@ class Epoch(Averaged):
     def __init__(self, bus: Bus, steps: int | None = None) -> None:
         super().__init__(bus, bus.batch_begin, bus.batch_end_kept)
         self.steps = steps
-        self._first_step = bus.run.step
         self._last_step: int | None = None  # of the batches that are being read
         self._is_evaluated = False
 
     @property
     def has_batches(self) -> bool:
         """Whether at least one batch has ended."""
-        return self.bus.run.step > self._first_step
+        return self.bus.run.step > self.bus.run.epoch_began_at
 
     @property
     def is_followed(self) -> bool | None:
@@ -227,7 +226,18 @@ class Epoch(Averaged):
     @property
     def steps_left(self) -> int | None:
         """How many batches the epoch still takes; None if it takes all that there are."""
-        return None if self.steps is None else self.steps - (self.bus.run.step - self._first_step)
+        return None if self.steps is None else max(0, self.steps - (self.bus.run.step - self.bus.run.epoch_began_at))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the epoch has so far, as JSON values."""
+        run = self.bus.run
+        logs = to_floats(self.logs, _skip)
+        return {"done": run.step - run.epoch_began_at, "means": self.means.state_dict(), "logs": logs}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` returned."""
+        self.means.load_state_dict(state["means"])
+        self.logs = dict(state["logs"])
 
     def _begin_batches(self, data: Iterable[Any]) -> None:
         run = self.bus.run
@@ -249,6 +259,10 @@ class Epoch(Averaged):
     def _end_batches(self) -> None:
         self._last_step = None
         self.bus.gather_means(None)
+
+
+def _skip(name: str, reason: str) -> None:
+    """Leave a value out that is not a number; the epoch's end warns of it."""
 
 
 def _with_first_shown(data: Iterable[T], show: Callable[[T], None]) -> Iterator[T]:

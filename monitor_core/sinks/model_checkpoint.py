@@ -69,7 +69,8 @@ class ModelCheckpoint(Sink):
         save_state: Whether to save, next to the index, the state of the run, of all sinks and of the training
             (optimizer, random generators, Python's own and NumPy's global one included), so that `resume` can
             continue. The last two states are kept, as long as their files are. The names must differ from one save to
-            the next. A run that continues from a state within an epoch begins that epoch again.
+            the next. A run that continues from a state within an epoch begins that epoch again; a `Loop` whose epochs
+            have ``steps_per_epoch`` takes the steps that the epoch still lacks.
         model: Another model to save instead of the run's, such as one of averaged weights: a model or a handle.
         at: When a metric of the training is judged: ``"epoch"``, at each epoch's end; or ``"evaluation"``, at each
             evaluation, by its weighted mean since the one before.
@@ -123,7 +124,6 @@ class ModelCheckpoint(Sink):
     _refused_name: bool = attrs.field(init=False, repr=False, default=False)
     _saved_within: set[Path] = attrs.field(init=False, repr=False, factory=set)
     _turn: int = attrs.field(init=False, repr=False, default=0)
-    _epoch_began_at: int = attrs.field(init=False, repr=False, default=0)
     _warned_no_name: bool = attrs.field(init=False, repr=False, default=False)
 
     @_template.default
@@ -266,7 +266,7 @@ class ModelCheckpoint(Sink):
         self._best = Best(mode, value=self.initial_value_threshold)
         if self.save_best_only or (self.keep is not None and self.keep.best):
             run.watched.append(Watched(type(self).__name__, self.monitor, mode))
-        self._turn = self._epoch_began_at = run.step
+        self._turn = run.step
         self._saved_within.clear()
         self._refused_name = False
         self._warned_no_name = False
@@ -282,8 +282,7 @@ class ModelCheckpoint(Sink):
             )
 
     def on_epoch_begin(self, run: Run, epoch: int) -> None:
-        """Note the step at which the epoch begins, for the numbers of its batches."""
-        self._epoch_began_at = run.step
+        """Forget which files the last epoch's evaluations were saved to."""
         self._saved_within.clear()
 
     def on_batch_end(self, run: Run, step: int, logs: Logs) -> None:
@@ -324,7 +323,7 @@ class ModelCheckpoint(Sink):
         """Save, unless ``save_best_only`` or ``keep`` rule it out."""
         if self.save_best_only and (value is None or not self._best.beats(value, self._best.value)):
             return
-        numbers = {"epoch": epoch + 1, "step": run.step, "batch": run.step - self._epoch_began_at}
+        numbers = {"epoch": epoch + 1, "step": run.step, "batch": run.step - run.epoch_began_at}
         path = self._path(numbers, logs)
         if within and path is not None and not self._has_own_name(path):
             return
@@ -402,7 +401,7 @@ class ModelCheckpoint(Sink):
 
 
 def _whole_state(run: Run, *, is_whole: bool) -> dict[str, Any]:
-    """Return the state to continue from; within an epoch, that epoch begins again."""
+    """Return the state to continue from; within an epoch, that epoch is the next to begin."""
     state = whole_state(run.bus_state, run.model)
     if not is_whole:
         state["state"]["run"]["epoch"] -= 1

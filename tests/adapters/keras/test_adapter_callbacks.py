@@ -13,6 +13,7 @@ from adapter_support import (
 from monitor_core import (
     EarlyStopping,
     History,
+    on,
 )
 from monitor_core.adapters.keras import KerasAdapter
 
@@ -139,3 +140,23 @@ def test_an_evaluation_within_a_callback_does_not_disturb_the_ones_after_it(mode
         (0, ["accuracy", "loss"]),
         (1, ["accuracy", "loss"]),
     ]
+
+
+@pytest.mark.parametrize("listens", [False, True])
+def test_an_evaluation_by_a_callback_within_an_epoch_is_an_event_of_its_own(model, listens):
+    """Also where no sink listens to batches, so that only the epoch's end tells that more of them followed."""
+
+    class Evaluates(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 0:
+                self.model.evaluate(*VALIDATION, verbose=0, callbacks=adapter)
+
+    seen = []
+    stop = EarlyStopping("val_loss", patience=99)
+    sees = on("midepoch_evaluation", lambda run, logs: seen.append((run.evaluation.step, sorted(logs))))
+    adapter = KerasAdapter(stop, sees, *[Recorder()][: int(listens)], model=model)
+    model.fit(*TRAIN, batch_size=4, epochs=2, verbose=0, callbacks=[adapter, Evaluates()])
+    steps = adapter.bus.run.step // 2
+    assert steps > 1
+    assert seen == [(1, ["val_accuracy", "val_loss"]), (steps + 1, ["val_accuracy", "val_loss"])]
+    assert adapter.bus.failures == []

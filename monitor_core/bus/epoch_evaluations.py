@@ -8,7 +8,8 @@ act once, on the results of both.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -69,11 +70,8 @@ class EpochEvaluations:
         while self._pending and (before is None or self._pending[0].evaluation.step < before):
             ended = self._pending.pop(0)
             self._settled.update(ended.logs)
-            run.evaluation, run.interval_means = ended.evaluation, self._take_means()
-            try:
+            with self._delivering(run, ended.evaluation):
                 emit(dict(ended.logs))
-            finally:
-                run.evaluation, run.interval_means = None, {}
 
     def end_epoch(self, run: Run, logs: dict[str, float], emit: Callable[[dict[str, float]], None]) -> None:
         """Emit the epoch's end, with the results of all its evaluations among the logs."""
@@ -85,13 +83,18 @@ class EpochEvaluations:
         for name, value in results.items():
             logs.setdefault(name, value)
         run.stale_metrics = frozenset(name for name, value in self._settled.items() if _is_same(logs[name], value))
-        if pending:
-            run.evaluation = pending[-1].evaluation
-            run.interval_means = self._take_means()
-        try:
+        with self._delivering(run, pending[-1].evaluation if pending else None):
             emit(logs)
+
+    @contextmanager
+    def _delivering(self, run: Run, evaluation: Evaluation | None) -> Iterator[None]:
+        """Let sinks see which evaluation's results are delivered; another may be open, on another thread."""
+        current, run.evaluation = run.evaluation, evaluation
+        run.interval_means = {} if evaluation is None else self._take_means()
+        try:
+            yield
         finally:
-            run.evaluation, run.interval_means = None, {}
+            run.evaluation, run.interval_means = current, {}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the evaluations of the open epoch so far, and the means since the last one, as JSON values."""

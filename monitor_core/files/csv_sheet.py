@@ -29,6 +29,11 @@ EPOCHS, BATCHES, EVALUATIONS = ("epoch",), ("epoch", "step"), ("epoch", "step", 
 """The first columns of a file of epochs, of batches, and of epochs and evaluations within them."""
 
 
+def column_of(metric: str) -> str:
+    """Return the name of a metric's column: with one underscore more where it might be one of the first columns'."""
+    return f"{metric}_" if metric.rstrip("_") in EVALUATIONS else metric
+
+
 class Missing:
     """The field of a metric that has no value in a row."""
 

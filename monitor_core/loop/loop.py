@@ -8,6 +8,7 @@ one is asked for or, if the loop exits within it, once something was logged in i
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
@@ -94,6 +95,8 @@ class Loop:
         self._epoch: Epoch | None = None
         self._scope: Scope | None = None
         self._left: Scope | None = None  # an epoch that was aborted
+        self._elsewhere: dict[int, Scope] = {}  # evaluations and predictions on other threads than the epoch's
+        self._thread = 0
 
     def __repr__(self) -> str:
         return repr(self.bus).replace("Bus", "Loop", 1)
@@ -212,6 +215,7 @@ class Loop:
         if loaded is not None:
             scope.load_state_dict(loaded)
         self.run.epoch_state = None if steps is None else scope.state_dict
+        self._thread = threading.get_ident()
         return scope
 
     def _new_epoch(self, steps: int | None) -> Epoch:
@@ -269,7 +273,7 @@ class Loop:
             ValueError: ``weight`` is below 0 or not finite.
         """
         scope = self._scope
-        if scope is None or scope.values is None or logs is not None or weight is not None:
+        if self._elsewhere or scope is None or scope.values is None or logs is not None or weight is not None:
             self._log(metrics if logs is None else {**logs, **metrics}, weight)
             return
         try:
@@ -328,7 +332,8 @@ class Loop:
             self.bus.evaluation_end(results)
             return
         epoch.logs.update(evaluation.renamed(results))
-        self.bus.evaluation_end(results, followed=not epoch.evaluated() and epoch.is_followed is True)
+        followed = not self._is_elsewhere and not epoch.evaluated() and epoch.is_followed is True
+        self.bus.evaluation_end(results, followed=followed)
 
     @contextmanager
     def prediction(self) -> Iterator[None]:
@@ -343,6 +348,10 @@ class Loop:
 
     @contextmanager
     def _within(self, scope: Scope) -> Iterator[None]:
+        if self._is_elsewhere:
+            with self._on_this_thread(scope):
+                yield
+            return
         outer, self._scope = self._scope, scope
         try:
             yield
@@ -350,6 +359,23 @@ class Loop:
         finally:
             scope.end()
             self._scope = outer
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether an epoch is open on another thread than the calling one."""
+        return self._epoch is not None and threading.get_ident() != self._thread
+
+    @contextmanager
+    def _on_this_thread(self, scope: Scope) -> Iterator[None]:
+        """Open a scope for the calling thread, while the training's thread logs into its own."""
+        thread = threading.get_ident()
+        self._elsewhere = {**self._elsewhere, thread: scope}
+        try:
+            yield
+            scope.close()
+        finally:
+            scope.end()
+            self._elsewhere = {other: each for other, each in self._elsewhere.items() if other != thread}
 
     def join_fit_epoch(self) -> None:
         """Claim the open epoch for one epoch of a `fit` inside it; for adapters.
@@ -373,18 +399,20 @@ class Loop:
         return self.run
 
     def _require_no_scope(self, method: str, *kinds: type[Scope]) -> None:
-        scope = self._scope
-        if scope is not None and isinstance(scope, kinds or Scope):
+        for scope in (self._scope, *self._elsewhere.values()):
+            if scope is None or not isinstance(scope, kinds or Scope):
+                continue
             what = f"epoch {self.run.epoch}" if scope is self._epoch else f"the {type(scope).__name__.lower()}"
             raise OrderError(f"{method}() while {what} is open: end it first")
 
     def _require_scope(self, method: str) -> Scope:
-        if self._scope is None:
+        scope = self._elsewhere.get(threading.get_ident(), self._scope)
+        if scope is None:
             raise OrderError(
                 f"{method}() outside of an epoch: write `for epoch in loop.epochs(...):` or "
                 "`with loop.evaluation():` around it"
             )
-        return self._scope
+        return scope
 
 
 def loop_among(parts: Sequence[object], *others: object) -> Loop | None:

@@ -27,6 +27,10 @@ class Stream(Generic[T]):
         data: The data.
         run: The run, which ends if the data run out for good.
         state: Where to continue, as `state_dict` returned it, or None.
+
+    Attributes:
+        data: The data.
+        epoch: The epoch in which they were last read.
     """
 
     def __init__(self, data: Iterable[T], run: Run, state: Mapping[str, Any] | None) -> None:
@@ -35,6 +39,7 @@ class Stream(Generic[T]):
         self._state = state
         self._iterator: Iterator[T] | None = None
         self._taken = 0
+        self.epoch = run.epoch
         self._generators: dict[str, Any] | None = None
 
     def next(self) -> T:
@@ -109,7 +114,7 @@ class Stream(Generic[T]):
         if self._iterator is None and self._state:
             return dict(self._state)
         state = {"taken": self._taken, "own": self._own_state(), "generators": self._generators or {}}
-        return {**state, "data": _described(self.data)}
+        return {**state, "data": _described(self.data), "epoch": self.epoch}
 
     def _own_state(self) -> Any:
         """Return the state of the data themselves; None, with a warning, if it cannot be stored."""
@@ -168,7 +173,7 @@ class Streams:
         self._loaded = list(run.loaded_data or [])
         self._streams: list[Stream[Any]] = []
         self._first_epoch: int | None = None
-        self._warned = False
+        self._warned = self._warned_of_turns = False
 
     def stretch(self, data: Iterable[T], length: int) -> Stretch[T]:
         """Return the next items of some data."""
@@ -178,12 +183,15 @@ class Streams:
             self._warn_of_new_data()
             stream = Stream(data, self._run, self._state_of(number, data))
             self._streams = [*self._streams, stream][-STREAMS:]
+        stream.epoch = self._run.epoch
         return Stretch(stream, length)
 
     def _state_of(self, number: int, data: Any) -> Mapping[str, Any] | None:
         """Return where the data continue, if they look like those that were read as the same of the run's data."""
         state = self._loaded[number] if number < len(self._loaded) else None
-        if state is not None and state["data"] != (described := _described(data)):
+        described = _described(data)
+        self._warn_of_turns(described)
+        if state is not None and state["data"] != described:
             logger.warning(
                 "the data are read from their beginning: they are %s, and before the run was resumed %s was read first",
                 described,
@@ -191,6 +199,18 @@ class Streams:
             )
             return None
         return state
+
+    def _warn_of_turns(self, described: str) -> None:
+        """Warn once where data that look alike took turns by epoch, so that it is unknown which of them comes now."""
+        epochs = {each.get("epoch") for each in self._loaded if each["data"] == described}
+        if len(epochs) > 1 and not self._warned_of_turns:
+            self._warned_of_turns = True
+            logger.warning(
+                "%s was read in some epochs, and another one in others: which of them comes first now is unknown, so "
+                "they continue in the order in which the run first read them. Read all of them in each epoch, or pass "
+                "data of different types or lengths",
+                described,
+            )
 
     def _warn_of_new_data(self) -> None:
         """Warn once where data are made again in each epoch, which would train on their beginning again and again."""

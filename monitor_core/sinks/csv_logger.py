@@ -19,7 +19,7 @@ from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Evaluation, Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
-from monitor_core.files.csv_sheet import BATCHES, BEFORE_FIRST, EPOCHS, EVALUATIONS, MISSING, Sheet, _records
+from monitor_core.files.csv_sheet import BATCHES, BEFORE_FIRST, EPOCHS, EVALUATIONS, MISSING, Sheet, _records, column_of
 from monitor_core.files.folders import absolute
 from monitor_core.files.writing import AppendFile
 from monitor_core.journal.evaluations import epochs_and_evaluations
@@ -39,7 +39,8 @@ class CSVLogger(Sink):
     The columns are ``epoch`` (0-based; per batch also ``step``, from 1) and the metrics in the order of their names. A
     metric that appears later gets a column at the end; a metric that is missing in a row is an empty field, while NaN
     is ``nan``. For one `fit` whose epochs all have the same metrics, validation among them, the file is byte for byte
-    that of Keras's ``CSVLogger``.
+    that of Keras's ``CSVLogger``. A metric named ``epoch``, ``step`` or ``evaluation`` gets an underscore, as in
+    ``step_``, because the first columns have these names.
 
     An evaluation within an epoch, which more batches follow, has a row of its own. With the first of them, the file
     gets the columns ``step`` and ``evaluation``, after ``epoch``: how many steps came before, and the evaluation's name
@@ -274,6 +275,7 @@ class CSVLogger(Sink):
         sheet, file = self._sheet, self._file
         if file is None:
             return
+        columns = {column_of(name): values for name, values in columns.items()}
         if sheet.metrics is None:
             sheet.metrics = sorted(columns)
             file.head = sheet.head

@@ -195,6 +195,34 @@ def test_watch_follows_a_run_until_it_ends(tmp_path):
     assert lines[3].startswith(f"{tmp_path / 'a'}: completed after 3 of 3 epochs")
 
 
+def test_watch_shows_an_epoch_whose_end_follows_its_evaluation_late(tmp_path):
+    """The evaluation has had its line by then; the epoch gets one too."""
+    script = """
+import sys, time
+from monitor_core import Bus, Journal
+bus = Bus(Journal(sys.argv[1]))
+bus.train_begin()
+bus.epoch_begin(0)
+for step in (1, 2):
+    bus.batch_end(step, {})
+    bus.evaluation_begin()
+    bus.evaluation_end({"loss": step / 2}, followed=step == 1)
+bus.flush()
+time.sleep(4)
+bus.epoch_end(0, {"loss": 7.0})
+bus.train_end()
+"""
+    training = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "a")])
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "a").glob("summary.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    done = command("watch", tmp_path / "a", "--every", "0.1")
+    assert training.wait(60) == 0
+    lines = done.out.splitlines()
+    assert lines[0] == "step 1 · val_loss 0.5"
+    assert "step 2 · val_loss 1 · loss 7" in lines
+
+
 def test_watch_ends_with_a_run_that_was_killed(tmp_path):
     """It does not wait for ever."""
     training = subprocess.Popen([sys.executable, "-c", TRAINING.replace("0.5", "60"), str(tmp_path / "a")])

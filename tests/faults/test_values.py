@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from faults.support import Recording, csv_steps, exact, read_csv, read_run
 from monitor_core import Bus, CSVLogger, History, Journal, Loop, Sink
+from monitor_core.files.csv_sheet import column_of
 from monitor_core.journal.recorded import open_run
 from monitor_core.tensorboard.formats.tags import clean_tag
 from recorders import train
@@ -49,7 +50,7 @@ def assert_recorded(recording, epochs):
         for name in dict.fromkeys(n for logs in last for n in logs)
     }
     head, *rows = records["batches.csv"]
-    surrogates_escaped = [name.encode(errors="backslashreplace").decode() for name in names]
+    surrogates_escaped = [column_of(name).encode(errors="backslashreplace").decode() for name in names]
     assert sorted(head[2:]) == sorted(surrogates_escaped)
     for (step, logs), row in zip(numbered, rows, strict=True):
         cells = dict(zip(head[2:], row[2:], strict=True))
@@ -67,8 +68,8 @@ def assert_recorded(recording, epochs):
 HOSTILE_NAMES = [
     "", " ", "a/b/c", "/", "../../evil", "two\nlines", "\r", "a\r\nb", "tab\t", "nul\0", "<b>bold</b>", "[red]",
     "{epoch}", "%s", "%(x)s", "\\", '"', '""', "'", ",", ";", "=1+1", "é", "\u2028", "\U0001f600", "\udc80", "\ud83d",
-    "\x1b[31m", "x" * 5000, "epoch", "step", "time", "run", "loss", "val_", "val_loss", "learning_rate", "\ufeff",
-    "\x85", "-0", "nan", "__class__", "__missing__",
+    "\x1b[31m", "x" * 5000, "epoch", "epoch_", "step", "time", "run", "loss", "val_", "val_loss", "learning_rate",
+    "\ufeff", "\x85", "-0", "nan", "__class__", "__missing__",
 ]  # fmt: skip
 
 

@@ -1,10 +1,12 @@
 """The loop: epochs, batches, what is logged, evaluation, and every way to leave: evaluation and prediction."""
 
+import threading
+
 import numpy as np
 import pytest
 
 from loop_support import epoch_logs
-from monitor_core import Loop
+from monitor_core import History, Loop, OrderError
 from recorders import Recorder
 
 
@@ -121,3 +123,35 @@ def test_prediction_takes_values_of_any_shape():
         loop.log(all_outputs=outputs)
     assert recorder.events[0][2]["outputs"] is outputs
     assert recorder.events[1][1]["all_outputs"] is outputs
+
+
+def test_an_evaluation_on_another_thread_has_its_own_values():
+    """The training continues to log meanwhile, over an epoch's end, and each gets what was logged on its thread."""
+    begun, go_on, seen = threading.Event(), threading.Event(), {}
+
+    def evaluate(loop):
+        with loop.evaluation() as results:
+            begun.set()
+            assert go_on.wait(60)
+            for value in loop.batches([1.0, 2.0]):
+                loop.log(loss=value)
+        seen.update(results)
+
+    with Loop(history := History(per_batch=True), strict=True) as loop:
+        thread = threading.Thread(target=evaluate, args=(loop,))
+        for epoch in loop.epochs(2):
+            for value in loop.batches([10.0, 20.0]):
+                if loop.run.step == 1:
+                    thread.start()
+                    assert begun.wait(60)
+                if loop.run.step == 3:
+                    go_on.set()
+                    thread.join(60)
+                if loop.run.step in (1, 2):
+                    with pytest.raises(OrderError, match="while the evaluation is open"), loop.evaluation():
+                        pytest.fail("one at a time, whichever thread it is on")
+                loop.log(loss=value + epoch)
+    assert seen == {"loss": 1.5}
+    assert history.batches["loss"].tolist() == [10.0, 20.0, 11.0, 21.0]
+    assert history.history["loss"] == [15.0, 16.0]
+    assert history.evaluations["val_loss"].tolist() == [1.5]

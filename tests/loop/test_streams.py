@@ -144,3 +144,21 @@ def test_other_data_than_before_are_read_from_their_beginning(tmp_path, warned):
         "the data are read from their beginning: they are list of 20, and before the run was resumed list of 7 was "
         "read first"
     )
+
+
+@pytest.mark.usefixtures("_save_every_epoch")
+@pytest.mark.parametrize(("turns", "warnings"), [(True, 1), (False, 0)])
+def test_data_that_take_turns_by_epoch_and_look_alike_are_reported(tmp_path, caplog, turns, warnings):
+    """Which of them comes first after a resume is unknown; where each epoch reads both, it is known."""
+    for epochs in (2, 3):
+        model = Linear()
+        data = [loader(), loader()]
+        with Loop(model=TorchModel(model, torch.optim.SGD(model.parameters(), lr=0.01)), resume=tmp_path) as loop:
+            for epoch in loop.epochs(epochs, steps_per_epoch=4):
+                for each in data[epoch % 2 :][:1] if turns else data:
+                    for number, _ in enumerate(loop.batches(each)):
+                        loop.log(loss=1.0)
+                        if number == 1:
+                            break
+    told = [each.getMessage() for each in caplog.records if "another one in others" in each.getMessage()]
+    assert len(told) == warnings

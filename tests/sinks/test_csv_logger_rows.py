@@ -43,9 +43,14 @@ def test_whatever_metrics_come_and_go_every_value_is_under_its_name(folder, epoc
 
 
 def test_a_metric_named_epoch_does_not_take_the_place_of_the_number(tmp_path):
-    """It gets a column of its own; in Keras it overwrites the number."""
+    """It gets a column of its own, also in a later run; in Keras it overwrites the number."""
     record(CSVLogger(tmp_path / "a.csv"), {"epoch": 0.5, "loss": 1.0})
-    assert (tmp_path / "a.csv").read_bytes() == b"epoch,epoch,loss\r\n0,0.5,1.0\r\n"
+    record(CSVLogger(tmp_path / "a.csv", append=True), {"epoch": 1.5, "loss": 1.0, "step": 2.0})
+    assert rows(tmp_path / "a.csv") == [
+        ["epoch", "epoch_", "loss", "step_"],
+        ["0", "0.5", "1.0", ""],
+        ["1", "1.5", "1.0", "2.0"],
+    ]
 
 
 def test_batches_have_rows_of_their_own(tmp_path):

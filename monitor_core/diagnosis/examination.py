@@ -16,7 +16,7 @@ import numpy as np
 
 from monitor_core._log import logger
 from monitor_core.bus.finding import SEVERITIES, Finding
-from monitor_core.diagnosis.probe import Probe
+from monitor_core.model.probe import Probe
 from monitor_core.diagnosis.rule import MISSING, Moment, Rule
 from monitor_core.diagnosis.rules.all import RULES
 from monitor_core.diagnosis.seen import Batches, Seen

@@ -1,7 +1,7 @@
 """The sink that says what is wrong with a training, while it runs.
 
 Contract. No rule reads a device: rules see blocks, an epoch's results, and a few probes of the model at the ends of
-epochs, which keep their own clock. What cannot be looked at is listed with the reason, and never raises.
+epochs and within long ones, which keep their own clock. What cannot be looked at is listed with the reason, and never raises.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from monitor_core import checks
 from monitor_core._log import logger
 from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.finding import Finding
-from monitor_core.bus.run import Run
+from monitor_core.bus.run import Run, Waiting
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.diagnosis.examination import Examination, NotLookedAt
 from monitor_core.diagnosis.memory import resident
@@ -53,7 +53,7 @@ class Diagnosis(Sink):
     """Say what is wrong with a training, where and since when, with the numbers that show it, and what to try.
 
     Before the first step it looks at the model, its loss and a sample of the data; during the training at the metrics
-    and, at the ends of some epochs, into the model with up to 128 samples. Each problem is reported once, and again
+    and, at the ends of some epochs and within long ones, into the model with up to 128 samples. Each problem is reported once, and again
     only when it was over: in ``run.findings``, by the hook ``on_finding``, and as a warning in the log.
 
     Args:
@@ -131,6 +131,7 @@ class Diagnosis(Sink):
         """Look at the data, if it is known already, and judge what can be judged before the first step."""
         self._start_examination()
         run.is_diagnosed = True
+        run.waiting = Waiting()
         seen = self._examination.seen
         seen.epochs_planned, seen.steps_per_epoch, seen.fit_shuffles = run.epochs, run.steps_per_epoch, run.shuffles
         if self.stall_seconds is not None:
@@ -162,6 +163,8 @@ class Diagnosis(Sink):
         """Judge some batches."""
         self._report_stall(run)
         self._report(run, self._examination.add_block(block))
+        if self.probes and self._observer.is_due_within():
+            self._probe(run)
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Judge the epoch, and look into the model if it is time."""
@@ -174,6 +177,9 @@ class Diagnosis(Sink):
         seen.epochs_planned = run.epochs
         if (memory := resident()) is not None:
             seen.memory.append(memory)
+        if run.waiting is not None and run.waiting.total > 0:
+            seen.waiting.append((run.waiting.waited, run.waiting.total))
+            run.waiting = Waiting()
         if "learning_rate" not in logs:
             seen.rate = observer.rate(run.model)
         self._report(run, examination.end_epoch(epoch, run.step, logs))
@@ -185,6 +191,7 @@ class Diagnosis(Sink):
     def _probe(self, run: Run) -> None:
         probe = self._observer.probe(run)
         if probe is not None:
+            run.show(probe)
             self._report(run, self._examination.add_probe(probe))
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:

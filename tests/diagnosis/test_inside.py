@@ -226,7 +226,7 @@ def test_probing_leaves_the_training_as_it_is():
 
 def test_histograms_have_at_most_64_bins():
     """And count what is finite."""
-    from monitor_core.diagnosis.probe import Prober, histogram
+    from monitor_core.model.probe import Prober, histogram
 
     edges, counts = histogram(np.array([0.0, 1.0, np.nan, np.inf, 1.0]))
     assert (len(edges), len(counts), sum(counts)) == (65, 64, 3)

@@ -21,9 +21,9 @@ from monitor_core.bus.finding import Finding
 from monitor_core.diagnosis.data import DataSummary
 from monitor_core.diagnosis.examination import Examination
 from monitor_core.diagnosis.observer import Observer
-from monitor_core.model.probe import Probe
 from monitor_core.diagnosis.rules.all import RULES
 from monitor_core.diagnosis.seen import Seen
+from monitor_core.model.probe import Probe
 from monitor_core.model.summary import ModelSummary
 from monitor_core.values.blocks import Block
 

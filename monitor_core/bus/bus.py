@@ -26,7 +26,6 @@ from monitor_core.bus.delivery import Delivery
 from monitor_core.bus.dispatch import Dispatch
 from monitor_core.bus.epoch_evaluations import EpochEvaluations
 from monitor_core.bus.evaluation_blocks import EvaluationBlocks
-from monitor_core.bus.finding import Finding
 from monitor_core.bus.hooks import sink_name
 from monitor_core.bus.members import Call, Member
 from monitor_core.bus.order import Order

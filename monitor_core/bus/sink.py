@@ -11,6 +11,7 @@ from monitor_core.checks import known_arguments
 if TYPE_CHECKING:
     from monitor_core.bus.finding import Finding
     from monitor_core.bus.run import Run
+    from monitor_core.model.probe import Probe
     from monitor_core.values.blocks import Block
 
 Logs = Mapping[str, Any]

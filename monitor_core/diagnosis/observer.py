@@ -6,6 +6,7 @@ Contract. Nothing here raises, but for interrupts. The model and the data are le
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -16,8 +17,8 @@ from monitor_core._log import logger
 from monitor_core.bus.run import Run
 from monitor_core.diagnosis import data as of_data
 from monitor_core.diagnosis.data import shared_rows, summarize
-from monitor_core.model.probe import SAMPLES, Probe, Prober
 from monitor_core.diagnosis.seen import Seen
+from monitor_core.model.probe import SAMPLES, Probe, Prober
 from monitor_core.model.samples import first_samples
 
 SHARE = 0.02
@@ -41,15 +42,19 @@ class Observer:
     """
 
     seen: Seen
+    clock: Callable[[], float] = time.perf_counter
     sample: tuple[Any, Any] | None = None
     first_cost: float | None = None
     cost: float = 0.0
-    _began: float = attrs.field(factory=time.perf_counter)
+    _began: float = attrs.field(init=False)
     _next: int = 0
     _last: float = 0.0
-    _looked: float = attrs.field(factory=time.perf_counter)
+    _looked: float = attrs.field(init=False)
     _prober: Prober | None = None
     _failed: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self._began = self._looked = self.clock()
 
     # --- data ------------------------------------------------------------------------------------------------------
 
@@ -98,14 +103,14 @@ class Observer:
             return False
         if epoch + 1 >= self._next and epoch < 2:
             return True
-        spent, share = self.cost + self._last, SHARE * (time.perf_counter() - self._began)
+        spent, share = self.cost + self._last, SHARE * (self.clock() - self._began)
         return spent <= share and (epoch + 1 >= self._next or spent <= share / 4)
 
     def is_due_within(self) -> bool:
         """Return whether to look inside the model within an epoch: if it is a long one, while probes take little."""
         if self._failed or self.sample is None:
             return False
-        now = time.perf_counter()
+        now = self.clock()
         if now - self._looked < max(WITHIN_SECONDS, (now - self._began) / 50):
             return False
         return self.cost + self._last <= SHARE * (now - self._began)
@@ -115,14 +120,14 @@ class Observer:
         model: Any = run.model
         if self._failed or self.sample is None or model is None or not hasattr(model, "activations"):
             return None
-        begin = time.perf_counter()
+        begin = self.clock()
         try:
             found = self._probe(run, model, *self.sample)
         except Exception as error:
             self._failed = True
             self._note("probe", error)
             return None
-        self._looked = time.perf_counter()
+        self._looked = self.clock()
         self._last = self._looked - begin
         if self.first_cost is None:
             self.first_cost, self._last = self._last, 0.0

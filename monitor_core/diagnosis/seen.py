@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor_core.diagnosis.data import DataSummary
-from monitor_core.model.probe import Probe
 from monitor_core.diagnosis.timing import Timing
 from monitor_core.metrics.names import find_metric
+from monitor_core.model.probe import Probe
 from monitor_core.model.summary import ModelSummary
 
 Floats = NDArray[np.float64]

@@ -1,7 +1,8 @@
 """The sink that says what is wrong with a training, while it runs.
 
 Contract. No rule reads a device: rules see blocks, an epoch's results, and a few probes of the model at the ends of
-epochs and within long ones, which keep their own clock. What cannot be looked at is listed with the reason, and never raises.
+epochs and within long ones, which keep their own clock. What cannot be looked at is listed with the reason, and never
+raises.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from monitor_core.bus.sink import Logs, Sink
 from monitor_core.diagnosis.examination import Examination, NotLookedAt
 from monitor_core.diagnosis.memory import resident
 from monitor_core.diagnosis.observer import Observer
-from monitor_core.diagnosis.offline import follow_record
+from monitor_core.diagnosis.offline import follow_record, recorded_findings
 from monitor_core.diagnosis.report import Findings
 from monitor_core.diagnosis.rule import Rule
 from monitor_core.diagnosis.rules.all import RULES
@@ -53,8 +54,9 @@ class Diagnosis(Sink):
     """Say what is wrong with a training, where and since when, with the numbers that show it, and what to try.
 
     Before the first step it looks at the model, its loss and a sample of the data; during the training at the metrics
-    and, at the ends of some epochs and within long ones, into the model with up to 128 samples. Each problem is reported once, and again
-    only when it was over: in ``run.findings``, by the hook ``on_finding``, and as a warning in the log.
+    and, at the ends of some epochs and within long ones, into the model with up to 128 samples. Each problem is
+    reported once, and again only when it was over: in ``run.findings``, by the hook ``on_finding``, and as a warning in
+    the log. What is seen inside goes to other sinks by ``on_probe``.
 
     Args:
         sample: Training data ``(x, y)`` as arrays. By default the arrays that were passed to `fit`, or the first batch
@@ -236,8 +238,10 @@ class Diagnosis(Sink):
     # --- state -----------------------------------------------------------------------------------------------------
 
     def load_record(self, recorded: Any) -> None:
-        """Continue from what a journal has of the run: its metrics are judged again, without reporting."""
+        """Continue from what a journal has of the run: it is judged again, and what was found is not reported again."""
         follow_record(self._examination, recorded.last)
+        if (found := recorded_findings(recorded.last)) is not None:
+            self._examination.remember(found)
 
     def state_dict(self) -> Mapping[str, Any]:  # type: ignore[override]
         """Return nothing: the run's record is enough."""

@@ -129,8 +129,8 @@ class Probe:
         penalty: What penalties add to the loss, None if that is not known.
         layers: In the order of computation.
         weights: In the model's order.
-        histograms: What the values are distributed like, for a report: for each kind, by the names of layers or weights;
-            rules do not read it.
+        histograms: How the values are distributed, for a report: for each kind, by the names of layers or weights.
+            Rules do not read it.
     """
 
     epoch: int
@@ -307,8 +307,8 @@ def _alike(units: NDArray[np.float64]) -> float:
 def _drift(units: NDArray[np.float64], known: LayerSummary | None, weights: Mapping[str, Array]) -> float | None:
     """Return how far batch normalization in evaluation is from that in training, which gives each unit its own scale.
 
-    In training, a unit's mean is beta and its standard deviation gamma, by the batch's own statistics; in evaluation they
-    are so only if the moving statistics fit.
+    In training, a unit's mean is beta and its standard deviation gamma, by the batch's own statistics; in evaluation,
+    only if the moving statistics fit.
     """
     if known is None or "BatchNorm" not in known.kind or len(units) < 2:
         return None

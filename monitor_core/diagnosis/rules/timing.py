@@ -74,8 +74,9 @@ class WaitingForData(Rule):
     epochs: int = 3
 
     def check(self, seen: Seen) -> Finding | None:
-        """Return it for the last epochs; the first, which fills caches, counts only where it is alone."""
-        last = (seen.waiting[1:] or seen.waiting)[-self.epochs :]
+        """Return it for the last epochs; the first, which fills caches, counts only where no other is planned."""
+        counted_from = 0 if seen.epochs_planned == 1 else 1
+        last = seen.waiting[counted_from:][-self.epochs :]
         waited, total = (sum(each[index] for each in last) for index in (0, 1))
         if waited < self.seconds or waited < self.note * total:
             return None

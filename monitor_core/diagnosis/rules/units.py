@@ -5,11 +5,11 @@ from __future__ import annotations
 import attrs
 
 from monitor_core.bus.finding import Finding
-from monitor_core.model.probe import LayerProbe, Probe
 from monitor_core.diagnosis.rule import Rule
 from monitor_core.diagnosis.rules.rates import too_high
 from monitor_core.diagnosis.seen import Seen
 from monitor_core.diagnosis.words import counted, number, percent, portion
+from monitor_core.model.probe import LayerProbe, Probe
 
 _RECTIFIED = {"relu", "relu6", "relu_squared"}
 

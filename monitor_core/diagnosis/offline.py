@@ -66,6 +66,7 @@ def follow_record(examination: Examination, run: RunRecord) -> list[Finding]:
     seen = examination.seen
     for plan in run.facts(Plan)[:1]:
         seen.epochs_planned, seen.steps_per_epoch = plan.epochs, plan.steps_per_epoch
+    partial = set(run.partial_epochs)
     found: list[Finding] = []
     for record in run.records:
         if isinstance(record.content, Arrays) and record.content.what == WHAT:
@@ -75,7 +76,7 @@ def follow_record(examination: Examination, run: RunRecord) -> list[Finding]:
             continue
         if record.kind is Kind.BATCHES:
             found += examination.add_block(record.content.block())
-        elif record.kind is Kind.EPOCH and record.content.epoch not in run.partial_epochs:
+        elif record.kind is Kind.EPOCH and record.content.epoch not in partial:
             rows = record.content
             found += examination.end_epoch(rows.epoch, int(rows.steps()[-1]), rows.logs())
     return found

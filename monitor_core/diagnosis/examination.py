@@ -16,11 +16,11 @@ import numpy as np
 
 from monitor_core._log import logger
 from monitor_core.bus.finding import SEVERITIES, Finding
-from monitor_core.diagnosis.probe import Probe
 from monitor_core.diagnosis.rule import MISSING, Moment, Rule
 from monitor_core.diagnosis.rules.all import RULES
 from monitor_core.diagnosis.seen import Batches, Seen
 from monitor_core.diagnosis.symptoms import EXPLAINS
+from monitor_core.model.probe import Probe
 from monitor_core.values.blocks import Block
 
 STRETCH = 256
@@ -77,6 +77,7 @@ class Examination:
     _failed: dict[str, str] = attrs.field(factory=dict, init=False)
     _blocks: list[Block] = attrs.field(factory=list, init=False)
     _next_epoch: int = attrs.field(default=0, init=False)
+    _by_moments: dict[tuple[Moment, ...], list[Rule]] = attrs.field(factory=dict, init=False)
 
     # --- what happens in the run -----------------------------------------------------------------------------------
 
@@ -87,10 +88,10 @@ class Examination:
     def add_block(self, block: Block) -> list[Finding]:
         """Add some steps of one epoch; those whose stretch is complete are judged."""
         found: list[Finding] = []
-        while len(block):
-            left = STRETCH - int(block.steps[0] - 1) % STRETCH
-            end = int(np.searchsorted(block.steps, block.steps[0] + left))
-            part, block = _split(block, end)
+        rest: Block | None = block
+        while rest is not None and len(rest):
+            left = STRETCH - int(rest.steps[0] - 1) % STRETCH
+            part, rest = _split(rest, int(np.searchsorted(rest.steps, rest.steps[0] + left)))
             self._blocks.append(part)
             if int(part.steps[-1]) % STRETCH == 0:
                 found += self._judge_batches()
@@ -123,6 +124,14 @@ class Examination:
         self.seen.drop_from(epoch, step)
         self._next_epoch = 0
 
+    def remember(self, findings: Sequence[Finding]) -> None:
+        """Continue with what was found before, in place of what was found again: it is not reported twice."""
+        self.findings = list(findings)
+        rules = {rule.symptom: rule.name for rule in self.rules}
+        for finding in findings:
+            key = finding.symptom, finding.layer
+            self._active.setdefault(key, _Active(finding, rules.get(finding.symptom, "")))
+
     # --- asking ----------------------------------------------------------------------------------------------------
 
     def not_looked_at(self) -> list[NotLookedAt]:
@@ -152,14 +161,17 @@ class Examination:
             self.seen.batches = None
 
     def _ask(self, *moments: Moment) -> list[Finding]:
-        asked = [
-            rule for rule in self.rules if set(moments) & set(rule.moments) and all(map(self.seen.has, rule.needs))
-        ]
+        asked = [rule for rule in self._rules_at(moments) if all(map(self.seen.has, rule.needs))]
         present = {rule.name: finding for rule in asked if (finding := self._check(rule)) is not None}
         self._settle(asked, present)
         new = self._new(present)
         self.findings += new
         return new
+
+    def _rules_at(self, moments: tuple[Moment, ...]) -> list[Rule]:
+        if moments not in self._by_moments:
+            self._by_moments[moments] = [rule for rule in self.rules if set(moments) & set(rule.moments)]
+        return self._by_moments[moments]
 
     def _check(self, rule: Rule) -> Finding | None:
         try:
@@ -212,7 +224,9 @@ def _rank(finding: Finding) -> tuple[int, int]:
 # --- stretches of batches ------------------------------------------------------------------------------------------
 
 
-def _split(block: Block, end: int) -> tuple[Block, Block]:
+def _split(block: Block, end: int) -> tuple[Block, Block | None]:
+    if end == len(block):  # the usual case
+        return block, None
     return _part(block, slice(None, end)), _part(block, slice(end, None))
 
 
@@ -228,6 +242,10 @@ def _part(block: Block, rows: slice) -> Block:
 
 
 def _joined(blocks: list[Block]) -> Batches:
+    if len(blocks) == 1 and not any(mask is not None for mask in blocks[0].present.values()):  # a short epoch
+        (block,) = blocks
+        columns_of_one = {name: (block.steps, values) for name, values in block.columns.items()}
+        return Batches(block.epoch, block.steps, block.times, columns_of_one)
     columns: dict[str, list[tuple[Any, Any]]] = {}
     for block in blocks:
         for name, values in block.columns.items():

@@ -24,7 +24,9 @@ _CURVES = 2
 
 
 def show(
-    path: Annotated[Path, typer.Argument(help="A run's folder, a journal, a CSV file, or a history as JSON.")],
+    path: Annotated[
+        Path, typer.Argument(help="A run's folder, a journal, a CSV file, a history as JSON, or event files.")
+    ],
     metric: Annotated[list[str] | None, typer.Option(help="A metric whose curve to draw; may be repeated.")] = None,
     run: Annotated[int, typer.Option(help="Which of several runs in the folder, from 0, or from the last, -1.")] = -1,
     curves: Annotated[bool, typer.Option(help="Draw curves.")] = True,

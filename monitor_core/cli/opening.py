@@ -5,23 +5,53 @@ Contract. Only what is asked for is decoded: of ten million batches, their numbe
 
 from __future__ import annotations
 
+import errno
 import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor_core.errors import SetupError
 from monitor_core.journal.evaluations import epochs_and_evaluations
 from monitor_core.journal.files import Damage, Kind
 from monitor_core.journal.recorded import read_any_runs
 from monitor_core.journal.recorded_rows import RecordedBatches
 from monitor_core.journal.run_records import RunRecord
-from monitor_core.journal.summary import BestValue, Summary, summary_of
+from monitor_core.journal.summary import Summary, summary_of
 
 
 class UnreadableError(Exception):
     """A path that holds nothing to show."""
+
+
+class Direction(StrEnum):
+    """Which way a metric improves, as an option."""
+
+    AUTO = "auto"
+    MIN = "min"
+    MAX = "max"
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Raise what is wrong with a path, a name or a value as `UnreadableError`, whose message is all that is shown."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        what = "" if error.strerror == os.strerror(errno.ENOENT) else f": {error.strerror}"
+        raise UnreadableError(
+            f"there is no run at {error.filename}{what}" if what else f"there is no {error.filename}"
+        ) from None
+    except KeyError as error:
+        raise UnreadableError(str(error.args[0])) from None
+    except (ImportError, IndexError, SetupError, TypeError, ValueError) as error:
+        raise UnreadableError(str(error)) from None
 
 
 @attrs.frozen(eq=False)
@@ -108,12 +138,3 @@ def _of_batches(path: Path, record: RunRecord, damage: tuple[Damage, ...], runs:
         if len(there):
             summary.last[name] = float(there[-1])
     return Opened(path, summary, batches.steps.astype(np.float64), columns, "step", record, damage, runs)
-
-
-def main_metric(summary: Summary) -> tuple[str, BestValue] | None:
-    """Return the metric by which a run is known, with its best value: the validation's loss, else another's."""
-    preferred = ("val_loss", "loss")
-    for name in (*preferred, *(each for each in summary.best if each.startswith("val_")), *summary.best):
-        if name in summary.best:
-            return name, summary.best[name]
-    return None

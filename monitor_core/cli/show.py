@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from monitor_core.cli.curves import curve
-from monitor_core.cli.opening import Opened, main_metric, open_path
+from monitor_core.cli.opening import Opened, open_path
 from monitor_core.cli.text import console, duration, plain, print_table
 from monitor_core.files.state import finite_or_name
 from monitor_core.journal.facts import Found, SinkFailure
+from monitor_core.journal.summary import main_metric
 from monitor_core.values.text import format_value
 
 _CURVES = 2

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cli_support import command
+from cli_support import command, train
 from monitor_core import CSVLogger, EarlyStopping, History, Journal, Loop, TensorBoard
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -22,16 +22,6 @@ HOSTILE = "\x1b[31mloss\x1b[0m [red]<script>\n"
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "100")
-
-
-def train(folder, losses, *sinks, name="val_loss", **options):
-    """Record a run with these losses."""
-    with Loop(*sinks, Journal(folder, **options)) as loop:
-        for epoch in loop.epochs(len(losses)):
-            for _ in loop.batches(range(2)):
-                loop.log(loss=losses[epoch] / 2)
-            loop.log({name: losses[epoch]})
-    return folder
 
 
 def test_list_has_a_line_for_each_run(tmp_path):

@@ -6,6 +6,8 @@ import sys
 
 import attrs
 
+from monitor_core import Journal, Loop
+
 
 @attrs.frozen
 class Done:
@@ -28,3 +30,13 @@ def command(*args, cwd=None, **environment):
         env={**os.environ, **environment},
     )
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def train(folder, losses, *sinks, name="val_loss", **options):
+    """Record a run with these losses, each after two batches."""
+    with Loop(*sinks, Journal(folder, **options)) as loop:
+        for epoch in loop.epochs(len(losses)):
+            for _ in loop.batches(range(2)):
+                loop.log(loss=losses[epoch] / 2)
+            loop.log({name: losses[epoch]})
+    return folder

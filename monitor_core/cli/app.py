@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from monitor_core._version import __version__
+from monitor_core.cli.compare import compare_runs
 from monitor_core.cli.list import list_runs
 from monitor_core.cli.opening import UnreadableError
 from monitor_core.cli.show import show
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command("list")(list_runs)
 app.command("show")(show)
+app.command("compare")(compare_runs)
 app.command("watch")(watch)
 
 

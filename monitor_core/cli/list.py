@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from monitor_core.cli.opening import UnreadableError, main_metric
+from monitor_core.cli.opening import UnreadableError
 from monitor_core.cli.text import ago, console, duration, plain, print_table, status
-from monitor_core.journal.summary import Summary
+from monitor_core.journal.summary import Summary, main_metric
 from monitor_core.runs.catalogue import FoundRun, find_runs
 from monitor_core.values.text import format_value
 

@@ -14,17 +14,20 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from monitor_core.cli.curves import curve
-from monitor_core.cli.opening import Opened, main_metric, open_path
+from monitor_core.cli.opening import Opened, open_path
 from monitor_core.cli.text import console, duration, plain, print_table
 from monitor_core.files.state import finite_or_name
 from monitor_core.journal.facts import Found, SinkFailure
+from monitor_core.journal.summary import main_metric
 from monitor_core.values.text import format_value
 
 _CURVES = 2
 
 
 def show(
-    path: Annotated[Path, typer.Argument(help="A run's folder, a journal, a CSV file, or a history as JSON.")],
+    path: Annotated[
+        Path, typer.Argument(help="A run's folder, a journal, a CSV file, a history as JSON, or event files.")
+    ],
     metric: Annotated[list[str] | None, typer.Option(help="A metric whose curve to draw; may be repeated.")] = None,
     run: Annotated[int, typer.Option(help="Which of several runs in the folder, from 0, or from the last, -1.")] = -1,
     curves: Annotated[bool, typer.Option(help="Draw curves.")] = True,

@@ -74,7 +74,7 @@ def print_table(
         rows: The cells; strings are shown as they are.
         right: The columns that are aligned to the right.
     """
-    lines = [[Text(name, style="bold", no_wrap=True) for name in headers]]
+    lines = [[Text(plain(name).plain, style="bold", no_wrap=True) for name in headers]]
     lines += [[cell if isinstance(cell, Text) else plain(cell) for cell in row] for row in rows]
     widths = _fitting([max(cell.cell_len for cell in column) for column in zip(*lines, strict=True)], out.width)
     rights = set(right)

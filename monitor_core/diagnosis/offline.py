@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -33,9 +31,9 @@ def diagnose(recorded: RecordedRun | Mapping[str, Any] | str | PathLike[str]) ->
     """Say what was wrong with a training, as `Diagnosis` would have said it live, as far as the record shows.
 
     Args:
-        recorded: What `open_run` returned, or a run's folder; of several runs, the last one is judged. The path of a
-            CSV file with one row for each epoch, or of an event file (the ``tensorboard`` package reads it). A
-            mapping from metrics to one value for each epoch, or an object with such a mapping as ``history``.
+        recorded: What `open_run` returned, or a path that it opens: a run's folder, a CSV file, a history as JSON, an
+            event file; of several runs, the last one is judged. Or a mapping from metrics to one value for each epoch,
+            or an object with such a mapping as ``history``.
 
     Returns:
         The findings. Of a run that a `Diagnosis` watched, those that it recorded.
@@ -44,7 +42,7 @@ def diagnose(recorded: RecordedRun | Mapping[str, Any] | str | PathLike[str]) ->
         FileNotFoundError: There is no such file, or no journal in the folder.
         ImportError: The tensorboard package, which reads event files, is not installed.
         TypeError: It is of another kind.
-        ValueError: The values are not numbers, or the CSV file has no header.
+        ValueError: The values are not numbers, or the file is not a training's log.
 
     Example:
         >>> findings = diagnose({"loss": [0.9, 0.5, 0.3, float("nan")]})
@@ -52,9 +50,11 @@ def diagnose(recorded: RecordedRun | Mapping[str, Any] | str | PathLike[str]) ->
         ['non_finite']
     """
     if isinstance(recorded, (str, PathLike)):
-        recorded = _opened(Path(recorded))
+        recorded = open_run(recorded)
     if isinstance(recorded, RecordedRun):
-        return _of_record(recorded.last)
+        if recorded.last.began or len(recorded.history):
+            return _of_record(recorded.last)
+        recorded = _by_step(recorded)
     curves = recorded if isinstance(recorded, Mapping) else getattr(recorded, "history", None)
     if not isinstance(curves, Mapping):
         raise TypeError(f"recorded must be {_KINDS} (got a {type(recorded).__name__})")
@@ -94,7 +94,8 @@ def _of_record(run: RunRecord) -> Findings:
         return Findings(recorded)
     examination = Examination()
     found = follow_record(examination, run)
-    if any(end.status == "completed" for end in run.facts(End)[-1:]):
+    ends = run.facts(End)
+    if (not ends and run.begin is None) or any(end.status == "completed" for end in ends[-1:]):
         found += examination.end()
     return Findings(found, examination.not_looked_at())
 
@@ -116,6 +117,14 @@ def _of_curves(curves: Mapping[str, Any]) -> Findings:
     return Findings(examination.findings, examination.not_looked_at())
 
 
+def _by_step(recorded: RecordedRun) -> dict[str, Any]:
+    """Return the curves of an event file without epochs: their places are all that is known."""
+    columns = {name: recorded.batches[name] for name in recorded.batches}
+    return {
+        name: values[~np.isnan(values)] if np.isfinite(values).any() else values for name, values in columns.items()
+    }
+
+
 def _numbers(name: object, values: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     try:
         found = np.asarray(values, np.float64)
@@ -124,48 +133,3 @@ def _numbers(name: object, values: Any) -> np.ndarray[Any, np.dtype[np.float64]]
     if found.ndim != 1:
         raise ValueError(f"the values of {name!r} must be one number for each epoch (got the shape {found.shape})")
     return found
-
-
-def _opened(path: Path) -> RecordedRun | Mapping[str, Any]:
-    if path.suffix.lower() in {".csv", ".tsv", ".txt"}:
-        return _of_csv(path)
-    if "tfevents" in path.name:
-        return _of_events(path)
-    return open_run(path)
-
-
-def _of_csv(path: Path) -> dict[str, list[float]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        if rows.fieldnames is None:
-            raise ValueError(f"{path} must begin with a line of names")
-        columns: dict[str, list[float]] = {name: [] for name in rows.fieldnames if name not in _LABELS}
-        _fill(columns, rows)
-    return columns
-
-
-def _fill(columns: dict[str, list[float]], rows: Iterable[Mapping[str, str]]) -> None:
-    for row in rows:
-        for name, values in columns.items():
-            if row[name]:
-                values.append(float(row[name]))
-
-
-def _of_events(path: Path) -> dict[str, list[float]]:
-    """Return an event file's curves over epochs, with those of validation from the folder next to its own."""
-    if not path.exists():
-        raise FileNotFoundError(path)
-    curves = _scalars(path)
-    if path.parent.name == "train":
-        for other in sorted((path.parent.parent / "validation").glob("*tfevents*")):
-            curves |= {f"val_{name}": values for name, values in _scalars(other).items()}
-    return curves
-
-
-def _scalars(path: Path) -> dict[str, list[float]]:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(path), size_guidance={"scalars": 0})
-    events.Reload()
-    tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith(("batch_", "evaluation_"))]
-    return {tag.removeprefix("epoch_"): [each.value for each in events.Scalars(tag)] for tag in tags}

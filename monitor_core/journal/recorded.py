@@ -1,5 +1,7 @@
 """A recorded run, finished or not: its history, decisions, failures, configuration and status.
 
+Logs that others wrote are opened as runs too, see `monitor_core.journal.imported`.
+
 Contract. A journal may be read while it is written to, after a kill, and with damage: whole records are returned, and
 ``damage`` lists what could not be read. Nothing in the files is executed.
 """
@@ -18,6 +20,7 @@ import attrs
 from monitor_core.journal.evaluations import evaluations as settled
 from monitor_core.journal.facts import Begin, Decision, Raised, SinkFailure
 from monitor_core.journal.files import Damage, Kind, journal_files, read_journal
+from monitor_core.journal.imported import import_runs
 from monitor_core.journal.probes import WHAT
 from monitor_core.journal.recorded_inside import (
     Histograms,
@@ -151,13 +154,17 @@ def open_run(path: str | PathLike[str], *, run: int | None = None) -> RecordedRu
     """Read what a `Journal` has recorded, in this process or another, finished, running or killed.
 
     Args:
-        path: The run's folder, or one of the files in it.
+        path: The run's folder, or one of the journals in it. Or what else recorded a training, as far as it did: the
+            CSV file of a `CSVLogger` or of Keras's; a history as JSON, of `History.to_json` or a mapping from names to
+            lists of one length; TensorBoard's event files, or the folder that they are in.
         run: Which of several runs, as an index from the first (0) or the last (-1); None for all of them.
 
     Raises:
-        FileNotFoundError: There is no journal.
+        FileNotFoundError: There is no journal, and no event file.
+        ImportError: The tensorboard package, which reads event files, is not installed.
         IndexError: There is no such run.
         OSError: It cannot be read.
+        ValueError: The file is not a training's log.
 
     Example:
         >>> recorded = open_run("runs/a")
@@ -165,7 +172,7 @@ def open_run(path: str | PathLike[str], *, run: int | None = None) -> RecordedRu
         ('killed', array([1. , 0.5]))
     """
     source = Path(path)
-    found, damage = read_runs(source)
+    found, damage = read_any_runs(source)
     if run is not None:
         if not -len(found) <= run < len(found):
             raise IndexError(f"there is no run {run}: {source} holds {len(found)}")
@@ -173,8 +180,15 @@ def open_run(path: str | PathLike[str], *, run: int | None = None) -> RecordedRu
     return record_of(source, found, damage)
 
 
+def read_any_runs(source: Path) -> tuple[list[RunRecord], list[Damage]]:
+    """Return the runs at a path, from a journal or another log; see `open_run`."""
+    if source.is_dir() and journal_files(source):
+        return read_runs(source)
+    return import_runs(source) or read_runs(source)
+
+
 def read_runs(source: Path) -> tuple[list[RunRecord], list[Damage]]:
-    """Return the runs that a folder, or one file, holds, and what could not be read; see `open_run`."""
+    """Return the runs that a folder's journals, or one journal, hold, and what could not be read."""
     files = journal_files(source) if source.is_dir() else [source]
     if not files:
         raise FileNotFoundError(errno.ENOENT, "there is no journal", str(source))

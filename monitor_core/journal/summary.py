@@ -249,3 +249,12 @@ def tally_of(run: RunRecord) -> Tally:
 def _add(tally: Tally, rows: Rows, *, ends_epoch: bool) -> None:
     step, time = int(rows.steps()[-1]), float(rows.matrix()[-1, 1])
     tally.add(rows.epoch_logs(), epoch=rows.epoch, step=step, time=time, ends_epoch=ends_epoch)
+
+
+def main_metric(summary: Summary) -> tuple[str, BestValue] | None:
+    """Return the metric by which a run is known, with its best value: the validation's loss, else another's."""
+    preferred = ("val_loss", "loss")
+    for name in (*preferred, *(each for each in summary.best if each.startswith("val_")), *summary.best):
+        if name in summary.best:
+            return name, summary.best[name]
+    return None

@@ -1,9 +1,10 @@
 """Recorded runs, many at a time: finding them, and what is asked of several.
 
-In: folders with journals. Out: summaries. It reads files and, if asked, keeps a cache of what it read in the user's
-cache folder; run folders are never written to. Public: `find_runs`, `FoundRun`.
+In: paths of recorded runs. Out: summaries, a comparison. It reads files and, if asked, keeps a cache of what it read in
+the user's cache folder; run folders are never written to. Public: `find_runs`, `FoundRun`, `compare`, `Comparison`.
 """
 
 from monitor_core.runs.catalogue import FoundRun, find_runs
+from monitor_core.runs.comparison import Comparison, compare
 
-__all__ = ["FoundRun", "find_runs"]
+__all__ = ["Comparison", "FoundRun", "compare", "find_runs"]

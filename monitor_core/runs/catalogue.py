@@ -15,7 +15,7 @@ from pathlib import Path
 import attrs
 
 from monitor_core.journal import provenance
-from monitor_core.journal.files import file_number
+from monitor_core.journal.files import file_number, journal_files
 from monitor_core.journal.recorded import read_runs
 from monitor_core.journal.summary import SUMMARY_NAME, Summary, summary_of
 from monitor_core.runs.cache import Cache
@@ -61,6 +61,20 @@ def find_runs(folder: str | PathLike[str], *, cache: Path | None = None) -> list
     found = [_found(path, journals, known) for path, journals in _folders(root, _DEPTH)]
     known.save()
     return sorted(found, key=lambda run: (run.summary.begun, str(run.path)))
+
+
+def run_paths(paths: Iterable[str | PathLike[str]]) -> list[Path]:
+    """Return paths that `open_run` opens: a folder without a record stands for the runs in it and below it.
+
+    Raises:
+        FileNotFoundError: There is no such path.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        path.stat()  # raises if it is not there
+        below = [] if not path.is_dir() or journal_files(path) else [folder for folder, _ in _folders(path, _DEPTH)]
+        found += sorted(below) or [path]
+    return found
 
 
 def _folders(folder: Path, depth: int) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:

@@ -6,7 +6,6 @@ If a run has evaluations within epochs, everything is numbered by steps, unless 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
@@ -24,7 +23,7 @@ from monitor_core.plotting.curves.smoothing import Floats
 from monitor_core.records.evaluations import evaluation_arrays
 
 _KINDS = (
-    "a History, an adapter or loop with one, what open_run returned, a CSV file's path, an object with a mapping "
+    "a History, an adapter or loop with one, what open_run returned, a path that it opens, an object with a mapping "
     "`history`, a mapping from metric names to values, or several of these as a list or as a mapping from labels"
 )
 
@@ -88,8 +87,8 @@ def read_sources(history: object, *, batches: bool = False) -> list[Source]:
     Raises:
         FileNotFoundError: The file does not exist, or the folder contains no journal.
         TypeError: It has an unsupported type.
-        ValueError: Batches were not recorded, the file is not a CSV file with a header, or an adapter does not have
-            exactly one History.
+        ValueError: Batches were not recorded, the file is not a training's log, or an adapter does not have exactly one
+            History.
     """
     if isinstance(history, Mapping) and history and all(map(_is_history, history.values())):
         named = [(str(label), each) for label, each in history.items()]
@@ -217,54 +216,11 @@ def _ascending(numbers: Floats, count: int) -> Floats:
 
 
 def _of_path(label: str | None, path: Path, *, batches: bool) -> Source:
-    if path.suffix.lower() in (".csv", ".tsv", ".txt"):
-        return _of_csv(label, path, batches=batches)
-    if path.suffix.lower() in (".json", ".npz"):
-        kind = path.suffix.lower()[1:]
-        raise TypeError(f"history must not be a path of this kind; write History.from_{kind}({str(path)!r}) instead")
-    return _source(label, open_run(path), batches=batches)
-
-
-def _of_csv(label: str | None, path: Path, *, batches: bool) -> Source:
-    """Read a file written by `CSVLogger` or by Keras's callback of that name."""
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        head = file.readline()
-        separator = max(",;\t|", key=head.count)
-        file.seek(0)
-        lines = [line for line in csv.reader(file, delimiter=separator) if line]
-    names = lines[0] if lines else []
-    if "epoch" not in names:
-        raise ValueError(f"history must be a CSV file with a column 'epoch' (got {str(path)!r} with {names})")
-    table = [line for line in lines[1:] if len(line) == len(names)]
-    if "evaluation" in names and not batches:
-        return _of_epochs_and_evaluations(label, names, table)
-    columns = {name: _numbers([line[place] for line in table]) for place, name in enumerate(names)}
-    epochs, steps = columns.pop("epoch"), columns.pop("step", None)
-    if batches != (steps is not None):
-        kind = "has a row for every batch: pass batches=True" if steps is not None else "has no batches"
-        raise ValueError(f"history must hold what is to be drawn; {str(path)!r} {kind}")
-    if steps is not None:
-        return Source(label, _ascending(np.asarray(steps, dtype=np.float64), len(table)), columns, unit="step")
-    return _epoch_source(label, columns, [int(epoch) for epoch in epochs])
-
-
-def _of_epochs_and_evaluations(label: str | None, names: list[str], table: list[list[str]]) -> Source:
-    """Return what a `CSVLogger` wrote of a run with evaluations within epochs; epochs before the first have no step."""
-    is_evaluation = np.array([line[names.index("evaluation")] != "" for line in table], np.bool_)
-    columns = {name: _numbers([line[place] for line in table]) for place, name in enumerate(names)}
-    numbers, steps = (np.asarray(columns.pop(name), np.float64) for name in ("epoch", "step"))
-    del columns["evaluation"]
-    floats = {name: np.asarray(values) for name, values in columns.items() if isinstance((values or [0.0])[0], float)}
-    runs = np.zeros(len(table), np.int64)
-    rows = Recorded(runs, numbers.astype(np.int64), np.nan_to_num(steps).astype(np.int64), floats)
-    epochs = rows.only(~is_evaluation)
-    source = _epoch_source(label, epochs.columns, epochs.epochs.tolist())
-    return _by_steps(source, epochs, rows.only(is_evaluation))
-
-
-def _numbers(fields: list[str]) -> list[Any]:
-    """Return fields as floats, with NaN for an empty one; return them unchanged if they are not numbers."""
-    try:
-        return [float(field) if field.strip() else float("nan") for field in fields]
-    except ValueError:
-        return list(fields)
+    if path.suffix.lower() == ".npz":
+        raise TypeError(f"history must not be a path of this kind; write History.from_npz({str(path)!r}) instead")
+    recorded = open_run(path)
+    if not batches and not len(recorded.history) and len(recorded.batches):
+        raise ValueError(
+            f"history must hold what is to be drawn; {str(path)!r} has a row for every batch: pass batches=True"
+        )
+    return _source(label, recorded, batches=batches)

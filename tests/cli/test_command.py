@@ -1,5 +1,6 @@
 """The command ``monitor-core``: list, show and watch, on every kind of record, for people and for programs."""
 
+import contextlib
 import json
 import math
 import re
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cli_support import command
-from monitor_core import CSVLogger, EarlyStopping, History, Journal, Loop
+from cli_support import command, train
+from monitor_core import CSVLogger, EarlyStopping, History, Journal, Loop, TensorBoard
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 HOSTILE = "\x1b[31mloss\x1b[0m [red]<script>\n"
@@ -21,16 +22,6 @@ HOSTILE = "\x1b[31mloss\x1b[0m [red]<script>\n"
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "100")
-
-
-def train(folder, losses, *sinks, name="val_loss", **options):
-    """Record a run with these losses."""
-    with Loop(*sinks, Journal(folder, **options)) as loop:
-        for epoch in loop.epochs(len(losses)):
-            for _ in loop.batches(range(2)):
-                loop.log(loss=losses[epoch] / 2)
-            loop.log({name: losses[epoch]})
-    return folder
 
 
 def test_list_has_a_line_for_each_run(tmp_path):
@@ -112,6 +103,29 @@ def test_show_of_a_csv_file_and_of_a_history(tmp_path):
         assert shown["best"]["val_loss"]["epoch"] == 1
 
 
+def test_show_of_event_files(tmp_path):
+    """By epoch where there are epochs, else by step."""
+    pytest.importorskip("tensorboard")
+    train(tmp_path / "a", [3.0, 1.0], TensorBoard(tmp_path / "board"))
+    shown = json.loads(command("show", tmp_path / "board", "--json").out)
+    assert shown["curves"]["epoch"] == [0, 1]
+    assert (shown["curves"]["loss"], shown["last"]["val_loss"]) == ([1.5, 0.5], 1.0)
+
+
+def test_show_of_a_run_within_its_first_epoch(tmp_path):
+    """Batches are all there is."""
+    with contextlib.suppress(KeyError), Loop(Journal(tmp_path)) as loop:
+        for _ in loop.epochs(1):
+            for number in loop.batches(range(3)):
+                loop.log(loss=3.0 - number)
+                if number == 2:
+                    raise KeyError
+    shown = json.loads(command("show", tmp_path, "--json").out)
+    assert shown["curves"] == {"step": [1, 2, 3], "loss": [3.0, 2.0, 1.0]}
+    assert (shown["last"], shown["status"]) == ({"loss": 1.0}, "failed")
+    assert re.search("[\u2801-\u28ff]", command("show", tmp_path).out)
+
+
 def test_show_of_one_of_several_runs(tmp_path):
     """The last, unless another is asked for."""
     train(tmp_path / "a", [3.0])
@@ -148,9 +162,9 @@ def test_a_narrow_terminal_is_not_exceeded(tmp_path):
         (("list", "empty"), 1, "there is no recorded run in empty or below it"),
         (("list", "file.csv"), 1, "file.csv is not a folder: monitor-core show file.csv"),
         (("show", "empty"), 1, "empty holds no recorded run"),
-        (("show", "file.csv"), 1, "it has no column 'epoch', or no row"),
+        (("show", "file.csv"), 1, "it must have a column 'epoch'"),
         (("show", "file.json"), 1, "file.json is not a history"),
-        (("show", "words.csv"), 1, "an epoch is not a number"),
+        (("show", "words.csv"), 1, "an epoch is not a whole number"),
         (("show", "damaged"), 1, "damaged holds no run that can be read: the file's head is damaged"),
         (("show", "run", "--run", "7"), 1, "run holds 1 runs, and none is number 7"),
         (("lst",), 2, "No such command 'lst'"),

@@ -198,18 +198,23 @@ def test_another_csv_file_is_an_error(tmp_path):
     """Without epochs it is no record of a run."""
     path = tmp_path / "log.csv"
     path.write_text("a,b\n1,2\n", encoding="utf-8")
-    with pytest.raises(
-        ValueError, match=r"must be a CSV file with a column 'epoch' \(got .*log.csv' with \['a', 'b'\]"
-    ):
+    with pytest.raises(ValueError, match=r"log.csv is not .* must have a column 'epoch', .* \(got \['a', 'b'\]\)"):
         read_sources(path)
 
 
-@pytest.mark.parametrize("kind", ["json", "npz"])
-def test_a_history_s_own_file_is_to_be_read_first(kind):
+def test_a_history_as_json_is_drawn_like_the_history(tmp_path):
+    """Its batches too."""
+    history = recorded({"loss": 3.0}, {"loss": 2.0}, per_batch=True)
+    history.to_json(tmp_path / "a.json")
+    assert points(tmp_path / "a.json") == points(history)
+    assert points(tmp_path / "a.json", batches=True) == points(history, batches=True)
+
+
+def test_a_history_as_npz_is_to_be_read_first():
     """The error says what to write."""
-    message = rf"history must not be a path of this kind; write History.from_{kind}\('run.{kind}'\) instead"
+    message = r"history must not be a path of this kind; write History.from_npz\('run.npz'\) instead"
     with pytest.raises(TypeError, match=message):
-        read_sources(f"run.{kind}")
+        read_sources("run.npz")
 
 
 def test_the_epochs_of_the_last_run_are_known_by_their_rows():

@@ -1,0 +1,123 @@
+"""Reading a training's CSV log: what each writer of one writes, separators, gaps, texts, and what is no log."""
+
+import csv
+import math
+
+import numpy as np
+import pytest
+
+from monitor_core import Bus, CSVLogger, Loop
+from monitor_core.files.csv_table import read_csv_table
+from recorders import train
+
+
+def written(path, text, encoding="utf-8"):
+    path.write_bytes(text.encode(encoding))
+    return read_csv_table(path)
+
+
+def rows_of(table):
+    """Return the values of each row that has them, by name."""
+    return [
+        {name: float(values[row]) for name, values in table.columns.items() if table.present[name][row]}
+        for row in range(len(table))
+    ]
+
+
+@pytest.mark.parametrize("separator", list(",;\t|: ~"))
+def test_what_a_csv_logger_wrote_comes_back(tmp_path, separator):
+    """With any separator, names that need quotes, gaps, NaN and infinities; exactly."""
+    rows = [{"loss": 0.1 + 0.2, "a,b;c|d": math.inf}, {"loss": math.nan}, {"loss": 1e-300, "late": -2.0}]
+    train(Bus(CSVLogger(tmp_path / "a.csv", separator=separator)), *[[logs] for logs in rows])
+    table = read_csv_table(tmp_path / "a.csv")
+    assert table.epochs.tolist() == [0, 1, 2]
+    for found, expected in zip(rows_of(table), rows, strict=True):
+        assert found.keys() == expected.keys()
+        assert np.array_equal([found[name] for name in expected], list(expected.values()), equal_nan=True)
+    assert (table.has_steps, table.has_evaluations, table.left_out) == (False, False, 0)
+
+
+def test_what_a_csv_logger_wrote_of_batches_comes_back(tmp_path):
+    """With their steps."""
+    train(Bus(CSVLogger(tmp_path / "a.csv", per_batch=True)), [{"loss": 4.0}, {"loss": 3.0}], [{"loss": 2.0}])
+    table = read_csv_table(tmp_path / "a.csv")
+    assert (table.epochs.tolist(), table.steps.tolist()) == ([0, 0, 1], [1, 2, 3])
+    assert (table.has_steps, table.has_evaluations) == (True, False)
+    assert rows_of(table) == [{"loss": 4.0}, {"loss": 3.0}, {"loss": 2.0}]
+
+
+def test_what_a_csv_logger_wrote_of_evaluations_comes_back(tmp_path):
+    """Rows from before the first evaluation have no step."""
+    with Loop(CSVLogger(tmp_path / "a.csv")) as loop:
+        for epoch in loop.epochs(2):
+            for batch in loop.batches(range(4)):
+                loop.log(loss=1.0)
+                if epoch and batch == 1:
+                    with loop.evaluation(name="test"):
+                        loop.log(loss=2.0)
+    table = read_csv_table(tmp_path / "a.csv")
+    assert (table.epochs.tolist(), table.steps.tolist()) == ([0, 1, 1], [0, 6, 8])
+    assert table.evaluations == [None, "test", None]
+    assert rows_of(table)[1] == {"test_loss": 2.0}
+
+
+def test_what_keras_wrote_comes_back(tmp_path):
+    """Its gaps are ``NA``."""
+    keras = pytest.importorskip("keras")
+    logger = keras.callbacks.CSVLogger(tmp_path / "a.csv", separator=";")
+    logger.set_model(keras.Sequential())
+    logger.on_train_begin()
+    rows = [{"loss": 0.1 + 0.2, "val_loss": 0.5}, {"loss": float("nan")}]
+    for epoch, logs in enumerate(rows):
+        logger.on_epoch_end(epoch, logs)
+    logger.on_train_end()
+    assert "NA" in (tmp_path / "a.csv").read_text()
+    table = read_csv_table(tmp_path / "a.csv")
+    assert table.epochs.tolist() == [0, 1]
+    assert rows_of(table)[0] == rows[0]
+    assert (table.present["val_loss"].tolist(), table.present["loss"].tolist()) == ([True, False], [True, True])
+
+
+def test_columns_of_texts_are_kept_apart(tmp_path):
+    """They have no values."""
+    table = written(tmp_path / "a.csv", 'epoch,loss,note\n0,1.0,"a, b"\n1,,\n')
+    assert table.texts == {"note": ["a, b", ""]}
+    assert list(table.columns) == ["loss"]
+    assert rows_of(table) == [{"loss": 1.0}, {}]
+
+
+def test_the_epoch_may_stand_anywhere_and_the_file_begin_with_a_mark(tmp_path):
+    """As spreadsheets write it."""
+    table = written(tmp_path / "a.csv", "\ufeffloss;epoch\r\n1.0;3\r\n2.0;4.0\r\n")
+    assert (table.epochs.tolist(), table.columns["loss"].tolist()) == ([3, 4], [1.0, 2.0])
+
+
+def test_a_row_that_is_being_written_is_left_out(tmp_path):
+    """And counted."""
+    table = written(tmp_path / "a.csv", "epoch,loss,val_loss\n0,1.0,2.0\n1,0.5")
+    assert (len(table), table.left_out) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must have a column 'epoch'"),
+        ("a,b\n1,2\n", r"must have a column 'epoch', and each once \(got \['a', 'b'\]\)"),
+        ("epoch,loss,loss\n0,1,2\n", "and each once"),
+        ("epoch,loss\none,2\n", "an epoch is not a whole number"),
+        ("epoch,loss\n,2\n", "an epoch is not a whole number"),
+        ("epoch,loss\ninf,2\n", "an epoch is not a whole number"),
+        (f"epoch,loss\n{10**30},2\n", "an epoch is not a whole number"),
+        ("epoch,step,loss\n0,x,2\n", "a step is not a whole number"),
+    ],
+)
+def test_what_is_no_log_is_refused(tmp_path, text, message):
+    """The message says what it lacks."""
+    with pytest.raises(ValueError, match=message):
+        written(tmp_path / "a.csv", text)
+
+
+def test_a_field_beyond_the_limit_is_refused(tmp_path):
+    """The reader's limit is no traceback of another kind."""
+    with pytest.raises(ValueError, match="is not a CSV file: field larger than field limit"):
+        written(tmp_path / "a.csv", f"epoch,loss\n0,{'1' * (csv.field_size_limit() + 1)}\n")

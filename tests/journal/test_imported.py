@@ -1,0 +1,174 @@
+"""CSV files, histories as JSON and event files are opened like a journal of the same training."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from monitor_core import CSVLogger, EarlyStopping, History, Journal, Loop, TensorBoard, open_run
+from monitor_core.journal.summary import summary_of
+from monitor_core.replay import replay
+
+
+def record(folder, *, per_batch=False):
+    """Train with an evaluation within every epoch and at its end; return the paths of what recorded it."""
+    history = History(per_batch=per_batch)
+    sinks = [
+        history,
+        Journal(folder / "run", per_batch=per_batch),
+        CSVLogger(folder / "run.csv"),
+        TensorBoard(folder / "board"),
+    ]
+    with Loop(*sinks) as loop:
+        for epoch in loop.epochs(3):
+            for batch in loop.batches(range(4)):
+                loop.log(loss=1 / (1 + epoch) + batch / 8)
+                if batch in (1, 3):
+                    with loop.evaluation(name="test"):
+                        loop.log(loss=2.0 - epoch / 4 - batch / 16)
+    history.to_json(folder / "run.json")
+    return {name: folder / name for name in ("run", "run.csv", "run.json", "board")}
+
+
+def contents(recorded):
+    """Return everything that is compared: results by name, with their places."""
+    epochs = recorded.history
+    within = recorded.evaluations
+    rows = zip(within.epoch, within.steps.tolist(), within.names, within["test_loss"].tolist(), strict=True)
+    ends = dict(zip(epochs.epoch, epochs.steps.tolist(), strict=True))
+    return (
+        epochs.epoch,
+        epochs.steps.tolist(),
+        {name: epochs[name].tolist() for name in sorted(epochs)},
+        [row for row in rows if row[1] < ends[row[0]]],
+    )
+
+
+@pytest.mark.parametrize("name", ["run.csv", "run.json"])
+def test_a_log_opens_like_the_journal(tmp_path, name):
+    """Epochs, their steps, and the evaluations within them."""
+    paths = record(tmp_path)
+    assert contents(open_run(paths[name])) == contents(open_run(paths["run"]))
+    assert open_run(paths[name]).status == "unknown"
+
+
+def test_a_history_as_json_has_its_batches(tmp_path):
+    """With their epochs and steps."""
+    paths = record(tmp_path, per_batch=True)
+    read, live = open_run(paths["run.json"]).batches, open_run(paths["run"]).batches
+    assert (read["loss"].tolist(), read.steps.tolist(), read.epochs.tolist()) == (
+        live["loss"].tolist(), live.steps.tolist(), live.epochs.tolist()
+    )  # fmt: skip
+
+
+def test_a_decision_is_the_same_on_each(tmp_path):
+    """Whatever recorded the run, another patience stops it at the same step."""
+    paths = record(tmp_path)
+    runs = [
+        replay(open_run(paths[name]), EarlyStopping("test_loss", patience=1, min_delta=0.3, mode="min"))
+        for name in ("run", "run.csv", "run.json")
+    ]
+    first, *others = [(run.stop_reason, run.epoch, run.step) for run in runs]
+    assert first[0] is not None
+    assert others == [first, first]
+
+
+def test_an_event_folder_opens_by_epoch(tmp_path):
+    """Training and evaluations, in float32."""
+    pytest.importorskip("tensorboard")
+    paths = record(tmp_path)
+    read, live = open_run(paths["board"]), open_run(paths["run"])
+    assert read.history.epoch == live.history.epoch
+    for name in ("loss", "test_loss"):
+        assert np.array_equal(read.history[name], live.history[name].astype(np.float32))
+
+
+def test_a_file_of_validation_is_read_with_that_of_training(tmp_path):
+    """As Keras lays them out."""
+    pytest.importorskip("tensorboard")
+    with Loop(TensorBoard(tmp_path)) as loop:
+        for epoch in loop.epochs(3):
+            loop.log(loss=1.0 + epoch, val_loss=2.0 + epoch)
+    [file] = (tmp_path / "train").glob("*tfevents*")
+    history = open_run(file).history
+    assert (history["loss"].tolist(), history["val_loss"].tolist()) == ([1.0, 2.0, 3.0], [2.0, 3.0, 4.0])
+
+
+def test_what_keras_writes_for_tensorboard_is_read(tmp_path):
+    """TensorFlow 2 writes scalars as tensors."""
+    pytest.importorskip("tensorboard")
+    tf = pytest.importorskip("tensorflow")
+    for place, shift in (("train", 0.0), ("validation", 1.0)):
+        with tf.summary.create_file_writer(str(tmp_path / place)).as_default():
+            for epoch in range(3):
+                tf.summary.scalar("epoch_loss", 1.0 + epoch + shift, step=epoch)
+    history = open_run(tmp_path).history
+    assert (history["loss"].tolist(), history["val_loss"].tolist()) == ([1.0, 2.0, 3.0], [2.0, 3.0, 4.0])
+
+
+def test_scalars_of_other_names_are_by_step(tmp_path):
+    """Whether they count epochs is not known."""
+    pytest.importorskip("tensorboard")
+    torch_board = pytest.importorskip("torch.utils.tensorboard")
+    with torch_board.SummaryWriter(str(tmp_path)) as writer:
+        for step in (10, 20, 30):
+            writer.add_scalar("Loss/train", 100.0 / step, step)
+        writer.add_scalar("Loss/val", 7.0, 20)
+    batches = open_run(tmp_path).batches
+    assert batches.steps.tolist() == [10, 20, 30]
+    assert batches["Loss/train"].tolist() == pytest.approx([10.0, 5.0, 10 / 3])
+    assert np.array_equal(batches["Loss/val"], [np.nan, 7.0, np.nan], equal_nan=True)
+
+
+def test_appended_trainings_are_runs(tmp_path):
+    """As Keras appends them: with epochs from 0 again."""
+    (tmp_path / "a.csv").write_text("epoch,loss\n0,3\n1,2\n0,5\n1,4\n2,3\n")
+    recorded = open_run(tmp_path / "a.csv")
+    assert recorded.history.run.tolist() == [0, 0, 1, 1, 1]
+    assert open_run(tmp_path / "a.csv", run=0).history["loss"].tolist() == [3.0, 2.0]
+    with pytest.raises(IndexError, match="there is no run 2"):
+        open_run(tmp_path / "a.csv", run=2)
+
+
+def test_a_gap_is_not_a_nan(tmp_path):
+    """An empty field, ``null`` and an epoch without an evaluation are gaps; NaN is a value."""
+    (tmp_path / "a.csv").write_text("epoch,loss,val_loss\n0,1,2\n1,nan,\n")
+    (tmp_path / "a.json").write_text('{"loss": [1, NaN], "val_loss": [2, null]}')
+    history = History()
+    with Loop(history) as loop:
+        for epoch in loop.epochs(2):
+            for _ in loop.batches(range(1)):
+                loop.log(loss=math.nan if epoch else 1.0)
+            if not epoch:
+                with loop.evaluation():
+                    loop.log(loss=2.0)
+    history.to_json(tmp_path / "b.json")
+    for name in ("a.csv", "a.json", "b.json"):
+        last = summary_of(open_run(tmp_path / name).last).last
+        assert (math.isnan(last["loss"]), last["val_loss"]) == (True, 2.0), name
+
+
+def test_damage_is_listed(tmp_path):
+    """Rows of another width are left out, and said to be."""
+    (tmp_path / "a.csv").write_text("epoch,loss\n0,1\n1\n")
+    [damage] = open_run(tmp_path / "a.csv").damage
+    assert (damage.file, damage.reason) == ("a.csv", "1 rows are of another width")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1, 2]", "7", "{}", "not json", '{"loss": 3}', '{"loss": ["a"]}', '{"loss": [1, 2], "val_loss": [1]}',
+        '{"labels": {}, "epochs": {}}', '{"loss": [[1]]}', "[" * 100_000,
+        json.dumps({"labels": {"run": [0], "epoch": ["x"], "step": [1]}, "epochs": {}, "evaluation_labels": {},
+                    "evaluations": {}, "batch_labels": {}, "batches": {}}),
+        json.dumps({"labels": {"run": [0], "epoch": [1e400], "step": [1]}, "epochs": {}, "evaluations": {},
+                    "evaluation_labels": {"run": [], "epoch": []}, "batch_labels": {"run": [], "epoch": []}}),
+    ],
+)  # fmt: skip
+def test_other_json_is_refused(tmp_path, text):
+    """In one sentence."""
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ValueError, match=r"a.json is not a history: "):
+        open_run(tmp_path / "a.json")

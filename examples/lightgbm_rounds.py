@@ -18,7 +18,7 @@ def main() -> None:
     params |= {"num_threads": 1, "verbosity": -1}
 
     with LightGBMAdapter(folds := History(), EarlyStopping("valid_auc", patience=10)) as adapter:
-        lightgbm.cv(params, lightgbm.Dataset(x, y), 300, nfold=3, callbacks=adapter)
+        lightgbm.cv(params, lightgbm.Dataset(x, y), 300, nfold=3, stratified=False, callbacks=adapter)
     best = int(np.argmax(folds["valid_auc"]))
     print(f"{adapter.run.stop_reason}")
     print(f"AUC {folds['valid_auc'][best]:.3f} +- {folds['valid_auc_std'][best]:.3f} after {best + 1} rounds")

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from monitor_core.tensorboard.formats import event_file
+
 _MARK = "tfevents"
 _DEPTH = 2
 """How many levels of folders are looked at: those of one training, such as ``train`` and ``validation``, are below."""
@@ -55,19 +57,24 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _scalars(file: Path) -> Iterator[tuple[str, Points]]:
+    """Yield each scalar of a file; by our own reader, as TensorBoard's imports TensorFlow where it is installed."""
     try:
-        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-        from tensorboard.util import tensor_util
+        from tensorboard.compat.proto import event_pb2  # noqa: F401 (`event_file` imports it for each file)
+        from tensorboard.util.tensor_util import make_ndarray
     except ImportError as error:
         raise ImportError(
             f'event files are read by the tensorboard package: pip install "monitor_core[tensorboard]" ({error})'
         ) from error
-    events: Any = EventAccumulator(str(file), size_guidance={"scalars": 0, "tensors": 0})
-    events.Reload()
-    tags = events.Tags()
-    for tag in tags["scalars"]:
-        yield tag, [(int(each.step), float(each.wall_time), float(each.value)) for each in events.Scalars(tag)]
-    for tag in tags["tensors"]:
-        if events.SummaryMetadata(tag).plugin_data.plugin_name == "scalars":  # as TensorFlow 2 writes them
-            arrays = [(each, tensor_util.make_ndarray(each.tensor_proto)) for each in events.Tensors(tag)]
-            yield tag, [(int(e.step), float(e.wall_time), float(np.ravel(a)[0])) for e, a in arrays if a.size == 1]
+    kinds: dict[str, str] = {}  # only a tag's first value says which plugin it is of
+    found: dict[str, Points] = {}
+    for event in event_file.read_events(file):
+        for value in event.summary.value:
+            kind = kinds.setdefault(value.tag, value.metadata.plugin_data.plugin_name)
+            if value.HasField("simple_value"):
+                number: Any = value.simple_value
+            elif kind == "scalars" and (array := make_ndarray(value.tensor)).size == 1:  # as TensorFlow 2 writes them
+                number = np.ravel(array)[0]
+            else:
+                continue
+            found.setdefault(value.tag, []).append((int(event.step), float(event.wall_time), float(number)))
+    yield from found.items()

@@ -1,4 +1,4 @@
-"""What the command costs from the shell: ``list`` of a thousand runs, ``show`` of ten million values.
+"""What the command costs from the shell: ``list`` and ``query`` of many runs, ``show`` of ten million values.
 
 Floor: starting Python and importing what the command imports. Memory is the peak of the process of ``show``.
 """
@@ -21,7 +21,8 @@ from monitor_core.journal.provenance import describe
 from monitor_core.journal.summary import SUMMARY_NAME
 from monitor_core.journal.writer import JournalWriter
 
-RUNS, SCALARS = 1_000, 10_000_000
+RUNS, MANY_RUNS, SCALARS = 1_000, 10_000, 10_000_000
+QUERY = "select path, best from metrics where metric = 'val_loss' order by best limit 10"
 FLOOR = "imports"
 NOWHERE = Path("/dev/null")
 """Where no cache can be written."""
@@ -81,11 +82,12 @@ def peak_mb(folder: Path) -> float:
 
 def main() -> None:
     options = arguments(__doc__)
-    runs, scalars, rounds = (20, 100_000, 2) if options.quick else (RUNS, SCALARS, 9)
+    runs, many, scalars, rounds = (20, 30, 100_000, 2) if options.quick else (RUNS, MANY_RUNS, SCALARS, 9)
     with tempfile.TemporaryDirectory() as name:
         folder, cache = Path(name), Path(name) / "cache"
         many_runs(folder / "runs", runs)
         many_runs(folder / "killed", runs)
+        many_runs(folder / "many", many)
         for summary in (folder / "killed").rglob(SUMMARY_NAME):
             summary.unlink()
         long_run(folder / "long", scalars)
@@ -95,6 +97,8 @@ def main() -> None:
             f"list, {runs:,} runs, cached": process(*monitor, "list", str(folder / "runs"), cache=cache),
             f"list, {runs:,} runs, from summaries": process(*monitor, "list", str(folder / "runs"), cache=NOWHERE),
             f"list, {runs:,} runs, from journals": process(*monitor, "list", str(folder / "killed"), cache=NOWHERE),
+            f"list, {many:,} runs, cached": process(*monitor, "list", str(folder / "many"), cache=cache),
+            f"query, {many:,} runs, cached": process(*monitor, "query", QUERY, str(folder / "many"), cache=cache),
             f"show, {scalars:,} values": process(*monitor, "show", str(folder / "long"), cache=cache),
         }
         tables = {"from the shell": interleave(variants, FLOOR, 1, rounds)}

@@ -12,6 +12,7 @@ from monitor_core._version import __version__
 from monitor_core.cli.compare import compare_runs
 from monitor_core.cli.list import list_runs
 from monitor_core.cli.opening import UnreadableError
+from monitor_core.cli.query import query_runs
 from monitor_core.cli.show import show
 from monitor_core.cli.text import plain
 from monitor_core.cli.watch import watch
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command("list")(list_runs)
 app.command("show")(show)
 app.command("compare")(compare_runs)
+app.command("query")(query_runs)
 app.command("watch")(watch)
 
 

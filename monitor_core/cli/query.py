@@ -1,0 +1,50 @@
+"""``monitor-core query``: SQL over recorded runs."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from monitor_core.cli.opening import readable
+from monitor_core.cli.text import console, print_table
+from monitor_core.files.state import finite_or_name
+from monitor_core.runs.queries import TABLES, query
+from monitor_core.values.text import format_value
+
+
+def query_runs(
+    sql: Annotated[str | None, typer.Argument(help="The query, in DuckDB's SQL; left out, the tables.")] = None,
+    folder: Annotated[Path, typer.Argument(help="A folder with runs in it or below it.")] = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
+) -> None:
+    """Ask recorded runs in SQL: which was best, all of a commit, curves, findings."""
+    if sql is None:
+        rows = [(name, ", ".join(each.columns), each.about) for name, each in TABLES.items()]
+        print_table(console(), ("table", "columns", "a row for"), rows)
+        return
+    with readable():
+        answer = query(sql, folder)
+    if as_json:
+        for row in answer:
+            typer.echo(json.dumps(dict(zip(answer.names, map(_as_json, row), strict=True))))
+        return
+    numbers = [
+        place for place in range(len(answer.names)) if any(isinstance(row[place], (int, float)) for row in answer)
+    ]
+    print_table(console(), answer.names, [[_shown(value) for value in row] for row in answer], right=numbers)
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, float):
+        return finite_or_name(value)
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return "" if value is None else format_value(value) if isinstance(value, float) else str(value)

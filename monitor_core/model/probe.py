@@ -7,7 +7,6 @@ numbers are those that rules read and a report draws; of the arrays, only the we
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from typing import Any, Literal
 
 import attrs
@@ -162,13 +161,15 @@ class Prober:
 
     Attributes:
         summary: The model's layers, as far as they are known.
+        why_no_gradients: Why gradients could not be computed, None if they could.
     """
 
     summary: ModelSummary | None = None
+    why_no_gradients: str | None = attrs.field(default=None, init=False)
     _before: dict[str, tuple[int, Array]] = attrs.field(factory=dict, init=False)
 
     def probe(self, model: Any, x: Any, y: Any, *, epoch: int, step: int) -> Probe:
-        """Return what a model's handle shows; without a loss or targets, there are no gradients.
+        """Return what a model's handle shows; without gradients where they cannot be computed.
 
         Args:
             model: The handle, with ``activations`` and ``weights``.
@@ -179,8 +180,10 @@ class Prober:
         """
         gradients = None
         if y is not None and hasattr(model, "gradients"):
-            with suppress(TypeError):  # no loss is known
+            try:
                 gradients = list(model.gradients(x, y))
+            except Exception as error:  # no loss is known, or it refuses outputs that are worth a look all the same
+                self.why_no_gradients = f"{type(error).__name__}: {error}"
         found = self.look(epoch, step, model.activations(x), model.weights(), gradients)
         return attrs.evolve(found, penalty=model.penalty() if hasattr(model, "penalty") else None)
 

@@ -238,6 +238,13 @@ def normalized(momentum, **options):
     )
 
 
+@pytest.fixture
+def many_looks(monkeypatch):
+    """Look into the model at the end of every epoch, however long that takes."""
+    monkeypatch.setattr("monitor_core.diagnosis.observer.SHARE", 100.0)
+
+
+@pytest.mark.usefixtures("many_looks")
 def test_moving_statistics_that_do_not_fit():
     """Evaluation normalizes with the initial ones, which training never uses."""
     (found,) = [each for each in normalized(0.0, epochs=40).findings if each.symptom == "train_eval_mismatch"]
@@ -245,6 +252,7 @@ def test_moving_statistics_that_do_not_fit():
     assert found.evidence["drift"] > found.evidence["threshold"]
 
 
+@pytest.mark.usefixtures("many_looks")
 def test_moving_statistics_that_fit():
     """With the usual momentum, and with a slow one in early epochs."""
     assert "train_eval_mismatch" not in severe(normalized(0.1, epochs=40).findings)
@@ -278,3 +286,35 @@ def test_what_was_seen_inside_is_judged_again_after_a_kill(tmp_path):
     assert again.findings[: len(first.findings)] == first.findings
     assert again._examination.seen.probes[0].step == 0
     assert open_run(tmp_path).layers["dead"][:, 0].max() == 1.0
+
+
+def test_units_that_die_by_steps_that_are_too_large():
+    """All give outputs before the first step, and none after the first epoch: the steps did it."""
+    torch.manual_seed(0)
+    module = dense(16, 16, 3)
+    found = trained(module, torch.optim.SGD(module.parameters(), 0.5), _cross_entropy, 30 * X, Y, epochs=3).findings
+    (died,) = [each for each in found if each.symptom == "lr_too_high" and each.layer is not None]
+    assert (died.severity, died.evidence["now"]) == ("warning", 1.0)
+    assert "gave outputs before the first step" in died.message
+
+
+def test_a_loss_that_refuses_the_outputs_hides_no_activations():
+    """Gradients cannot be computed, and the rules that need them say why; the others see the outputs."""
+    module = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 1))
+    with torch.no_grad():
+        module[0].weight.fill_(1e38)
+        module[1].weight.fill_(1e38)
+
+    def refusing(output, y):
+        if not torch.isfinite(output).all():
+            raise RuntimeError("all elements of input should be between 0 and 1")
+        return output.mean()
+
+    diagnosis = Diagnosis(sample=(X.numpy(), Y.numpy()))
+    handle = TorchModel(module, torch.optim.SGD(module.parameters(), 0.1), loss=refusing)
+    with Loop(diagnosis, model=handle) as loop:
+        for _ in loop.epochs(1):
+            loop.log(loss=1.0)
+    assert "exploding" in symptoms(diagnosis.findings, "problem")
+    reasons = {each.rule: each.reason for each in diagnosis.not_looked_at}
+    assert reasons["ZeroGradient"] == "RuntimeError: all elements of input should be between 0 and 1"

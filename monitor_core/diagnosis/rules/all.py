@@ -60,6 +60,7 @@ INSIDE: tuple[Rule, ...] = (
     units.ConstantWeights(),
     units.SymmetricUnits(),
     units.DeadUnits(),
+    units.UnitsDied(),
     units.SaturatedUnits(),
     units.ConstantOutput(),
     units.TrainEvalMismatch(),

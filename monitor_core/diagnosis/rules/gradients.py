@@ -44,7 +44,7 @@ class VanishingGradient(Rule):
 
     symptom = "vanishing_gradient"
     moments = ("probe",)
-    needs = ("model", "probe")
+    needs = ("model", "probe", "gradients")
     source = "AUTOTRAINER (first/last < 1e-3), as a profile over all layers"
 
     decades: float = 3.0
@@ -96,7 +96,7 @@ class ZeroGradient(Rule):
 
     symptom = "zero_gradient"
     moments = ("probe",)
-    needs = ("probe",)
+    needs = ("probe", "gradients")
     source = "DeepLocalize, smdebug (AllZero)"
 
     def check(self, seen: Seen) -> Finding | None:

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
-from diagnosis_support import blobs, severe, symptoms, trained
+from diagnosis_support import blobs, chain, severe, symptoms, trained
 
 from monitor_core import Diagnosis, Loop, open_run
+from monitor_core.diagnosis.examination import Examination
+from monitor_core.diagnosis.seen import Seen
+from monitor_core.model.probe import Probe, WeightProbe
 
 torch = pytest.importorskip("torch")
 
@@ -318,3 +321,46 @@ def test_a_loss_that_refuses_the_outputs_hides_no_activations():
     assert "exploding" in symptoms(diagnosis.findings, "problem")
     reasons = {each.rule: each.reason for each in diagnosis.not_looked_at}
     assert reasons["ZeroGradient"] == "RuntimeError: all elements of input should be between 0 and 1"
+
+
+def gradients(*decades):
+    """Return what is found in a chain of layers whose gradients have these decimal logarithms."""
+    model = chain(*[(16, "tanh")] * (len(decades) - 1), (3, "softmax"))
+    weights = [
+        WeightProbe(name=layer.weights[0], size=100, axes=2, norm=1.0, std=0.1, gradient=10.0**each)
+        for layer, each in zip(model.layers, decades, strict=True)
+    ]
+    examination = Examination(seen=Seen(model=model))
+    examination.add_probe(Probe(epoch=0, step=10, samples=8, weights=tuple(weights)))
+    return [each for each in examination.findings if "gradients grow" in each.message]
+
+
+def test_gradients_that_grow_from_layer_to_layer():
+    """By the whole profile, from the output back to the input."""
+    (found,) = gradients(3, 2, 1, 0, -1, -2)
+    assert (found.symptom, found.severity, found.layer) == ("exploding", "warning", "dense_1/kernel")
+    assert found.message.startswith(
+        "The gradients grow from layer to layer: over 6 layers, from dense_6/kernel back to "
+    )
+    assert found.evidence["decades"] == pytest.approx(4)
+
+
+def test_gradients_that_hardly_grow():
+    """Or whose first layer alone has a large one, or of few layers."""
+    assert gradients(2, 1.5, 1, 0.5, 0, -0.5) == []
+    assert gradients(5, 0, 0.1, 0, 0.1, 0) == []
+    assert gradients(4, 2, -2) == []
+
+
+def test_a_gradient_that_is_not_finite():
+    """Though the weight and the outputs are: a root at 0 has an infinite slope."""
+    module = zeros(dense(3))
+    handle = TorchModel(
+        module, torch.optim.SGD(module.parameters(), 0.1), loss=lambda output, y: output.abs().sqrt().sum()
+    )
+    diagnosis = Diagnosis(sample=(X.numpy(), Y.numpy()))
+    with Loop(diagnosis, model=handle) as loop:
+        for _ in loop.epochs(1):
+            loop.log(loss=1.0)
+    (found,) = [each for each in diagnosis.findings if "though the weight is finite" in each.message]
+    assert (found.symptom, found.severity, found.epoch) == ("exploding", "problem", -1)

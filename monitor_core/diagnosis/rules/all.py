@@ -65,6 +65,7 @@ INSIDE: tuple[Rule, ...] = (
     units.ConstantOutput(),
     units.TrainEvalMismatch(),
     gradients.VanishingGradient(),
+    gradients.ExplodingGradient(),
     gradients.ZeroGradient(),
     gradients.Movement(),
     gradients.Penalties(),

@@ -21,7 +21,7 @@ SAMPLES = 128
 """How many samples a probe has, at most."""
 HISTOGRAMS = 256
 """How many histograms of a kind a probe has, at most: those of the first layers or weights."""
-VALUES = 65_536
+VALUES = 16_384
 """How many values a histogram counts, at most; of more, as many evenly spread ones."""
 _UNITS = 4_096
 """How many units of a layer are looked at, at most."""
@@ -342,12 +342,15 @@ def histogram(values: Array, bins: int = BINS) -> Histogram | None:
     """Return how the finite values are distributed, None if there are none; of many values, `VALUES` are counted."""
     flat = np.asarray(values).ravel()
     flat = flat[:: -(-flat.size // VALUES) or 1].astype(np.float64)
-    flat = np.clip(flat[np.isfinite(flat)], -1e300, 1e300)  # else their range may be infinite
+    flat = flat[np.isfinite(flat)]
     if not flat.size:
         return None
     low, high = float(flat.min()), float(flat.max())
+    if max(-low, high) > 1e300:  # else their range may be infinite
+        flat = np.clip(flat, -1e300, 1e300)
+        low, high = float(flat.min()), float(flat.max())
     least = 1e-6 * max(abs(low), abs(high), 1e-290)
     if high - low < least:  # too near for bins between them
         low, high = low - least, high + least
-    counts, _ = np.histogram(flat, bins=bins, range=(low, high))
-    return Histogram(low, high, counts.astype(np.int64))
+    places = ((flat - low) * (bins / (high - low))).astype(np.int64)  # six times faster than np.histogram
+    return Histogram(low, high, np.bincount(np.minimum(places, bins - 1), minlength=bins))

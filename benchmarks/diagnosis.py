@@ -24,7 +24,7 @@ from typing import Any
 from programs.installed import installed
 from programs.leaving_out import COLLECTIONS, chosen_without
 from programs.peers import PEERS
-from programs.running import FOLDER, path_of, programs, run_all
+from programs.running import FOLDER, everywhere, path_of, programs, run_all
 from programs.scoring import Recording, Score, by_program, hurt, score, shown
 from programs.spec import STACKS, Program
 from programs.split import MOVED, part_of
@@ -157,6 +157,19 @@ def leaving_out(given: argparse.Namespace) -> dict[str, str]:
     return rows
 
 
+def across_stacks(given: argparse.Namespace) -> dict[str, str]:
+    """Return on how many stacks the programs that run on all of them are judged rightly."""
+    found: dict[str, list[bool]] = {}
+    for program in everywhere():
+        paths = {stack: path_of(program, 0, given.folder, stack) for stack in STACKS}
+        if all(path.exists() for path in paths.values()):
+            for stack, path in paths.items():
+                each = score(Recording.read(program, 0, path))
+                is_right = not each.false_warnings if program.kind == "healthy" else each.right is not None
+                found.setdefault(stack, []).append(is_right)
+    return {f"judged rightly on {stack}": f"{sum(right)} of {len(right)}" for stack, right in found.items()}
+
+
 def print_details(found: list[Score]) -> None:
     """Print the cases that fail, with what was found."""
     for each in found:
@@ -191,6 +204,8 @@ def print_quality(given: argparse.Namespace) -> None:
             figures[name] = {figure: value for figure, value in rows.items() if figure.startswith(_COMPARED)}
     if given.leave_out:
         figures["thresholds chosen without a collection"] = leaving_out(given)
+    if others := across_stacks(given):
+        figures["programs on all stacks"] = others
     about = {"part": given.part, "programs": len({each.program.id for each in every}), "runs": len(every)}
     if given.json:
         json.dump(

@@ -18,19 +18,13 @@ COLLECTIONS = ("at", "tdc", "own")
 FACTORS = (0.5, 2.0)
 THRESHOLDS = (
     ("DeadUnits", "share"),
-    ("SaturatedUnits", "share"),
-    ("HugeOutputs", "least"),
     ("VanishingGradient", "decades"),
     ("Movement", "most"),
-    ("Penalties", "share"),
-    ("TrainEvalMismatch", "drift"),
     ("Oscillation", "share"),
     ("Rising", "ratio"),
     ("NotLearning", "share"),
     ("Undertrained", "left"),
     ("Overfitting", "rise"),
-    ("MemorizedOnly", "fall"),
-    ("RateFarTooHigh", "ratio"),
 )
 """The thresholds of dynamic symptoms that decide most, by rule."""
 
@@ -44,7 +38,12 @@ def chosen_without(collection: str, recordings: Sequence[Recording]) -> Rules:
         collection: The collection, one of `COLLECTIONS`.
         recordings: Runs of the part ``tune``.
     """
-    left = [each for each in recordings if each.program.kind == "healthy" or each.program.collection != collection]
+    left = [
+        each
+        for each in recordings
+        if each.program.kind == "healthy"
+        or not (each.program.is_static or each.program.collection == collection)  # these thresholds see no static ones
+    ]
     rules: Rules = RULES
     best = _worth(rules, left)
     for name, threshold in THRESHOLDS:

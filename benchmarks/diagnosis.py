@@ -4,7 +4,7 @@ Labelled programs are rebuilt and run, each on one stack, and what the diagnosis
 (``--run``; what is recorded already is skipped). The rules are then scored on the recordings, which takes seconds
 (``--replay``). Thresholds are chosen on the part ``tune``; the figures to report are those of the part ``report``, see
 ``programs/split.py``. ``--details`` lists the cases that fail, by name; of the part ``report`` only if it is asked for.
-Without these options, the cost of the rules for each batch is measured.
+Without these options, the cost of the rules for each batch is measured, and that of `diagnose`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import math
 import statistics
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from programs.installed import installed
 from programs.leaving_out import COLLECTIONS, chosen_without
 from programs.peers import PEERS
@@ -30,8 +32,14 @@ from programs.spec import STACKS, Program
 from programs.split import MOVED, part_of
 
 from harness import interleave, machine, report
-from monitor_core import Diagnosis, Loop
+from monitor_core import Block, Bus, Diagnosis, Journal, Loop, diagnose
 
+SCALARS = 1_000_000
+QUICK_SCALARS = 20_000
+METRICS = 10
+EPOCHS = (100, 1_000)
+BLOCK = 256
+ROUNDS = 5
 BATCHES = 20_000
 QUICK_BATCHES = 1_000
 
@@ -246,6 +254,33 @@ def cost(*, quick: bool) -> list[dict]:
     return interleave(variants, "a loop that logs two metrics", batches, 2 if quick else 10)
 
 
+def seconds_of_diagnose(scalars: int, epochs: int) -> float:
+    """Measure the processor time of `diagnose` of a journal with so many scalars of ten metrics, opening included."""
+    steps = scalars // METRICS // epochs
+    names = ["loss", *(f"metric_{number}" for number in range(METRICS - 1))]
+    noise = np.random.default_rng(0).normal(size=steps)
+    with tempfile.TemporaryDirectory() as folder:
+        bus = Bus(sink := Journal(folder))
+        bus.train_begin()
+        for epoch in range(epochs):
+            values = math.exp(-epoch / epochs) * (1 + 0.1 * noise)
+            for first in range(0, steps, BLOCK):
+                part = slice(first, first + BLOCK)
+                numbers = epoch * steps + 1 + np.arange(steps)[part]
+                columns = dict.fromkeys(names, values[part])
+                sink.on_block(bus.run, Block(epoch, numbers, 0.01 * numbers, columns, dict.fromkeys(names)))
+            bus.run.step = (epoch + 1) * steps
+            bus.epoch_begin(epoch)
+            bus.epoch_end(epoch, dict.fromkeys(names, float(values.mean())))
+        bus.train_end()
+        times = []
+        for _ in range(ROUNDS):
+            begin = time.process_time()
+            diagnose(folder)
+            times.append(time.process_time() - begin)
+    return statistics.median(times)
+
+
 def main() -> None:
     """Do what is asked."""
     given = options()
@@ -255,9 +290,13 @@ def main() -> None:
     if given.replay:
         print_quality(given)
     if not given.run and not given.replay:
-        report(
-            {"cost of the rules for each batch": cost(quick=given.quick)}, machine("keras", "torch"), as_json=given.json
-        )
+        scalars = QUICK_SCALARS if given.quick else SCALARS
+        figures = {
+            f"diagnose, {scalars:,} scalars in {epochs:,} epochs: processor s": seconds_of_diagnose(scalars, epochs)
+            for epochs in EPOCHS
+        }
+        tables = {"cost of the rules for each batch": cost(quick=given.quick)}
+        report(tables, machine("keras", "torch"), as_json=given.json, figures=figures)
 
 
 if __name__ == "__main__":

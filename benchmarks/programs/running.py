@@ -28,6 +28,8 @@ _ONE_THREAD = {
 }
 
 FOLDER = Path(__file__).with_name("recorded")
+EVERYWHERE = 20
+"""How many programs run on all stacks."""
 
 
 def programs() -> list[Program]:
@@ -35,9 +37,10 @@ def programs() -> list[Program]:
     return [*published(), *healthy(), *faults()]
 
 
-def path_of(program: Program, seed: int, folder: Path = FOLDER) -> Path:
-    """Return the file of a recording."""
-    return folder / f"{program.id}.{seed}.json.xz"
+def path_of(program: Program, seed: int, folder: Path = FOLDER, stack: Stack | None = None) -> Path:
+    """Return the file of a recording, on the program's own stack or another one."""
+    other = "" if stack is None or stack == program.stack else f".{stack}"
+    return folder / f"{program.id}.{seed}{other}.json.xz"
 
 
 def _order(program: Program) -> str:
@@ -45,14 +48,22 @@ def _order(program: Program) -> str:
     return hashlib.sha256(f"{program.id} order".encode()).hexdigest()
 
 
-def missing(chosen: Iterable[Program], seeds: int | None, folder: Path = FOLDER) -> list[tuple[Program, int]]:
-    """Return the programs and seeds that are not recorded yet."""
-    every = [
-        (program, seed)
+def everywhere() -> list[Program]:
+    """Return the programs that run on all stacks: the first that can, as if shuffled."""
+    able = [each for each in programs() if each.stacks == STACKS and not isinstance(each.layers, str)]
+    return sorted((each for each in able if each.kind != "unverified"), key=_order)[:EVERYWHERE]
+
+
+def missing(chosen: Iterable[Program], seeds: int | None, stack: Stack, folder: Path = FOLDER) -> list[str]:
+    """Return the programs of a stack that are not recorded yet, each as its id and a seed."""
+    on_all = {program.id for program in everywhere()}
+    return [
+        f"{program.id}:{seed}"
         for program in sorted(chosen, key=_order)
         for seed in range(min(program.seeds, seeds or program.seeds))
+        if (program.stack == stack or (program.id in on_all and seed == 0))
+        and not path_of(program, seed, folder, stack).exists()
     ]
-    return [(program, seed) for program, seed in every if not path_of(program, seed, folder).exists()]
 
 
 def run_all(
@@ -60,7 +71,7 @@ def run_all(
 ) -> None:
     """Run what is missing, one process for each stack."""
     for stack in stacks:
-        names = [f"{program.id}:{seed}" for program, seed in missing(chosen, seeds, folder) if program.stack == stack]
+        names = missing(chosen, seeds, stack, folder)
         if names:
             _in_process(stack, names, folder)
 
@@ -94,7 +105,7 @@ def record(program: Program, seed: int, stack: Stack, folder: Path) -> str | Non
         error = f"{type(raised).__name__}: {raised}"[:300]
     first, later = sink.probe_cost
     save(
-        path_of(program, seed, folder),
+        path_of(program, seed, folder, stack),
         sink.events,
         program=program.id,
         seed=seed,

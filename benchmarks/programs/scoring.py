@@ -3,14 +3,98 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
 
 from monitor_core.bus.finding import Finding
+from monitor_core.diagnosis.data import DataSummary
+from monitor_core.metrics.names import find_metric
 from programs.spec import Program
 from programs.tape import load, replay
+
+HURT = 0.9
+"""A result is hurt if it has less than this share of what healthy programs reach on the same data."""
+_SAME_DATA = {"cars": "cars_standardized"}
+
+
+@attrs.frozen(eq=False)
+class Recording:
+    """What was observed in one run of a program.
+
+    Attributes:
+        program: The program.
+        seed: Its seed.
+        content: What was saved.
+    """
+
+    program: Program
+    seed: int
+    content: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, program: Program, seed: int, path: Path) -> Recording:
+        """Read the file of a recording."""
+        return cls(program, seed, load(path))
+
+    @property
+    def events(self) -> list[Any]:
+        """What was observed, in order."""
+        events: list[Any] = self.content["events"]
+        return events
+
+    @property
+    def seconds(self) -> float:
+        """How long the steps took, with what came between them."""
+        blocks = [event for event in self.events if event[0] == "block"]
+        return 0.0 if not blocks else blocks[-1][3] + blocks[-1][4][-1] - blocks[0][3]
+
+    @property
+    def skill(self) -> float | None:
+        """How good the model is at the end: 0 for a constant answer, 1 for a perfect one; None if that is not known.
+
+        By the accuracy if there is one, else by the loss, of the validation data if there are any. What is not finite
+        is worth nothing.
+        """
+        logs = next((event[4] for event in reversed(self.events) if event[0] == "epoch"), None)
+        known = next((event[1] for event in self.events if event[0] == "begin"), None)
+        if known is None or known["data"] is None:
+            return None
+        data = DataSummary.from_json(known["data"])
+        if logs is None:
+            return 0.0 if self.content["error"] else None
+        for name in ("accuracy", "categorical_accuracy", "sparse_categorical_accuracy", "binary_accuracy"):
+            if (found := find_metric(name, logs)) is not None and data.largest_share is not None:
+                value = logs.get(f"val_{found}", logs[found])
+                return (value - data.largest_share) / (1 - data.largest_share) if math.isfinite(value) else 0.0
+        constant = None if known["model"] is None else data.constant_loss(known["model"]["loss"] or "")
+        value = logs.get("val_loss", logs.get("loss"))
+        if not constant or value is None:
+            return None
+        return 1 - value / constant if math.isfinite(value) else 0.0
+
+
+def hurt(recordings: Iterable[Recording]) -> dict[str, bool]:
+    """Return for each faulty program whether its result is really hurt; those where that is not known are left out.
+
+    Some mistakes leave a result as it would be without them: softmax twice, or a rate that is a little low.
+    """
+    skills: dict[str, list[float]] = {}
+    every = [(each, each.skill) for each in recordings]
+    for each, skill in every:
+        if each.program.kind == "healthy" and skill is not None:
+            skills.setdefault(each.program.data, []).append(skill)
+    usual = {data: statistics.median(values) for data, values in skills.items()}
+    return {
+        each.program.id: skill < HURT * usual[data]
+        for each, skill in every
+        if each.program.kind == "fault"
+        and skill is not None
+        and (data := _SAME_DATA.get(each.program.data, each.program.data)) in usual
+    }
 
 
 @attrs.frozen
@@ -61,11 +145,10 @@ class Score:
         return None if right is None else right.step / max(1, self.steps)
 
 
-def score(program: Program, seed: int, path: Any, rules: Any = None) -> Score:
-    """Return what rules find in a recording."""
-    found = load(path)
-    examination = replay(found["events"]) if rules is None else replay(found["events"], rules)
-    return Score(program, seed, examination.findings, examination.seen.step)
+def score(recording: Recording, rules: Any = None) -> Score:
+    """Return what rules find in a recording, by default all of the package."""
+    examination = replay(recording.events) if rules is None else replay(recording.events, rules)
+    return Score(recording.program, recording.seed, examination.findings, examination.seen.step)
 
 
 def by_program(scores: Iterable[Score], failed: Any) -> dict[str, float]:

@@ -27,6 +27,8 @@ STRETCH = 256
 """How many steps are judged together: those up to the next multiple of it, or to the epoch's end."""
 DENSE = 100
 """Up to how many epochs each one is judged; then only one in each stretch of a twentieth of the epochs so far."""
+LAST_PROBES = 8
+"""How many of the last probes are kept."""
 QUIET = 3
 """After how many checks without it a finding is over."""
 
@@ -99,8 +101,8 @@ class Examination:
 
     def add_probe(self, probe: Probe) -> list[Finding]:
         """Judge what was seen inside the model."""
-        self.seen.probes.append(probe)
-        del self.seen.probes[1:-8]  # the first, for what it was at the start, and the last ones
+        self.seen.probes.append(attrs.evolve(probe, histograms={}))
+        self.seen.probes = _thinned(self.seen.probes)
         return self._ask("probe")
 
     def end_epoch(self, epoch: int, step: int, logs: Mapping[str, float]) -> list[Finding]:
@@ -210,6 +212,12 @@ class Examination:
                 active.quiet += 1
                 if active.quiet >= QUIET:
                     del self._active[key]
+
+
+def _thinned(probes: list[Probe]) -> list[Probe]:
+    """Return the last probes and, of the others, the first within each doubling of the steps."""
+    older = {probe.step.bit_length(): probe for probe in reversed(probes[:-LAST_PROBES])}
+    return [*reversed(older.values()), *probes[-LAST_PROBES:]]
 
 
 def _severity(finding: Finding) -> int:

@@ -139,7 +139,10 @@ class Observer:
     def _probe(self, run: Run, model: Any, x: Any, y: Any) -> Probe:
         if self._prober is None:
             self._prober = Prober(self.seen.model)
-        return self._prober.probe(model, x, y, epoch=run.epoch, step=run.step)
+        found = self._prober.probe(model, x, y, epoch=run.epoch, step=run.step)
+        if (why := self._prober.why_no_gradients) is not None:
+            self.seen.why_missing["gradients"] = why
+        return found
 
     def rate(self, model: Any) -> float | None:
         """Return the current learning rate, None if it is not known."""

@@ -17,6 +17,7 @@ MISSING: dict[str, str] = {
     "data": "no sample of the training data was seen: pass Diagnosis(sample=(x, y))",
     "validation": "no validation data was seen: pass validation_data=(x, y) as arrays",
     "probe": "the model's activations could not be read: pass model=... and Diagnosis(sample=(x, y))",
+    "gradients": "the gradients of the loss could not be computed: pass a handle that knows the loss, and targets",
     "memory": "the process's memory is recorded live only, on Linux or with psutil installed",
     "waiting": "how long a training waits for its data is measured live only, in loop.batches",
     "batches": "batches are not logged with values of their own",

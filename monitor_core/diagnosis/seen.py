@@ -161,6 +161,8 @@ class Seen:
             return self.has_raw_batches
         if what in {"memory", "waiting"}:
             return bool(getattr(self, what))
+        if what == "gradients":
+            return bool(self.probes) and any(weight.gradient is not None for weight in self.probes[-1].weights)
         return bool(self.probes) if what == "probe" else getattr(self, what) is not None
 
     @property

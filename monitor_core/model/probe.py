@@ -7,7 +7,6 @@ numbers are those that rules read and a report draws; of the arrays, only the we
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from typing import Any, Literal
 
 import attrs
@@ -22,7 +21,7 @@ SAMPLES = 128
 """How many samples a probe has, at most."""
 HISTOGRAMS = 256
 """How many histograms of a kind a probe has, at most: those of the first layers or weights."""
-VALUES = 65_536
+VALUES = 16_384
 """How many values a histogram counts, at most; of more, as many evenly spread ones."""
 _UNITS = 4_096
 """How many units of a layer are looked at, at most."""
@@ -162,13 +161,15 @@ class Prober:
 
     Attributes:
         summary: The model's layers, as far as they are known.
+        why_no_gradients: Why gradients could not be computed, None if they could.
     """
 
     summary: ModelSummary | None = None
+    why_no_gradients: str | None = attrs.field(default=None, init=False)
     _before: dict[str, tuple[int, Array]] = attrs.field(factory=dict, init=False)
 
     def probe(self, model: Any, x: Any, y: Any, *, epoch: int, step: int) -> Probe:
-        """Return what a model's handle shows; without a loss or targets, there are no gradients.
+        """Return what a model's handle shows; without gradients where they cannot be computed.
 
         Args:
             model: The handle, with ``activations`` and ``weights``.
@@ -179,8 +180,10 @@ class Prober:
         """
         gradients = None
         if y is not None and hasattr(model, "gradients"):
-            with suppress(TypeError):  # no loss is known
+            try:
                 gradients = list(model.gradients(x, y))
+            except Exception as error:  # no loss is known, or it refuses outputs that are worth a look all the same
+                self.why_no_gradients = f"{type(error).__name__}: {error}"
         found = self.look(epoch, step, model.activations(x), model.weights(), gradients)
         return attrs.evolve(found, penalty=model.penalty() if hasattr(model, "penalty") else None)
 
@@ -339,12 +342,15 @@ def histogram(values: Array, bins: int = BINS) -> Histogram | None:
     """Return how the finite values are distributed, None if there are none; of many values, `VALUES` are counted."""
     flat = np.asarray(values).ravel()
     flat = flat[:: -(-flat.size // VALUES) or 1].astype(np.float64)
-    flat = np.clip(flat[np.isfinite(flat)], -1e300, 1e300)  # else their range may be infinite
+    flat = flat[np.isfinite(flat)]
     if not flat.size:
         return None
     low, high = float(flat.min()), float(flat.max())
+    if max(-low, high) > 1e300:  # else their range may be infinite
+        flat = np.clip(flat, -1e300, 1e300)
+        low, high = float(flat.min()), float(flat.max())
     least = 1e-6 * max(abs(low), abs(high), 1e-290)
     if high - low < least:  # too near for bins between them
         low, high = low - least, high + least
-    counts, _ = np.histogram(flat, bins=bins, range=(low, high))
-    return Histogram(low, high, counts.astype(np.int64))
+    places = ((flat - low) * (bins / (high - low))).astype(np.int64)  # six times faster than np.histogram
+    return Histogram(low, high, np.bincount(np.minimum(places, bins - 1), minlength=bins))

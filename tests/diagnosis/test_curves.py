@@ -219,3 +219,23 @@ def test_a_metric_that_never_changes():
 def test_a_perfect_accuracy_may_stay():
     """1 is as good as it gets."""
     assert severe(of_curves(loss=GOOD, accuracy=np.ones(40))) == []
+
+
+def test_a_gap_that_closes_is_no_shift():
+    """Unevenly too, as while batch normalization's statistics settle."""
+    train = [0.9, 0.3, 0.1, 0.05, 0.03, 0.02]
+    assert "train_validation_shift" not in severe(of_curves(loss=train, val_loss=[1.4, 1.6, 1.2, 0.9, 0.65, 0.4]))
+    assert "train_validation_shift" in severe(of_curves(loss=train, val_loss=[1.4, 1.6, 1.2, 1.5, 1.3, 1.4]))
+
+
+def test_memorizing_begins():
+    """The training loss has come a little below a constant answer's, and the validation loss never does."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(500, 4)), rng.integers(0, 4, 500)
+    data = summarize(x, y)
+    model = chain((16, "relu"), (4, "softmax"), loss="sparse_categorical_crossentropy")
+    train = np.linspace(1.4, 1.2, 10)
+    val = np.linspace(1.39, 1.5, 10)
+    assert "random_labels" in severe(examined({"loss": train, "val_loss": val}, model=model, data=data))
+    carries = np.linspace(1.39, 1.3, 10)
+    assert "random_labels" not in severe(examined({"loss": train, "val_loss": carries}, model=model, data=data))

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
-from diagnosis_support import blobs, severe, symptoms, trained
+from diagnosis_support import blobs, chain, severe, symptoms, trained
 
 from monitor_core import Diagnosis, Loop, open_run
+from monitor_core.diagnosis.examination import Examination
+from monitor_core.diagnosis.seen import Seen
+from monitor_core.model.probe import Probe, WeightProbe
 
 torch = pytest.importorskip("torch")
 
@@ -238,6 +241,13 @@ def normalized(momentum, **options):
     )
 
 
+@pytest.fixture
+def many_looks(monkeypatch):
+    """Look into the model at the end of every epoch, however long that takes."""
+    monkeypatch.setattr("monitor_core.diagnosis.observer.SHARE", 100.0)
+
+
+@pytest.mark.usefixtures("many_looks")
 def test_moving_statistics_that_do_not_fit():
     """Evaluation normalizes with the initial ones, which training never uses."""
     (found,) = [each for each in normalized(0.0, epochs=40).findings if each.symptom == "train_eval_mismatch"]
@@ -245,6 +255,7 @@ def test_moving_statistics_that_do_not_fit():
     assert found.evidence["drift"] > found.evidence["threshold"]
 
 
+@pytest.mark.usefixtures("many_looks")
 def test_moving_statistics_that_fit():
     """With the usual momentum, and with a slow one in early epochs."""
     assert "train_eval_mismatch" not in severe(normalized(0.1, epochs=40).findings)
@@ -278,3 +289,78 @@ def test_what_was_seen_inside_is_judged_again_after_a_kill(tmp_path):
     assert again.findings[: len(first.findings)] == first.findings
     assert again._examination.seen.probes[0].step == 0
     assert open_run(tmp_path).layers["dead"][:, 0].max() == 1.0
+
+
+def test_units_that_die_by_steps_that_are_too_large():
+    """All give outputs before the first step, and none after the first epoch: the steps did it."""
+    torch.manual_seed(0)
+    module = dense(16, 16, 3)
+    found = trained(module, torch.optim.SGD(module.parameters(), 0.5), _cross_entropy, 30 * X, Y, epochs=3).findings
+    (died,) = [each for each in found if each.symptom == "lr_too_high" and each.layer is not None]
+    assert (died.severity, died.evidence["now"]) == ("warning", 1.0)
+    assert "gave outputs before the first step" in died.message
+
+
+def test_a_loss_that_refuses_the_outputs_hides_no_activations():
+    """Gradients cannot be computed, and the rules that need them say why; the others see the outputs."""
+    module = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 1))
+    with torch.no_grad():
+        module[0].weight.fill_(1e38)
+        module[1].weight.fill_(1e38)
+
+    def refusing(output, y):
+        if not torch.isfinite(output).all():
+            raise RuntimeError("all elements of input should be between 0 and 1")
+        return output.mean()
+
+    diagnosis = Diagnosis(sample=(X.numpy(), Y.numpy()))
+    handle = TorchModel(module, torch.optim.SGD(module.parameters(), 0.1), loss=refusing)
+    with Loop(diagnosis, model=handle) as loop:
+        for _ in loop.epochs(1):
+            loop.log(loss=1.0)
+    assert "exploding" in symptoms(diagnosis.findings, "problem")
+    reasons = {each.rule: each.reason for each in diagnosis.not_looked_at}
+    assert reasons["ZeroGradient"] == "RuntimeError: all elements of input should be between 0 and 1"
+
+
+def gradients(*decades):
+    """Return what is found in a chain of layers whose gradients have these decimal logarithms."""
+    model = chain(*[(16, "tanh")] * (len(decades) - 1), (3, "softmax"))
+    weights = [
+        WeightProbe(name=layer.weights[0], size=100, axes=2, norm=1.0, std=0.1, gradient=10.0**each)
+        for layer, each in zip(model.layers, decades, strict=True)
+    ]
+    examination = Examination(seen=Seen(model=model))
+    examination.add_probe(Probe(epoch=0, step=10, samples=8, weights=tuple(weights)))
+    return [each for each in examination.findings if "gradients grow" in each.message]
+
+
+def test_gradients_that_grow_from_layer_to_layer():
+    """By the whole profile, from the output back to the input."""
+    (found,) = gradients(3, 2, 1, 0, -1, -2)
+    assert (found.symptom, found.severity, found.layer) == ("exploding", "warning", "dense_1/kernel")
+    assert found.message.startswith(
+        "The gradients grow from layer to layer: over 6 layers, from dense_6/kernel back to "
+    )
+    assert found.evidence["decades"] == pytest.approx(4)
+
+
+def test_gradients_that_hardly_grow():
+    """Or whose first layer alone has a large one, or of few layers."""
+    assert gradients(2, 1.5, 1, 0.5, 0, -0.5) == []
+    assert gradients(5, 0, 0.1, 0, 0.1, 0) == []
+    assert gradients(4, 2, -2) == []
+
+
+def test_a_gradient_that_is_not_finite():
+    """Though the weight and the outputs are: a root at 0 has an infinite slope."""
+    module = zeros(dense(3))
+    handle = TorchModel(
+        module, torch.optim.SGD(module.parameters(), 0.1), loss=lambda output, y: output.abs().sqrt().sum()
+    )
+    diagnosis = Diagnosis(sample=(X.numpy(), Y.numpy()))
+    with Loop(diagnosis, model=handle) as loop:
+        for _ in loop.epochs(1):
+            loop.log(loss=1.0)
+    (found,) = [each for each in diagnosis.findings if "though the weight is finite" in each.message]
+    assert (found.symptom, found.severity, found.epoch) == ("exploding", "problem", -1)

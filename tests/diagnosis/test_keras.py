@@ -39,7 +39,7 @@ def test_a_good_fit_gives_nothing():
     """And all rules but that on spikes were asked."""
     diagnosis = fitted(good(), validation_split=0.2)
     assert severe(diagnosis.findings) == []
-    assert {each.symptom for each in diagnosis.not_looked_at} == {"spike"}
+    assert {each.symptom for each in diagnosis.not_looked_at} == {"spike", "waiting_for_data"}
 
 
 def test_the_arrays_of_fit_are_the_sample():

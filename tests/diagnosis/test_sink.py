@@ -8,6 +8,8 @@ import pytest
 from diagnosis_support import blobs, severe, symptoms
 
 from monitor_core import Bus, Diagnosis, Finding, Journal, Loop, diagnose, open_run
+from monitor_core.diagnosis.examination import Examination
+from monitor_core.model.probe import Probe
 from monitor_core.testing import Epoch, NumpyModel, Recorder, SinkContract, play
 
 NAN = [Epoch(logs={"loss": value}) for value in (0.9, 0.5, math.nan, math.nan, math.nan)]
@@ -299,3 +301,13 @@ def test_findings_as_a_report():
     assert "loss became NaN" in found._repr_html_()
     assert str(diagnose({"loss": [0.9, 0.8]})).startswith("Nothing was found.")
     assert all(isinstance(each, Finding) for each in found.problems)
+
+
+def test_of_many_probes_some_are_kept():
+    """The first, the first within each doubling of the steps, and the last ones: memory is flat."""
+    examination = Examination()
+    for step in range(0, 5000, 10):
+        examination.add_probe(Probe(epoch=0, step=step, samples=1, histograms={"weights": {}}))
+    steps = [probe.step for probe in examination.seen.probes]
+    assert steps == [0, 10, 20, 40, 70, 130, 260, 520, 1030, 2050, 4100, *range(4920, 5000, 10)]
+    assert examination.seen.probes[0].histograms == {}

@@ -44,7 +44,7 @@ class VanishingGradient(Rule):
 
     symptom = "vanishing_gradient"
     moments = ("probe",)
-    needs = ("model", "probe")
+    needs = ("model", "probe", "gradients")
     source = "AUTOTRAINER (first/last < 1e-3), as a profile over all layers"
 
     decades: float = 3.0
@@ -81,6 +81,63 @@ class VanishingGradient(Rule):
         )
 
 
+@attrs.frozen
+class ExplodingGradient(Rule):
+    """Gradients grow from the last layer to the first, judged by the whole profile, or are not finite.
+
+    Attributes:
+        decades: By how many powers of ten the first third is above the last.
+        layers: How many layers with weights there must be.
+        share: The share of steps from layer to layer in which the gradient must grow.
+    """
+
+    symptom = "exploding"
+    moments = ("probe",)
+    needs = ("model", "probe", "gradients")
+    source = "AUTOTRAINER (first/last > 70) and TheDeepChecker (growth > 2), as a profile over all layers"
+
+    decades: float = 3.0
+    layers: int = 4
+    share: float = 0.6
+
+    def check(self, seen: Seen) -> Finding | None:
+        """Return a problem where a gradient is not finite, a warning where they grow."""
+        weights = [each for each in kernels(seen, seen.probes[-1]) if each.gradient is not None]
+        overflown = [each for each in weights if not math.isfinite(each.gradient or 0.0) and math.isfinite(each.norm)]
+        if overflown:
+            return self._overflown(seen, overflown[-1])
+        if len(weights) < self.layers:
+            return None
+        logs = profile(weights)
+        third = max(1, len(logs) // 3)
+        early, late = float(np.median(logs[:third])), float(np.median(logs[-third:]))
+        steps = np.diff(logs) if np.isfinite(logs).all() else np.zeros(1)
+        if not late + self.decades <= early < math.inf or float((steps < 0).mean()) < self.share:
+            return None
+        first = weights[0]
+        return self.found(
+            seen,
+            "warning",
+            f"The gradients grow from layer to layer: over {counted(len(weights), 'layer')}, from {weights[-1].name} "
+            f"back to {first.name}, to {number(10 ** (early - late))} times that of the last ones.",
+            "Clip the gradients, use smaller initial weights (Glorot or He) or batch normalization, or fewer layers.",
+            layer=first.name,
+            profile=[round(each, 2) for each in logs],
+            decades=early - late,
+            threshold=self.decades,
+        )
+
+    def _overflown(self, seen: Seen, weight: WeightProbe) -> Finding:
+        return self.found(
+            seen,
+            "problem",
+            f"The gradient of {weight.name} is {number(weight.gradient or 0.0)}, though the weight is finite.",
+            "Clip the gradients, use smaller initial weights, and look for a division by 0 or a root of 0 in the loss.",
+            symptom="non_finite" if seen.step else "exploding",
+            layer=weight.name,
+        )
+
+
 def _is_learning(seen: Seen) -> bool:
     """Return whether the loss has fallen clearly below its start and below a constant answer's."""
     values = seen.curve("loss").values
@@ -96,7 +153,7 @@ class ZeroGradient(Rule):
 
     symptom = "zero_gradient"
     moments = ("probe",)
-    needs = ("probe",)
+    needs = ("probe", "gradients")
     source = "DeepLocalize, smdebug (AllZero)"
 
     def check(self, seen: Seen) -> Finding | None:

@@ -6,7 +6,7 @@ import attrs
 
 from monitor_core.bus.finding import Finding
 from monitor_core.diagnosis.rule import Rule
-from monitor_core.diagnosis.rules.rates import too_high
+from monitor_core.diagnosis.rules.rates import current_rate, too_high
 from monitor_core.diagnosis.seen import Seen
 from monitor_core.diagnosis.words import counted, number, percent, portion
 from monitor_core.model.probe import LayerProbe, Probe
@@ -104,6 +104,53 @@ def _against_dead(seen: Seen) -> str:
     if rate is not None:
         return f"{rate.rstrip('.')}, or LeakyReLU."
     return "Try a lower learning rate, He initialization with inputs of unit scale, or LeakyReLU."
+
+
+@attrs.frozen
+class UnitsDied(Rule):
+    """All units of a rectified layer gave outputs before the first step, and died in the first epochs.
+
+    Attributes:
+        alive: Up to which share may have been 0 for every sample at the start.
+        dead: The share that is so now.
+        epochs: Within how many epochs.
+    """
+
+    symptom = "lr_too_high"
+    moments = ("probe",)
+    needs = ("model", "probe")
+    lasts = True
+    source = "Lu et al. 2019: units die at the start, or by steps that are too large"
+
+    alive: float = 0.5
+    dead: float = 0.97
+    epochs: int = 2
+
+    def check(self, seen: Seen) -> Finding | None:
+        """Return the first such layer."""
+        first, now = seen.probes[0], seen.probes[-1]
+        if first.step > 0 or now.epoch >= self.epochs:
+            return None
+        for layer in now.layers:
+            before = first.layer(layer.name)
+            if before is None or before.dead > self.alive or layer.dead < self.dead or not _is_rectified(seen, layer):
+                continue
+            rate = current_rate(seen)
+            known = "" if rate is None else f", at a rate of {number(rate)}"
+            return self.found(
+                seen,
+                "warning",
+                f"{portion(1 - before.dead)} {layer.name}'s {layer.units} units gave outputs before the first step; "
+                f"after {counted(now.step, 'step')}{known}, {percent(layer.dead)} are 0 for every sample: the first "
+                "steps were too large.",
+                too_high(seen) or "Try a rate ten times lower, a warm-up, or clipped gradients.",
+                layer=layer.name,
+                before=before.dead,
+                now=layer.dead,
+                rate=rate,
+                threshold=self.dead,
+            )
+        return None
 
 
 @attrs.frozen
@@ -332,7 +379,8 @@ class TrainEvalMismatch(Rule):
     Attributes:
         drift: How far a layer's outputs are off, in standard deviations or as a logarithm of their ratio.
         epochs: How many epochs must have ended: moving statistics begin with 0 and 1.
-        settling: What share of it must be left since the probe before: less, and the statistics are on their way.
+        steps: How many steps must have ended.
+        settling: What share of it must be left since half as many steps: less, and the statistics are on their way.
         ratio: How many times the training loss the validation loss must be, if there is one.
     """
 
@@ -343,19 +391,22 @@ class TrainEvalMismatch(Rule):
 
     drift: float = 0.7
     epochs: int = 3
+    steps: int = 50
     settling: float = 0.9
     ratio: float = 1.5
 
     def check(self, seen: Seen) -> Finding | None:
-        """Return the layer that is farthest off, at two probes in a row."""
-        if len(seen.probes) < 2 or seen.epochs_ended < self.epochs or not self._shows(seen):
+        """Return the layer that is farthest off, as it was after half as many steps."""
+        now = seen.probes[-1]
+        if seen.epochs_ended < self.epochs or now.step < self.steps or not self._shows(seen):
             return None
-        now, before = seen.probes[-1], seen.probes[-2]
+        earlier = [probe for probe in seen.probes if probe.step <= now.step / 2][-1:]
         layers = [
             layer
+            for probe in earlier
             for layer in now.layers
             if (layer.drift or 0.0) > self.drift
-            and (old := before.layer(layer.name)) is not None
+            and (old := probe.layer(layer.name)) is not None
             and (layer.drift or 0.0) >= self.settling * (old.drift or 0.0) > self.settling * self.drift
         ]
         if not layers:

@@ -97,7 +97,14 @@ class Overfitting(Rule):
 
 @attrs.frozen
 class MemorizedOnly(Rule):
-    """The training loss goes far below that of a constant answer, and the validation loss never does."""
+    """The training loss goes far below that of a constant answer, and the validation loss never does.
+
+    Attributes:
+        fall: How far below, as a share of it.
+        epochs: How many epochs are needed.
+        begun: How far below after many epochs: where the network has begun to memorize.
+        many: How many epochs are many.
+    """
 
     symptom = "random_labels"
     needs = ("loss", "data")
@@ -105,13 +112,16 @@ class MemorizedOnly(Rule):
 
     fall: float = 0.5
     epochs: int = 5
+    begun: float = 0.93
+    many: int = 8
 
     def check(self, seen: Seen) -> Finding | None:
         """Return a warning: late generalization looks the same for long."""
         train, val, reference = seen.curve("loss"), seen.curve("val_loss"), seen.reference
         if reference is None or len(val) < self.epochs or not (train.is_finite and val.is_finite):
             return None
-        if train.values[-1] > self.fall * reference or val.values.min() < 0.98 * reference:
+        fall = self.begun if len(val) >= self.many and falls(train.values, 3.0) else self.fall
+        if train.values[-1] > fall * reference or val.values.min() < 0.98 * reference:
             return None
         name = seen.accuracy
         if name is not None and seen.chance is not None and len(seen.curve(f"val_{name}")):
@@ -138,19 +148,23 @@ class Gap(Rule):
     Attributes:
         ratio: How many times the training loss the validation loss must be, in each epoch.
         epochs: For how many epochs.
+        fallen: Below which share of its first value the validation loss counts as falling, however unevenly.
     """
 
     symptom = "train_validation_shift"
 
     ratio: float = 3.0
     epochs: int = 5
+    fallen: float = 0.5
 
     def check(self, seen: Seen) -> Finding | None:
         """Return a warning if the validation loss does not fall either."""
         train, val = seen.curve("loss"), seen.curve("val_loss")
         if len(train) != len(val) or len(val) < self.epochs or not (train.is_finite and val.is_finite):
             return None
-        if train.values.min() <= 0 or (val.values[1:] < self.ratio * train.values[1:]).any() or falls(val.values):
+        if train.values.min() <= 0 or (val.values[1:] < self.ratio * train.values[1:]).any():
+            return None
+        if falls(val.values) or val.values[-1] < self.fallen * val.values[0]:
             return None
         return self.found(
             seen,

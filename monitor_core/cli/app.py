@@ -10,6 +10,7 @@ import typer
 
 from monitor_core._version import __version__
 from monitor_core.cli.compare import compare_runs
+from monitor_core.cli.gate import ManyBaselines, gate_run
 from monitor_core.cli.list import list_runs
 from monitor_core.cli.opening import UnreadableError
 from monitor_core.cli.show import show
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command("list")(list_runs)
 app.command("show")(show)
 app.command("compare")(compare_runs)
+app.command("gate", cls=ManyBaselines)(gate_run)
 app.command("watch")(watch)
 
 

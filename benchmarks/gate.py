@@ -17,7 +17,7 @@ import numpy as np
 
 from harness import arguments, machine, report
 from monitor_core import Journal, Loop, open_run
-from monitor_core.runs.gate import judge
+from monitor_core.runs.verdict import judge
 
 TRIALS, SEEDS = 20_000, 300
 DRAWS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {

@@ -11,12 +11,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from monitor_core.cli.opening import Direction, readable
+from monitor_core.cli.opening import FINDINGS, Direction, readable
 from monitor_core.cli.text import console, plain
-from monitor_core.runs.gate import gate
-
-FINDINGS = 3
-"""The exit code of a command that found something."""
+from monitor_core.runs.verdict import gate
 
 
 class At(StrEnum):
@@ -41,6 +38,9 @@ class ManyBaselines(TyperCommand):
             else:
                 spread += ["--baseline", each] if is_open else [each]
         return list(super().parse_args(ctx, spread))
+
+
+COMMAND_CLASS = ManyBaselines
 
 
 def gate_run(

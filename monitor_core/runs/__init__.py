@@ -1,11 +1,34 @@
-"""Recorded runs, many at a time: finding them, and what is asked of several.
+"""Recorded runs, many at a time: finding them, and what is asked of several or of one.
 
-In: paths of recorded runs. Out: summaries, a comparison, a verdict. It reads files and, if asked, keeps a cache of what
-it read in the user's cache folder; run folders are never written to. Public: what is named here.
+In: paths of recorded runs, or what `open_run` returned. Out: summaries, a comparison, a verdict, what a sink would have
+decided, files of other kinds. Run folders are never written to; a cache of what was read is kept in the user's cache
+folder. Public: what is named here, each imported when it is first asked for.
 """
 
-from monitor_core.runs.catalogue import FoundRun, find_runs
-from monitor_core.runs.comparison import Comparison, compare
-from monitor_core.runs.gate import Verdict, gate
+import typing
 
-__all__ = ["Comparison", "FoundRun", "Verdict", "compare", "find_runs", "gate"]
+from monitor_core import _lazy
+
+if typing.TYPE_CHECKING:
+    from monitor_core.runs.catalogue import FoundRun, find_runs
+    from monitor_core.runs.comparison import Comparison, compare
+    from monitor_core.runs.decided import Decided, decide
+    from monitor_core.runs.exporting import export
+    from monitor_core.runs.verdict import Verdict, gate
+
+_LAZY = {
+    "Comparison": "monitor_core.runs.comparison",
+    "Decided": "monitor_core.runs.decided",
+    "FoundRun": "monitor_core.runs.catalogue",
+    "Verdict": "monitor_core.runs.verdict",
+    "compare": "monitor_core.runs.comparison",
+    "decide": "monitor_core.runs.decided",
+    "export": "monitor_core.runs.exporting",
+    "find_runs": "monitor_core.runs.catalogue",
+    "gate": "monitor_core.runs.verdict",
+}
+
+if not typing.TYPE_CHECKING:  # else a misspelt name would be of any type
+    __getattr__ = _lazy.importer(__name__, _LAZY)
+
+__all__ = ["Comparison", "Decided", "FoundRun", "Verdict", "compare", "decide", "export", "find_runs", "gate"]

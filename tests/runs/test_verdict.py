@@ -8,7 +8,7 @@ import pytest
 from monitor_core import Journal, Loop, TerminateOnNaN
 from monitor_core.errors import SetupError
 from monitor_core.runs import gate
-from monitor_core.runs.gate import judge
+from monitor_core.runs.verdict import judge
 
 stats = pytest.importorskip("scipy.stats")
 BASELINES = [1.00, 1.02, 0.97, 1.01, 0.99]

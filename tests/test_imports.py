@@ -55,7 +55,7 @@ MAY_IMPORT = {
     "testing": [*CORE, "sinks", "loop"],
     "adapters": [*CORE, "loop"],
     "plotting": [*CORE, "loop"],
-    "runs": [*CORE, "diagnosis"],
+    "runs": [*CORE, "diagnosis", "replay"],
     "page": [*CORE, "diagnosis", "runs"],
     "cli": [*CORE, "diagnosis", "replay", "plotting", "runs", "page"],
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import Annotated
@@ -9,26 +10,22 @@ from typing import Annotated
 import typer
 
 from monitor_core._version import __version__
-from monitor_core.cli.compare import compare_runs
-from monitor_core.cli.list import list_runs
 from monitor_core.cli.opening import UnreadableError
-from monitor_core.cli.query import query_runs
-from monitor_core.cli.show import show
 from monitor_core.cli.text import plain
-from monitor_core.cli.watch import watch
 
-app = typer.Typer(
-    name="monitor-core",
-    help="Look at recorded runs.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("list")(list_runs)
-app.command("show")(show)
-app.command("compare")(compare_runs)
-app.command("query")(query_runs)
-app.command("watch")(watch)
+COMMANDS = {
+    "list": "list_runs",
+    "show": "show",
+    "watch": "watch",
+    "compare": "compare_runs",
+    "query": "query_runs",
+    "diagnose": "diagnose_run",
+    "gate": "gate_run",
+    "replay": "replay_run",
+    "plot": "plot",
+    "export": "export_run",
+}
+"""The subcommands, each with its function in the module of its name; in the order of the help."""
 
 
 def _print_version(asked: bool) -> None:
@@ -37,7 +34,6 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version, and exit.", is_eager=True, callback=_print_version)
@@ -46,10 +42,30 @@ def _root(
     return
 
 
+def application(only: str | None = None) -> typer.Typer:
+    """Return the application.
+
+    Args:
+        only: The subcommand that is called, so that no other is imported; None for all of them.
+    """
+    app = typer.Typer(
+        name="monitor-core",
+        help="Look at recorded runs.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name in [only] if only in COMMANDS else COMMANDS:
+        module = importlib.import_module(f"monitor_core.cli.{name}")
+        app.command(name, cls=getattr(module, "COMMAND_CLASS", None))(getattr(module, COMMANDS[name]))
+    return app
+
+
 def run() -> int:
     """Run the command; return its exit code. An error that a user can mend is one line, without a traceback."""
     try:
-        app()
+        application(next(iter(sys.argv[1:]), None))()
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 0
     except BrokenPipeError:  # a pager, or `head`, has seen enough

@@ -25,6 +25,9 @@ from monitor_core.journal.recorded_rows import RecordedBatches
 from monitor_core.journal.run_records import RunRecord
 from monitor_core.journal.summary import Summary, summary_of
 
+FINDINGS = 3
+"""The exit code of a command that found something."""
+
 
 class UnreadableError(Exception):
     """A path that holds nothing to show."""
@@ -50,7 +53,7 @@ def readable() -> Iterator[None]:
         ) from None
     except KeyError as error:
         raise UnreadableError(str(error.args[0])) from None
-    except (ImportError, IndexError, SetupError, TypeError, ValueError) as error:
+    except (FileExistsError, ImportError, IndexError, SetupError, TypeError, ValueError) as error:
         raise UnreadableError(str(error)) from None
 
 

@@ -35,12 +35,14 @@ class ComparedRun:
 
     Attributes:
         name: Its name among them.
+        path: What was opened.
         record: Its record.
         summary: Its summary, with all metrics.
         curves: Its curves.
     """
 
     name: str
+    path: Path
     record: RunRecord = attrs.field(repr=False)
     summary: Summary = attrs.field(repr=False)
     curves: RunCurves = attrs.field(repr=False)
@@ -241,9 +243,12 @@ def compare(runs: Mapping[str, Source] | Iterable[Source]) -> Comparison:
         if not each.runs:
             why = f": {each.damage[0].reason}" if each.damage else ""
             raise ValueError(f"{name} holds no run that can be read{why}")
-    return Comparison({
-        name: ComparedRun(name, each.last, summary_of(each.last), RunCurves(each.last)) for name, each in opened.items()
-    })  # fmt: skip
+    return Comparison({name: _compared(name, each) for name, each in opened.items()})
+
+
+def _compared(name: str, recorded: RecordedRun) -> ComparedRun:
+    run = recorded.last
+    return ComparedRun(name, recorded.path, run, summary_of(run), RunCurves(run))
 
 
 def _named(runs: list[Source]) -> dict[str, Source]:

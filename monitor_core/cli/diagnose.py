@@ -1,0 +1,49 @@
+"""``monitor-core diagnose``: what was wrong with a training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import attrs
+import typer
+
+from monitor_core.cli.opening import FINDINGS, readable
+from monitor_core.cli.text import console, plain
+from monitor_core.diagnosis.offline import diagnose
+from monitor_core.journal.facts import as_json as json_value
+from monitor_core.journal.recorded import open_run
+
+
+def diagnose_run(
+    path: Annotated[Path, typer.Argument(help="A run's folder, a CSV file, a history as JSON, or event files.")],
+    run: Annotated[int, typer.Option(help="Which of several runs in the folder, from 0, or from the last, -1.")] = -1,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, for programs.")] = False,
+) -> None:
+    """Say what was wrong with a training; exit with 3 if there was a problem."""
+    with readable():
+        findings = diagnose(open_run(path, run=run))
+    if as_json:
+        typer.echo(json.dumps({"findings": [_as_json(each) for each in findings], "not_looked_at": [
+            attrs.asdict(each) for each in findings.not_looked_at
+        ]}))  # fmt: skip
+    else:
+        out = console()
+        for line in str(findings).splitlines():
+            out.print(plain(line), soft_wrap=True)
+    if findings.problems:
+        raise typer.Exit(FINDINGS)
+
+
+def _as_json(finding: Any) -> Any:
+    from monitor_core.files.state import finite_or_name
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: clean(each) for name, each in value.items()}
+        if isinstance(value, list):
+            return [clean(each) for each in value]
+        return finite_or_name(value) if isinstance(value, float) else value
+
+    return clean(json_value(attrs.asdict(finding)))

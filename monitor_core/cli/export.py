@@ -1,0 +1,64 @@
+"""``monitor-core export``: a run as a file of another kind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monitor_core.cli.opening import UnreadableError, readable
+from monitor_core.cli.text import plain
+from monitor_core.journal.recorded import RecordedRun, open_run
+from monitor_core.runs.exporting import Format, export
+
+
+class Kind(StrEnum):
+    """What to write."""
+
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+    TENSORBOARD = "tensorboard"
+
+
+def export_run(
+    path: Annotated[Path, typer.Argument(help="A run's folder, a CSV file, a history as JSON, or event files.")],
+    to: Annotated[Kind, typer.Option(help="What to write.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The file, or for TensorBoard the folder; CSV and JSON: stdout."),
+    ] = None,
+    batches: Annotated[bool, typer.Option(help="Write every batch.")] = False,
+    run: Annotated[
+        int | None, typer.Option(help="Which of several runs, from 0, or from the last, -1; else all.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, for programs.")] = False,
+) -> None:
+    """Write a run as CSV, JSON, Parquet or TensorBoard's event files."""
+    with readable():
+        recorded = open_run(path, run=run)
+        if not recorded.runs:
+            raise UnreadableError(f"{path} holds no run that can be read")
+        if output is None:
+            _print(recorded, to.value, batches=batches)
+            return
+        export(recorded, output, to=to.value, batches=batches)
+    typer.echo(json.dumps({"output": str(output)}) if as_json else plain(f"wrote {output}").plain)
+
+
+def _print(recorded: RecordedRun, to: Format, *, batches: bool) -> None:
+    """Write to standard output, through a file that is complete."""
+    if to not in ("csv", "json"):
+        raise UnreadableError(f"{to} cannot be printed: pass --output")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "export"
+        export(recorded, file, to=to, batches=batches)
+        with file.open("rb") as written:
+            shutil.copyfileobj(written, sys.stdout.buffer)
+    sys.stdout.buffer.flush()

@@ -1,0 +1,121 @@
+"""``monitor-core diagnose``, ``plot``, ``export`` and ``replay``: what is done with one recorded run."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from cli_support import command, train
+
+
+@pytest.fixture
+def run(tmp_path):
+    return train(tmp_path / "a", [3.0, 1.0, 2.0, 2.5, 0.5])
+
+
+def test_diagnose_exits_with_3_where_there_is_a_problem(tmp_path, run):
+    """And with 0 where there is none."""
+    bad = train(tmp_path / "bad", [3.0, float("nan"), float("nan")])
+    done, fine = command("diagnose", bad), command("diagnose", run)
+    assert (done.code, fine.code) == (3, 0)
+    assert re.search(r"^problem +non_finite: ", done.out)
+    data = json.loads(command("diagnose", bad, "--json").out)
+    assert data["findings"][0]["symptom"] == "non_finite"
+    assert {"reason", "symptom"} <= data["not_looked_at"][0].keys()
+
+
+def test_diagnose_reads_logs_of_other_kinds(tmp_path):
+    """Also through the shell."""
+    (tmp_path / "log.csv").write_text("epoch,loss\n0,1\n1,nan\n")
+    assert command("diagnose", tmp_path / "log.csv").code == 3
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_plot_writes_an_image(tmp_path, run, suffix):
+    """Of one run or several."""
+    pytest.importorskip("matplotlib")
+    train(tmp_path / "b", [3.0, 2.0])
+    for paths in ([run], [run, tmp_path / "b"]):
+        done = command("plot", *paths, "-o", tmp_path / f"x.{suffix}")
+        assert (done.code, done.out) == (0, f"drew {tmp_path / f'x.{suffix}'}\n")
+    assert (tmp_path / f"x.{suffix}").read_bytes()[:4] in (b"\x89PNG", b"<?xm")
+
+
+def test_export_prints_csv_in_a_pipe(run):
+    """And nothing else."""
+    done = command("export", run, "--to", "csv")
+    assert done.out.split()[:2] == ["epoch,loss,val_loss", "0,1.5,3.0"]
+    assert len(json.loads(command("export", run, "--to", "json").out)["epochs"]["loss"]) == 5
+
+
+def test_export_writes_files(tmp_path, run):
+    """Of each kind."""
+    for kind in ("csv", "json", "parquet", "tensorboard"):
+        done = command("export", run, "--to", kind, "-o", tmp_path / f"x.{kind}", "--batches")
+        assert (done.code, done.out) == (0, f"wrote {tmp_path / f'x.{kind}'}\n"), done.err
+    assert len((tmp_path / "x.csv").read_text().splitlines()) == 11
+
+
+def test_replay_compares_patiences(run):
+    """In a table, with the reasons."""
+    done = command("replay", run, "--patience", "1", "--patience", "3")
+    lines = [line.split() for line in done.out.splitlines()]
+    assert lines[1] == ["patience", "1", "3", "2", "1", "2"]
+    assert lines[2] == ["patience", "3", "0", "0.5", "5"]
+    assert lines[3][:4] == ["patience", "1:", "val_loss", "did"]
+
+
+def test_replay_takes_another_sink_and_its_arguments(run):
+    """Values are JSON, or else strings."""
+    done = command("replay", run, "--set", "monitor=loss", "--set", "min_delta=0.6", "--json")
+    [decided] = json.loads(done.out)
+    assert (decided["options"], decided["epoch"]) == ({"monitor": "loss", "min_delta": 0.6}, 2)
+    assert command("replay", run, "--sink", "TerminateOnNaN").code == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (("diagnose", "none"), 1, "there is no none"),
+        (("plot", "a", "-o", "x.gif"), 1, "to_file must end in .png or .svg (got 'x.gif')"),
+        (("plot", "a"), 2, "Missing option '--output'"),
+        (("plot", "a", "-o", "x.png", "--metric", "lss"), 1, "'lss'"),
+        (("export", "a", "--to", "xls"), 2, "Invalid value for '--to'"),
+        (("export", "a", "--to", "parquet"), 1, "parquet cannot be printed: pass --output"),
+        (("export", "a", "--to", "csv", "-o", "log.csv"), 1, "log.csv is there already"),
+        (("export", "a", "--to", "csv", "--run", "9"), 1, "there is no run 9: a holds 1"),
+        (("export", "empty.csv", "--to", "csv"), 1, "empty.csv holds no run that can be read"),
+        (("replay", "a", "--sink", "Webhook"), 1, "sink must be one of EarlyStopping, ReduceLROnPlateau"),
+        (("replay", "a", "--set", "x"), 1, "--set must be an argument of the sink and its value"),
+        (("replay", "a", "--set", "patence=1"), 1, "patience"),
+        (("replay", "a", "--patience", "-1"), 1, "patience must be >= 0 (got -1)"),
+        (("replay", "a", "--set", "monitor=accuracy", "--set", "mode=up"), 1, "mode must be 'auto', 'min' or 'max'"),
+        (("replay", "a", "--sink", "ReduceLROnPlateau"), 1, "no learning rate is on record"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_sentence(tmp_path, run, args, code, message):
+    """Without a traceback; nothing that was there changes."""
+    (tmp_path / "log.csv").write_text("epoch,loss\n0,1\n")
+    (tmp_path / "empty.csv").write_text("epoch,loss\n")
+    done = command(*args, cwd=tmp_path)
+    assert (done.code, "Traceback" in done.err) == (code, False), done.err
+    assert message in re.sub(r"[│\s]+", " ", done.err)
+    assert (tmp_path / "log.csv").read_text() == "epoch,loss\n0,1\n"
+
+
+@pytest.mark.parametrize("words", ["monitor-core ga", "monitor-core gate --base"])
+def test_the_shell_completes(words):
+    """Subcommands and options."""
+    code = "import sys; sys.argv = ['monitor-core']; from monitor_core.cli import main; sys.exit(main())"
+    environment = {"_MONITOR_CORE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+    assert done.stdout.split() == [{"ga": "gate", "--base": "--baseline"}[words.split()[-1]]]

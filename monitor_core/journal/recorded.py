@@ -105,6 +105,25 @@ class RecordedRun:
         """
         return {"format": 2, "run": self.last.state(), "sinks": []}
 
+    def report(
+        self, path: str | PathLike[str] | None = None, *, baseline: RecordedRun | str | PathLike[str] | None = None
+    ) -> Path:
+        """Write a report of the last run: one HTML file that opens anywhere, offline. Return its path.
+
+        Args:
+            path: The file; by default ``report.html`` in the run's folder. An existing file is replaced atomically.
+            baseline: A run to compare it with: what `open_run` returned, or its folder.
+
+        Raises:
+            FileNotFoundError: The page is not built, as in a checkout before ``make page``.
+            ImportError: Jinja2 is not installed.
+            OSError: The file cannot be written.
+            ValueError: There is no run.
+        """
+        from monitor_core.page import write_report
+
+        return write_report(self, path, baseline=baseline)
+
     def to_pandas(self, *, batches: bool = False) -> pd.DataFrame:
         """Return a pandas frame with the columns ``run``, ``epoch``, ``step`` and ``time``, then the metrics.
 

@@ -30,6 +30,7 @@ if typing.TYPE_CHECKING:
     from monitor_core.sinks.csv_logger import CSVLogger
     from monitor_core.sinks.early_stopping import EarlyStopping
     from monitor_core.sinks.history import History
+    from monitor_core.sinks.inside import Inside
     from monitor_core.sinks.journal import Journal
     from monitor_core.sinks.learning_rate_scheduler import LearningRateScheduler
     from monitor_core.sinks.model_checkpoint import ModelCheckpoint
@@ -48,6 +49,7 @@ _LAZY = {
     "Diagnosis": "monitor_core.diagnosis.sink",
     "EarlyStopping": "monitor_core.sinks.early_stopping",
     "History": "monitor_core.sinks.history",
+    "Inside": "monitor_core.sinks.inside",
     "Journal": "monitor_core.sinks.journal",
     "Keep": "monitor_core.files.checkpoint_index",
     "LayerGraph": "monitor_core.model.layer_graph",
@@ -83,6 +85,7 @@ __all__ = [
     "Finding",
     "History",
     "HookError",
+    "Inside",
     "Journal",
     "Keep",
     "LayerGraph",

@@ -215,6 +215,15 @@ def _of_classes(data: str, hidden: list[Any], classes: int, epochs: int) -> Iter
         stacks=_KERAS,
         allow=("not_learning", "constant_output", "dead_units", "vanishing_gradient"),
     )
+    normalized: list[Any] = []
+    for layer in hidden:
+        normalized += [("dense", layer[1], "linear"), ("bn", 1e-4), ("activation", "relu")]
+    yield made(
+        "moving-statistics",
+        [*normalized, ("dense", classes, "softmax")],
+        "train_eval_mismatch",
+        allow=("overfitting", "train_validation_shift"),
+    )
     yield made("imbalance", good, "class_imbalance", is_static=True, options={"data": {"thin": 0.02}})
     yield made(
         "missing-class",

@@ -64,6 +64,8 @@ def _layer(spec: tuple[Any, ...], index: int, program: Program) -> Any:
         return keras.layers.Dense(args[0], args[1], **_weights(program, index))
     if kind == "conv":
         return keras.layers.Conv2D(args[0], args[1], activation=args[2], padding="same", **_weights(program, index))
+    if kind == "bn" and args:
+        return keras.layers.BatchNormalization(momentum=1 - args[0])
     simple = {
         "maxpool": keras.layers.MaxPooling2D,
         "flatten": keras.layers.Flatten,

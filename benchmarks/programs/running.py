@@ -37,7 +37,7 @@ def programs() -> list[Program]:
 
 def path_of(program: Program, seed: int, folder: Path = FOLDER) -> Path:
     """Return the file of a recording."""
-    return folder / f"{program.id}.{seed}.json.gz"
+    return folder / f"{program.id}.{seed}.json.xz"
 
 
 def _order(program: Program) -> str:

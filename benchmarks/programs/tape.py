@@ -6,8 +6,8 @@ the run itself. Numbers are kept to six digits.
 
 from __future__ import annotations
 
-import gzip
 import json
+import lzma
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,9 +21,9 @@ from monitor_core.bus.finding import Finding
 from monitor_core.diagnosis.data import DataSummary
 from monitor_core.diagnosis.examination import Examination
 from monitor_core.diagnosis.observer import Observer
-from monitor_core.diagnosis.probe import Probe
 from monitor_core.diagnosis.rules.all import RULES
 from monitor_core.diagnosis.seen import Seen
+from monitor_core.model.probe import Probe
 from monitor_core.model.summary import ModelSummary
 from monitor_core.values.blocks import Block
 
@@ -112,14 +112,12 @@ def save(path: Path, events: list[list[Any]], **about: Any) -> None:
     """Write a recording."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({**about, "events": _rounded(events)}, separators=(",", ":"))
-    with gzip.GzipFile(path, "wb", compresslevel=9, mtime=0) as file:
-        file.write(text.encode())
+    path.write_bytes(lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))
 
 
 def load(path: Path) -> dict[str, Any]:
     """Return what `save` wrote."""
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        found: dict[str, Any] = json.load(file)
+    found: dict[str, Any] = json.loads(lzma.decompress(path.read_bytes()))
     return found
 
 

@@ -135,7 +135,8 @@ class _Builder:
             return [torch.nn.Flatten()]
         if kind == "bn":
             is_image = len(self.shape) == 3
-            return [(torch.nn.BatchNorm2d if is_image else torch.nn.BatchNorm1d)(self.shape[0])]
+            momentum = {"momentum": args[0]} if args else {}
+            return [(torch.nn.BatchNorm2d if is_image else torch.nn.BatchNorm1d)(self.shape[0], **momentum)]
         if kind == "embedding":
             self.shape = (*self.shape, args[1])
             return [torch.nn.Embedding(*args)]

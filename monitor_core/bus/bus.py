@@ -26,7 +26,6 @@ from monitor_core.bus.delivery import Delivery
 from monitor_core.bus.dispatch import Dispatch
 from monitor_core.bus.epoch_evaluations import EpochEvaluations
 from monitor_core.bus.evaluation_blocks import EvaluationBlocks
-from monitor_core.bus.finding import Finding
 from monitor_core.bus.hooks import sink_name
 from monitor_core.bus.members import Call, Member
 from monitor_core.bus.order import Order
@@ -665,14 +664,14 @@ def _weak_state(bus: Bus) -> Callable[[], dict[str, Any]]:
     return state
 
 
-def _weak_report(bus: Bus) -> Callable[[Finding], None]:
-    """Return a function that notifies a bus's sinks of a finding, without keeping the bus alive."""
+def _weak_report(bus: Bus) -> Callable[[str, Any], None]:
+    """Return a function that calls a hook of a bus's sinks, without keeping the bus alive."""
     reference = weakref.ref(bus)
 
-    def report(finding: Finding) -> None:
+    def report(hook: str, what: Any) -> None:
         present = reference()
         if present is not None:
-            present._emit("on_finding", finding)
+            present._emit(hook, what)
 
     return report
 

@@ -12,6 +12,7 @@ import attrs
 from monitor_core._log import logger
 from monitor_core.bus.finding import Finding
 from monitor_core.model.handles import ModelHandle
+from monitor_core.model.probe import Probe
 from monitor_core.values.labels import EvaluationLabel
 
 Status = Literal["pending", "running", "completed", "stopped", "failed", "interrupted"]
@@ -34,6 +35,19 @@ class Failure:
     error: BaseException
     traceback: str
     step: int
+
+
+@attrs.define
+class Waiting:
+    """How long the batches of a loop took, by the time between one and the next.
+
+    Attributes:
+        waited: How long the loop waited for data, seconds.
+        total: How long the batches took, with that, seconds.
+    """
+
+    waited: float = 0.0
+    total: float = 0.0
 
 
 @attrs.frozen
@@ -75,10 +89,12 @@ class Run:
         shuffles: Whether `fit` shuffles them; None if unknown.
         on_sample: A function that gets the first batch of the run's data before it is trained on, or None; set at
             train begin by a sink that looks at the data.
+        waiting: How long a `Loop` waits for data, if a sink has set it to a new `Waiting` at train begin; None else.
         stop_reason: Why a stop was requested, human-readable, or None.
         failed: Whether that request reported a failure.
         failures: What sinks raised in this run, in order.
         findings: What was found to be wrong with the training, in order; see `report`.
+        probe: What a sink has last seen inside the model, or None; see `show`.
         evaluation: The current evaluation. In ``on_midepoch_evaluation``, the one whose results are delivered; in
             ``on_epoch_end``, the one that belongs to the epoch's end, None if there is none; None elsewhere.
         stale_metrics: In ``on_epoch_end``, the names among its logs whose values are those of an evaluation within the
@@ -92,7 +108,8 @@ class Run:
         data_state: While a loop reads data in stretches, a function that returns its position in them.
         loaded_data: That position, where the run continues from; None if there is none.
         bus_state: While the run is open, a function that returns the state of the bus, for sinks that save it.
-        on_report: While the run is open, a function that calls the sinks' ``on_finding``, for `report`.
+        on_report: While the run is open, a function that calls a hook of all sinks with its argument, for `report` and
+            `show`.
     """
 
     __slots__ = (
@@ -115,6 +132,7 @@ class Run:
         "on_report",
         "on_sample",
         "partial",
+        "probe",
         "rank",
         "ranks",
         "resumed",
@@ -126,6 +144,7 @@ class Run:
         "stop_reason",
         "training_data",
         "validation_data",
+        "waiting",
         "watched",
     )
 
@@ -144,10 +163,12 @@ class Run:
         self.training_data: Any = None
         self.shuffles: bool | None = None
         self.on_sample: Callable[[Any], None] | None = None
+        self.waiting: Waiting | None = None
         self.stop_reason: str | None = None
         self.failed = False
         self.failures: list[Failure] = []
         self.findings: list[Finding] = []
+        self.probe: Probe | None = None
         self.is_diagnosed = False
         self.watched: list[Any] = []
         self.learning_rate_was_set = False
@@ -158,7 +179,7 @@ class Run:
         self.data_state: Callable[[], list[dict[str, Any]]] | None = None
         self.loaded_data: list[dict[str, Any]] | None = None
         self.bus_state: Callable[[], dict[str, Any]] | None = None
-        self.on_report: Callable[[Finding], None] | None = None
+        self.on_report: Callable[[str, Any], None] | None = None
 
     def __repr__(self) -> str:
         reason = f", {self.stop_reason!r}" if self.stop_reason else ""
@@ -220,7 +241,17 @@ class Run:
         """
         self.findings.append(finding)
         if self.on_report is not None:
-            self.on_report(finding)
+            self.on_report("on_finding", finding)
+
+    def show(self, probe: Probe) -> None:
+        """Set `probe`, and notify all sinks by ``on_probe`` immediately.
+
+        Args:
+            probe: What was seen inside the model.
+        """
+        self.probe = probe
+        if self.on_report is not None:
+            self.on_report("on_probe", probe)
 
     @property
     def learning_rate(self) -> float:

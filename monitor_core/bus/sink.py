@@ -11,6 +11,7 @@ from monitor_core.checks import known_arguments
 if TYPE_CHECKING:
     from monitor_core.bus.finding import Finding
     from monitor_core.bus.run import Run
+    from monitor_core.model.probe import Probe
     from monitor_core.values.blocks import Block
 
 Logs = Mapping[str, Any]
@@ -141,6 +142,9 @@ class Sink:
 
     def on_finding(self, run: Run, finding: Finding) -> None:
         """Called when a sink has reported what is wrong with the training, see `Run.report`."""
+
+    def on_probe(self, run: Run, probe: Probe) -> None:
+        """Called when a sink has looked into the model, with statistics of its layers and weights, see `Run.show`."""
 
     def on_exception(self, run: Run, error: BaseException) -> None:
         """Called when the training raised an exception; only a `Loop` and ``adapter.fit`` can notice one."""

@@ -16,11 +16,11 @@ import numpy as np
 
 from monitor_core._log import logger
 from monitor_core.bus.finding import SEVERITIES, Finding
-from monitor_core.diagnosis.probe import Probe
 from monitor_core.diagnosis.rule import MISSING, Moment, Rule
 from monitor_core.diagnosis.rules.all import RULES
 from monitor_core.diagnosis.seen import Batches, Seen
 from monitor_core.diagnosis.symptoms import EXPLAINS
+from monitor_core.model.probe import Probe
 from monitor_core.values.blocks import Block
 
 STRETCH = 256
@@ -122,6 +122,14 @@ class Examination:
         self._blocks.clear()
         self.seen.drop_from(epoch, step)
         self._next_epoch = 0
+
+    def remember(self, findings: Sequence[Finding]) -> None:
+        """Continue with what was found before, in place of what was found again: it is not reported twice."""
+        self.findings = list(findings)
+        rules = {rule.symptom: rule.name for rule in self.rules}
+        for finding in findings:
+            key = finding.symptom, finding.layer
+            self._active.setdefault(key, _Active(finding, rules.get(finding.symptom, "")))
 
     # --- asking ----------------------------------------------------------------------------------------------------
 

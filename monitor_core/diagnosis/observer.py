@@ -6,6 +6,7 @@ Contract. Nothing here raises, but for interrupts. The model and the data are le
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -16,12 +17,14 @@ from monitor_core._log import logger
 from monitor_core.bus.run import Run
 from monitor_core.diagnosis import data as of_data
 from monitor_core.diagnosis.data import shared_rows, summarize
-from monitor_core.diagnosis.probe import SAMPLES, Probe, Prober
 from monitor_core.diagnosis.seen import Seen
+from monitor_core.model.probe import SAMPLES, Probe, Prober
 from monitor_core.model.samples import first_samples
 
 SHARE = 0.02
 """The share of the run's time that probes may take, the first one aside."""
+WITHIN_SECONDS = 30.0
+"""After how many seconds since the last one a probe is made within an epoch, and after a fiftieth of the run's time."""
 
 
 @attrs.define(eq=False)
@@ -39,14 +42,19 @@ class Observer:
     """
 
     seen: Seen
+    clock: Callable[[], float] = time.perf_counter
     sample: tuple[Any, Any] | None = None
     first_cost: float | None = None
     cost: float = 0.0
-    _began: float = attrs.field(factory=time.perf_counter)
+    _began: float = attrs.field(init=False)
     _next: int = 0
     _last: float = 0.0
+    _looked: float = attrs.field(init=False)
     _prober: Prober | None = None
     _failed: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self._began = self._looked = self.clock()
 
     # --- data ------------------------------------------------------------------------------------------------------
 
@@ -95,22 +103,32 @@ class Observer:
             return False
         if epoch + 1 >= self._next and epoch < 2:
             return True
-        spent, share = self.cost + self._last, SHARE * (time.perf_counter() - self._began)
+        spent, share = self.cost + self._last, SHARE * (self.clock() - self._began)
         return spent <= share and (epoch + 1 >= self._next or spent <= share / 4)
+
+    def is_due_within(self) -> bool:
+        """Return whether to look inside the model within an epoch: if it is a long one, while probes take little."""
+        if self._failed or self.sample is None:
+            return False
+        now = self.clock()
+        if now - self._looked < max(WITHIN_SECONDS, (now - self._began) / 50):
+            return False
+        return self.cost + self._last <= SHARE * (now - self._began)
 
     def probe(self, run: Run) -> Probe | None:
         """Look inside the model; return what was seen, None if that is not possible."""
         model: Any = run.model
         if self._failed or self.sample is None or model is None or not hasattr(model, "activations"):
             return None
-        begin = time.perf_counter()
+        begin = self.clock()
         try:
             found = self._probe(run, model, *self.sample)
         except Exception as error:
             self._failed = True
             self._note("probe", error)
             return None
-        self._last = time.perf_counter() - begin
+        self._looked = self.clock()
+        self._last = self._looked - begin
         if self.first_cost is None:
             self.first_cost, self._last = self._last, 0.0
         else:
@@ -121,13 +139,7 @@ class Observer:
     def _probe(self, run: Run, model: Any, x: Any, y: Any) -> Probe:
         if self._prober is None:
             self._prober = Prober(self.seen.model)
-        gradients = None
-        if y is not None and hasattr(model, "gradients"):
-            with suppress(TypeError):  # no loss is known
-                gradients = list(model.gradients(x, y))
-        found = self._prober.look(run.epoch, run.step, model.activations(x), model.weights(), gradients)
-        penalty = model.penalty() if hasattr(model, "penalty") else None
-        return attrs.evolve(found, penalty=penalty)
+        return self._prober.probe(model, x, y, epoch=run.epoch, step=run.step)
 
     def rate(self, model: Any) -> float | None:
         """Return the current learning rate, None if it is not known."""

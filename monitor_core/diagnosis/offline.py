@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ import numpy as np
 from monitor_core.bus.finding import Finding
 from monitor_core.diagnosis.examination import Examination
 from monitor_core.diagnosis.report import Findings
+from monitor_core.journal.arrays import Arrays
 from monitor_core.journal.facts import End, Found, Plan
 from monitor_core.journal.files import Kind
+from monitor_core.journal.probes import WHAT, probe_of
 from monitor_core.journal.recorded import RecordedRun, open_run
 from monitor_core.journal.rows import Rows
 from monitor_core.journal.run_records import RunRecord
@@ -65,6 +68,9 @@ def follow_record(examination: Examination, run: RunRecord) -> list[Finding]:
         seen.epochs_planned, seen.steps_per_epoch = plan.epochs, plan.steps_per_epoch
     found: list[Finding] = []
     for record in run.records:
+        if isinstance(record.content, Arrays) and record.content.what == WHAT:
+            with suppress(ValueError):  # of another release
+                found += examination.add_probe(probe_of(record.content))
         if not isinstance(record.content, Rows):
             continue
         if record.kind is Kind.BATCHES:
@@ -75,10 +81,16 @@ def follow_record(examination: Examination, run: RunRecord) -> list[Finding]:
     return found
 
 
-def _of_record(run: RunRecord) -> Findings:
+def recorded_findings(run: RunRecord) -> list[Finding] | None:
+    """Return what a `Diagnosis` found live, None if none watched the run."""
     recorded = run.facts(Found)
-    if recorded or any(plan.diagnosed for plan in run.facts(Plan)):
-        return Findings(map(_finding, recorded))
+    is_diagnosed = bool(recorded) or any(plan.diagnosed for plan in run.facts(Plan))
+    return [_finding(fact) for fact in recorded] if is_diagnosed else None
+
+
+def _of_record(run: RunRecord) -> Findings:
+    if (recorded := recorded_findings(run)) is not None:
+        return Findings(recorded)
     examination = Examination()
     found = follow_record(examination, run)
     if any(end.status == "completed" for end in run.facts(End)[-1:]):

@@ -18,6 +18,7 @@ MISSING: dict[str, str] = {
     "validation": "no validation data was seen: pass validation_data=(x, y) as arrays",
     "probe": "the model's activations could not be read: pass model=... and Diagnosis(sample=(x, y))",
     "memory": "the process's memory is recorded live only, on Linux or with psutil installed",
+    "waiting": "how long a training waits for its data is measured live only, in loop.batches",
     "batches": "batches are not logged with values of their own",
 }
 """What a rule may need, and what to do where it is missing."""

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor_core.diagnosis.data import DataSummary
-from monitor_core.diagnosis.probe import Probe
 from monitor_core.diagnosis.timing import Timing
 from monitor_core.metrics.names import find_metric
+from monitor_core.model.probe import Probe
 from monitor_core.model.summary import ModelSummary
 
 Floats = NDArray[np.float64]
@@ -79,6 +79,8 @@ class Seen:
         why_missing: For what was not observed, the reason, where one is known.
         timing: How long steps took.
         memory: The process's resident memory at the end of each epoch, bytes; empty where it is not known.
+        waiting: For each epoch, how long the loop waited for data, and how long its batches took, with that, seconds;
+            empty where it is not measured.
         rate: The current learning rate, None if unknown.
         epoch: The last epoch that ended, 0-based; -1 before.
         step: The last step that ended.
@@ -95,6 +97,7 @@ class Seen:
     batches: Batches | None = None
     timing: Timing = attrs.field(factory=Timing)
     memory: list[int] = attrs.field(factory=list)
+    waiting: list[tuple[float, float]] = attrs.field(factory=list)
     rate: float | None = None
     epoch: int = -1
     step: int = 0
@@ -156,8 +159,8 @@ class Seen:
             return self.model is not None and self.model.loss is not None
         if what == "batches":
             return self.has_raw_batches
-        if what == "memory":
-            return bool(self.memory)
+        if what in {"memory", "waiting"}:
+            return bool(getattr(self, what))
         return bool(self.probes) if what == "probe" else getattr(self, what) is not None
 
     @property

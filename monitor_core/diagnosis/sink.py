@@ -1,7 +1,8 @@
 """The sink that says what is wrong with a training, while it runs.
 
 Contract. No rule reads a device: rules see blocks, an epoch's results, and a few probes of the model at the ends of
-epochs, which keep their own clock. What cannot be looked at is listed with the reason, and never raises.
+epochs and within long ones, which keep their own clock. What cannot be looked at is listed with the reason, and never
+raises.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from monitor_core import checks
 from monitor_core._log import logger
 from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.finding import Finding
-from monitor_core.bus.run import Run
+from monitor_core.bus.run import Run, Waiting
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.diagnosis.examination import Examination, NotLookedAt
 from monitor_core.diagnosis.memory import resident
 from monitor_core.diagnosis.observer import Observer
-from monitor_core.diagnosis.offline import follow_record
+from monitor_core.diagnosis.offline import follow_record, recorded_findings
 from monitor_core.diagnosis.report import Findings
 from monitor_core.diagnosis.rule import Rule
 from monitor_core.diagnosis.rules.all import RULES
@@ -53,8 +54,9 @@ class Diagnosis(Sink):
     """Say what is wrong with a training, where and since when, with the numbers that show it, and what to try.
 
     Before the first step it looks at the model, its loss and a sample of the data; during the training at the metrics
-    and, at the ends of some epochs, into the model with up to 128 samples. Each problem is reported once, and again
-    only when it was over: in ``run.findings``, by the hook ``on_finding``, and as a warning in the log.
+    and, at the ends of some epochs and within long ones, into the model with up to 128 samples. Each problem is
+    reported once, and again only when it was over: in ``run.findings``, by the hook ``on_finding``, and as a warning in
+    the log. What is seen inside goes to other sinks by ``on_probe``.
 
     Args:
         sample: Training data ``(x, y)`` as arrays. By default the arrays that were passed to `fit`, or the first batch
@@ -131,6 +133,7 @@ class Diagnosis(Sink):
         """Look at the data, if it is known already, and judge what can be judged before the first step."""
         self._start_examination()
         run.is_diagnosed = True
+        run.waiting = Waiting()
         seen = self._examination.seen
         seen.epochs_planned, seen.steps_per_epoch, seen.fit_shuffles = run.epochs, run.steps_per_epoch, run.shuffles
         if self.stall_seconds is not None:
@@ -162,6 +165,8 @@ class Diagnosis(Sink):
         """Judge some batches."""
         self._report_stall(run)
         self._report(run, self._examination.add_block(block))
+        if self.probes and self._observer.is_due_within():
+            self._probe(run)
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Judge the epoch, and look into the model if it is time."""
@@ -174,6 +179,9 @@ class Diagnosis(Sink):
         seen.epochs_planned = run.epochs
         if (memory := resident()) is not None:
             seen.memory.append(memory)
+        if run.waiting is not None and run.waiting.total > 0:
+            seen.waiting.append((run.waiting.waited, run.waiting.total))
+            run.waiting = Waiting()
         if "learning_rate" not in logs:
             seen.rate = observer.rate(run.model)
         self._report(run, examination.end_epoch(epoch, run.step, logs))
@@ -185,6 +193,7 @@ class Diagnosis(Sink):
     def _probe(self, run: Run) -> None:
         probe = self._observer.probe(run)
         if probe is not None:
+            run.show(probe)
             self._report(run, self._examination.add_probe(probe))
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
@@ -229,8 +238,10 @@ class Diagnosis(Sink):
     # --- state -----------------------------------------------------------------------------------------------------
 
     def load_record(self, recorded: Any) -> None:
-        """Continue from what a journal has of the run: its metrics are judged again, without reporting."""
+        """Continue from what a journal has of the run: it is judged again, and what was found is not reported again."""
         follow_record(self._examination, recorded.last)
+        if (found := recorded_findings(recorded.last)) is not None:
+            self._examination.remember(found)
 
     def state_dict(self) -> Mapping[str, Any]:  # type: ignore[override]
         """Return nothing: the run's record is enough."""

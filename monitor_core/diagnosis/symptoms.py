@@ -50,6 +50,8 @@ SYMPTOMS: dict[str, str] = {
     "memory_growth": "memory that grows from epoch to epoch",
     "slowing": "steps that take longer and longer",
     "stalled": "no step has ended for a long time",
+    "train_eval_mismatch": "batch normalization computes something else in evaluation than in training",
+    "waiting_for_data": "the training waits for its data",
 }
 """Each symptom with what it is, in a few words."""
 
@@ -89,5 +91,6 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "input_scale_low": ("lr_too_low", "undertrained"),
     "unscaled_target": ("bad_init",),
     "high_dropout": ("validation_better", "undertrained"),
+    "train_eval_mismatch": ("train_validation_shift", "overfitting"),
 }
 """For each symptom, those that it explains."""

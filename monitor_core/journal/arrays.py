@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SIZE = struct.Struct("<I")
-_TYPES = {"<f8", "<f4", "<i8", "<i4", "|u1", "|b1"}
+_TYPES = {"<f8", "<f4", "<i8", "<i4", "<u2", "|u1", "|b1"}
 
 
 @attrs.frozen(eq=False)
@@ -51,7 +51,7 @@ def encode_arrays(content: Arrays) -> bytes:
     for name, array in stored.items():
         if array.dtype.str not in _TYPES:
             raise TypeError(
-                f"arrays must be of float64, float32, int64, int32, uint8 or bool (got {name!r}: {array.dtype})"
+                f"arrays must be of float64, float32, int64, int32, uint16, uint8 or bool (got {name!r}: {array.dtype})"
             )
     head = {
         "what": content.what,

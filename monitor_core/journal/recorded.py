@@ -7,7 +7,8 @@ Contract. A journal may be read while it is written to, after a kill, and with d
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,16 @@ import attrs
 from monitor_core.journal.evaluations import evaluations as settled
 from monitor_core.journal.facts import Begin, Decision, Raised, SinkFailure
 from monitor_core.journal.files import Damage, Kind, journal_files, read_journal
+from monitor_core.journal.probes import WHAT
+from monitor_core.journal.recorded_inside import (
+    Histograms,
+    InsideTable,
+    Look,
+    histograms_of,
+    layers_of,
+    looks_of,
+    weights_of,
+)
 from monitor_core.journal.recorded_rows import RecordedBatches, RecordedEvaluations, RecordedHistory
 from monitor_core.journal.rows import Rows
 from monitor_core.journal.run_records import RecordedStatus, RunRecord, join_runs
@@ -96,6 +107,25 @@ class RecordedRun:
     def exception(self) -> Raised | None:
         """What the training raised, None if that is not recorded."""
         return next(reversed(self.last.facts(Raised)), None)
+
+    @cached_property
+    def _looks(self) -> list[Look]:
+        return looks_of(self.last.arrays(WHAT))
+
+    @cached_property
+    def layers(self) -> InsideTable:
+        """Statistics of the layers' outputs on some samples, as `Diagnosis` and `Inside` have seen them."""
+        return layers_of(self._looks)
+
+    @cached_property
+    def weights(self) -> InsideTable:
+        """Statistics of the trainable weights, of their gradients, and of how far they move."""
+        return weights_of(self._looks)
+
+    @cached_property
+    def histograms(self) -> Mapping[str, Mapping[str, Histograms]]:
+        """Histograms of ``"activations"``, ``"weights"`` and ``"gradients"``, by the names of layers or weights."""
+        return histograms_of(self._looks)
 
     @property
     def state(self) -> dict[str, Any]:

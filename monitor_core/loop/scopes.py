@@ -6,6 +6,7 @@ once something was logged in it. A value is kept as it was when it was logged.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from monitor_core.bus.bus import Bus
+from monitor_core.bus.run import Waiting
 from monitor_core.errors import OrderError
 from monitor_core.values.means import Means
 from monitor_core.values.scalars import Unusable, keep, named
@@ -241,8 +243,13 @@ class Epoch(Averaged):
         self.bus.gather_means(self.means)
 
     def _shown(self, data: Iterable[T]) -> Iterable[T]:
-        """Return the data, whose first item is shown to the sink that wants a sample, before its batch begins."""
+        """Return the data, whose first item is shown to the sink that wants a sample, before its batch begins.
+
+        The time that it takes to get them is measured, if a sink wants that.
+        """
         run = self.bus.run
+        if run.waiting is not None:
+            data = _timed(data, run.waiting)
         show, run.on_sample = run.on_sample, None
         return data if show is None else _with_first_shown(data, show)
 
@@ -258,6 +265,17 @@ def _with_first_shown(data: Iterable[T], show: Callable[[T], None]) -> Iterator[
         yield item
         break
     yield from iterator
+
+
+def _timed(data: Iterable[T], waiting: Waiting) -> Iterator[T]:
+    """Yield the data, and add up how long it takes to get each item, and to use it."""
+    ended = time.perf_counter()
+    for item in data:
+        got = time.perf_counter()
+        yield item
+        began, ended = ended, time.perf_counter()
+        waiting.waited += got - began
+        waiting.total += ended - began
 
 
 class Evaluation(Averaged):

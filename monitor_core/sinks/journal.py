@@ -40,9 +40,11 @@ from monitor_core.journal.facts import (
     Stop,
     as_json,
 )
+from monitor_core.journal.probes import arrays_of
 from monitor_core.journal.recorded import read_runs
 from monitor_core.journal.summary import Tally, tally_of
 from monitor_core.journal.writer import JournalWriter
+from monitor_core.model.probe import Probe
 from monitor_core.values.blocks import Block
 from monitor_core.values.labels import EvaluationLabel
 
@@ -78,6 +80,8 @@ class _OnRecord:
 @attrs.define(eq=False)
 class Journal(Sink):
     """Record a run in a folder: every batch and epoch, decisions with their reasons, failures, and its provenance.
+
+    What sinks see inside the model is recorded too, see `Diagnosis` and `Inside`.
 
     The provenance is the given configuration, the versions of Python, this package and the imported frameworks, the git
     commit of the working directory, the command line, the host and the process. In the command line, values of options
@@ -159,6 +163,8 @@ class Journal(Sink):
         self._write(begin)
         self._open = self._last = _OnRecord(run, Tally(begin))
         self._note_findings(self._open)
+        if run.probe is not None:  # of a sink whose train begin comes before
+            self.on_probe(run, run.probe)
         self._summarize(self._open)
 
     def on_block(self, run: Run, block: Block) -> None:
@@ -206,6 +212,11 @@ class Journal(Sink):
         """Record a finding; also one that is reported after this sink's ``on_train_end``."""
         if self._last is not None and self._last.run is run:  # else it comes before this sink's train begin
             self._note_findings(self._last)
+
+    def on_probe(self, run: Run, probe: Probe) -> None:
+        """Record what was seen inside the model."""
+        if self._writer is not None and self._open is not None and self._open.run is run:
+            self._writer.arrays(arrays_of(probe, self._now()))
 
     def on_exception(self, run: Run, error: BaseException) -> None:
         """Record what the training raised."""

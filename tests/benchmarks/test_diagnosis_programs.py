@@ -58,8 +58,8 @@ def test_a_recording_gives_the_findings_of_its_run(tmp_path):
         for epoch in loop.epochs(8):
             for step in loop.batches(range(30)):
                 loop.log(loss=2.0**epoch + 0.001 * step)
-    save(tmp_path / "a.json.gz", sink.events, seed=0)
-    found = load(tmp_path / "a.json.gz")
+    save(tmp_path / "a.json.xz", sink.events, seed=0)
+    found = load(tmp_path / "a.json.xz")
     assert found["seed"] == 0
     again = replay(found["events"]).findings
     assert [(each.symptom, each.epoch, each.step) for each in again] == [

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from diagnosis_support import blobs, severe, symptoms, trained
 
+from monitor_core import Diagnosis, Loop, open_run
+
 torch = pytest.importorskip("torch")
+
+from monitor_core.adapters.torch import TorchModel  # noqa: E402 (not without torch)
 
 nn = torch.nn
 X, Y = (torch.as_tensor(each) for each in blobs(400))
@@ -224,14 +228,53 @@ def test_probing_leaves_the_training_as_it_is():
         assert np.array_equal(one, other)
 
 
-def test_histograms_have_at_most_64_bins():
-    """And count what is finite."""
-    from monitor_core.diagnosis.probe import Prober, histogram
+def normalized(momentum, **options):
+    """Train with batch normalization whose moving statistics have this momentum, on inputs of another scale."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(2, 16), nn.BatchNorm1d(16, momentum=momentum), nn.ReLU(), nn.Linear(16, 3))
+    x, y = 5 * X, Y
+    return trained(
+        module, torch.optim.Adam(module.parameters(), 0.01), _cross_entropy, x, y, validation=(x, y), **options
+    )
 
-    edges, counts = histogram(np.array([0.0, 1.0, np.nan, np.inf, 1.0]))
-    assert (len(edges), len(counts), sum(counts)) == (65, 64, 3)
-    assert histogram(np.array([np.nan])) == ([0.0, 0.0], [0])
-    output = np.ones((4, 3), np.float32)
-    probe = Prober(with_histograms=True).look(0, 1, [("a", output)], [("a/kernel", output)], None)
-    assert set(probe.histograms) == {"a", "a/kernel"}
-    assert Prober().look(0, 1, [("a", output)], [], None).histograms == {}
+
+def test_moving_statistics_that_do_not_fit():
+    """Evaluation normalizes with the initial ones, which training never uses."""
+    (found,) = [each for each in normalized(0.0, epochs=40).findings if each.symptom == "train_eval_mismatch"]
+    assert (found.severity, found.layer) == ("warning", "1")
+    assert found.evidence["drift"] > found.evidence["threshold"]
+
+
+def test_moving_statistics_that_fit():
+    """With the usual momentum, and with a slow one in early epochs."""
+    assert "train_eval_mismatch" not in severe(normalized(0.1, epochs=40).findings)
+    assert "train_eval_mismatch" not in severe(normalized(0.01, epochs=3).findings)
+
+
+def test_what_was_seen_inside_is_judged_again_after_a_kill(tmp_path):
+    """A run that continues has the looks of its first part, and reports nothing twice."""
+
+    def part(epochs):
+        torch.manual_seed(0)
+        module = dense(16, 16, 3)
+        with torch.no_grad():
+            module[0].bias.fill_(-100.0)
+        optimizer = torch.optim.SGD(module.parameters(), 0.01)
+        diagnosis = Diagnosis(sample=(X.numpy(), Y.numpy()))
+        with Loop(diagnosis, model=TorchModel(module, optimizer, loss=_cross_entropy), resume=tmp_path) as loop:
+            for _ in loop.epochs(epochs):
+                for rows in loop.batches(torch.randperm(len(X)).split(32)):
+                    optimizer.zero_grad()
+                    loss = _cross_entropy(module(X[rows]), Y[rows])
+                    loss.backward()
+                    optimizer.step()
+                    loop.log(loss=loss)
+        return diagnosis, [each.symptom for each in loop.run.findings]
+
+    first, reported = part(4)
+    assert "dead_units" in reported
+    again, reported = part(8)
+    assert "dead_units" not in reported
+    assert again.findings[: len(first.findings)] == first.findings
+    assert again._examination.seen.probes[0].step == 0
+    assert open_run(tmp_path).layers["dead"][:, 0].max() == 1.0

@@ -5,11 +5,15 @@ import threading
 import time
 
 import numpy as np
+import pytest
 from diagnosis_support import severe, symptoms
 
-from monitor_core import Diagnosis, Loop, Run
+from monitor_core import Diagnosis, Loop, Run, diagnose
 from monitor_core.diagnosis.examination import Examination
+from monitor_core.diagnosis.observer import Observer
+from monitor_core.diagnosis.seen import Seen
 from monitor_core.diagnosis.watchdog import Watchdog
+from monitor_core.testing import Recorder
 from monitor_core.values.blocks import Block
 
 
@@ -124,3 +128,138 @@ def test_a_stall_is_among_the_findings_of_the_run(caplog):
     for thread in threads:
         thread.join(10)
     assert not any(thread.is_alive() for thread in threads)
+
+
+def waited(*epochs, planned=None):
+    """Return what is found where loops waited so long, of so many seconds, in each epoch."""
+    examination = Examination(seen=Seen(epochs_planned=planned))
+    for epoch, times in enumerate(epochs):
+        examination.seen.waiting.append(times)
+        examination.end_epoch(epoch, 10 * epoch, {"loss": 1.0 / (1 + epoch)})
+    return [each for each in examination.findings if each.symptom == "waiting_for_data"]
+
+
+def test_a_loop_that_waits_for_its_data():
+    """Half of its time, and for seconds: the message has the share."""
+    (found,) = waited((60, 61), (30, 40), (30, 40))
+    assert (found.severity, found.epoch, found.evidence["share"]) == ("warning", 1, 0.75)
+    assert found.message == "75% of the last 40 seconds of training went into waiting for the next batch."
+    assert [each.severity for each in waited((35, 100), (35, 100))] == ["note"]
+
+
+def test_a_little_waiting_is_no_finding():
+    """Nor is a first epoch that fills caches, or a training of a few seconds."""
+    assert waited((20, 100), (20, 100)) == []
+    assert waited((80, 100), (5, 100), (5, 100)) == []
+    assert waited((0.9, 1.0), (0.9, 1.0)) == []
+    assert waited((80, 100)) == []
+    assert symptoms(waited((80, 100), planned=1), "warning") == ["waiting_for_data"]
+
+
+def test_how_long_a_loop_waits_is_measured():
+    """The time of getting an item, and with it the time of using it; the last request, which gets none, is left out."""
+
+    def slow():
+        for number in range(5):
+            time.sleep(0.02)
+            yield number
+        time.sleep(0.2)
+
+    diagnosis = Diagnosis()
+    with Loop(diagnosis) as loop:
+        for _ in loop.epochs(2):
+            for _ in loop.batches(slow()):
+                time.sleep(0.01)
+                loop.log(loss=1.0)
+    waits = diagnosis._examination.seen.waiting
+    assert len(waits) == 2
+    for waited, total in waits:
+        assert 0.1 <= waited <= total - 0.05
+    assert "waiting" not in {each.reason for each in diagnosis.not_looked_at}
+
+
+def test_elsewhere_waiting_is_not_looked_at():
+    """In curves, and in a loop without a diagnosis, nothing is measured."""
+    with Loop() as loop:
+        for _ in loop.epochs(1):
+            for _ in loop.batches(range(2)):
+                loop.log(loss=1.0)
+    assert loop.run.waiting is None
+    missing = {each.symptom: each.reason for each in diagnose({"loss": [1.0]}).not_looked_at}
+    assert missing["waiting_for_data"].endswith("measured live only, in loop.batches")
+
+
+def observer(*, epochs, batch_seconds, probe_seconds, batches=100):
+    """Train on a clock that is set by hand; return the times and steps of the looks into the model."""
+    clock, looks = Clock(), []
+
+    class Model:
+        def activations(self, x, layers=None):
+            clock.now += probe_seconds
+            looks.append((clock.now, run.step))
+            yield "one", np.ones((2, 2), np.float32)
+
+        def weights(self):
+            return iter([])
+
+    run = Run(model=Model())
+    watching = Observer(Seen(), clock=clock, sample=(np.ones((2, 2)), None))
+    watching.probe(run)
+    for epoch in range(epochs):
+        run.epoch = epoch
+        for _ in range(batches):
+            run.step += 1
+            clock.now += batch_seconds
+            if watching.is_due_within():
+                watching.probe(run)
+        if watching.is_due(run.epoch):
+            watching.probe(run)
+    return looks, watching.cost / clock.now
+
+
+def test_long_epochs_are_looked_into():
+    """Every half a minute at first, then every fiftieth of the time so far."""
+    looks, share = observer(epochs=1, batch_seconds=1.0, probe_seconds=0.01, batches=36_000)
+    gaps = np.diff([now for now, _ in looks])
+    assert gaps[:10].max() < 32
+    assert gaps[-2] > 650
+    assert 150 < len(looks) < 250
+    assert share < 0.02
+
+
+def test_short_epochs_are_looked_at_as_they_end():
+    """The first ones, and then with larger gaps."""
+    looks, _ = observer(epochs=16, batch_seconds=0.001, probe_seconds=0.001)
+    assert [step for _, step in looks][:5] == [0, 100, 200, 400, 800]
+
+
+@pytest.mark.parametrize("probe_seconds", [0.5, 5.0, 60.0])
+def test_looks_keep_their_share(probe_seconds):
+    """However much one takes: 2% of the time, not counting the first ones."""
+    looks, share = observer(epochs=4, batch_seconds=1.0, probe_seconds=probe_seconds, batches=3_000)
+    assert share <= 0.02 + 2 * probe_seconds / 12_000
+    assert len(looks) > 3
+
+
+def test_a_diagnosis_looks_within_a_long_epoch(monkeypatch):
+    """While a loop's only epoch lasts."""
+    monkeypatch.setattr("monitor_core.diagnosis.observer.WITHIN_SECONDS", 0.0)
+    monkeypatch.setattr("monitor_core.diagnosis.observer.SHARE", 1.0)
+
+    class Model:
+        def activations(self, x, layers=None):
+            yield "one", np.asarray(x, np.float32)
+
+        def weights(self):
+            return iter([])
+
+    diagnosis = Diagnosis(sample=(np.ones((4, 2)), np.ones(4)))
+    with Loop(diagnosis, recorder := Recorder("on_probe"), model=Model()) as loop:
+        for _ in loop.epochs(1):
+            for _ in loop.batches(range(2000)):
+                loop.log(loss=1.0)
+    steps = [event[1].step for event in recorder.events]
+    assert steps[0] == 0
+    assert steps[-1] == 2000
+    assert len(steps) > 3
+    assert {event[1].epoch for event in recorder.events[1:]} == {0}

@@ -150,7 +150,7 @@ def test_a_keras_fit_continues_with_a_broken_sink_for_each_hook(tmp_path, warned
     assert fit(tmp_path / "disturbed", *broken) == undisturbed
     called = [raiser for raiser in broken if raiser.events]
     assert len(called) == len(HOOKS) - sum("prediction" in hook for hook in HOOKS) - len(
-        {"on_exception", "on_rewind", "on_midepoch_evaluation", "on_finding"}
+        {"on_exception", "on_rewind", "on_midepoch_evaluation", "on_finding", "on_probe"}
     )
     for raiser in called:
         assert sum("training continues" in message for message in warned() if f"{raiser.name}." in message) == 1

@@ -25,6 +25,7 @@ SINKS = {
     "Diagnosis": ((), {"probes": False}),
     "EarlyStopping": (("loss",), {"patience": 3, "restore_best_weights": True}),
     "History": ((), {"per_batch": True}),
+    "Inside": ((), {"every": 2, "data": np.zeros((4, 3), np.float32)}),
     "Journal": (("journal",), {"config": {"units": 4}}),
     "LearningRateScheduler": ((CosineDecay(0.5, 4),), {}),
     "LivePlot": ((), {"metrics": ["loss"]}),

@@ -22,6 +22,7 @@ from monitor_core import (
     Failure,
     Finding,
     History,
+    Inside,
     Journal,
     Keep,
     LayerGraph,
@@ -186,4 +187,7 @@ assert_type(diagnose({"loss": [1.0, 0.5]})[0].evidence, dict[str, Any])
 Diagnosis(on_problem="stop", stall_seconds=None)
 Diagnosis(on_problem=lambda run, finding: run.stop(finding.message))
 Diagnosis(on_problem="halt")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Inside(every=5, samples=16, data=(np.zeros((4, 2)), np.zeros(4)))
+assert_type(open_run("runs/a").layers["dead"], NDArray[np.float64])
+assert_type(open_run("runs/a").histograms["weights"]["dense/kernel"].counts, NDArray[np.int64])
 assert_type(SystemMetrics(every=1.0)["memory"], NDArray[np.float64])

@@ -6,7 +6,7 @@ from monitor_core.diagnosis.rule import Rule
 from monitor_core.diagnosis.rules import data, gradients, layers, losses, non_finite, oscillating, rates, units
 from monitor_core.diagnosis.rules.learning import NotLearning, Plateau, Undertrained
 from monitor_core.diagnosis.rules.rising import Rising
-from monitor_core.diagnosis.rules.timing import MemoryGrowth, Slowing
+from monitor_core.diagnosis.rules.timing import MemoryGrowth, Slowing, WaitingForData
 from monitor_core.diagnosis.rules.validation import (
     ConstantMetric,
     Gap,
@@ -62,11 +62,12 @@ INSIDE: tuple[Rule, ...] = (
     units.DeadUnits(),
     units.SaturatedUnits(),
     units.ConstantOutput(),
+    units.TrainEvalMismatch(),
     gradients.VanishingGradient(),
     gradients.ZeroGradient(),
     gradients.Movement(),
     gradients.Penalties(),
 )
-TIME: tuple[Rule, ...] = (Slowing(), MemoryGrowth())
+TIME: tuple[Rule, ...] = (Slowing(), WaitingForData(), MemoryGrowth())
 
 RULES: tuple[Rule, ...] = (*STATIC, *CURVES, *INSIDE, *TIME)

@@ -9,7 +9,7 @@ from monitor_core.bus.finding import Finding
 from monitor_core.diagnosis.rule import Rule
 from monitor_core.diagnosis.seen import Seen
 from monitor_core.diagnosis.trends import score
-from monitor_core.diagnosis.words import counted, number
+from monitor_core.diagnosis.words import counted, number, percent
 
 
 @attrs.frozen
@@ -50,6 +50,49 @@ class Slowing(Rule):
             early=early,
             late=late,
             threshold=self.ratio,
+        )
+
+
+@attrs.frozen
+class WaitingForData(Rule):
+    """The loop spends much of its time waiting for the next batch.
+
+    Attributes:
+        share: The share of the batches' time from which on it is a warning.
+        note: From which on it is a note.
+        seconds: How long it must have waited, in the last epochs.
+        epochs: How many epochs count.
+    """
+
+    symptom = "waiting_for_data"
+    needs = ("waiting",)
+    source = "runmedic (20 to 30% of a step)"
+
+    share: float = 0.5
+    note: float = 0.3
+    seconds: float = 10.0
+    epochs: int = 3
+
+    def check(self, seen: Seen) -> Finding | None:
+        """Return it for the last epochs; the first, which fills caches, counts only where no other is planned."""
+        counted_from = 0 if seen.epochs_planned == 1 else 1
+        last = seen.waiting[counted_from:][-self.epochs :]
+        waited, total = (sum(each[index] for each in last) for index in (0, 1))
+        if waited < self.seconds or waited < self.note * total:
+            return None
+        share = waited / total
+        return self.found(
+            seen,
+            "warning" if share >= self.share else "note",
+            f"{percent(share)} of the last {counted(round(total), 'second')} of training went into waiting for the "
+            "next batch.",
+            "Load it with more workers, prefetch it, store it in a faster format, or keep it in memory. If "
+            "the batches are made by work that belongs to the training, such as an environment's steps, this is its "
+            "share.",
+            share=share,
+            waited=waited,
+            total=total,
+            threshold=self.share,
         )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import attrs
 
 from monitor_core.bus.finding import Finding
-from monitor_core.diagnosis.probe import LayerProbe, Probe
 from monitor_core.diagnosis.rule import Rule
 from monitor_core.diagnosis.rules.rates import too_high
 from monitor_core.diagnosis.seen import Seen
 from monitor_core.diagnosis.words import counted, number, percent, portion
+from monitor_core.model.probe import LayerProbe, Probe
 
 _RECTIFIED = {"relu", "relu6", "relu_squared"}
 
@@ -323,6 +323,60 @@ class HugeOutputs(Rule):
                     threshold=max(self.least, self.ratio * scale),
                 )
         return None
+
+
+@attrs.frozen
+class TrainEvalMismatch(Rule):
+    """Batch normalization's moving statistics are not those of the data, so that evaluation computes something else.
+
+    Attributes:
+        drift: How far a layer's outputs are off, in standard deviations or as a logarithm of their ratio.
+        epochs: How many epochs must have ended: moving statistics begin with 0 and 1.
+        settling: What share of it must be left since the probe before: less, and the statistics are on their way.
+        ratio: How many times the training loss the validation loss must be, if there is one.
+    """
+
+    symptom = "train_eval_mismatch"
+    moments = ("probe",)
+    needs = ("model", "probe")
+    source = "TheDeepChecker (outputs in training and evaluation differ by more than 50%)"
+
+    drift: float = 0.7
+    epochs: int = 3
+    settling: float = 0.9
+    ratio: float = 1.5
+
+    def check(self, seen: Seen) -> Finding | None:
+        """Return the layer that is farthest off, at two probes in a row."""
+        if len(seen.probes) < 2 or seen.epochs_ended < self.epochs or not self._shows(seen):
+            return None
+        now, before = seen.probes[-1], seen.probes[-2]
+        layers = [
+            layer
+            for layer in now.layers
+            if (layer.drift or 0.0) > self.drift
+            and (old := before.layer(layer.name)) is not None
+            and (layer.drift or 0.0) >= self.settling * (old.drift or 0.0) > self.settling * self.drift
+        ]
+        if not layers:
+            return None
+        worst = max(layers, key=lambda layer: layer.drift or 0.0)
+        return self.found(
+            seen,
+            "warning",
+            f"In evaluation, {worst.name} normalizes with statistics that are not those of the data: its outputs are "
+            f"off by {number(worst.drift or 0.0)} standard deviations (or that power of e) for half of its units.",
+            "Lower its momentum in Keras, or raise it in PyTorch, or train for more steps; let training batches be "
+            "like the validation data, and larger; check that the model is in training mode when it trains.",
+            layer=worst.name,
+            drift=worst.drift,
+            threshold=self.drift,
+        )
+
+    def _shows(self, seen: Seen) -> bool:
+        """Return whether the validation loss, if there is one, is far above that of training."""
+        loss, val = seen.curve("loss").values, seen.curve("val_loss").values
+        return not len(val) or not len(loss) or not val[-1] <= self.ratio * loss[-1]
 
 
 @attrs.frozen

@@ -10,9 +10,11 @@ from typing import Any, Literal, NoReturn
 import attrs
 
 from monitor_core._log import logger
+from monitor_core.bus.costs import Cost
 from monitor_core.bus.finding import Finding
 from monitor_core.model.handles import ModelHandle
 from monitor_core.model.probe import Probe
+from monitor_core.model.snapshot import Snapshot
 from monitor_core.values.labels import EvaluationLabel
 
 Status = Literal["pending", "running", "completed", "stopped", "failed", "interrupted"]
@@ -48,6 +50,12 @@ class Waiting:
 
     waited: float = 0.0
     total: float = 0.0
+    _before: tuple[float, float] = attrs.field(init=False, default=(0.0, 0.0), repr=False)
+
+    def since_last(self) -> tuple[float, float]:
+        """Return both for the batches since the last call."""
+        before, self._before = self._before, (self.waited, self.total)
+        return self.waited - before[0], self.total - before[1]
 
 
 @attrs.frozen
@@ -107,6 +115,7 @@ class Run:
             when the run begins.
         data_state: While a loop reads data in stretches, a function that returns its position in them.
         loaded_data: That position, where the run continues from; None if there is none.
+        cost: While the run is open, a function that returns what the sinks have cost so far.
         bus_state: While the run is open, a function that returns the state of the bus, for sinks that save it.
         on_report: While the run is open, a function that calls a hook of all sinks with its argument, for `report` and
             `show`.
@@ -116,6 +125,7 @@ class Run:
         "_model",
         "_recall",
         "bus_state",
+        "cost",
         "data_state",
         "epoch",
         "epochs",
@@ -178,6 +188,7 @@ class Run:
         self.interval_means: Mapping[str, float] = {}
         self.data_state: Callable[[], list[dict[str, Any]]] | None = None
         self.loaded_data: list[dict[str, Any]] | None = None
+        self.cost: Callable[[], Cost] | None = None
         self.bus_state: Callable[[], dict[str, Any]] | None = None
         self.on_report: Callable[[str, Any], None] | None = None
 
@@ -243,15 +254,17 @@ class Run:
         if self.on_report is not None:
             self.on_report("on_finding", finding)
 
-    def show(self, probe: Probe) -> None:
-        """Set `probe`, and notify all sinks by ``on_probe`` immediately.
+    def show(self, seen: Probe | Snapshot) -> None:
+        """Notify all sinks by ``on_probe`` or ``on_snapshot`` immediately; `probe` is the last probe.
 
         Args:
-            probe: What was seen inside the model.
+            seen: What was seen inside the model, or what it makes of some examples.
         """
-        self.probe = probe
+        is_probe = isinstance(seen, Probe)
+        if isinstance(seen, Probe):
+            self.probe = seen
         if self.on_report is not None:
-            self.on_report("on_probe", probe)
+            self.on_report("on_probe" if is_probe else "on_snapshot", seen)
 
     @property
     def learning_rate(self) -> float:

@@ -273,6 +273,8 @@ class End:
         time: When, seconds since 1970.
         best_epochs: For each sink that keeps the epoch of its best value, that epoch, 0-based.
         best_steps: The same for the step.
+        cost: What the run cost: ``seconds``, ``steps``, for each of the ``sinks`` and its hooks the ``calls``,
+            ``seconds`` and ``longest`` call, and how long the loop ``waited`` for data, if measured. Else empty.
     """
 
     status: str
@@ -281,6 +283,7 @@ class End:
     time: float
     best_epochs: dict[str, Any] = attrs.field(factory=dict)
     best_steps: dict[str, Any] = attrs.field(factory=dict)
+    cost: dict[str, Any] = attrs.field(factory=dict)
 
 
 Fact = (

@@ -31,7 +31,10 @@ from monitor_core.journal.recorded_inside import (
 from monitor_core.journal.recorded_rows import RecordedBatches, RecordedEvaluations, RecordedHistory
 from monitor_core.journal.rows import Rows
 from monitor_core.journal.run_records import RecordedStatus, RunRecord, join_runs
+from monitor_core.journal.snapshots import WHAT as SNAPSHOT
+from monitor_core.journal.snapshots import last_snapshot
 from monitor_core.metrics.outcome import Outcome
+from monitor_core.model.snapshot import Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,6 +137,11 @@ class RecordedRun:
         It has no states of sinks: those with arrays are in checkpoints, and `monitor_core.replay` rebuilds the others.
         """
         return {"format": 2, "run": self.last.state(), "sinks": []}
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """What the last run's model was made of, and what it made of examples, as `Snapshots` recorded it last."""
+        return last_snapshot(self.last.arrays(SNAPSHOT))
 
     def report(
         self, path: str | PathLike[str] | None = None, *, baseline: RecordedRun | str | PathLike[str] | None = None

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from monitor_core.journal.probes import WHAT as PROBE
+from monitor_core.journal.snapshots import WHAT as SNAPSHOT
+from monitor_core.journal.snapshots import last_snapshot
+from monitor_core.page.cost import cost_of
 from monitor_core.page.run import PageRun
 
 
@@ -22,6 +26,19 @@ def _sentences(run: PageRun) -> Iterator[str]:
             "What shows only while it trains, such as dead units: add Diagnosis() to the sinks. The findings here are "
             "from the curves."
         )
+    if not run.record.arrays(PROBE):
+        yield "What the model looks like inside, its layers and distributions: add Diagnosis() or Inside(every=1)."
+    snapshot = last_snapshot(run.record.arrays(SNAPSHOT))
+    if snapshot is None:
+        yield "The model's graph, its confusion matrix and mistakes, and an embedding: add Snapshots() to the sinks."
+    else:
+        yield from (f"Snapshots could not make {reason}." for reason in snapshot.skipped)
+        if snapshot.confusion is None:
+            yield "The confusion matrix and mistakes, of a classifier: validation_data=..., or Snapshots(data=(x, y))."
+        if snapshot.embedding is None:
+            yield "An embedding: validation_data=..., or Snapshots(data=(x, y))."
+    if cost_of(run) is None:
+        yield "What it cost: a run records that when it ends."
     begin = run.record.begin
     if begin is None or not begin.config:
         yield "The configuration, such as hyperparameters and the seed: Journal(config={...}) records it."

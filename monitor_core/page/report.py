@@ -19,15 +19,24 @@ import attrs
 
 from monitor_core._version import __version__
 from monitor_core.files.replacing import replacing
+from monitor_core.journal.probes import WHAT as PROBE
 from monitor_core.journal.recorded import RecordedRun, open_run
+from monitor_core.journal.recorded_inside import histograms_of, layers_of, looks_of, weights_of
+from monitor_core.journal.snapshots import WHAT as SNAPSHOT
+from monitor_core.journal.snapshots import last_snapshot
+from monitor_core.model.snapshot import Snapshot
 from monitor_core.page.charts import Chart
 from monitor_core.page.columns import Columns
+from monitor_core.page.cost import ShownCost, cost_of
 from monitor_core.page.curves import curves_of
-from monitor_core.page.findings import findings_of
+from monitor_core.page.examples import Confusion, Mistake, Scatter, confusion_of, mistakes_of, scatter_of
+from monitor_core.page.findings import ShownFinding, findings_of
+from monitor_core.page.graph import DrawnGraph, drawn
+from monitor_core.page.layers import HeatMap, Ridges, distributions, heat_maps
 from monitor_core.page.missing import missing_from
 from monitor_core.page.origin import config_of, origin_of
 from monitor_core.page.results import compared, results_of
-from monitor_core.page.run import PageRun
+from monitor_core.page.run import Event, PageRun
 from monitor_core.page.story import story
 from monitor_core.page.words import moment
 
@@ -133,13 +142,34 @@ class _Parts:
 
     curves: list[Chart]
     omitted: list[str]
-    events: list[Any]
-    findings: list[Any]
+    events: list[Event]
+    findings: list[ShownFinding]
+    heat_maps: list[HeatMap]
+    distributions: list[tuple[str, list[Ridges]]]
+    scatter: Scatter | None
+    graph: DrawnGraph | None
+    confusion: Confusion | None
+    mistakes: list[Mistake]
+    cost: ShownCost | None
 
     @classmethod
     def of(cls, run: PageRun, baseline: PageRun | None) -> _Parts:
         curves = curves_of(run, baseline)
-        return cls(curves.charts, curves.omitted, run.events(), findings_of(run))
+        snapshot = last_snapshot(run.record.arrays(SNAPSHOT)) or Snapshot(epoch=-1, step=0)
+        looks = looks_of(run.record.arrays(PROBE))
+        return cls(
+            curves=curves.charts,
+            omitted=curves.omitted,
+            events=run.events(),
+            findings=findings_of(run),
+            heat_maps=heat_maps(layers_of(looks), weights_of(looks)),
+            distributions=list(distributions(histograms_of(looks))),
+            scatter=None if snapshot.embedding is None else scatter_of(snapshot.embedding),
+            graph=None if snapshot.graph is None else drawn(snapshot.graph),
+            confusion=confusion_of(snapshot),
+            mistakes=mistakes_of(snapshot),
+            cost=cost_of(run),
+        )
 
     @property
     def charts(self) -> list[Chart]:

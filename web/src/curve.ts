@@ -162,8 +162,13 @@ export interface Spike {
   excess: number;
 }
 
+/** How far beyond its surroundings a value is to be a spike, as a multiple of theirs. */
+const FAR = 2.5;
+/** So many pixels like it make a pattern: only what is twice as far as the pattern is a spike. */
+const PATTERN = 8;
+
 /** Return the spikes of a band, the largest first, so that one value among thousands is seen. */
-export function spikes(band: Band, most = 12): Spike[] {
+export function spikes(band: Band): Spike[] {
   const found: Spike[] = [];
   for (const side of [-1, 1] as const) {
     const reach = Float64Array.from(band.median, (median, pixel) =>
@@ -172,11 +177,13 @@ export function spikes(band: Band, most = 12): Spike[] {
     const usual = runningMedian(reach, 16);
     for (let pixel = 0; pixel < reach.length; pixel++) {
       const excess = reach[pixel] / usual[pixel];
-      if (reach[pixel] > 0 && excess > 2.5)
+      if (reach[pixel] > 0 && excess > FAR)
         found.push({ pixel, side, value: side > 0 ? band.high[pixel] : band.low[pixel], excess });
     }
   }
-  return found.sort((one, other) => other.excess - one.excess).slice(0, most);
+  found.sort((one, other) => other.excess - one.excess);
+  const pattern = found[PATTERN]?.excess ?? 0;
+  return found.slice(0, PATTERN).filter((each) => each.excess > 2 * pattern);
 }
 
 function runningMedian(values: Float64Array, around: number): Float64Array {

@@ -4,6 +4,7 @@ import "uplot/dist/uPlot.min.css";
 import "./style.css";
 import { Chart, type ChartSpec, type Settings } from "./chart";
 import { ColumnReader } from "./columns";
+import { listenToSearch } from "./search";
 
 interface PageSpec {
   charts: Record<string, ChartSpec>;
@@ -67,6 +68,8 @@ function main(): void {
   matchMedia("print").addEventListener("change", refresh);
   window.addEventListener("beforeprint", refresh);
   window.addEventListener("afterprint", refresh);
+
+  listenToSearch();
 
   const apply = () => {
     for (const chart of charts.values()) chart.apply({ ...settings });

@@ -57,6 +57,15 @@ test("noise alone has no spikes, and a band's median is that of its values", () 
   expect(band.sampled).toBe(false);
 });
 
+test("a pattern is not spikes, but what is far beyond it is one", () => {
+  const values = noise(50_000);
+  for (let place = 0; place < values.length; place += 500) values[place] = 2;
+  const x = new Regular(1, 1, values.length);
+  expect(spikes(new Curve(x, values).view(1, 50_000, 1000) as Band)).toEqual([]);
+  values[25_123] = 30;
+  expect(spikes(new Curve(x, values).view(1, 50_000, 1000) as Band).map((each) => each.value)).toEqual([30]);
+});
+
 test("few points are all shown, with one beyond each edge", () => {
   const curve = new Curve(new Stored([1, 2, 5, 9, 12]), Float32Array.from([1, NaN, 3, 4, 5]));
   expect(curve.view(2, 9, 100) as Points).toEqual({

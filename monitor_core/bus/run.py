@@ -30,6 +30,7 @@ class Failure:
         error: The exception; if it was isolated, without its traceback, so that it keeps nothing alive.
         traceback: The traceback as a string.
         step: The step at which it was raised.
+        disables: Whether the sink was disabled after it: it had failed too often in a row.
     """
 
     sink: str
@@ -37,6 +38,24 @@ class Failure:
     error: BaseException
     traceback: str
     step: int
+    disables: bool = False
+
+
+@attrs.frozen
+class Save:
+    """A file that a sink has saved of the model.
+
+    Attributes:
+        file: Its name.
+        epoch: The epoch in which, or at whose end, it was saved, 0-based.
+        step: How many batches had been trained.
+        value: The metric's value that it was saved for, or None.
+    """
+
+    file: str
+    epoch: int
+    step: int
+    value: float | None = None
 
 
 @attrs.define
@@ -101,6 +120,7 @@ class Run:
         stop_reason: Why a stop was requested, human-readable, or None.
         failed: Whether that request reported a failure.
         failures: What sinks raised in this run, in order.
+        saves: The files that sinks have saved of the model in this run, in order.
         findings: What was found to be wrong with the training, in order; see `report`.
         probe: What a sink has last seen inside the model, or None; see `show`.
         evaluation: The current evaluation. In ``on_midepoch_evaluation``, the one whose results are delivered; in
@@ -146,6 +166,7 @@ class Run:
         "rank",
         "ranks",
         "resumed",
+        "saves",
         "shuffles",
         "stale_metrics",
         "status",
@@ -177,6 +198,7 @@ class Run:
         self.stop_reason: str | None = None
         self.failed = False
         self.failures: list[Failure] = []
+        self.saves: list[Save] = []
         self.findings: list[Finding] = []
         self.probe: Probe | None = None
         self.is_diagnosed = False

@@ -14,8 +14,8 @@ from monitor_core.page.words import count_of, number, plural
 from monitor_core.values.text import format_value
 
 Unit = Literal["step", "epoch"]
-MarkKind = Literal["best", "stop", "rate", "resume", "disabled", "finding", "note"]
-_TABLE_ROWS = 24
+MarkKind = Literal["best", "stop", "rate", "resume", "failed", "disabled", "checkpoint", "finding"]
+_TABLE_ROWS, _FEW = 24, 10_000
 
 TRAINING, VALIDATION = 0, 1
 """The styles of lines: colour, dash and marker. Other lines take the next ones."""
@@ -137,7 +137,7 @@ class Chart:
         longest = max(self.lines, key=lambda line: len(line.x), default=None)
         if longest is None or not len(longest.x):
             return ChartTable((self.unit,), [], is_whole=True)
-        edges = _edges(np.unique(np.concatenate([line.x for line in self.lines])))
+        edges = _edges(longest.x, [line.x for line in self.lines if len(line.x)])
         is_whole = all(begin == end for begin, end in edges)
         return ChartTable(
             tuple(_headers(self.unit, self.lines, is_whole=is_whole)), list(_rows(edges, self.lines)), is_whole
@@ -159,9 +159,15 @@ class ChartTable:
     is_whole: bool
 
 
-def _edges(numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
-    parts = np.array_split(numbers, min(len(numbers), _TABLE_ROWS))
-    return [(int(part[0]), int(part[-1])) for part in parts if len(part)]
+def _edges(longest: NDArray[np.int64], lines: Sequence[NDArray[np.int64]]) -> list[tuple[int, int]]:
+    """Return the stretches of the table's rows: together they cover all lines."""
+    if sum(map(len, lines)) <= _FEW:
+        parts = np.array_split(np.unique(np.concatenate(lines)), _TABLE_ROWS)
+        return [(int(part[0]), int(part[-1])) for part in parts if len(part)]
+    begins = [int(part[0]) for part in np.array_split(longest, _TABLE_ROWS)]
+    begins[0] = min(int(line[0]) for line in lines)
+    last = max(int(line[-1]) for line in lines)
+    return list(zip(begins, [*(begin - 1 for begin in begins[1:]), last], strict=True))
 
 
 def _headers(unit: Unit, lines: Sequence[Line], *, is_whole: bool) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import attrs
@@ -16,7 +17,7 @@ from monitor_core.values.text import format_value
 
 MOST_CHARTS = 120
 """How many metrics are drawn; of the others the last and best values are listed."""
-_MOST_RATES = 12
+_MOST_MARKS = 12
 _BASELINE, _MEANS = 3, 5
 
 
@@ -58,13 +59,9 @@ def chart_of(run: PageRun, key: str, name: str, marks: Sequence[Mark] = ()) -> C
 
 
 def event_marks(run: PageRun, events: Sequence[Event]) -> list[Mark]:
-    """Return the marks of events; changes of the rate that come too often to mark are left to the table."""
-    rates = sum(event.kind == "rate" for event in events)
-    return [
-        Mark(event.at(run.unit), event.kind, event.label)
-        for event in events
-        if event.kind != "rate" or rates <= _MOST_RATES
-    ]
+    """Return the marks of events; changes of the rate and checkpoints that come too often are left to the table."""
+    counts = Counter(event.kind for event in events)
+    return [Mark(event.at(run.unit), event.kind, event.label) for event in events if counts[event.kind] <= _MOST_MARKS]
 
 
 def _is_aside(base: str) -> bool:

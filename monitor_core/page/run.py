@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from monitor_core.bus.finding import Finding
 from monitor_core.diagnosis.offline import diagnose
 from monitor_core.journal.evaluations import epochs_and_evaluations
-from monitor_core.journal.facts import Plan, Raised, RateChange, SinkFailure, Stop
+from monitor_core.journal.facts import Checkpoint, Plan, Raised, RateChange, SinkFailure, Stop
 from monitor_core.journal.files import Kind
 from monitor_core.journal.recorded import RecordedRun
 from monitor_core.journal.rows import Rows, present_values
@@ -128,7 +128,7 @@ class PageRun:
 
     def events(self) -> list[Event]:
         """Return what was decided and what failed, in order."""
-        found = [*self._resumed(), *self._decided(), *self._failed(), *self._raised()]
+        found = [*self._resumed(), *self._decided(), *self._saved(), *self._failed(), *self._raised()]
         return sorted(found, key=lambda event: (event.step, event.epoch))
 
     def _resumed(self) -> Iterator[Event]:
@@ -154,7 +154,15 @@ class PageRun:
             first = facts[0]
             times = "once" if len(facts) == 1 else f"{number(len(facts))} times"
             text = f"{sink} failed {times} in {hook}, first: {first.error}"
-            yield Event(self._epoch_at(first.step), first.step, "disabled", f"{sink} failed", text)
+            yield Event(self._epoch_at(first.step), first.step, "failed", f"{sink} failed", text)
+            for last in [fact for fact in facts if fact.disables]:
+                text = f"{sink} was disabled: {hook} failed too often in a row, last: {last.error}"
+                yield Event(self._epoch_at(last.step), last.step, "disabled", f"{sink} disabled", text)
+
+    def _saved(self) -> Iterator[Event]:
+        for fact in self.record.facts(Checkpoint):
+            why = "" if fact.value is None else f", with {format_value(fact.value)}"
+            yield Event(fact.epoch, fact.step, "checkpoint", "checkpoint", f"The model was saved as {fact.file}{why}.")
 
     def _raised(self) -> Iterator[Event]:
         for fact in self.record.facts(Raised):

@@ -26,6 +26,7 @@ from monitor_core.files.folders import absolute
 from monitor_core.journal import provenance
 from monitor_core.journal.facts import (
     Begin,
+    Checkpoint,
     End,
     Fact,
     Found,
@@ -76,6 +77,7 @@ class _OnRecord:
     due: float = 0.0
     stopped: bool = False
     failures: int = 0
+    saves: int = 0
     findings: int = 0
 
 
@@ -294,7 +296,7 @@ class Journal(Sink):
     # --- decisions and failures ---------------------------------------------------------------------------------------
 
     def _note(self, on_record: _OnRecord) -> None:
-        """Record a request to stop, and failures, that are not recorded yet."""
+        """Record a request to stop, checkpoints and failures that are not recorded yet."""
         run = on_record.run
         if run.stop_reason is not None and not on_record.stopped:
             on_record.stopped = True
@@ -302,6 +304,9 @@ class Journal(Sink):
             if stop != self._stop:  # else a sink asks again after the run was resumed
                 self._stop = stop
                 self._write(Stop(reason=run.stop_reason, failed=run.failed, **self._place(run)))
+        for save in run.saves[on_record.saves :]:
+            on_record.saves += 1
+            self._write(Checkpoint(**attrs.asdict(save), time=self._now()))
         for failure in run.failures[on_record.failures :]:
             on_record.failures += 1
             self._write(_failure(failure, self._now()))
@@ -397,6 +402,7 @@ def _failure(failure: Failure, time: float) -> SinkFailure:
         traceback=failure.traceback,
         step=int(failure.step),
         time=time,
+        disables=failure.disables,
     )
 
 

@@ -1,8 +1,13 @@
 """The report in a real browser: what it draws, what it loads, what it runs, and who can read it."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from monitor_core import Journal, Loop
+from monitor_core import Journal, Loop, open_run
+from monitor_core.journal.facts import End
 from monitor_core.page import write_report
 from page_support import AXE, IS_REQUIRED, MISSING, noisy_run, sheet
 
@@ -103,6 +108,14 @@ def test_lines_are_shown_and_hidden_and_smoothing_says_so(report):
         assert shown.problems == []
 
 
+def violations(shown):
+    """Return what axe-core finds, with all tables open."""
+    for summary in shown.page.locator("summary").all():
+        summary.click()
+    found = shown.page.evaluate(AXE.read_text(encoding="utf-8") + "; axe.run().then((done) => done.violations)")
+    return [(each["id"], [node["html"] for node in each["nodes"]][:3]) for each in found]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_axe_finds_no_violation(report, scheme, width):
@@ -111,10 +124,69 @@ def test_axe_finds_no_violation(report, scheme, width):
         pytest.skip("axe-core is not installed: make test-page")
     with sheet(width, color_scheme=scheme) as shown:
         shown.open(report)
-        for summary in shown.page.locator("summary").all():
-            summary.click()
-        found = shown.page.evaluate(AXE.read_text(encoding="utf-8") + "; axe.run().then((done) => done.violations)")
-        assert [(each["id"], [node["html"] for node in each["nodes"]][:3]) for each in found] == []
+        assert violations(shown) == []
+
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "mnist_overfitting.py"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """Run the demo for a few epochs, and return its folder."""
+    for name in ("keras", "tensorflow", "mlxtend", "matplotlib", "tensorboard"):
+        pytest.importorskip(name)
+    out = tmp_path_factory.mktemp("demo")
+    command = [sys.executable, str(EXAMPLE), "--epochs", "3", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert f"The report, one file for any browser: {(out / 'report.html').resolve().as_uri()}" in done.stdout
+    return out
+
+
+def test_the_demos_report_shows_every_part_with_its_numbers(demo):
+    """Curves, layers, distributions, embedding, model, mistakes, costs and origin, as the journal has them."""
+    recorded = open_run(demo / "run")
+    snapshot = recorded.snapshot
+    with sheet() as shown:
+        shown.open(demo / "report.html")
+        page = shown.page
+        assert page.locator("#curves .chart").count() == 2
+        best = f"{recorded.history['val_loss'].min():.4g}"
+        assert f"The lowest val_loss is {best}" in shown.text(".story")
+        assert "loss goes from" in shown.text("[data-chart=metric-0] figcaption")
+        assert page.locator("#heat-gradient .heat-row:not(.heat-axis)").count() == len(recorded.weights.names)
+        assert page.locator("#heat-update_ratio .heat-row:not(.heat-axis)").count() == len(recorded.weights.names)
+        last = f"{recorded.layers['dead', recorded.layers.names[0]][-1]:.3g}"
+        assert shown.text("#heat-dead .heat-last") == last
+        assert page.locator("#heat-dead rect").count() == len(recorded.layers) * len(recorded.layers.names)
+        kinds = [recorded.histograms[kind] for kind in ("weights", "activations", "gradients")]
+        assert page.locator("#distributions .ridge").count() == sum(map(len, kinds))
+        assert page.locator("#points .point").count() == len(snapshot.embedding.labels) == 300
+        page.locator("#search").fill("7")
+        assert shown.text("#found") == f"{snapshot.embedding.labels.count('7')} found"
+        assert page.locator("#model .layer").count() == len(snapshot.graph.nodes)
+        assert f"{snapshot.graph.parameters:,} parameters" in shown.text("#model figcaption")
+        cells = [cell.inner_text() for cell in page.locator(".confusion td").all()]
+        assert cells == [str(count) for count in snapshot.confusion.ravel()]
+        assert page.locator("#predictions img").count() == len(snapshot.mistakes.places)
+        sizes = page.evaluate("[...document.images].map((each) => [each.naturalWidth, each.naturalHeight])")
+        assert sizes == [[28, 28]] * len(snapshot.mistakes.places)
+        assert "210 steps in" in shown.text("#cost")
+        assert page.locator("#cost tbody tr").count() == len(recorded.last.facts(End)[-1].cost["sinks"])
+        assert "mnist_overfitting.py --epochs 3" in shown.text("#origin")
+        assert page.locator("#missing").count() == 0
+        assert [address for address in shown.requests[1:] if not address.startswith("data:")] == []
+        assert shown.problems == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_violation_in_the_demos_report(demo, scheme):
+    """Whose parts are all there."""
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed: make test-page")
+    with sheet(color_scheme=scheme) as shown:
+        shown.open(demo / "report.html")
+        assert violations(shown) == []
 
 
 def test_hostile_names_do_not_run(tmp_path):

@@ -20,7 +20,7 @@ export interface LineSpec {
 /** What happened at some step or epoch. */
 export interface MarkSpec {
   x: number;
-  kind: "best" | "stop" | "rate" | "resume" | "disabled" | "checkpoint" | "finding" | "note";
+  kind: "best" | "stop" | "rate" | "resume" | "failed" | "disabled" | "checkpoint" | "finding";
   label: string;
 }
 
@@ -57,10 +57,10 @@ const MARK_GLYPHS: Record<MarkSpec["kind"], string> = {
   stop: "■",
   rate: "▼",
   resume: "▶",
+  failed: "!",
   disabled: "✕",
   checkpoint: "◆",
   finding: "▲",
-  note: "✎",
 };
 
 /** A chart in its figure: built once its data are there, and again when settings change. */
@@ -417,7 +417,7 @@ export class Chart {
       if (mark.x < this.shownRange[0] || mark.x > this.shownRange[1]) continue;
       const x = Math.round(plot.valToPos(mark.x, "x", true));
       ctx.strokeStyle = ctx.fillStyle = colour(
-        mark.kind === "finding" || mark.kind === "disabled" ? "problem" : "mark",
+        mark.kind === "finding" || mark.kind === "disabled" || mark.kind === "failed" ? "problem" : "mark",
       );
       ctx.lineWidth = scale;
       ctx.setLineDash(

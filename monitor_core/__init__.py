@@ -36,6 +36,7 @@ if typing.TYPE_CHECKING:
     from monitor_core.sinks.model_checkpoint import ModelCheckpoint
     from monitor_core.sinks.progress import Progress
     from monitor_core.sinks.reduce_lr_on_plateau import ReduceLROnPlateau
+    from monitor_core.sinks.snapshots import Snapshots
     from monitor_core.sinks.system_metrics import SystemMetrics
     from monitor_core.sinks.tensorboard import TensorBoard
     from monitor_core.sinks.terminate_on_nan import TerminateOnNaN
@@ -58,6 +59,7 @@ _LAZY = {
     "NetworkSink": "monitor_core.network.sink",
     "Progress": "monitor_core.sinks.progress",
     "ReduceLROnPlateau": "monitor_core.sinks.reduce_lr_on_plateau",
+    "Snapshots": "monitor_core.sinks.snapshots",
     "SystemMetrics": "monitor_core.sinks.system_metrics",
     "TensorBoard": "monitor_core.sinks.tensorboard",
     "TerminateOnNaN": "monitor_core.sinks.terminate_on_nan",
@@ -100,6 +102,7 @@ __all__ = [
     "Run",
     "SetupError",
     "Sink",
+    "Snapshots",
     "SystemMetrics",
     "TensorBoard",
     "TerminateOnNaN",

@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("monitor_core", "adapters", "plotting")
+BUILT = Path("monitor_core/page/built")
+"""What the build makes of ``web/``; it is not tracked."""
 CORE_DEPENDENCIES = ("attr", "attrs", "numpy", "numpy.libs")
 
 
@@ -21,11 +23,17 @@ def _tracked(*folders):
     return [Path(name) for name in listed.stdout.split() if not (ROOT / name).is_symlink()]
 
 
+def _built():
+    """Return the built files of the page, which `make page` made."""
+    return [file.relative_to(ROOT) for file in sorted((ROOT / BUILT).iterdir())]
+
+
 @pytest.fixture(scope="module")
 def released(tmp_path_factory):
     """Build the source distribution from a copy of the tracked files, and the wheel from it, as a release does."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("released")
-    for name in _tracked(*PACKAGES, "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "tests/test_packaging.py"):
+    top = ("pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "tests/test_packaging.py")
+    for name in [*_tracked(*PACKAGES, "web", *top), *_built()]:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes((ROOT / name).read_bytes())
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(source)]
@@ -60,7 +68,7 @@ def _run(site, code, folder):
 
 def test_wheel_holds_every_tracked_file_and_no_other(wheel):
     """A subpackage that is missing from the map vanishes from the wheel without a warning, so names are compared."""
-    expected = set()
+    expected = set(map(str, _built()))
     for name in _tracked(*PACKAGES):
         if name.suffix == ".md":  # notes for readers of the code
             continue
@@ -76,7 +84,8 @@ def test_the_source_distribution_holds_what_the_wheel_needs_and_no_tests(release
         files = {Path(each.name).relative_to(Path(each.name).parts[0]) for each in archive if each.isfile()}
     packages = {name for name in _tracked(*PACKAGES) if name.suffix != ".md"}
     top = {Path(name) for name in ("LICENSE", "MANIFEST.in", "PKG-INFO", "README.md", "pyproject.toml", "setup.cfg")}
-    assert {name for name in files if name.parts[0] != "monitor_core.egg-info"} == packages | top
+    page = {*_built(), *_tracked("web")} - set(_tracked("web/test"))
+    assert {name for name in files if name.parts[0] != "monitor_core.egg-info"} == packages | top | page
 
 
 def test_a_package_index_accepts_what_is_released(released):

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from boards_reader import scalars
+
 from browser import Tab, browser, tensorboard, what_is_missing
 
 MISSING = what_is_missing()

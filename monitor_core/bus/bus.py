@@ -290,7 +290,7 @@ class Bus:
         deferred_interrupts.install(self)
         self._dispatch.meter = CostMeter(run.step)
         self._delivery.thread = threading.get_ident()
-        run.bus_state, run.on_report = _weak_state(self), _weak_report(self)
+        run.bus_state, run.on_report, run.cost = _weak_state(self), _weak_report(self), _weak_cost(self)
         self._last_logs = {}
         begun: list[Member] = []
         try:
@@ -316,7 +316,8 @@ class Bus:
 
     def _undo_begin(self, begun: list[Member], error: BaseException) -> None:
         """Let the sinks that have begun close what they opened, because another one cannot begin."""
-        self.run.status, self.run.bus_state, self.run.on_report = _status_after(error), None, None
+        self.run.status, self.run.bus_state = _status_after(error), None
+        self.run.on_report = self.run.cost = None
         _open.discard(self)
         for member in self._members:
             member.begun = False
@@ -375,7 +376,7 @@ class Bus:
         try:
             self._emit("on_train_end", self._last_logs if logs is None else logs)
         finally:
-            self.run.on_report = None
+            self.run.on_report = self.run.cost = None
             _open.discard(self)
             deferred_interrupts.uninstall(self)
             self._delivery.stop()
@@ -674,6 +675,17 @@ def _weak_state(bus: Bus) -> Callable[[], dict[str, Any]]:
         return present.state_dict()
 
     return state
+
+
+def _weak_cost(bus: Bus) -> Callable[[], Cost]:
+    """Return a function that returns what a bus's sinks cost, without keeping the bus alive."""
+    reference = weakref.ref(bus)
+
+    def cost() -> Cost:
+        present = reference()
+        return Cost((), 1e-9, 0) if present is None else present.cost()
+
+    return cost
 
 
 def _weak_report(bus: Bus) -> Callable[[str, Any], None]:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any
 
+import attrs
+
 from monitor_core._log import logger
 from monitor_core.bus.costs import CostMeter
 from monitor_core.bus.hooks import HOOKS, Hook
@@ -120,6 +122,11 @@ class Dispatch:
             self.failures.append(failure)
             self.run.failures.append(failure)
 
+    def _note_disabled(self, error: Exception) -> None:
+        """Note with the failure, if it was kept, that its sink is disabled."""
+        if self.failures and self.failures[-1].error is error:
+            self.failures[-1] = self.run.failures[-1] = attrs.evolve(self.failures[-1], disables=True)
+
     def _isolate(self, name: str, member: Member, error: Exception) -> None:
         """Log a failure once, free what its traceback keeps alive, and disable its sink if it keeps failing."""
         step = self.run.step
@@ -133,6 +140,7 @@ class Dispatch:
         member.in_a_row[name] = in_a_row = member.in_a_row.get(name, 0) + 1
         if in_a_row >= FAILURES_IN_A_ROW:
             member.disabled_at = step
+            self._note_disabled(error)
             logger.warning("%s is disabled at step %d: %s failed %d times in a row", member.name, step, name, in_a_row)
         self.compile()
 

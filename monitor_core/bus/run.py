@@ -10,9 +10,11 @@ from typing import Any, Literal, NoReturn
 import attrs
 
 from monitor_core._log import logger
+from monitor_core.bus.costs import Cost
 from monitor_core.bus.finding import Finding
 from monitor_core.model.handles import ModelHandle
 from monitor_core.model.probe import Probe
+from monitor_core.model.snapshot import Snapshot
 from monitor_core.values.labels import EvaluationLabel
 
 Status = Literal["pending", "running", "completed", "stopped", "failed", "interrupted"]
@@ -28,6 +30,7 @@ class Failure:
         error: The exception; if it was isolated, without its traceback, so that it keeps nothing alive.
         traceback: The traceback as a string.
         step: The step at which it was raised.
+        disables: Whether the sink was disabled after it: it had failed too often in a row.
     """
 
     sink: str
@@ -35,6 +38,24 @@ class Failure:
     error: BaseException
     traceback: str
     step: int
+    disables: bool = False
+
+
+@attrs.frozen
+class Save:
+    """A file that a sink has saved of the model.
+
+    Attributes:
+        file: Its name.
+        epoch: The epoch in which, or at whose end, it was saved, 0-based.
+        step: How many batches had been trained.
+        value: The metric's value that it was saved for, or None.
+    """
+
+    file: str
+    epoch: int
+    step: int
+    value: float | None = None
 
 
 @attrs.define
@@ -48,6 +69,12 @@ class Waiting:
 
     waited: float = 0.0
     total: float = 0.0
+    _before: tuple[float, float] = attrs.field(init=False, default=(0.0, 0.0), repr=False)
+
+    def since_last(self) -> tuple[float, float]:
+        """Return both for the batches since the last call."""
+        before, self._before = self._before, (self.waited, self.total)
+        return self.waited - before[0], self.total - before[1]
 
 
 @attrs.frozen
@@ -94,6 +121,7 @@ class Run:
         stop_reason: Why a stop was requested, human-readable, or None.
         failed: Whether that request reported a failure.
         failures: What sinks raised in this run, in order.
+        saves: The files that sinks have saved of the model in this run, in order.
         findings: What was found to be wrong with the training, in order; see `report`.
         probe: What a sink has last seen inside the model, or None; see `show`.
         evaluation: The current evaluation. In ``on_midepoch_evaluation``, the one whose results are delivered; in
@@ -110,6 +138,7 @@ class Run:
         loaded_data: That position, where the run continues from; None if there is none.
         epoch_state: While an epoch is open that can be continued, a function that returns what it has so far.
         loaded_epoch: That, of the epoch in which the run continues; None where it continues between two.
+        cost: While the run is open, a function that returns what the sinks have cost so far.
         bus_state: While the run is open, a function that returns the state of the bus, for sinks that save it.
         on_report: While the run is open, a function that calls a hook of all sinks with its argument, for `report` and
             `show`.
@@ -119,6 +148,7 @@ class Run:
         "_model",
         "_recall",
         "bus_state",
+        "cost",
         "data_state",
         "epoch",
         "epoch_began_at",
@@ -142,6 +172,7 @@ class Run:
         "rank",
         "ranks",
         "resumed",
+        "saves",
         "shuffles",
         "stale_metrics",
         "status",
@@ -174,6 +205,7 @@ class Run:
         self.stop_reason: str | None = None
         self.failed = False
         self.failures: list[Failure] = []
+        self.saves: list[Save] = []
         self.findings: list[Finding] = []
         self.probe: Probe | None = None
         self.is_diagnosed = False
@@ -187,6 +219,7 @@ class Run:
         self.loaded_data: list[dict[str, Any]] | None = None
         self.epoch_state: Callable[[], dict[str, Any]] | None = None
         self.loaded_epoch: dict[str, Any] | None = None
+        self.cost: Callable[[], Cost] | None = None
         self.bus_state: Callable[[], dict[str, Any]] | None = None
         self.on_report: Callable[[str, Any], None] | None = None
 
@@ -252,15 +285,17 @@ class Run:
         if self.on_report is not None:
             self.on_report("on_finding", finding)
 
-    def show(self, probe: Probe) -> None:
-        """Set `probe`, and notify all sinks by ``on_probe`` immediately.
+    def show(self, seen: Probe | Snapshot) -> None:
+        """Notify all sinks by ``on_probe`` or ``on_snapshot`` immediately; `probe` is the last probe.
 
         Args:
-            probe: What was seen inside the model.
+            seen: What was seen inside the model, or what it makes of some examples.
         """
-        self.probe = probe
+        is_probe = isinstance(seen, Probe)
+        if isinstance(seen, Probe):
+            self.probe = seen
         if self.on_report is not None:
-            self.on_report("on_probe", probe)
+            self.on_report("on_probe" if is_probe else "on_snapshot", seen)
 
     @property
     def learning_rate(self) -> float:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from monitor_core.bus.finding import Finding
     from monitor_core.bus.run import Run
     from monitor_core.model.probe import Probe
+    from monitor_core.model.snapshot import Snapshot
     from monitor_core.values.blocks import Block
 
 Logs = Mapping[str, Any]
@@ -142,6 +143,9 @@ class Sink:
 
     def on_finding(self, run: Run, finding: Finding) -> None:
         """Called when a sink has reported what is wrong with the training, see `Run.report`."""
+
+    def on_snapshot(self, run: Run, snapshot: Snapshot) -> None:
+        """Called when a sink has made a snapshot of the model: its graph, and what it makes of some examples."""
 
     def on_probe(self, run: Run, probe: Probe) -> None:
         """Called when a sink has looked into the model, with statistics of its layers and weights, see `Run.show`."""

@@ -179,9 +179,8 @@ class Diagnosis(Sink):
         seen.epochs_planned = run.epochs
         if (memory := resident()) is not None:
             seen.memory.append(memory)
-        if run.waiting is not None and run.waiting.total > 0:
-            seen.waiting.append((run.waiting.waited, run.waiting.total))
-            run.waiting = Waiting()
+        if run.waiting is not None and (times := run.waiting.since_last())[1] > 0:
+            seen.waiting.append(times)
         if "learning_rate" not in logs:
             seen.rate = observer.rate(run.model)
         self._report(run, examination.end_epoch(epoch, run.step, logs))

@@ -156,12 +156,33 @@ class SinkFailure:
         traceback: The traceback.
         step: The step at which it was raised.
         time: When it was noted, seconds since 1970.
+        disables: Whether the sink was disabled after it.
     """
 
     sink: str
     hook: str
     error: str
     traceback: str
+    step: int
+    time: float
+    disables: bool = False
+
+
+@attrs.frozen(kw_only=True, field_transformer=_checked)
+class Checkpoint:
+    """A sink saved the model.
+
+    Attributes:
+        file: The file's name.
+        value: The metric's value that it was saved for, None if it was not for one.
+        epoch: The epoch in which, or at whose end, it was saved, 0-based.
+        step: How many batches had been trained.
+        time: When it was noted, seconds since 1970.
+    """
+
+    file: str
+    value: float | None
+    epoch: int
     step: int
     time: float
 
@@ -273,6 +294,8 @@ class End:
         time: When, seconds since 1970.
         best_epochs: For each sink that keeps the epoch of its best value, that epoch, 0-based.
         best_steps: The same for the step.
+        cost: What the run cost: ``seconds``, ``steps``, for each of the ``sinks`` and its hooks the ``calls``,
+            ``seconds`` and ``longest`` call, and how long the loop ``waited`` for data, if measured. Else empty.
     """
 
     status: str
@@ -281,6 +304,7 @@ class End:
     time: float
     best_epochs: dict[str, Any] = attrs.field(factory=dict)
     best_steps: dict[str, Any] = attrs.field(factory=dict)
+    cost: dict[str, Any] = attrs.field(factory=dict)
 
 
 Fact = (
@@ -289,6 +313,7 @@ Fact = (
     | Stop
     | RateChange
     | SinkFailure
+    | Checkpoint
     | Raised
     | Rewind
     | Partial
@@ -305,6 +330,7 @@ _TYPES: dict[str, type[Fact]] = {
     "stop": Stop,
     "learning_rate": RateChange,
     "failure": SinkFailure,
+    "checkpoint": Checkpoint,
     "exception": Raised,
     "rewind": Rewind,
     "partial": Partial,

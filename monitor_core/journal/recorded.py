@@ -34,7 +34,10 @@ from monitor_core.journal.recorded_inside import (
 from monitor_core.journal.recorded_rows import RecordedBatches, RecordedEvaluations, RecordedHistory
 from monitor_core.journal.rows import Rows
 from monitor_core.journal.run_records import RecordedStatus, RunRecord, join_runs
+from monitor_core.journal.snapshots import WHAT as SNAPSHOT
+from monitor_core.journal.snapshots import last_snapshot
 from monitor_core.metrics.outcome import Outcome
+from monitor_core.model.snapshot import Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,6 +140,30 @@ class RecordedRun:
         It has no states of sinks: those with arrays are in checkpoints, and `monitor_core.replay` rebuilds the others.
         """
         return {"format": 2, "run": self.last.state(), "sinks": []}
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """What the last run's model was made of, and what it made of examples, as `Snapshots` recorded it last."""
+        return last_snapshot(self.last.arrays(SNAPSHOT))
+
+    def report(
+        self, path: str | PathLike[str] | None = None, *, baseline: RecordedRun | str | PathLike[str] | None = None
+    ) -> Path:
+        """Write a report of the last run: one HTML file that opens anywhere, offline. Return its path.
+
+        Args:
+            path: The file; by default ``report.html`` in the run's folder. An existing file is replaced atomically.
+            baseline: A run to compare it with: what `open_run` returned, or its folder.
+
+        Raises:
+            FileNotFoundError: The page is not built, as in a checkout before ``make page``.
+            ImportError: Jinja2 is not installed.
+            OSError: The file cannot be written.
+            ValueError: There is no run.
+        """
+        from monitor_core.page import write_report
+
+        return write_report(self, path, baseline=baseline)
 
     def to_pandas(self, *, batches: bool = False) -> pd.DataFrame:
         """Return a pandas frame with the columns ``run``, ``epoch``, ``step`` and ``time``, then the metrics.

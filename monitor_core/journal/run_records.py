@@ -16,6 +16,7 @@ from monitor_core.journal import provenance
 from monitor_core.journal.arrays import Arrays
 from monitor_core.journal.facts import (
     Begin,
+    Checkpoint,
     Decision,
     End,
     Fact,
@@ -148,7 +149,7 @@ def _before(record: Record, epoch: int, step: int) -> Record | None:
             content = content.up_to(step)
             return record._replace(content=content) if len(content) else None
         return record if content.epoch < epoch and len(content.up_to(step)) else None
-    if isinstance(content, (Stop, RateChange, Partial, MidepochEvaluation, Interval, Found, Arrays)):
+    if isinstance(content, (Stop, RateChange, Partial, MidepochEvaluation, Interval, Found, Checkpoint, Arrays)):
         return record if content.epoch < epoch and content.step <= step else None
     return None
 

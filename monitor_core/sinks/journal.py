@@ -26,6 +26,7 @@ from monitor_core.files.folders import absolute
 from monitor_core.journal import provenance
 from monitor_core.journal.facts import (
     Begin,
+    Checkpoint,
     End,
     Fact,
     Found,
@@ -42,9 +43,11 @@ from monitor_core.journal.facts import (
 )
 from monitor_core.journal.probes import arrays_of
 from monitor_core.journal.recorded import read_runs
+from monitor_core.journal.snapshots import arrays_of as snapshot_arrays
 from monitor_core.journal.summary import Tally, tally_of
 from monitor_core.journal.writer import JournalWriter
 from monitor_core.model.probe import Probe
+from monitor_core.model.snapshot import Snapshot
 from monitor_core.values.blocks import Block
 from monitor_core.values.labels import EvaluationLabel
 
@@ -74,6 +77,7 @@ class _OnRecord:
     due: float = 0.0
     stopped: bool = False
     failures: int = 0
+    saves: int = 0
     findings: int = 0
 
 
@@ -218,6 +222,11 @@ class Journal(Sink):
         if self._writer is not None and self._open is not None and self._open.run is run:
             self._writer.arrays(arrays_of(probe, self._now()))
 
+    def on_snapshot(self, run: Run, snapshot: Snapshot) -> None:
+        """Record a snapshot of the model; also one that is made after this sink's ``on_train_end``."""
+        if self._writer is not None and self._last is not None and self._last.run is run:
+            self._writer.arrays(snapshot_arrays(snapshot, self._now()))
+
     def on_exception(self, run: Run, error: BaseException) -> None:
         """Record what the training raised."""
         text = "".join(traceback.format_exception(error))
@@ -238,7 +247,7 @@ class Journal(Sink):
             best = {each.sink: each.best_epoch for each in run.watched if each.best_epoch is not None}
             steps = {each.sink: each.best_step for each in run.watched if each.best_step is not None}
             place = self._place(run)
-            self._write(End(status=run.status, best_epochs=best, best_steps=steps, **place))
+            self._write(End(status=run.status, best_epochs=best, best_steps=steps, cost=_cost(run), **place))
             self._open.tally.summary.advance(place["step"], place["time"])
             self._open.tally.summary.status = run.status
             self._summarize(self._open)
@@ -287,7 +296,7 @@ class Journal(Sink):
     # --- decisions and failures ---------------------------------------------------------------------------------------
 
     def _note(self, on_record: _OnRecord) -> None:
-        """Record a request to stop, and failures, that are not recorded yet."""
+        """Record a request to stop, checkpoints and failures that are not recorded yet."""
         run = on_record.run
         if run.stop_reason is not None and not on_record.stopped:
             on_record.stopped = True
@@ -295,6 +304,9 @@ class Journal(Sink):
             if stop != self._stop:  # else a sink asks again after the run was resumed
                 self._stop = stop
                 self._write(Stop(reason=run.stop_reason, failed=run.failed, **self._place(run)))
+        for save in run.saves[on_record.saves :]:
+            on_record.saves += 1
+            self._write(Checkpoint(**attrs.asdict(save), time=self._now()))
         for failure in run.failures[on_record.failures :]:
             on_record.failures += 1
             self._write(_failure(failure, self._now()))
@@ -341,6 +353,19 @@ class Journal(Sink):
         self._rates, self._stop = state["rates"], state["stop"]
 
 
+def _cost(run: Run) -> dict[str, Any]:
+    """Return what the run cost so far, as JSON."""
+    if run.cost is None:
+        return {}
+    cost = run.cost()
+    sinks: dict[str, dict[str, dict[str, Any]]] = {}
+    for each in cost.hooks:
+        hook = {"calls": each.calls, "seconds": each.seconds, "longest": each.longest}
+        sinks.setdefault(each.sink, {})[each.hook] = hook
+    waited = {} if run.waiting is None or not run.waiting.total else {"waited": run.waiting.waited}
+    return {"seconds": cost.seconds, "steps": cost.steps, "sinks": sinks, **waited}
+
+
 def _learning_rates(run: Run) -> list[float] | None:
     """Return each parameter group's rate, None if the model's handle provides none; call it only as an epoch ends.
 
@@ -377,6 +402,7 @@ def _failure(failure: Failure, time: float) -> SinkFailure:
         traceback=failure.traceback,
         step=int(failure.step),
         time=time,
+        disables=failure.disables,
     )
 
 

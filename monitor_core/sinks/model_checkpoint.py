@@ -17,7 +17,7 @@ from monitor_core import checks, frameworks
 from monitor_core._log import logger
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.copies import independent_copy
-from monitor_core.bus.run import Run
+from monitor_core.bus.run import Run, Save
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
 from monitor_core.files.checkpoint_index import Keep, Saved
@@ -330,6 +330,7 @@ class ModelCheckpoint(Sink):
         saved = None if path is None else self._write(run, path, epoch, value)
         if saved is None:
             return
+        run.saves.append(Save(saved.file, int(epoch), int(run.step), None if value is None else float(value)))
         if value is not None:
             self._best.update(value)
         is_whole = self.save_freq == "epoch" and not within

@@ -27,6 +27,7 @@ ALL_HOOKS = {
     "on_prediction_batch_begin": ("run", "batch"),
     "on_prediction_batch_end": ("run", "batch", "logs"),
     "on_finding": ("run", "finding"),
+    "on_snapshot": ("run", "snapshot"),
     "on_probe": ("run", "probe"),
     "on_exception": ("run", "error"),
     "on_rewind": ("run", "epoch", "step"),

@@ -9,6 +9,8 @@ from monitor_core import Loop
 from monitor_core.bus.dispatch import FAILURES_IN_A_ROW
 from monitor_core.bus.finding import Finding
 from monitor_core.bus.hooks import HOOKS
+from monitor_core.model.probe import Probe
+from monitor_core.model.snapshot import Snapshot
 from recorders import Raiser
 
 RUNS = 4
@@ -36,6 +38,8 @@ def train(loop):
                     loop.log(loss=epoch + batch / 4, accuracy=batch)
                     if batch == 0:
                         loop.run.report(Finding(symptom="odd", severity="note", message="Odd.", epoch=epoch))
+                        loop.run.show(Probe(epoch=epoch, step=loop.run.step, samples=0))
+                        loop.run.show(Snapshot(epoch=epoch, step=loop.run.step))
                         with loop.evaluation(name="early"):
                             loop.log(loss=batch)
                 with loop.evaluation():
@@ -150,7 +154,7 @@ def test_a_keras_fit_continues_with_a_broken_sink_for_each_hook(tmp_path, warned
     assert fit(tmp_path / "disturbed", *broken) == undisturbed
     called = [raiser for raiser in broken if raiser.events]
     assert len(called) == len(HOOKS) - sum("prediction" in hook for hook in HOOKS) - len(
-        {"on_exception", "on_rewind", "on_midepoch_evaluation", "on_finding", "on_probe"}
+        {"on_exception", "on_rewind", "on_midepoch_evaluation", "on_finding", "on_probe", "on_snapshot"}
     )
     for raiser in called:
         assert sum("training continues" in message for message in warned() if f"{raiser.name}." in message) == 1

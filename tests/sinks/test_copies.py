@@ -33,6 +33,7 @@ SINKS = {
     "Progress": ((), {}),
     "ReduceLROnPlateau": (("loss",), {"factor": 0.5}),
     "SystemMetrics": ((), {"every": 60.0}),
+    "Snapshots": ((), {"class_names": ["a", "b"], "data": np.zeros((4, 3), np.float32)}),
     "TensorBoard": (("logs",), {"update_freq": "batch", "histogram_freq": 1, "hparams": {"units": 4}}),
     "TerminateOnNaN": ((), {}),
     "Webhook": (("http://127.0.0.1:9/hook",), {"retry_seconds": 0.0, "flush_seconds": 0.0}),

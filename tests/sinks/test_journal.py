@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from monitor_core import Bus, EarlyStopping, History, Loop, ModelCheckpoint, ReduceLROnPlateau, SetupError
 from monitor_core.adapters.keras import KerasAdapter
 from monitor_core.adapters.pytree import PytreeModel
+from monitor_core.journal.facts import Checkpoint, End, SinkFailure
 from monitor_core.journal.files import journal_files, read_journal
 from monitor_core.journal.recorded import open_run
 from monitor_core.sinks.journal import Journal
@@ -571,3 +572,30 @@ def test_logs_are_recorded_exactly(tmp_path):
     assert exact({name: values[0] for name, values in recorded.history.history.items()}) == exact(logs)
     (rows,) = recorded.runs[0].rows(read_journal(journal_files(tmp_path)[0]).records[1].kind)
     assert exact(rows.logs()) == exact(logs)
+
+
+class Saving(Handle):
+    """A handle whose weights can be saved."""
+
+    weights_suffix = ".npy"
+
+    def save(self, path, *, weights_only=False):
+        Path(path).write_bytes(b"weights")
+
+
+def test_checkpoints_disabled_sinks_and_costs_are_recorded(tmp_path):
+    """For the report: when the model was saved and for what, who was disabled, and what each sink took."""
+    saver = ModelCheckpoint(tmp_path / "{epoch}.npy", "loss", save_best_only=True, save_weights_only=True)
+    broken = Raiser("on_epoch_end", forever=ValueError("broken"), name="Broken")
+    with Loop(Journal(tmp_path / "run"), saver, broken, model=Saving()) as loop:
+        for epoch in loop.epochs(5):
+            for _ in loop.batches(range(2)):
+                loop.log(loss=1 / (1 + epoch) if epoch < 2 else 1.0)
+    record = open_run(tmp_path / "run").last
+    saved = [(fact.file, fact.epoch, fact.step, fact.value) for fact in record.facts(Checkpoint)]
+    assert saved == [("1.npy", 0, 2, 1.0), ("2.npy", 1, 4, 0.5)]
+    assert [fact.disables for fact in record.facts(SinkFailure)] == [False, False, True]
+    [end] = record.facts(End)
+    assert end.cost["steps"] == 10
+    assert end.cost["sinks"]["Journal"]["on_epoch_end"]["calls"] == 5
+    assert 0 < end.cost["sinks"]["Journal"]["on_epoch_end"]["longest"] <= end.cost["seconds"]

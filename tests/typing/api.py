@@ -34,6 +34,7 @@ from monitor_core import (
     ReduceLROnPlateau,
     Run,
     Sink,
+    Snapshots,
     SystemMetrics,
     TensorBoard,
     TerminateOnNaN,
@@ -46,6 +47,7 @@ from monitor_core import (
 from monitor_core.adapters.pytree import PytreeModel
 from monitor_core.bus.hooks import FunctionSink
 from monitor_core.model.layer_graph import LayerNode
+from monitor_core.model.snapshot import Snapshot
 from monitor_core.replay import replay
 from monitor_core.schedules import CosineDecay, LinearWarmup
 from monitor_core.testing import Epoch, NumpyModel, Played, Recorder, play
@@ -190,4 +192,7 @@ Diagnosis(on_problem="halt")  # type: ignore[arg-type]  # pyright: ignore[report
 Inside(every=5, samples=16, data=(np.zeros((4, 2)), np.zeros(4)))
 assert_type(open_run("runs/a").layers["dead"], NDArray[np.float64])
 assert_type(open_run("runs/a").histograms["weights"]["dense/kernel"].counts, NDArray[np.int64])
+Snapshots(every=5, class_names=["a", "b"], image_shape=(28, 28))
+assert_type(open_run("runs/a").snapshot, Snapshot | None)
+assert_type(open_run("runs/a").report("a.html", baseline="runs/b"), Path)
 assert_type(SystemMetrics(every=1.0)["memory"], NDArray[np.float64])

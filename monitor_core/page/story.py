@@ -1,0 +1,98 @@
+"""What a run came to, in sentences: what was trained, how it ended, its best epoch, what is wrong, what to try."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePath
+
+from monitor_core.bus.finding import SEVERITIES, Finding
+from monitor_core.journal.summary import BestValue, Summary
+from monitor_core.page.run import PageRun
+from monitor_core.page.words import joined, number, plural, seconds
+from monitor_core.values.text import format_value
+
+_PREFERRED = ("val_loss", "loss")
+
+
+def story(run: PageRun) -> list[str]:
+    """Return the paragraph at the head of the page, sentence by sentence."""
+    return [*_how_it_went(run), *_best(run), *_what_is_wrong(run)]
+
+
+def main_metric(summary: Summary) -> tuple[str, BestValue] | None:
+    """Return the metric by which a run is known, with its best value: the validation's loss, else another's."""
+    for name in (*_PREFERRED, *(each for each in summary.best if each.startswith("val_")), *summary.best):
+        if name in summary.best:
+            return name, summary.best[name]
+    return None
+
+
+def _how_it_went(run: PageRun) -> Iterator[str]:
+    summary = run.summary
+    planned = "" if summary.planned_epochs in (None, summary.epochs) else f" of {number(summary.planned_epochs or 0)}"
+    epochs = f"{number(summary.epochs)}{planned} epoch{'' if summary.epochs == 1 and not planned else 's'}"
+    took = f" in {seconds(summary.seconds)}" if summary.begun and summary.seconds > 0 else ""
+    steps = f" ({plural(summary.step, 'step')})" if summary.step else ""
+    what = _what(run)
+    yield {
+        "completed": f"{what} trained for {epochs}{steps}{took} and completed.",
+        "stopped": f"{what} trained for {epochs}{steps}{took}, then a sink stopped it.",
+        "failed": f"{what} failed after {epochs}{steps}{took}.",
+        "interrupted": f"{what} was interrupted after {epochs}{steps}{took}.",
+        "running": f"{what} is training: {epochs}{steps} so far{took}.",
+        "killed": f"{what} was killed after {epochs}{steps}{took}; what it had recorded by then is shown.",
+    }.get(summary.status, f"{what} recorded {epochs}{steps}{took}; how it ended is not on record.")
+    if summary.stop_reason:
+        yield f"{_sentence(summary.stop_reason)}"
+    if summary.error:
+        yield f"It raised {_sentence(summary.error)}"
+
+
+def _what(run: PageRun) -> str:
+    begin = run.record.begin
+    script = PurePath(begin.argv[0]).name if begin is not None and begin.argv and begin.argv[0] else ""
+    return f"{script} ({run.name})" if script and script not in ("-c", run.name) else run.name
+
+
+def _best(run: PageRun) -> Iterator[str]:
+    found = main_metric(run.summary)
+    if found is None:
+        return
+    name, best = found
+    last = run.summary.last.get(name)
+    word = "lowest" if best.mode == "min" else "highest"
+    where = f"epoch {number(best.epoch + 1)}"
+    if last is None or last == best.value:
+        yield f"The {word} {name} is {format_value(best.value)}, in {where}, the last value."
+    else:
+        yield f"The {word} {name} is {format_value(best.value)}, in {where}; the last is {format_value(last)}."
+    others = [
+        f"{other} {format_value(value.value)} in epoch {number(value.epoch + 1)}"
+        for other, value in run.summary.best.items()
+        if other != name and other.startswith("val_")
+    ]
+    if others:
+        yield f"Best of the others: {joined(others[:3])}."
+
+
+def _what_is_wrong(run: PageRun) -> Iterator[str]:
+    found = run.findings
+    if found:
+        worst = sorted(found, key=_rank)
+        counts = [(severity, sum(each.severity == severity for each in found)) for severity in SEVERITIES]
+        said = joined([plural(count, severity) for severity, count in counts if count])
+        yield f"The diagnosis found {said}."
+        yield worst[0].message
+        if worst[0].advice:
+            yield worst[0].advice
+    elif run.is_diagnosed:
+        yield "The diagnosis found nothing wrong."
+
+
+def _rank(finding: Finding) -> int:
+    return SEVERITIES.index(finding.severity)
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -1,0 +1,197 @@
+"""The report's text: what it says of a run, and what becomes of names and damage."""
+
+import json
+import re
+
+import pytest
+
+from cli_support import command
+from monitor_core import EarlyStopping, Journal, Loop, open_run
+from monitor_core.page import report_html, write_report
+from page_support import noisy_run
+
+HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>\x1b[31m"
+
+
+def train(folder, losses, *sinks, **options):
+    """Record a run with these losses of validation."""
+    with Loop(*sinks, Journal(folder, **options)) as loop:
+        for epoch in loop.epochs(len(losses)):
+            for _ in loop.batches(range(2)):
+                loop.log(loss=losses[epoch] / 2)
+            loop.log(val_loss=losses[epoch])
+    return folder
+
+
+def text_of(page, section):
+    """Return the text of a section."""
+    found = re.search(rf'<section id="{section}".*?</section>', page, re.DOTALL)
+    return "" if found is None else " ".join(re.sub(r"<[^>]*>", " ", found[0]).split())
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """Return the report of a noisy run."""
+    return report_html(noisy_run(tmp_path_factory.mktemp("runs") / "noisy", steps=4000, config={"width": 8}))
+
+
+def test_the_story_says_what_was_trained_how_it_ended_and_what_is_wrong(page):
+    """In sentences, at the head of the page."""
+    assert text_of(page, "story") == (
+        "train.py (noisy) trained for 10 epochs (4,000 steps) in 40 s, then a sink stopped it. "
+        "val_loss did not improve for 6 epochs. The lowest val_loss is 0.5, in epoch 4; the last is 1.1. "
+        "The diagnosis found 1 problem. val_loss has risen by 120% since epoch 4. Stop earlier."
+    )
+
+
+def test_each_chart_has_a_summary_and_a_table(page):
+    """For readers who cannot see it: extremes, with their steps, and what is not finite."""
+    said = re.search(r'<figcaption id="metric-0-summary">(.*?)</figcaption>', page)[1]
+    assert "in 4,000 values" in said
+    assert "highest 9 at step 2,018; 50 NaN." in said
+    assert "val_loss goes from 0.8 to 1.1 in 10 values; lowest 0.5 at step 1,600, highest 1.1 at step 4,000." in said
+    assert "loss: lowest, median, highest" in page
+
+
+def test_decisions_and_failures_are_listed(page):
+    """With their epochs, steps and reasons."""
+    said = text_of(page, "curves")
+    assert "CSVLogger failed 1 7 CSVLogger failed once in on_block, first: OSError: full" in said
+    assert "rate 0.05 5 2,000 the rate was halved (from 0.1)" in said
+    assert "stopped 10 4,000 val_loss did not improve for 6 epochs" in said
+
+
+def test_findings_stand_with_their_evidence(page):
+    """Severity, symptom, place, sentence, advice, numbers and source."""
+    assert text_of(page, "findings").startswith(
+        "Findings problem · overfitting · epoch 5, step 2,000 val_loss has risen by 120% since epoch 4. Stop earlier. "
+        "turned 4 rise 1.2 metric val_loss Rule: Prechelt 1998"
+    )
+
+
+def test_the_origin_has_command_versions_and_configuration(page):
+    """Where the run comes from."""
+    said = text_of(page, "origin")
+    assert "Command train.py --width=8" in said
+    assert "Configuration width 8" in said
+    assert re.search(r"Versions python \d", said)
+
+
+def test_a_run_says_what_it_did_not_record(tmp_path):
+    """Each part that is left out has a sentence with the argument that adds it."""
+    said = text_of(report_html(train(tmp_path / "a", [1.0, 0.5], per_batch=False)), "missing")
+    assert "Journal(per_batch=True)" in said
+    assert "Diagnosis()" in said
+    assert "Journal(config={...})" in said
+
+
+def test_a_baseline_is_compared(tmp_path):
+    """Its values are in a table, its curves in the charts, and what differs in configuration is named."""
+    train(tmp_path / "old", [1.0, 0.9], config={"width": 8, "seed": 1})
+    train(tmp_path / "new", [1.0, 0.5], config={"width": 16, "seed": 1})
+    page = report_html(tmp_path / "new", baseline=tmp_path / "old")
+    said = text_of(page, "baseline")
+    assert said.startswith("Against old Results against the baseline metric this run baseline difference")
+    assert "val_loss, best 0.5 0.9 -0.4" in said
+    assert said.endswith("Configuration against the baseline name this run baseline width 16 8")
+    charts = json.loads(re.search(r'id="page-data">(.*?)</script>', page)[1])["charts"]
+    assert [line["name"] for line in charts["metric-0"]["lines"] if "baseline" in line["name"]] == [
+        "baseline: loss",
+        "baseline: val_loss",
+    ]
+
+
+def test_nothing_of_a_run_is_markup(tmp_path):
+    """Names, messages and configuration are text, also within the page's data."""
+    with Loop(Journal(tmp_path / "a", config={HOSTILE: HOSTILE})) as loop:
+        for _ in loop.epochs(2):
+            for _ in loop.batches(range(2)):
+                loop.log({HOSTILE: 1.0})
+            loop.run.stop(HOSTILE)
+    page = report_html(tmp_path / "a")
+    assert "<script>document" not in page
+    assert "<img" not in page
+    assert page.count("<script") == page.count("</script>")
+
+
+def test_the_policy_allows_this_script_and_nothing_else(page):
+    """By their hashes; no host is named."""
+    policy = re.search(r'Content-Security-Policy" content="(.*?)"', page)[1]
+    assert policy.startswith("default-src &#39;none&#39;; script-src &#39;sha256-")
+    assert "http" not in policy
+    assert "unsafe" not in policy
+
+
+def test_a_report_is_written_where_it_is_asked_for(tmp_path):
+    """To the given file, or into the run's folder."""
+    folder = train(tmp_path / "a", [1.0, 0.5])
+    assert open_run(folder).report(tmp_path / "b.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert write_report(folder) == folder / "report.html"
+
+
+def test_a_killed_and_damaged_run_is_shown(tmp_path):
+    """A torn journal gives what it holds, and says what it lacks."""
+    folder = noisy_run(tmp_path / "a", steps=2000)
+    [journal] = folder.glob("*.mcj")
+    data = bytearray(journal.read_bytes()[:-100])
+    data[3000:3010] = bytes(10)
+    journal.write_bytes(data)
+    said = text_of(report_html(folder), "story")
+    assert "Damaged:" in said
+    assert re.match(r"train.py \(a\) (was killed after|recorded|is training)", said)
+
+
+@pytest.mark.parametrize("values", [[1.0], [float("nan")] * 3, [float("inf"), 1.0, float("-inf")], [1e300, -1e300]])
+def test_odd_values_are_shown(tmp_path, values):
+    """One epoch, nothing finite, infinities, and values beyond float32."""
+    page = report_html(train(tmp_path / "a", values))
+    assert f"trained for {len(values)} epoch" in page
+
+
+def test_thousands_of_metrics_are_listed(tmp_path):
+    """The first are drawn, and the number of the others is said."""
+    with Loop(Journal(tmp_path / "a")) as loop:
+        for _ in loop.epochs(2):
+            loop.log({f"metric_{number}": 1.0 for number in range(2000)})
+    page = report_html(tmp_path / "a")
+    assert page.count('<figure class="chart"') == 120
+    assert "1,880 more metrics are not drawn" in page
+
+
+def test_a_folder_without_a_run_is_an_error(tmp_path):
+    """Which says so."""
+    with pytest.raises(FileNotFoundError, match="there is no journal"):
+        write_report(tmp_path)
+    with pytest.raises(TypeError, match=r"a report is of what open_run returned.*\(got int\)"):
+        write_report(3)
+
+
+def test_the_page_must_be_built(tmp_path, monkeypatch):
+    """A checkout without it says how to build it."""
+    folder = train(tmp_path / "a", [1.0])
+    monkeypatch.setattr("monitor_core.page.report.BUILT", tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="run `make page`"):
+        write_report(folder)
+
+
+def test_the_command_writes_a_report(tmp_path):
+    """And says where it is; for programs as JSON."""
+    folder = train(tmp_path / "a", [3.0, 1.0, 2.0, 2.0], EarlyStopping(patience=2))
+    done = command("report", folder, "-o", tmp_path / "a.html")
+    assert (done.code, done.out.split(":")[0]) == (0, str(tmp_path / "a.html"))
+    done = command("report", folder, "-o", tmp_path / "b.html", "--baseline", folder, "--json")
+    assert json.loads(done.out) == {
+        "report": str(tmp_path / "b.html"),
+        "bytes": (tmp_path / "b.html").stat().st_size,
+    }
+
+
+def test_the_command_refuses_what_is_no_run(tmp_path):
+    """With a sentence and exit code 1."""
+    done = command("report", tmp_path)
+    assert done.code == 1
+    assert "holds no recorded run" in done.err
+    assert "Traceback" not in done.err
+    folder = train(tmp_path / "a", [1.0])
+    assert "holds 1" in command("report", folder, "--run", "3").err
+    assert command("report", folder, "-o", tmp_path / "missing" / "a.html").code == 1

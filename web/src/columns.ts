@@ -1,0 +1,107 @@
+// Columns of numbers as the report holds them: base64 of gzipped, byte-shuffled, little-endian 32-bit values.
+
+/** A column that is stored, or one whose values follow from their number. */
+export type ColumnSpec =
+  | { id: number; type: "f4" | "u4"; count: number }
+  | { first: number; stride: number; count: number };
+
+/** Numbers by place, in ascending or any order. */
+export interface Numbers {
+  readonly length: number;
+  at(place: number): number;
+}
+
+/** Numbers with a fixed distance. */
+export class Regular implements Numbers {
+  constructor(
+    readonly first: number,
+    readonly stride: number,
+    readonly length: number,
+  ) {}
+
+  at(place: number): number {
+    return this.first + this.stride * place;
+  }
+}
+
+/** Numbers in memory. */
+export class Stored implements Numbers {
+  readonly length: number;
+
+  constructor(readonly values: ArrayLike<number>) {
+    this.length = values.length;
+  }
+
+  at(place: number): number {
+    return this.values[place];
+  }
+}
+
+/** Return the first place whose number is not below a limit; the numbers ascend. */
+export function lowerBound(numbers: Numbers, limit: number): number {
+  if (numbers instanceof Regular && numbers.stride > 0) {
+    const place = Math.ceil((limit - numbers.first) / numbers.stride);
+    return Math.min(Math.max(place, 0), numbers.length);
+  }
+  let low = 0;
+  let high = numbers.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (numbers.at(middle) < limit) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Return the bytes of values whose bytes were stored by significance: all lowest bytes, all second bytes, ... */
+export function unshuffled(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const count = bytes.length / 4;
+  const whole = new Uint8Array(bytes.length);
+  for (let byte = 0; byte < 4; byte++) {
+    const from = byte * count;
+    for (let place = 0, to = byte; place < count; place++, to += 4) whole[to] = bytes[from + place];
+  }
+  return whole;
+}
+
+export function fromBase64(text: string): Uint8Array<ArrayBuffer> {
+  const binary = atob(text);
+  const bytes = new Uint8Array(binary.length);
+  for (let place = 0; place < binary.length; place++) bytes[place] = binary.charCodeAt(place);
+  return bytes;
+}
+
+async function inflated(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/** Return the values of a stored column. */
+export async function decoded(text: string, type: "f4" | "u4"): Promise<Float32Array | Uint32Array> {
+  const bytes = unshuffled(await inflated(fromBase64(text.trim())));
+  return type === "f4" ? new Float32Array(bytes.buffer) : new Uint32Array(bytes.buffer);
+}
+
+/** Reads columns from the page's own elements, each once. */
+export class ColumnReader {
+  private readonly known = new Map<number, Promise<Numbers>>();
+
+  constructor(private readonly page: Pick<Document, "getElementById">) {}
+
+  read(spec: ColumnSpec): Promise<Numbers> {
+    if (!("id" in spec)) return Promise.resolve(new Regular(spec.first, spec.stride, spec.count));
+    let column = this.known.get(spec.id);
+    if (column === undefined) {
+      const text = this.page.getElementById(`column-${spec.id}`)?.textContent ?? "";
+      column = decoded(text, spec.type).then((values) => new Stored(values));
+      this.known.set(spec.id, column);
+    }
+    return column;
+  }
+}
+
+/** Return numbers as an array. */
+export function asArray(numbers: Numbers): ArrayLike<number> {
+  if (numbers instanceof Stored) return numbers.values;
+  return Float64Array.from({ length: numbers.length }, (_, place) => numbers.at(place));
+}

@@ -1,0 +1,44 @@
+import { expect, test } from "vitest";
+import { asArray, ColumnReader, decoded, lowerBound, Regular, Stored } from "../src/columns";
+
+/** Return values as the report stores them. */
+async function stored(values: Float32Array | Uint32Array): Promise<string> {
+  const bytes = new Uint8Array(values.buffer);
+  const shuffled = new Uint8Array(bytes.length);
+  bytes.forEach((byte, place) => {
+    shuffled[(place % 4) * values.length + Math.floor(place / 4)] = byte;
+  });
+  const stream = new Blob([shuffled]).stream().pipeThrough(new CompressionStream("gzip"));
+  const zipped = new Uint8Array(await new Response(stream).arrayBuffer());
+  return btoa(String.fromCharCode(...zipped));
+}
+
+test("values come back as they were stored, NaN and infinities too", async () => {
+  const values = Float32Array.from([1.5, -0.25, NaN, Infinity, -Infinity, 3e38, 0]);
+  expect(await decoded(await stored(values), "f4")).toEqual(values);
+  const numbers = Uint32Array.from([1, 7, 4294967295]);
+  expect(await decoded(await stored(numbers), "u4")).toEqual(numbers);
+});
+
+test("a reader decodes a column once, and makes regular ones itself", async () => {
+  const asked: string[] = [];
+  const text = await stored(Float32Array.from([1, 2]));
+  const reader = new ColumnReader({
+    getElementById: (id: string) => {
+      asked.push(id);
+      return { textContent: text } as HTMLElement;
+    },
+  });
+  const spec = { id: 3, type: "f4", count: 2 } as const;
+  expect(asArray(await reader.read(spec))).toEqual(Float32Array.from([1, 2]));
+  await reader.read(spec);
+  expect(asked).toEqual(["column-3"]);
+  expect([...Array.from(asArray(await reader.read({ first: 5, stride: 2, count: 3 })))]).toEqual([5, 7, 9]);
+});
+
+test.each([new Regular(10, 5, 4), new Stored([10, 15, 20, 25])])(
+  "the lower bound is the first place that is not below",
+  (numbers) => {
+    expect([9, 10, 11, 15, 25, 26].map((limit) => lowerBound(numbers, limit))).toEqual([0, 0, 1, 1, 3, 4]);
+  },
+);

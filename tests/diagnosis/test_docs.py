@@ -39,3 +39,16 @@ def test_rules_have_names_of_their_own():
 def test_every_rule_says_where_it_comes_from():
     """A source, and a docstring that states it in a sentence."""
     assert all(rule.source and type(rule).__doc__ for rule in RULES)
+
+
+def test_images_are_of_symptoms_and_exist():
+    """Each image of a real run is below the heading of its symptom."""
+    images = re.findall(r"^#### (.+)$|\((images/diagnosis/(.+)\.png)\)", PAGE, re.MULTILINE)
+    heading, seen = "", 0
+    for title, path, name in images:
+        heading = title or heading
+        if path:
+            seen += 1
+            assert f"`{name.replace('-', '_')}`" in heading
+            assert (Path(__file__).parents[2] / "docs" / path).is_file()
+    assert seen == len(list((Path(__file__).parents[2] / "docs" / "images" / "diagnosis").iterdir())) > 10

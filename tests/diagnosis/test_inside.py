@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from diagnosis_support import blobs, chain, severe, symptoms, trained
 
-from monitor_core import Diagnosis, Loop, open_run
+from monitor_core import Diagnosis, Inside, Loop, diagnose, open_run
 from monitor_core.diagnosis.examination import Examination
 from monitor_core.diagnosis.seen import Seen
 from monitor_core.model.probe import Probe, WeightProbe
@@ -364,3 +364,19 @@ def test_a_gradient_that_is_not_finite():
             loop.log(loss=1.0)
     (found,) = [each for each in diagnosis.findings if "though the weight is finite" in each.message]
     assert (found.symptom, found.severity, found.epoch) == ("exploding", "problem", -1)
+
+
+def test_looks_on_record_are_judged_without_a_diagnosis(tmp_path):
+    """Those of Inside, by the rules that need no more than what was seen."""
+    module = dense(16, 3)
+    with torch.no_grad():
+        module[-1].weight.zero_()
+    handle = TorchModel(module, torch.optim.SGD(module.parameters(), 0.0), loss=_cross_entropy)
+    with Loop(Inside(data=(X.numpy(), Y.numpy())), model=handle, record=tmp_path) as loop:
+        for _ in loop.epochs(3):
+            loop.log(loss=1.0)
+    found = diagnose(tmp_path)
+    assert "constant_output" in symptoms(found, "problem")
+    assert {each.reason for each in found.not_looked_at if each.rule == "DeadUnits"} == {
+        "the model's handle does not say what it consists of: pass model=..."
+    }

@@ -5,6 +5,7 @@ import pytest
 from diagnosis_support import blobs, severe, symptoms
 
 from monitor_core import Diagnosis
+from monitor_core.testing import Recorder
 
 keras = pytest.importorskip("keras")
 
@@ -151,3 +152,27 @@ def test_a_summary_of_the_training():
     assert KerasModel(made).summary().loss is None
     made.trainable = False
     assert KerasModel(made).summary().trainable == 0
+
+
+def test_looks_within_an_epoch_leave_the_training_as_it_is(monkeypatch):
+    """Batch normalization and dropout too: the weights are those of a run without looks."""
+    monkeypatch.setattr("monitor_core.diagnosis.observer.WITHIN_SECONDS", 0.0)
+    monkeypatch.setattr("monitor_core.diagnosis.observer.SHARE", 100.0)
+    x, y = blobs(4000)
+
+    def trained(**options):
+        keras.utils.set_random_seed(0)
+        hidden = [keras.layers.Dense(8, "relu"), keras.layers.BatchNormalization(), keras.layers.Dropout(0.2)]
+        model = keras.Sequential([keras.Input((2,)), *hidden, keras.layers.Dense(3, "softmax")])
+        model.compile("adam", "sparse_categorical_crossentropy")
+        recorder = Recorder("on_probe")
+        KerasAdapter(Diagnosis(**options), recorder).fit(model, x, y, epochs=1, batch_size=4, verbose=0)
+        return model.get_weights(), [event[1].step for event in recorder.events]
+
+    weights, steps = trained()
+    others, none = trained(probes=False)
+    assert none == []
+    assert (steps[0], steps[-1]) == (0, 1000)
+    assert any(0 < step < 1000 for step in steps)
+    for one, other in zip(weights, others, strict=True):
+        assert np.array_equal(one, other)

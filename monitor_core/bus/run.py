@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 import weakref
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import attrs
@@ -93,12 +94,17 @@ class Run:
         loaded_data: That position, where the run continues from; None if there is none.
         bus_state: While the run is open, a function that returns the state of the bus, for sinks that save it.
         on_report: While the run is open, a function that calls the sinks' ``on_finding``, for `report`.
+        call_soon: While the run is open, a function that has another one called on the training's thread, just before
+            the next batch; any thread may use it.
+        folder: The folder in which a `Journal` records the run, None if none does.
+        requests: What was asked of the run from outside, see `Control`, and what became of each.
     """
 
     __slots__ = (
         "_model",
         "_recall",
         "bus_state",
+        "call_soon",
         "data_state",
         "epoch",
         "epochs",
@@ -106,6 +112,7 @@ class Run:
         "failed",
         "failures",
         "findings",
+        "folder",
         "id",
         "index",
         "interval_means",
@@ -117,6 +124,7 @@ class Run:
         "partial",
         "rank",
         "ranks",
+        "requests",
         "resumed",
         "shuffles",
         "stale_metrics",
@@ -159,6 +167,9 @@ class Run:
         self.loaded_data: list[dict[str, Any]] | None = None
         self.bus_state: Callable[[], dict[str, Any]] | None = None
         self.on_report: Callable[[Finding], None] | None = None
+        self.call_soon: Callable[[Callable[[], None]], None] | None = None
+        self.folder: Path | None = None
+        self.requests: list[tuple[Any, str]] = []
 
     def __repr__(self) -> str:
         reason = f", {self.stop_reason!r}" if self.stop_reason else ""

@@ -23,6 +23,7 @@ COMMANDS = {
     "replay": "replay_run",
     "plot": "plot",
     "export": "export_run",
+    "control": "control",
 }
 """The subcommands, each with its function in the module of its name; in the order of the help."""
 

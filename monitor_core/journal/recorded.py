@@ -82,7 +82,7 @@ class RecordedRun:
 
     @property
     def decisions(self) -> list[Decision]:
-        """Requests to stop and changes of the learning rate, with their reasons, in order."""
+        """Requests to stop, changes of the learning rate, and what was asked from outside, each with its reason."""
         return [decision for run in self.runs for decision in run.decisions]
 
     @property

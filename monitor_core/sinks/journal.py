@@ -25,6 +25,7 @@ from monitor_core.bus.sink import Logs, Sink
 from monitor_core.files.folders import absolute
 from monitor_core.journal import provenance
 from monitor_core.journal.facts import (
+    Asked,
     Begin,
     End,
     Fact,
@@ -73,6 +74,7 @@ class _OnRecord:
     stopped: bool = False
     failures: int = 0
     findings: int = 0
+    requests: int = 0
 
 
 @attrs.define(eq=False)
@@ -158,6 +160,7 @@ class Journal(Sink):
         begin = Begin(id=run.id, index=run.index, continues=run.id if run.resumed else None, **about)
         self._write(begin)
         self._open = self._last = _OnRecord(run, Tally(begin))
+        run.folder = self.folder
         self._note_findings(self._open)
         self._summarize(self._open)
 
@@ -166,6 +169,7 @@ class Journal(Sink):
         if self._writer is not None and self._open is not None:
             self._writer.block(block)
             self._open.tally.summary.advance(int(block.steps[-1]), float(block.times[-1]))
+            self._note_requests(self._open)
             self._summarize_in_time(self._open)
 
     def on_evaluation_end(self, run: Run, logs: Logs) -> None:
@@ -284,9 +288,19 @@ class Journal(Sink):
             if stop != self._stop:  # else a sink asks again after the run was resumed
                 self._stop = stop
                 self._write(Stop(reason=run.stop_reason, failed=run.failed, **self._place(run)))
+        self._note_requests(on_record)
         for failure in run.failures[on_record.failures :]:
             on_record.failures += 1
             self._write(_failure(failure, self._now()))
+
+    def _note_requests(self, on_record: _OnRecord) -> None:
+        """Record what was asked of the run from outside, and what became of it."""
+        run = on_record.run
+        for request, outcome in run.requests[on_record.requests :]:
+            on_record.requests += 1
+            reason = f"{request.who} asked for {request}: {outcome}"
+            asked = float(request.time)
+            self._write(Asked(reason=reason, verb=request.verb, who=request.who, asked=asked, **self._place(run)))
 
     def _note_interval(self, run: Run) -> None:
         """Record the means since the last evaluation, if there are any."""

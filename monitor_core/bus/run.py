@@ -13,6 +13,7 @@ import attrs
 from monitor_core._log import logger
 from monitor_core.bus.finding import Finding
 from monitor_core.model.handles import ModelHandle
+from monitor_core.values.html import card, table
 from monitor_core.values.labels import EvaluationLabel
 
 Status = Literal["pending", "running", "completed", "stopped", "failed", "interrupted"]
@@ -174,6 +175,15 @@ class Run:
     def __repr__(self) -> str:
         reason = f", {self.stop_reason!r}" if self.stop_reason else ""
         return f"Run(index={self.index}, {self.status}, epoch={self.epoch}, step={self.step}{reason})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows of it: how far it is, and what happened."""
+        planned = "" if self.epochs is None else f" of {self.epochs}"
+        rows = [("status", self.status), ("epoch", f"{self.epoch + 1}{planned}"), ("step", self.step)]
+        rows += [] if self.stop_reason is None else [("stopped", self.stop_reason)]
+        rows += [(finding.severity, str(finding)) for finding in self.findings]
+        rows += [("failure", f"{each.sink}.{each.hook}: {each.error}") for each in self.failures[:10]]
+        return card(f"Run {self.index}", [], table(("", ""), rows))
 
     @property
     def model(self) -> ModelHandle | None:

@@ -27,6 +27,7 @@ if typing.TYPE_CHECKING:
     from monitor_core.network.retries import DeliveryError
     from monitor_core.network.sink import NetworkSink
     from monitor_core.sinks.activation_dump import ActivationDump
+    from monitor_core.sinks.control import Control
     from monitor_core.sinks.csv_logger import CSVLogger
     from monitor_core.sinks.early_stopping import EarlyStopping
     from monitor_core.sinks.history import History
@@ -46,6 +47,7 @@ if typing.TYPE_CHECKING:
 _LAZY = {
     "ActivationDump": "monitor_core.sinks.activation_dump",
     "CSVLogger": "monitor_core.sinks.csv_logger",
+    "Control": "monitor_core.sinks.control",
     "DeliveryError": "monitor_core.network.retries",
     "Diagnosis": "monitor_core.diagnosis.sink",
     "EarlyStopping": "monitor_core.sinks.early_stopping",
@@ -80,6 +82,7 @@ __all__ = [
     "Block",
     "Bus",
     "CSVLogger",
+    "Control",
     "DeliveryError",
     "Diagnosis",
     "EarlyStopping",

@@ -70,3 +70,54 @@ def test_each_cell_has_its_own_outputs(run_cells):
     for outputs in run_cells(cell, cell):
         assert sorted(kind for kind, _ in outputs) == ["bar", "display_data", "plot"]
         assert re.fullmatch(FOUR_EPOCHS, next(text for kind, text in outputs if kind == "display_data"))
+
+
+HOSTILE = "<script>alert(1)</script>"
+OBJECTS = f"""
+from monitor_core import EarlyStopping, History, Journal, Loop, diagnose, open_run
+from monitor_core.runs import compare, find_runs
+
+with Loop(history := History(), Journal("runs/{HOSTILE.replace("/", "")}", config={{"{HOSTILE}": "{HOSTILE}"}}),
+          EarlyStopping(patience=2)) as loop:
+    for epoch in loop.epochs(9):
+        for _ in loop.batches(range(2)):
+            loop.log({{"loss": 1 / (1 + epoch), "{HOSTILE}": 1.0}})
+        loop.log(val_loss=[3.0, 2.0, 4.0, 5.0][min(epoch, 3)])
+recorded = open_run(find_runs("runs")[0].path)
+"""
+
+
+@pytest.fixture
+def shown_html(run_cells, monkeypatch):
+    """Return a function that returns the HTML and the plain text that a kernel shows for expressions."""
+
+    def both(*expressions):
+        monkeypatch.setattr(
+            sys.modules[__name__],
+            "shown",
+            lambda output: (output["data"].get("text/html"), output["data"].get("text/plain")),
+        )
+        return [outputs[-1] for outputs in run_cells(OBJECTS, *expressions)[1:]]
+
+    return both
+
+
+def test_objects_show_themselves(shown_html):
+    """A small curve, last and best values, and how it ended; names are escaped, and plain text is a repr."""
+    expressions = (
+        "history", "loop.run", "recorded", "find_runs('runs')", "loop.bus.cost()", "diagnose(recorded)",
+        "compare(['runs'])",
+    )  # fmt: skip
+    shown_ones = dict(zip(expressions, shown_html(*expressions), strict=True))
+    for html_text, _ in shown_ones.values():
+        assert "<script" not in html_text
+        assert "<table" in html_text
+    for name in ("history", "recorded", "compare(['runs'])"):
+        assert '<svg role="img" aria-label="' in shown_ones[name][0], name
+    assert "stopped, 4 epochs" in shown_ones["history"][0]
+    assert '<td style="text-align: right; padding: 1px 8px">2</td>' in shown_ones["history"][0]  # the best val_loss
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;: &lt;script&gt;" in shown_ones["recorded"][0]
+    assert "val_loss did not improve for 2 epochs" in shown_ones["loop.run"][0]
+    assert "EarlyStopping" in shown_ones["loop.bus.cost()"][0]
+    assert shown_ones["history"][1].startswith("History(4 epochs: ")
+    assert shown_ones["recorded"][1].startswith("RecordedRun('runs/<script>")

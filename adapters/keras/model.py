@@ -60,6 +60,11 @@ class KerasModel:
         """Return a function that returns a handle of this model while the model lives, None afterwards."""
         return recalled(self.model, KerasModel)
 
+    @property
+    def waits_within_epoch(self) -> bool:
+        """Whether reading or setting the model's state within an epoch costs more than at its end, as on JAX."""
+        return bool(keras.backend.backend() == "jax")
+
     def _sync(self) -> None:
         """Write the model's state back on JAX, if a step has detached it."""
         model = self.model

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakSet
@@ -95,6 +96,7 @@ class Bus:
         self._evaluation_blocks = self._new_evaluation_blocks(None)
         self._evaluations = EpochEvaluations()
         self._last_logs: dict[str, float] = {}
+        self._asked: deque[Callable[[], None]] = deque()
         self.resumption = Resumption()
         self._set_batch_path()
         watch(self)
@@ -291,6 +293,7 @@ class Bus:
         self._dispatch.meter = CostMeter(run.step)
         self._delivery.thread = threading.get_ident()
         run.bus_state, run.on_report, run.cost = _weak_state(self), _weak_report(self), _weak_cost(self)
+        run.call_soon = _weak_call_soon(self)
         self._last_logs = {}
         begun: list[Member] = []
         try:
@@ -318,6 +321,7 @@ class Bus:
         """Let the sinks that have begun close what they opened, because another one cannot begin."""
         self.run.status, self.run.bus_state = _status_after(error), None
         self.run.on_report = self.run.cost = None
+        self.run.call_soon = None
         _open.discard(self)
         for member in self._members:
             member.begun = False
@@ -372,7 +376,8 @@ class Bus:
 
     def _finish(self, status: Status, logs: dict[str, float] | None) -> None:
         self._order.close()
-        self.run.status, self.run.bus_state = status, None
+        self.run.status, self.run.bus_state, self.run.call_soon = status, None, None
+        self._asked.clear()
         try:
             self._emit("on_train_end", self._last_logs if logs is None else logs)
         finally:
@@ -423,6 +428,7 @@ class Bus:
         self.flush()
         # Where no sink listens to batches, an adapter has learned only now that more of them followed an evaluation.
         self._evaluations.settle(self.run, self._emit_midepoch, before=self.run.step)
+        self._do_asked()
         self._order.close()
         floats = to_floats(logs, self.warn_skipped)
         rate = self._reported_rate()
@@ -576,16 +582,37 @@ class Bus:
         if followed and threading.get_ident() == self._delivery.thread:
             self.settle_evaluations()
         else:
-            self._path.before_next(_weakly(self.settle_evaluations))
+            self._path.before_next(_weakly(self._catch_up))
 
     def settle_evaluations(self) -> None:
         """Deliver evaluations that have ended in this epoch as events of their own: more training follows."""
-        self._path.before_next(None)
+        self._path.before_next(_weakly(self._catch_up) if self._asked else None)
         self.flush()
         self._evaluations.settle(self.run, self._emit_midepoch)
 
     def _emit_midepoch(self, logs: dict[str, float]) -> None:
         self._emit("on_midepoch_evaluation", logs)
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Have a function called once on the training's thread: just before the next batch, or at the epoch's end.
+
+        Any thread may use this. Where a framework trains batches without events, the epoch's end comes first.
+
+        Args:
+            call: The function; it must not raise.
+        """
+        if call not in self._asked:  # it is asked for again while it waits
+            self._asked.append(call)
+        self._path.before_next(_weakly(self._catch_up))
+
+    def _catch_up(self) -> None:
+        """Do what was to be done before the next batch."""
+        self.settle_evaluations()
+        self._do_asked()
+
+    def _do_asked(self) -> None:
+        while self._asked:
+            self._asked.popleft()()
 
     def evaluation_abandon(self) -> None:
         """Close the open evaluation, if any, without results: it was aborted."""
@@ -698,6 +725,18 @@ def _weak_report(bus: Bus) -> Callable[[str, Any], None]:
             present._emit(hook, what)
 
     return report
+
+
+def _weak_call_soon(bus: Bus) -> Callable[[Callable[[], None]], None]:
+    """Return `Bus.call_soon`, without keeping the bus alive."""
+    reference = weakref.ref(bus)
+
+    def call_soon(call: Callable[[], None]) -> None:
+        present = reference()
+        if present is not None:
+            present.call_soon(call)
+
+    return call_soon
 
 
 def _weakly(method: Callable[[], None]) -> Callable[[], None]:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 import attrs
 
+from monitor_core.values.html import card, table
+
 SAMPLED = 251
 """One batch in this many is timed: a prime, so that it does not coincide with another period of the training."""
 PER_BATCH = ("on_batch_begin", "on_batch_end")
@@ -86,6 +88,17 @@ class Cost:
                 f" {each.seconds / self.seconds:>7.2%}"
             )
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """Return the table for a notebook."""
+        summary = str(self).splitlines()[0]
+        rows = [
+            (each.sink, each.hook, each.calls, _shown(each.seconds / each.calls), _shown(each.seconds),
+             f"{each.seconds / self.seconds:.2%}")
+            for each in self.hooks
+        ]  # fmt: skip
+        headers = ("sink", "hook", "calls", "each", "together", "of the run")
+        return card("Cost", [summary], *([table(headers, rows, right=(2, 3, 4, 5))] if rows else []))
 
 
 def _shown(seconds: float) -> str:

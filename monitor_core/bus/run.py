@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 import weakref
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import attrs
@@ -15,6 +16,7 @@ from monitor_core.bus.finding import Finding
 from monitor_core.model.handles import ModelHandle
 from monitor_core.model.probe import Probe
 from monitor_core.model.snapshot import Snapshot
+from monitor_core.values.html import card, table
 from monitor_core.values.labels import EvaluationLabel
 
 Status = Literal["pending", "running", "completed", "stopped", "failed", "interrupted"]
@@ -142,12 +144,17 @@ class Run:
         bus_state: While the run is open, a function that returns the state of the bus, for sinks that save it.
         on_report: While the run is open, a function that calls a hook of all sinks with its argument, for `report` and
             `show`.
+        call_soon: While the run is open, a function that has another one called on the training's thread, just before
+            the next batch; any thread may use it.
+        folder: The folder in which a `Journal` records the run, None if none does.
+        requests: What was asked of the run from outside, see `Control`, and what became of each.
     """
 
     __slots__ = (
         "_model",
         "_recall",
         "bus_state",
+        "call_soon",
         "cost",
         "data_state",
         "epoch",
@@ -158,6 +165,7 @@ class Run:
         "failed",
         "failures",
         "findings",
+        "folder",
         "id",
         "index",
         "interval_means",
@@ -171,6 +179,7 @@ class Run:
         "probe",
         "rank",
         "ranks",
+        "requests",
         "resumed",
         "saves",
         "shuffles",
@@ -222,10 +231,22 @@ class Run:
         self.cost: Callable[[], Cost] | None = None
         self.bus_state: Callable[[], dict[str, Any]] | None = None
         self.on_report: Callable[[str, Any], None] | None = None
+        self.call_soon: Callable[[Callable[[], None]], None] | None = None
+        self.folder: Path | None = None
+        self.requests: list[tuple[Any, str]] = []
 
     def __repr__(self) -> str:
         reason = f", {self.stop_reason!r}" if self.stop_reason else ""
         return f"Run(index={self.index}, {self.status}, epoch={self.epoch}, step={self.step}{reason})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows of it: how far it is, and what happened."""
+        planned = "" if self.epochs is None else f" of {self.epochs}"
+        rows = [("status", self.status), ("epoch", f"{self.epoch + 1}{planned}"), ("step", self.step)]
+        rows += [] if self.stop_reason is None else [("stopped", self.stop_reason)]
+        rows += [(finding.severity, str(finding)) for finding in self.findings]
+        rows += [("failure", f"{each.sink}.{each.hook}: {each.error}") for each in self.failures[:10]]
+        return card(f"Run {self.index}", [], table(("", ""), rows))
 
     @property
     def model(self) -> ModelHandle | None:

@@ -35,12 +35,12 @@ def list_runs(
 ) -> None:
     """List the runs in a folder, with their status and their best value."""
     try:
-        runs = find_runs(folder)
+        found = find_runs(folder)
     except FileNotFoundError:
         raise UnreadableError(f"there is no folder {folder}") from None
     except NotADirectoryError:
         raise UnreadableError(f"{folder} is not a folder: monitor-core show {folder}") from None
-    runs = _sorted(runs, sort, metric)
+    runs = _sorted(found, sort, metric)
     if as_json:
         for run in runs:
             typer.echo(json.dumps(_as_json(run, folder)))

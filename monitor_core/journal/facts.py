@@ -146,6 +146,29 @@ class RateChange:
 
 
 @attrs.frozen(kw_only=True, field_transformer=_checked)
+class Asked:
+    """Something was asked of the run from outside, see `Control`.
+
+    Attributes:
+        reason: Who asked for what, and what became of it, human-readable.
+        verb: What was asked for, such as ``"rate"``.
+        who: Who asked, as ``user@host``.
+        asked: When, seconds since 1970, by the asker's clock.
+        epoch: The epoch in which it was noted, 0-based.
+        step: The step at which it was noted.
+        time: When it was noted, seconds since 1970.
+    """
+
+    reason: str
+    verb: str
+    who: str
+    asked: float
+    epoch: int
+    step: int
+    time: float
+
+
+@attrs.frozen(kw_only=True, field_transformer=_checked)
 class SinkFailure:
     """A sink's hook raised.
 
@@ -312,6 +335,7 @@ Fact = (
     | Plan
     | Stop
     | RateChange
+    | Asked
     | SinkFailure
     | Checkpoint
     | Raised
@@ -322,13 +346,14 @@ Fact = (
     | Found
     | End
 )
-Decision = Stop | RateChange
+Decision = Stop | RateChange | Asked
 
 _TYPES: dict[str, type[Fact]] = {
     "begin": Begin,
     "plan": Plan,
     "stop": Stop,
     "learning_rate": RateChange,
+    "asked": Asked,
     "failure": SinkFailure,
     "checkpoint": Checkpoint,
     "exception": Raised,

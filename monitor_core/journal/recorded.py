@@ -38,6 +38,7 @@ from monitor_core.journal.snapshots import WHAT as SNAPSHOT
 from monitor_core.journal.snapshots import last_snapshot
 from monitor_core.metrics.outcome import Outcome
 from monitor_core.model.snapshot import Snapshot
+from monitor_core.records.html import results_html
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,6 +71,18 @@ class RecordedRun:
             f"{len(self.batches)} batches{damaged})"
         )
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: how the last run ended, a small curve, the last and the best values."""
+        own, outcome = self.last.rows(Kind.EPOCH), self.outcome
+        epochs = RecordedHistory([(0, rows) for rows in own])
+        lines = [f"{self.status}, {len(own)} epochs, {len(self.batches)} batches"]
+        lines += [f"the last of {len(self.runs)} runs"] if len(self.runs) > 1 else []
+        lines += [each.reason for each in self.last.decisions[-5:]]
+        lines += [f"damaged in {len(self.damage)} places"] if self.damage else []
+        lines += [f"{name}: {value}" for name, value in list(self.config.items())[:10]]
+        ways = {each.metric: each.mode for each in outcome.watched}
+        return results_html(str(self.path), lines, {name: epochs[name] for name in epochs}, epochs.epoch, ways)
+
     @property
     def last(self) -> RunRecord:
         """The last run; an empty one if there is none."""
@@ -96,7 +109,7 @@ class RecordedRun:
 
     @property
     def decisions(self) -> list[Decision]:
-        """Requests to stop and changes of the learning rate, with their reasons, in order."""
+        """Requests to stop, changes of the learning rate, and what was asked from outside, each with its reason."""
         return [decision for run in self.runs for decision in run.decisions]
 
     @property

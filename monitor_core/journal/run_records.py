@@ -15,6 +15,7 @@ import attrs
 from monitor_core.journal import provenance
 from monitor_core.journal.arrays import Arrays
 from monitor_core.journal.facts import (
+    Asked,
     Begin,
     Checkpoint,
     Decision,
@@ -77,7 +78,7 @@ class RunRecord:
     @property
     def decisions(self) -> list[Decision]:
         """The decisions, in order."""
-        return [record.content for record in self.records if isinstance(record.content, (Stop, RateChange))]
+        return [record.content for record in self.records if isinstance(record.content, (Stop, RateChange, Asked))]
 
     @property
     def partial_epochs(self) -> list[int]:
@@ -149,7 +150,7 @@ def _before(record: Record, epoch: int, step: int) -> Record | None:
             content = content.up_to(step)
             return record._replace(content=content) if len(content) else None
         return record if content.epoch < epoch and len(content.up_to(step)) else None
-    if isinstance(content, (Stop, RateChange, Partial, MidepochEvaluation, Interval, Found, Checkpoint, Arrays)):
+    if isinstance(content, (Stop, RateChange, Asked, Partial, MidepochEvaluation, Interval, Found, Checkpoint, Arrays)):
         return record if content.epoch < epoch and content.step <= step else None
     return None
 

@@ -17,12 +17,16 @@ import attrs
 from monitor_core.journal import provenance
 from monitor_core.journal.files import file_number, journal_files
 from monitor_core.journal.recorded import read_runs
-from monitor_core.journal.summary import SUMMARY_NAME, Summary, summary_of
+from monitor_core.journal.summary import SUMMARY_NAME, Summary, main_metric, summary_of
 from monitor_core.runs.cache import Cache
+from monitor_core.values.html import card, table
+from monitor_core.values.text import format_value
 
 _SLACK_NS = 2_000_000_000
 """How much older than the journal an ended run's summary may be: file systems round times."""
 _DEPTH = 8
+_SHOWN = 100
+"""How many runs a notebook shows at most."""
 
 
 @attrs.frozen
@@ -40,8 +44,29 @@ class FoundRun:
     problem: str | None = None
 
 
-def find_runs(folder: str | PathLike[str], *, cache: Path | None = None) -> list[FoundRun]:
-    """Return the runs in a folder and below it, in the order in which they began.
+class FoundRuns(list[FoundRun]):
+    """Runs that were found: a list that a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        """Return the table."""
+        rows = [_shown(run) for run in self[:_SHOWN]]
+        lines = [f"{len(self)} runs"] + ([f"the first {_SHOWN} of them"] if len(self) > _SHOWN else [])
+        return card(
+            "Recorded runs", lines, table(("run", "status", "epochs", "steps", "best", ""), rows, right=(2, 3, 5))
+        )
+
+
+def _shown(run: FoundRun) -> tuple[object, ...]:
+    summary = run.summary
+    if run.problem is not None:
+        return run.path, run.problem, "", "", "", ""
+    best = main_metric(summary)
+    values = ("", "") if best is None else (best[0], format_value(best[1].value))
+    return run.path, summary.status, summary.epochs, summary.step, *values
+
+
+def find_runs(folder: str | PathLike[str], *, cache: Path | None = None) -> FoundRuns:
+    """Return the runs in a folder and below it, in the order in which they began, as a list.
 
     Args:
         folder: The folder; itself a run's, or one with runs below it, at most eight levels deep.
@@ -60,7 +85,7 @@ def find_runs(folder: str | PathLike[str], *, cache: Path | None = None) -> list
     known = Cache(cache)
     found = [_found(path, journals, known) for path, journals in _folders(root, _DEPTH)]
     known.save()
-    return sorted(found, key=lambda run: (run.summary.begun, str(run.path)))
+    return FoundRuns(sorted(found, key=lambda run: (run.summary.begun, str(run.path))))
 
 
 def run_paths(paths: Iterable[str | PathLike[str]]) -> list[Path]:

@@ -22,6 +22,8 @@ from monitor_core.metrics.names import find_metric
 from monitor_core.records.frames import frame
 from monitor_core.runs.catalogue import run_paths
 from monitor_core.runs.curves import By, Curve, Floats, RunCurves, direction_of, known_name
+from monitor_core.values.html import card, sparkline, table
+from monitor_core.values.text import format_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,6 +106,25 @@ class Comparison:
 
     def __repr__(self) -> str:
         return f"Comparison({', '.join(self.runs)})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the runs by the main metric, their curves, and what differs."""
+        try:
+            metric = self.main_metric()
+        except KeyError:
+            return card("Comparison", [f"{len(self.runs)} runs without a metric whose direction is known"])
+        ranks = self.ranks(metric)
+        rows = [
+            (each.rank, each.run, self.runs[each.run].summary.status, format_value(each.best.value),
+             format_value(each.last))
+            for each in ranks
+        ]  # fmt: skip
+        curves = {each.run: self.runs[each.run].curves.curve(metric) for each in ranks[:4]}
+        svg = sparkline({name: (each.x + 1, each.y) for name, each in curves.items() if len(each)})
+        differences = self.differences() if len(self.runs) > 1 else {}
+        settings = [(name, *(values.get(run, "") for run in self.runs)) for name, values in differences.items()]
+        pieces = [svg, table(("", "run", "status", f"best {metric}", "last"), rows, right=(0, 3, 4))]
+        return card("Comparison", [], *pieces, *([table(("setting", *self.runs), settings)] if settings else []))
 
     @property
     def metrics(self) -> list[str]:

@@ -26,6 +26,7 @@ from monitor_core.records.batches import BatchHistory, joined
 from monitor_core.records.columns import Column, Table
 from monitor_core.records.evaluations import EvaluationHistory, evaluation_arrays
 from monitor_core.records.frames import frame
+from monitor_core.records.html import results_html
 from monitor_core.records.lookup import Results
 from monitor_core.values.blocks import Block
 
@@ -94,6 +95,13 @@ class History(Results, Sink):
     def __repr__(self) -> str:
         batches = f", {len(self.batches)} batches" if self.per_batch else ""
         return f"History({len(self)} epochs{batches}: {', '.join(self) or 'no metrics'})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: how the run ended, a small curve, the last and the best values."""
+        status = self.outcome.status or ("running" if len(self) else "empty")
+        lines = [f"{status}, {len(self)} epochs", *filter(None, [self.outcome.stop_reason])]
+        ways = {each.metric: each.mode for each in self.outcome.watched}
+        return results_html("History", lines, {name: self[name] for name in self}, self.epoch, ways)
 
     def _columns(self) -> Table:
         return self._epochs

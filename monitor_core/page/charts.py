@@ -109,7 +109,7 @@ class Chart:
     @property
     def summary(self) -> str:
         """What it shows, for readers who cannot see it."""
-        return " ".join([*(line.described(self.unit) for line in self.lines), *self.notes])
+        return " ".join([*(line.described(self.unit) for line in self.lines if not line.hidden), *self.notes])
 
     def as_json(self, columns: Columns) -> dict[str, Any]:
         """Return its description for the page, with its numbers among the columns."""

@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_LARGEST = 2**32
+_LARGEST, _EXACT = 2**32, 2**53
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _DROPPED_BITS = 2
 
@@ -53,6 +53,8 @@ class Columns:
     def add_numbers(self, numbers: ArrayLike) -> dict[str, Any]:
         """Add steps or epochs, ``(n,)`` whole numbers; return the column's description for the page."""
         exact = np.asarray(numbers, np.int64)
+        if len(exact) and max(int(exact.max()), -int(exact.min())) > _EXACT:
+            return self.add(exact)
         if len(exact) < 3 or (np.diff(exact, 2) == 0).all():
             stride = int(exact[1] - exact[0]) if len(exact) > 1 else 1
             return {"first": int(exact[0]) if len(exact) else 0, "stride": stride, "count": len(exact)}

@@ -102,7 +102,8 @@ def _heat_map(key: str, title: str, table: InsideTable, values: Floats, *, is_lo
     if len(columns) < len(table):
         said += f" {len(columns)} of {number(len(table))} looks are shown."
     listed = [_row(table.names[row], values[row]) for row in kept]
-    return HeatMap(key, title, said, shown, epochs[columns[0]], epochs[columns[-1]], scale, listed)
+    first, last = ("start" if table.epochs[place] < 0 else epochs[place] for place in columns[[0, -1]])
+    return HeatMap(key, title, said, shown, first, last, scale, listed)
 
 
 def _levels(values: Floats, *, is_logarithmic: bool) -> tuple[NDArray[np.int64], tuple[str, str]]:

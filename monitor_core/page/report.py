@@ -133,7 +133,7 @@ def render(run: PageRun, baseline: PageRun | None = None, *, damage: list[str] |
         columns=columns.texts,
         **attrs.asdict(parts, recurse=False),
     )
-    return page
+    return page.encode("utf-8", "replace").decode("utf-8")  # names may hold halves of characters
 
 
 @attrs.frozen(eq=False)

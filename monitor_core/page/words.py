@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 
+_SIZES = {"µs": 1e-6, "ms": 1e-3, "s": 1.0}
+
 
 def number(value: float) -> str:
     """Return a whole number with its thousands apart."""
-    return f"{round(value):,}"
+    return f"{value if isinstance(value, int) else round(value):,}"
 
 
 def count_of(count: int, name: str) -> str:
@@ -21,8 +23,11 @@ def plural(count: int, name: str) -> str:
 
 
 def moment(time: float) -> str:
-    """Return a moment, seconds since 1970, in UTC."""
-    return dt.datetime.fromtimestamp(time, dt.UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0")
+    """Return a moment, seconds since 1970, in UTC; the empty string for one that is none."""
+    try:
+        return dt.datetime.fromtimestamp(time, dt.UTC).strftime("%d %B %Y, %H:%M UTC").lstrip("0")
+    except (OverflowError, ValueError, OSError):
+        return ""
 
 
 def share(part: float) -> str:
@@ -34,12 +39,9 @@ def share(part: float) -> str:
 
 def seconds(value: float) -> str:
     """Return a duration in its largest unit, or two."""
-    if value < 1e-3:
-        return f"{value * 1e6:.3g} µs"
-    if value < 1:
-        return f"{value * 1e3:.3g} ms"
-    if value < 60:
-        return f"{value:.3g} s"
+    for size, unit in ((1e-3, "µs"), (1.0, "ms"), (60.0, "s")):
+        if value < size:
+            return f"{value / _SIZES[unit]:.3g} {unit}"
     whole = round(value)
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"

@@ -3,10 +3,15 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
 from cli_support import command
 from monitor_core import EarlyStopping, Journal, Loop, open_run
+from monitor_core.journal.arrays import Arrays
+from monitor_core.journal.facts import Begin, End, Found
+from monitor_core.journal.provenance import describe
+from monitor_core.journal.writer import JournalWriter
 from monitor_core.page import report_html, write_report
 from page_support import noisy_run
 
@@ -146,6 +151,76 @@ def test_odd_values_are_shown(tmp_path, values):
     """One epoch, nothing finite, infinities, and values beyond float32."""
     page = report_html(train(tmp_path / "a", values))
     assert f"trained for {len(values)} epoch" in page
+
+
+PLACE = {"epoch": 0, "step": 1, "time": 1.7e9}
+ODD = {
+    "half characters": {"logs": {"lo\ud800ss": 1.0}},
+    "a moment that is none": {"begin": {"time": float("nan")}},
+    "a moment beyond the calendar": {"begin": {"time": 1e30}},
+    "steps beyond exact floats": {"begin": {"step": 2**62}, "step": 2**62},
+    "a severity of a later release": {
+        "fact": Found(symptom="x", severity="<b>", message="m", evidence={}, advice="", source="", layer=None, **PLACE)
+    },
+    "evidence of any kind": {
+        "fact": Found(
+            symptom="x",
+            severity="note",
+            message="m",
+            evidence={"a": {"b": [1, None]}, "c": float("nan"), "d": [1] * 50, "e": 10**400},
+            advice="",
+            source="",
+            layer="\x00",
+            **PLACE,
+        )
+    },
+    "a cost that is none": {"fact": End(status="completed", cost={"seconds": "x"}, **PLACE)},
+    "an endless cost": {
+        "fact": End(
+            status="completed",
+            cost={
+                "seconds": float("nan"),
+                "steps": 1,
+                "sinks": {"<b>": {"h": {"calls": 1, "seconds": float("inf"), "longest": 2}}},
+            },
+            **PLACE,
+        )
+    },
+    "points that are nowhere": {
+        "snapshot": {"embedding": "x", "labels": ["a", "b"]},
+        "arrays": {"points": np.full((2, 2), np.nan, np.float32), "explained": np.ones(2)},
+    },
+    "images without pixels": {
+        "arrays": {
+            "mistakes": np.array([[0], [0], [1]]),
+            "confidence": np.array([0.5]),
+            "images": np.zeros((1, 0, 0), np.uint8),
+        }
+    },
+    "a graph of markup": {
+        "snapshot": {"graph": {"name": "m", "nodes": [{"name": "a", "kind": "<script>"}], "edges": [["a", "a"]]}}
+    },
+    "a graph that is none": {"snapshot": {"graph": {"name": 5, "nodes": [{"name": "a", "bogus": 1}]}}},
+    "counts beyond sense": {"arrays": {"confusion": np.array([[-5, 2**62], [1, 2]])}},
+}
+
+
+@pytest.mark.parametrize("odd", list(ODD.values()), ids=list(ODD))
+def test_a_record_of_anything_makes_a_page(tmp_path, odd):
+    """Journals are not trusted: what is odd is shown as text, or left out."""
+    writer = JournalWriter(tmp_path)
+    begin = {"id": "a", "index": 0, "continues": None, "epoch": -1, "step": 0, "config": {}, "time": 1.7e9}
+    writer.fact(Begin(**{**begin, **describe(), **odd.get("begin", {})}))
+    writer.epoch(0, odd.get("step", 1), 1.0, odd.get("logs", {"loss": 1.0}))
+    if "fact" in odd:
+        writer.fact(odd["fact"])
+    if "arrays" in odd or "snapshot" in odd:
+        about = {"samples": 1, "classes": ["a", "b"], "skipped": [], **odd.get("snapshot", {})}
+        writer.arrays(Arrays("snapshot", 0, 1, 1.0, about, odd.get("arrays", {})))
+    writer.close()
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert page.count("<script") == page.count("</script>")
+    assert "nan" not in page[page.index("<main>") : page.index("</main>")].replace("nan</dd>", "")
 
 
 def test_thousands_of_metrics_are_listed(tmp_path):

@@ -432,7 +432,7 @@ export class Chart {
       ctx.textAlign = "center";
       ctx.fillText(MARK_GLYPHS[mark.kind], x, top - 2 * scale);
       ctx.font = `${11 * scale}px ${font}`;
-      const text = shortened(mark.label, 34);
+      const text = shortened(mark.label, 44);
       const wide = ctx.measureText(text).width + 8 * scale;
       if (x - 8 * scale < free) continue;
       const goesRight = x + wide < left + width;

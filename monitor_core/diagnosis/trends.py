@@ -29,7 +29,7 @@ def score(values: Floats) -> float:
     Source: Mann 1945, Kendall 1975.
     """
     if len(values) > 40:
-        values = np.array([np.median(part) for part in np.array_split(values, 40)])
+        values = _medians(values, 40)
     n = len(values)
     if n < 3:
         return 0.0
@@ -37,6 +37,14 @@ def score(values: Floats) -> float:
     total = float(np.triu(signs, 1).sum())
     spread = math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
     return (total - math.copysign(1, total)) / spread if total else 0.0
+
+
+def _medians(values: Floats, parts: int) -> Floats:
+    """Return the medians of so many stretches, the same as those of `np.array_split`."""
+    length, longer = divmod(len(values), parts)
+    split = longer * (length + 1)
+    stretches = (values[:split].reshape(longer, length + 1), values[split:].reshape(parts - longer, length))
+    return np.concatenate([np.median(each, axis=1) for each in stretches])
 
 
 def falls(values: Floats, level: float = 2.0) -> bool:

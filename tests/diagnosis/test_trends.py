@@ -47,3 +47,12 @@ def test_prechelts_criteria():
     assert progress(np.array([9.0, 2.0, 2.0, 2.0, 2.0, 1.0])) == pytest.approx(1000 * (9 / 5 - 1))
     assert rising_strips(np.array([1.0] * 5 + [2.0] * 5 + [3.0] * 5)) == 2
     assert rising_strips(np.array([1.0] * 5 + [3.0] * 5 + [2.0] * 5)) == 0
+
+
+def test_many_values_are_compared_by_the_medians_of_40_stretches():
+    """Those of `np.array_split`, whatever their number."""
+    rng = np.random.default_rng(0)
+    for count in (41, 79, 80, 100, 1234):
+        values = rng.normal(size=count)
+        expected = [np.median(part) for part in np.array_split(values, 40)]
+        assert score(values) == score(np.array(expected))

@@ -120,8 +120,9 @@ class MemorizedOnly(Rule):
         train, val, reference = seen.curve("loss"), seen.curve("val_loss"), seen.reference
         if reference is None or len(val) < self.epochs or not (train.is_finite and val.is_finite):
             return None
-        fall = self.begun if len(val) >= self.many and falls(train.values, 3.0) else self.fall
-        if train.values[-1] > fall * reference or val.values.min() < 0.98 * reference:
+        if train.values[-1] > self.begun * reference or val.values.min() < 0.98 * reference:
+            return None
+        if train.values[-1] > self.fall * reference and not (len(val) >= self.many and falls(train.values, 3.0)):
             return None
         name = seen.accuracy
         if name is not None and seen.chance is not None and len(seen.curve(f"val_{name}")):

@@ -59,7 +59,7 @@ class Cache:
         try:
             if entry is None or entry["files"] != [list(each) for each in stats]:
                 return None
-            return Summary.from_json(json.dumps(entry["summary"]).encode())
+            return Summary.from_data(entry["summary"])
         except (ValueError, LookupError, TypeError):
             return None
 

@@ -12,6 +12,7 @@ from monitor_core._version import __version__
 from monitor_core.cli.list import list_runs
 from monitor_core.cli.opening import UnreadableError
 from monitor_core.cli.report import report
+from monitor_core.cli.serve import serve
 from monitor_core.cli.show import show
 from monitor_core.cli.text import plain
 from monitor_core.cli.watch import watch
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command("list")(list_runs)
 app.command("show")(show)
 app.command("report")(report)
+app.command("serve")(serve)
 app.command("watch")(watch)
 
 

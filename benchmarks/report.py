@@ -7,8 +7,11 @@ longest frame of a zoom, all in headless Chromium.
 
 from __future__ import annotations
 
+import json
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from harness import arguments, interleave, machine, report
-from monitor_core import Block
+from monitor_core import Block, Journal, Loop
 from monitor_core.journal.facts import Begin, End
 from monitor_core.journal.provenance import describe
 from monitor_core.journal.writer import JournalWriter
@@ -38,6 +41,10 @@ FIRST_SCREEN = """() => {
     new MutationObserver(look).observe(document, { subtree: true, attributeFilter: ["data-drawn"] });
     addEventListener("load", look);
 }"""
+SHOWN = """(() => {
+    const said = document.querySelector("[data-part=metric-0-summary]").textContent.match(/in ([0-9,]+) value/);
+    return said === null ? 0 : Number(said[1].replaceAll(",", ""));
+})()"""
 ZOOM = """async (frames) => {
     const over = document.querySelector("[data-chart] .plot");
     const times = [];
@@ -115,6 +122,7 @@ def opened(browser: Any, file: Path) -> dict[str, float]:
     return {
         "first screen drawn, ms": page_time,
         "main thread until all is drawn, ms": 1e3 * metrics["TaskDuration"],
+        "the same in processor time, ms": 1e3 * metrics["ThreadTime"],
         "memory of its process, MB": memory,
         "a frame of a zoom, median, ms": statistics.median(frames),
         "a frame of a zoom, longest, ms": max(frames),
@@ -133,6 +141,36 @@ def in_the_browser(file: Path, rounds: int) -> dict[str, float]:
     return {name: statistics.median(each[name] for each in found) for name in found[0]}
 
 
+def latency(folder: Path, blocks: int) -> float:
+    """Return how long after its block a point of a training run is on the live page, the median, in seconds."""
+    from playwright.sync_api import sync_playwright
+
+    command = [sys.executable, "-m", "monitor_core", "serve", str(folder), "--port", "0", "--json"]
+    times = []
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server,
+        sync_playwright() as playwright,
+        Loop(Journal(folder / "live")) as loop,
+    ):
+        address = json.loads(server.stdout.readline())["address"]
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        page = browser.new_page()
+        for epoch in loop.epochs(blocks):
+            for _ in loop.batches(range(10)):
+                loop.log(loss=1 / (1 + epoch))
+            loop.bus.flush()
+            began = time.perf_counter()
+            if epoch == 0:
+                page.goto(f"{address}runs/live")
+            shown = f"() => document.getElementById('page-data') && {SHOWN} >= {10 * (epoch + 1)}"
+            while not page.evaluate(shown):
+                time.sleep(0.01)
+            times.append(time.perf_counter() - began)
+        browser.close()
+        server.terminate()
+    return statistics.median(times[1:])
+
+
 def main() -> None:
     options = arguments(__doc__)
     steps, rounds = (2_000, 2) if options.quick else (STEPS, 7)
@@ -148,6 +186,7 @@ def main() -> None:
         figures |= in_the_browser(folder / "run.html", rounds)
         floor = in_the_browser(folder / "empty.html", rounds)
         figures |= {f"{name}, floor": value for name, value in floor.items() if "zoom" not in name}
+        figures["a point on the live page after its block, s"] = latency(folder / "runs", 3 if options.quick else 12)
         report(tables, machine("numpy", "jinja2", "playwright"), as_json=options.json, figures=figures)
 
 

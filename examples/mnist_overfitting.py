@@ -95,6 +95,7 @@ def main() -> None:
     print(summary)
     print(f"Curves, history and summary are in {arguments.out}/; what the sinks cost:\n{adapter.bus.cost()}")
     print(f"The report, one file for any browser: {report.resolve().as_uri()}")
+    print(f"Live, while it trains: monitor-core serve {arguments.out}  (pip install 'monitor_core[serve]')")
     print(f"To look inside: tensorboard --logdir {arguments.out / 'tensorboard'}")
 
 

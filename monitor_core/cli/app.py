@@ -25,6 +25,7 @@ COMMANDS = {
     "plot": "plot",
     "export": "export_run",
     "report": "report",
+    "serve": "serve",
     "control": "control",
 }
 """The subcommands, each with its function in the module of its name; in the order of the help."""

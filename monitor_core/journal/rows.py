@@ -197,18 +197,18 @@ def extend_table(table: Table, parts: Iterable[Rows]) -> tuple[NDArray[np.int64]
 
 def present_values(
     parts: Iterable[Rows],
-) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
-    """Return each metric's epochs, steps and values, ``(n,)`` each, without the rows that have no value of it."""
-    found: dict[str, list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]] = {}
+) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]]:
+    """Return each metric's epochs, steps, times and values, ``(n,)`` each, of the rows that have a value of it."""
+    found: dict[str, list[tuple[NDArray[Any], ...]]] = {}
     for names, group in _by_names(parts):
         matrix = _matrix(b"".join(each.data for each in group), names)
-        steps = _steps(matrix)
+        steps, times = _steps(matrix), matrix[:, 1]
         epochs = np.repeat(np.array([each.epoch for each in group], np.int64), [len(each) for each in group])
         for index, name in enumerate(names, start=_LABELS):
             values = matrix[:, index].astype(np.float64)
             there = values.view(np.uint64) != _MISSING_BITS
             chosen = slice(None) if there.all() else there
-            found.setdefault(name, []).append((epochs[chosen], steps[chosen], values[chosen]))
+            found.setdefault(name, []).append((epochs[chosen], steps[chosen], times[chosen], values[chosen]))
     return {
         name: tuple(np.concatenate(column) for column in zip(*pieces, strict=True))  # type: ignore[misc]
         for name, pieces in found.items()

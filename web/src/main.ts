@@ -4,10 +4,15 @@ import "uplot/dist/uPlot.min.css";
 import "./style.css";
 import { Chart, type ChartSpec, type Settings } from "./chart";
 import { ColumnReader } from "./columns";
+import { follow } from "./live";
 import { listenToSearch } from "./search";
 
 interface PageSpec {
   charts: Record<string, ChartSpec>;
+}
+
+function readSpec(page: Document): PageSpec {
+  return JSON.parse(page.getElementById("page-data")?.textContent ?? '{"charts":{}}');
 }
 
 function whenIdle(work: () => void): void {
@@ -16,7 +21,7 @@ function whenIdle(work: () => void): void {
 }
 
 function main(): void {
-  const page: PageSpec = JSON.parse(document.getElementById("page-data")?.textContent ?? '{"charts":{}}');
+  const page = readSpec(document);
   const reader = new ColumnReader(document);
   const settings: Settings = { logarithmic: false, smoothing: 0 };
   const charts = new Map<HTMLElement, Chart>();
@@ -25,13 +30,13 @@ function main(): void {
   for (const figure of document.querySelectorAll<HTMLElement>("[data-chart]")) {
     const spec = page.charts[figure.dataset.chart!];
     if (spec === undefined) continue;
-    charts.set(figure, new Chart(figure, spec));
+    charts.set(figure, new Chart(figure, spec, reader));
     waiting.add(figure);
   }
 
   const build = async (figure: HTMLElement) => {
     if (!waiting.delete(figure)) return;
-    await charts.get(figure)!.build(reader, { ...settings });
+    await charts.get(figure)!.build({ ...settings });
   };
 
   const inSight = new IntersectionObserver(
@@ -70,6 +75,17 @@ function main(): void {
   window.addEventListener("afterprint", refresh);
 
   listenToSearch();
+  follow(async (fresh) => {
+    const { charts: specs } = readSpec(fresh);
+    const known = [...charts.keys()].map((figure) => figure.dataset.chart);
+    if (Object.keys(specs).join() !== known.join()) return location.reload(); // another metric, finding or part
+    const columns = new ColumnReader(fresh);
+    for (const [figure, chart] of charts) {
+      const spec = specs[figure.dataset.chart!];
+      if (waiting.has(figure)) chart.replace(spec, columns);
+      else await chart.update(spec, columns);
+    }
+  });
 
   const apply = () => {
     for (const chart of charts.values()) chart.apply({ ...settings });

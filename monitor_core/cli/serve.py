@@ -1,0 +1,69 @@
+"""``monitor-core serve``: the runs of a folder in a browser, as they train."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import json
+import secrets
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monitor_core.cli.opening import UnreadableError
+from monitor_core.page.live import NO_SERVER, application
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(
+    folder: Annotated[Path, typer.Argument(help="A folder with runs in it or below it.")] = Path(),
+    host: Annotated[
+        str, typer.Option(help="The address to listen at; any but loopback asks for a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8430,
+    as_json: Annotated[bool, typer.Option("--json", help="The address as JSON, for programs.")] = False,
+) -> None:
+    """Show the runs of a folder in a browser, and follow those that train."""
+    if not folder.is_dir():
+        raise UnreadableError(f"there is no folder {folder}")
+    token = None if _is_loopback(host) else secrets.token_urlsafe(24)
+    try:
+        import uvicorn
+
+        app = application(folder, hosts=[*LOOPBACK, host.lower(), *_names(host)], token=token)
+    except ImportError:
+        raise UnreadableError(NO_SERVER) from None
+    listening = _socket(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{listening.getsockname()[1]}/" + (f"?token={token}" if token else "")
+    typer.echo(json.dumps({"address": address}) if as_json else f"{folder}: {address} (Ctrl-C ends it)")
+    config = uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _names(host: str) -> list[str]:
+    """Return the names by which a server at all addresses may be asked: those of this machine."""
+    if host not in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        return []
+    name = socket.gethostname()
+    return [name.lower(), *(str(address[4][0]) for address in socket.getaddrinfo(name, None))]
+
+
+def _socket(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UnreadableError(f"port {port} is in use: --port 0 takes a free one") from None
+        raise UnreadableError(f"cannot listen at {host} port {port}: {error.strerror}") from None

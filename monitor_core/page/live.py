@@ -1,0 +1,283 @@
+"""The live page: the runs of a folder, in a browser, as they train.
+
+Contract. It reads run folders and writes nothing; no training's process is touched. It answers ``GET`` alone, to the
+hosts that it is known by, and where a token is set, only with it. A path outside the folder, by ``..`` or by a link, is
+not found. A run that is killed, deleted or resumed while it is shown is shown as it is then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import attrs
+
+from monitor_core.journal.files import journal_files
+from monitor_core.journal.recorded import open_run
+from monitor_core.page.overlay import AXES, overlay_of
+from monitor_core.page.report import built, content_policy, render, template
+from monitor_core.page.run import PageRun
+from monitor_core.page.story import main_metric
+from monitor_core.page.words import moment, number, plural, seconds
+from monitor_core.runs.catalogue import FoundRun, find_runs
+from monitor_core.values.text import format_value
+
+NO_SERVER = 'the live page needs Starlette and uvicorn: pip install "monitor_core[serve]"'
+_LOOK_SECONDS = 0.5
+_BEAT_SECONDS = 15.0
+_MOST_OVERLAID = 12
+_CACHED = 8
+_COOKIE = "monitor_core_token"
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+def application(
+    folder: Path, *, hosts: Iterable[str] = ("127.0.0.1", "localhost", "::1"), token: str | None = None
+) -> Any:
+    """Return the live page of a folder as an ASGI application.
+
+    Args:
+        folder: The folder with the runs.
+        hosts: The names that it may be asked by, without a port: another site's page cannot read it by a name of its
+            own that leads here.
+        token: What an address must have as ``?token=...``; None for none.
+
+    Raises:
+        ImportError: Starlette is not installed.
+    """
+    try:
+        from starlette.applications import Starlette
+        from starlette.middleware import Middleware
+        from starlette.routing import Route
+    except ImportError as error:
+        raise ImportError(NO_SERVER) from error
+    pages = _Pages(folder.resolve())
+    routes = [
+        Route("/", pages.listing),
+        Route("/runs/{path:path}", pages.run),
+        Route("/overlay", pages.overlay),
+        Route("/events", pages.events),
+    ]
+    return Starlette(routes=routes, middleware=[Middleware(_Guard, hosts=frozenset(hosts), token=token)])
+
+
+class _Guard:
+    """Refuses requests by other names, and without the token; keeps the token in a cookie."""
+
+    def __init__(self, app: Any, hosts: frozenset[str], token: str | None) -> None:
+        self._app, self._hosts, self._token = app, hosts, token
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        from starlette.requests import Request
+        from starlette.responses import PlainTextResponse
+
+        request = Request(scope)
+        if _host(request.headers.get("host", "")) not in self._hosts:
+            answer = PlainTextResponse("this page is not known by that name", 421, _HEADERS)
+            await answer(scope, receive, send)
+        elif self._token is None:
+            await self._app(scope, receive, send)
+        elif _is_equal(request.query_params.get("token", ""), self._token):
+            await self._app(scope, receive, _with_cookie(send, self._token))
+        elif _is_equal(request.cookies.get(_COOKIE, ""), self._token):
+            await self._app(scope, receive, send)
+        else:
+            answer = PlainTextResponse("open the address that monitor-core printed: it has the token", 403, _HEADERS)
+            await answer(scope, receive, send)
+
+
+def _host(header: str) -> str:
+    name = header.rpartition(":")[0] if header.rpartition(":")[2].isdigit() else header
+    return name.strip("[]").lower()
+
+
+def _is_equal(one: str, other: str) -> bool:
+    return hmac.compare_digest(one.encode(), other.encode())
+
+
+def _with_cookie(send: Any, token: str) -> Any:
+    async def sending(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            cookie = f"{_COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/".encode()
+            message = {**message, "headers": [*message["headers"], (b"set-cookie", cookie)]}
+        await send(message)
+
+    return sending
+
+
+@attrs.define(eq=False)
+class _Pages:
+    """The pages of a folder.
+
+    Attributes:
+        folder: The folder, without links.
+    """
+
+    folder: Path
+    _known: dict[Path, tuple[Any, str]] = attrs.field(factory=dict)
+
+    def listing(self, request: Any) -> Any:
+        """Answer with the list of runs."""
+        runs = [_Row.of(run, self.folder) for run in _runs(self.folder)]
+        page = template("list.html.jinja").render(
+            folder=self.folder.name, runs=runs, events="/events", axes=AXES, **_assets()
+        )
+        return _html(page)
+
+    def run(self, request: Any) -> Any:
+        """Answer with a run's page."""
+        path = self._path(request.path_params["path"])
+        if path is None:
+            return _missing(request.path_params["path"])
+        present = _signature(path)
+        known = self._known.get(path)
+        if known is None or known[0] != present:
+            page = _page(path, f"/events?run={quote(self._name(path))}")
+            if page is None:
+                return _missing(request.path_params["path"])
+            self._known[path] = known = (present, page)
+            for old in list(self._known)[:-_CACHED]:
+                del self._known[old]
+        return _html(known[1])
+
+    def overlay(self, request: Any) -> Any:
+        """Answer with several runs in the same charts."""
+        by = request.query_params.get("by", "step")
+        names = request.query_params.getlist("run")[:_MOST_OVERLAID]
+        paths = [path for name in names if (path := self._path(name)) is not None and journal_files(path)]
+        runs = [PageRun.of(recorded) for path in paths if (recorded := open_run(path)).runs]
+        if not runs or by not in AXES:
+            return _missing("a run to overlay: choose some in the list")
+        shown = [attrs.evolve(run, name=self._name(path)) for run, path in zip(runs, paths, strict=True)]
+        query = "&".join(f"run={quote(self._name(path))}" for path in paths)
+        page = template("overlay.html.jinja").render(
+            overlay=overlay_of(shown, by), by=by, axes=AXES, query=query, events=f"/events?{query}", **_assets()
+        )
+        return _html(page)
+
+    async def events(self, request: Any) -> Any:
+        """Answer with an event whenever the files of the runs, or of the folder, have changed."""
+        from starlette.responses import StreamingResponse
+
+        paths = [self._path(name) for name in request.query_params.getlist("run")]
+        look = _of_runs([path for path in paths if path is not None]) if paths else _of_folder(self.folder)
+        return StreamingResponse(_changes(request, look), media_type="text/event-stream", headers=_HEADERS)
+
+    def _path(self, name: str) -> Path | None:
+        """Return the folder of a run, None if it is outside this one."""
+        try:
+            path = (self.folder / name).resolve()
+        except (OSError, ValueError, RuntimeError):
+            return None
+        return path if path.is_relative_to(self.folder) else None
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+
+def _page(path: Path, events: str) -> str | None:
+    """Return a run's page, None if there is none any more."""
+    try:
+        recorded = open_run(path)
+        if not recorded.runs:
+            return None
+        damage = [f"{each.file} at byte {each.offset}: {each.reason}" for each in recorded.damage]
+        return render(PageRun.of(recorded), damage=damage, events=events)
+    except OSError:
+        return None
+
+
+def _runs(folder: Path) -> list[FoundRun]:
+    try:
+        return find_runs(folder)[::-1]
+    except OSError:
+        return []
+
+
+async def _changes(request: Any, look: Callable[[], Any]) -> AsyncIterator[str]:
+    known, quiet = await asyncio.to_thread(look), 0.0
+    yield "retry: 1000\n\n"
+    while not await request.is_disconnected():
+        await asyncio.sleep(_LOOK_SECONDS)
+        present, quiet = await asyncio.to_thread(look), quiet + _LOOK_SECONDS
+        if present != known:
+            known, quiet = present, 0.0
+            yield "event: changed\ndata: \n\n"
+        elif quiet >= _BEAT_SECONDS:
+            quiet = 0.0
+            yield ": still here\n\n"
+
+
+def _of_runs(paths: list[Path]) -> Callable[[], Any]:
+    return lambda: [_signature(path) for path in paths]
+
+
+def _of_folder(folder: Path) -> Callable[[], Any]:
+    return lambda: [(str(run.path), run.summary.status, run.summary.epochs, run.summary.step) for run in _runs(folder)]
+
+
+def _signature(path: Path) -> Any:
+    """Return what changes when a run's record does."""
+    try:
+        return [(each.name, (found := each.stat()).st_size, found.st_mtime_ns) for each in journal_files(path)]
+    except OSError:
+        return None
+
+
+@attrs.frozen
+class _Row:
+    """A run in the list."""
+
+    name: str
+    address: str
+    status: str
+    epochs: str
+    steps: str
+    best: str
+    begun: str
+    took: str
+
+    @classmethod
+    def of(cls, run: FoundRun, folder: Path) -> _Row:
+        """Return a run's row."""
+        name, summary = run.path.resolve().relative_to(folder).as_posix(), run.summary
+        best = main_metric(summary)
+        return cls(
+            name=name,
+            address=f"/runs/{quote(name)}",
+            status="damaged" if run.problem else summary.status,
+            epochs=number(summary.epochs),
+            steps=plural(summary.step, "step"),
+            best="" if best is None else f"{best[0]} {format_value(best[1].value)}",
+            begun=moment(summary.begun) if summary.begun else "",
+            took=seconds(summary.seconds),
+        )
+
+
+def _assets() -> dict[str, str]:
+    script, style = built("page.js"), built("page.css")
+    return {"script": script, "style": style, "policy": content_policy(script, style, live=True)}
+
+
+def _html(page: str) -> Any:
+    from starlette.responses import HTMLResponse
+
+    return HTMLResponse(page.encode("utf-8", "replace"), headers=_HEADERS)
+
+
+def _missing(what: str) -> Any:
+    from starlette.responses import PlainTextResponse
+
+    return PlainTextResponse(f"there is no {what[:200]}", 404, _HEADERS)

@@ -1,0 +1,201 @@
+"""The live page: a real server on this machine, asked by a client and looked at in a browser."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cli_support import command
+from monitor_core import Journal, Loop
+from page_support import AXE, IS_REQUIRED, MISSING, sheet
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+in_browser = pytest.mark.skipif(bool(MISSING) and not IS_REQUIRED, reason=f"there is not {', '.join(MISSING)}")
+
+
+@contextlib.contextmanager
+def served(folder, *options):
+    """Serve a folder on a free port; give the address that the command printed."""
+    line = [sys.executable, "-m", "monitor_core", "serve", str(folder), "--port", "0", "--json", *options]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(folder.parent / "cache")}
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        try:
+            yield json.loads(server.stdout.readline())["address"]
+        finally:
+            server.terminate()
+
+
+def ask(address, path, *, host=None, cookie=None):
+    """Ask a server for a path as it stands; return the status, the headers and the text."""
+    port = int(re.search(r":(\d+)/", address)[1])
+    headers = {"Host": host or f"127.0.0.1:{port}", **({"Cookie": cookie} if cookie else {})}
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as client:
+        client.request("GET", path, headers=headers)
+        answer = client.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read().decode()
+
+
+def train(folder, values, **options):
+    """Record a run of these losses."""
+    with Loop(Journal(folder, **options)) as loop:
+        for epoch in loop.epochs(len(values)):
+            for _ in loop.batches(range(3)):
+                loop.log(loss=values[epoch])
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Return a folder with two runs."""
+    train(tmp_path / "runs" / "a", [3.0, 2.0], config={"width": 8})
+    train(tmp_path / "runs" / "deep" / "b", [4.0, 1.0, 1.5], config={"width": 16})
+    return tmp_path / "runs"
+
+
+def test_the_list_leads_to_each_run(runs):
+    """With its status and its best value; a run's page is its report, which listens."""
+    with served(runs) as address:
+        status, headers, page = ask(address, "/")
+        assert status == 200
+        assert re.findall(r'<a href="(/runs/[^"]*)"', page) == ["/runs/deep/b", "/runs/a"]
+        assert "loss 1</td>" in page
+        assert headers["x-content-type-options"] == "nosniff"
+        status, _, page = ask(address, "/runs/deep/b")
+        assert status == 200
+        assert 'data-events="/events?run=deep/b"' in page
+        assert "connect-src &#39;self&#39;" in page
+
+
+def test_paths_stay_inside_the_folder(runs, tmp_path):
+    """Neither by dots, nor encoded, nor by a link."""
+    train(tmp_path / "secret", [7.0])
+    (runs / "link").symlink_to(tmp_path / "secret")
+    with served(runs) as address:
+        for path in (
+            "/runs/../secret",
+            "/runs/%2e%2e/secret",
+            "/runs/..%2fsecret",
+            "/runs/link",
+            f"/runs/{tmp_path}/secret",
+        ):
+            assert ask(address, path)[0] == 404, path
+        for query in ("run=../secret", "run=link", "run=%00", "by=step"):
+            assert ask(address, f"/overlay?{query}")[0] == 404, query
+        assert ask(address, "/runs/nowhere")[0] == 404
+        assert ask(address, "/runs/" + "x" * 5000)[0] == 404
+
+
+def test_another_sites_name_is_refused(runs):
+    """A page of another site that leads its own name here gets nothing."""
+    with served(runs) as address:
+        assert ask(address, "/", host="evil.example")[0] == 421
+        assert ask(address, "/runs/a", host="evil.example:80")[0] == 421
+        assert ask(address, "/", host="localhost")[0] == 200
+
+
+def test_beyond_loopback_a_token_is_asked_for(runs):
+    """It is in the address that is printed, and then in a cookie that other sites' pages cannot use."""
+    with served(runs, "--host", "0.0.0.0") as address:  # noqa: S104 - what is tested
+        token = re.search(r"token=(\S+)", address)[1]
+        assert len(token) >= 32
+        assert ask(address, "/")[0] == 403
+        assert ask(address, "/?token=wrong")[0] == 403
+        status, headers, _ = ask(address, f"/?token={token}")
+        assert status == 200
+        cookie = headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=Strict" in cookie
+        assert ask(address, "/runs/a", cookie=cookie.split(";")[0])[0] == 200
+        assert ask(address, "/events?run=a")[0] == 403
+
+
+def test_several_runs_are_overlaid(runs):
+    """By step, epoch or time; what differs in configuration and results is in a table."""
+    with served(runs) as address:
+        for by in ("step", "epoch", "second"):
+            status, _, page = ask(address, f"/overlay?run=a&run=deep/b&by={by}")
+            assert status == 200
+            chart = json.loads(re.search(r'id="page-data">(.*?)</script>', page)[1])["charts"]["metric-0"]
+            assert (chart["unit"], [line["name"] for line in chart["lines"]]) == (by, ["a", "deep/b"])
+        text = " ".join(re.sub(r"<[^>]*>", " ", page).split())
+        assert "metric, best or last a deep/b loss 2 1" in text
+        assert "width 8 16" in text
+        assert ask(address, "/overlay?run=a&by=colour")[0] == 404
+
+
+def test_an_empty_folder_is_shown(tmp_path):
+    """It says that runs will appear."""
+    (tmp_path / "runs").mkdir()
+    with served(tmp_path / "runs") as address:
+        assert "There is no recorded run in this folder yet" in ask(address, "/")[2]
+
+
+def test_a_port_in_use_is_an_error(runs):
+    """A sentence, and exit code 1."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = command("serve", runs, "--port", taken.getsockname()[1])
+    assert done.code == 1
+    assert "is in use: --port 0 takes a free one" in done.err
+    assert "there is no folder" in command("serve", runs / "nowhere").err
+
+
+@in_browser
+def test_a_curve_grows_without_a_reload(runs):
+    """A point is on the screen soon after its block; a zoom stays; the end is shown."""
+    with served(runs) as address, sheet() as shown, Loop(Journal(runs / "live")) as loop:
+        for epoch in loop.epochs(3):
+            for _ in loop.batches(range(2)):
+                loop.log(loss=3.0 - epoch)
+            if epoch == 0:
+                shown.page.goto(f"{address}runs/live")
+                shown.page.evaluate("window.same = true")
+                assert "6 steps" not in shown.text("#story")
+            began = time.monotonic()
+            while f"({loop.run.step} steps)" not in shown.text("#story"):
+                assert time.monotonic() < began + 60
+                time.sleep(0.05)
+        drawn = shown.page.locator("[data-chart=metric-0][data-drawn]")
+        assert drawn.count() == 1
+        shown.page.locator("[data-chart=metric-0] .plot").focus()
+        shown.page.keyboard.press("End")
+        assert shown.text("[data-chart=metric-0] .readout").startswith("step 6 · loss 1")
+        assert shown.page.evaluate("window.same")
+        assert shown.problems == []
+
+
+@in_browser
+def test_it_survives_that_a_run_ends_or_is_deleted(runs):
+    """The end is shown, and of a deleted run what was seen last, with a sentence."""
+    with served(runs) as address, sheet() as shown:
+        shown.page.goto(f"{address}runs/a")
+        shown.page.locator("[data-drawn]").first.wait_for()
+        shutil.rmtree(runs / "a")
+        shown.page.locator("html[data-gone]").wait_for(state="attached")
+        assert "trained for 2 epochs" in shown.text("#story")
+        shown.page.goto(address)
+        shown.page.locator("text=deep/b").first.wait_for()
+        train(runs / "new", [1.0])
+        shown.page.locator("a[href='/runs/new']").wait_for()
+
+
+@in_browser
+@pytest.mark.parametrize("path", ["", "runs/a", "overlay?run=a&run=deep/b"])
+def test_axe_finds_no_violation(runs, path):
+    """In the list, a run's page, and an overlay."""
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed: make test-page")
+    with served(runs) as address, sheet() as shown:
+        shown.page.goto(address + path)
+        shown.page.wait_for_timeout(300)
+        found = shown.page.evaluate(AXE.read_text(encoding="utf-8") + "; axe.run().then((done) => done.violations)")
+        assert [(each["id"], [node["html"] for node in each["nodes"]][:3]) for each in found] == []
+        assert shown.problems == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from urllib.parse import quote
 import attrs
 
 from monitor_core.journal.files import journal_files
-from monitor_core.journal.recorded import open_run
+from monitor_core.journal.recorded import RecordedRun, open_run
 from monitor_core.page.overlay import AXES, overlay_of
 from monitor_core.page.report import built, content_policy, render, template
 from monitor_core.page.run import PageRun
@@ -144,7 +145,7 @@ class _Pages:
         present = _signature(path)
         known = self._known.get(path)
         if known is None or known[0] != present:
-            page = _page(path, f"/events?run={quote(self._name(path))}")
+            page = _page(path, f"/events?run={_quoted(self._name(path))}")
             if page is None:
                 return _missing(request.path_params["path"])
             self._known[path] = known = (present, page)
@@ -156,12 +157,11 @@ class _Pages:
         """Answer with several runs in the same charts."""
         by = request.query_params.get("by", "step")
         names = request.query_params.getlist("run")[:_MOST_OVERLAID]
-        paths = [path for name in names if (path := self._path(name)) is not None and journal_files(path)]
-        runs = [PageRun.of(recorded) for path in paths if (recorded := open_run(path)).runs]
-        if not runs or by not in AXES:
+        paths = {path: run for name in names if (path := self._path(name)) and (run := _opened(path)) is not None}
+        if not paths or by not in AXES:
             return _missing("a run to overlay: choose some in the list")
-        shown = [attrs.evolve(run, name=self._name(path)) for run, path in zip(runs, paths, strict=True)]
-        query = "&".join(f"run={quote(self._name(path))}" for path in paths)
+        shown = [attrs.evolve(PageRun.of(run), name=self._name(path)) for path, run in paths.items()]
+        query = "&".join(f"run={_quoted(self._name(path))}" for path in paths)
         page = template("overlay.html.jinja").render(
             overlay=overlay_of(shown, by), by=by, axes=AXES, query=query, events=f"/events?{query}", **_assets()
         )
@@ -189,14 +189,24 @@ class _Pages:
 
 def _page(path: Path, events: str) -> str | None:
     """Return a run's page, None if there is none any more."""
+    recorded = _opened(path)
+    if recorded is None:
+        return None
+    damage = [f"{each.file} at byte {each.offset}: {each.reason}" for each in recorded.damage]
+    return render(PageRun.of(recorded), damage=damage, events=events)
+
+
+def _opened(path: Path) -> RecordedRun | None:
+    """Return what a folder has on record, None if there is no run."""
     try:
         recorded = open_run(path)
-        if not recorded.runs:
-            return None
-        damage = [f"{each.file} at byte {each.offset}: {each.reason}" for each in recorded.damage]
-        return render(PageRun.of(recorded), damage=damage, events=events)
     except OSError:
         return None
+    return recorded if recorded.runs else None
+
+
+def _quoted(name: str) -> str:
+    return quote(os.fsencode(name))
 
 
 def _runs(folder: Path) -> list[FoundRun]:
@@ -256,7 +266,7 @@ class _Row:
         best = main_metric(summary)
         return cls(
             name=name,
-            address=f"/runs/{quote(name)}",
+            address=f"/runs/{_quoted(name)}",
             status="damaged" if run.problem else summary.status,
             epochs=number(summary.epochs),
             steps=plural(summary.step, "step"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 
 _SIZES = {"µs": 1e-6, "ms": 1e-3, "s": 1.0}
 
@@ -39,6 +40,8 @@ def share(part: float) -> str:
 
 def seconds(value: float) -> str:
     """Return a duration in its largest unit, or two."""
+    if not math.isfinite(value):
+        return "unknown"
     for size, unit in ((1e-3, "µs"), (1.0, "ms"), (60.0, "s")):
         if value < size:
             return f"{value / _SIZES[unit]:.3g} {unit}"

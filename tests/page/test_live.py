@@ -130,6 +130,22 @@ def test_several_runs_are_overlaid(runs):
         assert "metric, best or last a deep/b loss 2 1" in text
         assert "width 8 16" in text
         assert ask(address, "/overlay?run=a&by=colour")[0] == 404
+        assert ask(address, "/overlay?run=a&run=deep&run=nowhere&run=a")[0] == 200
+
+
+def test_hostile_names_are_text(runs):
+    """Of folders, metrics and configurations, in the list and in an overlay."""
+    hostile = "<img src=x onerror=alert(1)>&\"'"
+    with Loop(Journal(runs / hostile, config={hostile: hostile})) as loop:
+        for _ in loop.epochs(2):
+            loop.log({hostile: 1.0})
+    with served(runs) as address:
+        page = ask(address, "/")[2]
+        assert "<img" not in page
+        link = re.search(r'<a href="(/runs/%3Cimg[^"]*)"', page)[1]
+        for path in (link, link.replace("/runs/", "/overlay?run=")):
+            status, _, page = ask(address, path)
+            assert (status, page.count("<img")) == (200, 0)
 
 
 def test_an_empty_folder_is_shown(tmp_path):

@@ -51,7 +51,7 @@ def test_the_story_says_what_was_trained_how_it_ended_and_what_is_wrong(page):
 
 def test_each_chart_has_a_summary_and_a_table(page):
     """For readers who cannot see it: extremes, with their steps, and what is not finite."""
-    said = re.search(r'<figcaption id="metric-0-summary">(.*?)</figcaption>', page)[1]
+    said = re.search(r'<figcaption id="metric-0-summary"[^>]*>(.*?)</figcaption>', page)[1]
     assert "in 4,000 values" in said
     assert "highest 9 at step 2,018; 50 NaN." in said
     assert "val_loss goes from 0.8 to 1.1 in 10 values; lowest 0.5 at step 1,600, highest 1.1 at step 4,000." in said

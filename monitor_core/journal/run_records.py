@@ -127,8 +127,13 @@ class RunRecord:
         return outcome
 
     def go_back(self, epoch: int, step: int) -> None:
-        """Leave out what was recorded after ``step`` batches had ended and ``epoch`` was the next."""
-        kept = (_before(record, epoch, step) for record in self.records)
+        """Leave out what was recorded after ``step`` batches had ended and ``epoch`` was the next.
+
+        If that point lies within the epoch, which then begins again or continues, what it had until there is kept.
+        """
+        ends = [int(rows.steps()[-1]) for rows in self.rows(Kind.EPOCH) if rows.epoch < epoch]
+        is_within = step > max(ends, default=0)
+        kept = (_before(record, epoch, step, is_within=is_within) for record in self.records)
         self.records = [record for record in kept if record is not None]
 
 
@@ -140,7 +145,7 @@ def _watched(sink: str, how: Any, best_epoch: Any, best_step: Any) -> Watched | 
     return Watched(sink, how["metric"], how["mode"], how.get("restores") is True, best, step)
 
 
-def _before(record: Record, epoch: int, step: int) -> Record | None:
+def _before(record: Record, epoch: int, step: int, *, is_within: bool) -> Record | None:
     """Return the part of a record from before that point, None if there is none."""
     content = record.content
     if isinstance(content, (Plan, SinkFailure, Raised)):
@@ -149,9 +154,10 @@ def _before(record: Record, epoch: int, step: int) -> Record | None:
         if record.kind is Kind.BATCHES:  # of an aborted epoch that begins again, some batches may count
             content = content.up_to(step)
             return record._replace(content=content) if len(content) else None
-        return record if content.epoch < epoch and len(content.up_to(step)) else None
+        last = epoch if is_within and record.kind is not Kind.EPOCH else epoch - 1
+        return record if content.epoch <= last and len(content.up_to(step)) else None
     if isinstance(content, (Stop, RateChange, Asked, Partial, MidepochEvaluation, Interval, Found, Checkpoint, Arrays)):
-        return record if content.epoch < epoch and content.step <= step else None
+        return record if content.epoch < epoch + is_within and content.step <= step else None
     return None
 
 

@@ -92,6 +92,7 @@ class CSVLogger(Sink):
     _numbers: Numbering = attrs.field(init=False, factory=Numbering, repr=False)
     _first_row: int = attrs.field(init=False, default=0, repr=False)
     _expected: int = attrs.field(init=False, default=0, repr=False)
+    _kept: int = attrs.field(init=False, default=0, repr=False)
 
     @separator.validator
     def _check_separator(self, _: Any, value: Any) -> None:
@@ -162,7 +163,8 @@ class CSVLogger(Sink):
         if self.per_batch:
             self._drop(self._first_row, lambda _, step: step <= last_step)
         else:
-            self._drop(self._first_row, lambda epoch, step: epoch < next_epoch and step <= last_step)
+            first, self._kept = max(self._first_row, self._kept), 0
+            self._drop(first, lambda epoch, step: epoch < next_epoch and step <= last_step)
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
         """Sync and close the file."""
@@ -190,6 +192,7 @@ class CSVLogger(Sink):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue the file of this run; of one that had no rows yet, drop those that came later."""
         self._first_row, self._numbers.shift, self._expected = state["first_row"], state["shift"], state["rows"]
+        self._kept = self._expected  # also those of evaluations in the epoch within which the state was saved
         if state["shift"] is None:
             self._drop(self._expected, _is_none)
         if self._sheet.rows < self._expected:

@@ -1,9 +1,11 @@
 """Runs by steps that continue from a state within an epoch: as if they had not been cut."""
 
+import csv
+
 import numpy as np
 import pytest
 
-from monitor_core import EarlyStopping, History, Loop, ModelCheckpoint
+from monitor_core import CSVLogger, EarlyStopping, History, Journal, Loop, ModelCheckpoint, open_run
 from monitor_core.testing import NumpyModel
 
 EPOCHS, STEPS, ITEMS = 4, 5, [float(number) for number in range(7)]
@@ -19,7 +21,8 @@ def train(folder, *, cut_after=None, continues=False, every=3):
     model, seen = NumpyModel(), []
     stops = [EarlyStopping("val_loss", patience=99), EarlyStopping("loss", patience=99, at="evaluation", mode="min")]
     checkpoint = ModelCheckpoint(folder / "{epoch}-{batch}.npz", save_freq=1, save_state=True)
-    loop = Loop(*stops, checkpoint, history := History(per_batch=True), model=model)
+    records = [Journal(folder), CSVLogger(folder / "log.csv")]
+    loop = Loop(*stops, checkpoint, history := History(per_batch=True), *records, model=model)
     assert checkpoint.resume(loop.bus) is continues or not continues
     values = np.random.default_rng(3).normal(size=EPOCHS * STEPS + 1)
     try:
@@ -40,6 +43,16 @@ def train(folder, *, cut_after=None, continues=False, every=3):
     return seen, history, [(stop.best, stop.wait, stop.best_epoch) for stop in stops]
 
 
+def recorded(folder):
+    """Return the evaluations, epochs and batches that the journal has, and the rows of the CSV file."""
+    run = open_run(folder)
+    parts = (run.evaluations, run.history, run.batches)
+    values = [{name: np.asarray(part[name]).tolist() for name in part} for part in parts]
+    with (folder / "log.csv").open(newline="") as file:
+        rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+    return values, run.evaluations.steps.tolist(), rows
+
+
 @pytest.mark.parametrize("cut_after", range(1, EPOCHS * STEPS))
 def test_an_epoch_takes_the_steps_that_it_lacks(tmp_path, cut_after):
     """Items, steps, means and decisions are those of the run that was not cut, wherever it is."""
@@ -53,6 +66,7 @@ def test_an_epoch_takes_the_steps_that_it_lacks(tmp_path, cut_after):
     epochs = len(history.epoch)
     assert history.epoch == whole.epoch[-epochs:]
     assert {name: values[-epochs:] for name, values in whole.history.items()} == history.history
+    assert recorded(tmp_path / "cut") == recorded(tmp_path / "whole")
 
 
 def test_a_shorter_plan_ends_the_epoch_at_once(tmp_path):

@@ -9,9 +9,11 @@ from typing import Annotated, Any
 import attrs
 import typer
 
+from monitor_core.bus.finding import Finding
 from monitor_core.cli.opening import FINDINGS, readable
 from monitor_core.cli.text import console, plain
 from monitor_core.diagnosis.offline import diagnose
+from monitor_core.files.state import finite_or_name
 from monitor_core.journal.facts import as_json as json_value
 from monitor_core.journal.recorded import open_run
 
@@ -25,9 +27,8 @@ def diagnose_run(
     with readable():
         findings = diagnose(open_run(path, run=run))
     if as_json:
-        typer.echo(json.dumps({"findings": [_as_json(each) for each in findings], "not_looked_at": [
-            attrs.asdict(each) for each in findings.not_looked_at
-        ]}))  # fmt: skip
+        missing = [attrs.asdict(each) for each in findings.not_looked_at]
+        typer.echo(json.dumps({"findings": [_as_json(each) for each in findings], "not_looked_at": missing}))
     else:
         out = console()
         for line in str(findings).splitlines():
@@ -36,14 +37,14 @@ def diagnose_run(
         raise typer.Exit(FINDINGS)
 
 
-def _as_json(finding: Any) -> Any:
-    from monitor_core.files.state import finite_or_name
+def _as_json(finding: Finding) -> Any:
+    return _finite(json_value(attrs.asdict(finding)))
 
-    def clean(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: clean(each) for name, each in value.items()}
-        if isinstance(value, list):
-            return [clean(each) for each in value]
-        return finite_or_name(value) if isinstance(value, float) else value
 
-    return clean(json_value(attrs.asdict(finding)))
+def _finite(value: Any) -> Any:
+    """Return a JSON value whose numbers JSON can hold."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return finite_or_name(value) if isinstance(value, float) else value

@@ -60,5 +60,9 @@ def _print(recorded: RecordedRun, to: Format, *, batches: bool) -> None:
         file = Path(folder) / "export"
         export(recorded, file, to=to, batches=batches)
         with file.open("rb") as written:
+            if sys.stdout.isatty():  # which would obey escape sequences; a pipe gets the bytes as they are
+                for line in written:
+                    typer.echo(plain(line.decode(errors="replace").rstrip("\r\n")).plain)
+                return
             shutil.copyfileobj(written, sys.stdout.buffer)
     sys.stdout.buffer.flush()

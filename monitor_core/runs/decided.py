@@ -69,8 +69,7 @@ def decide(recorded: RecordedRun, sink: Any) -> Decided:
         for place, (epoch, rate) in enumerate(zip(history.epoch, rates, strict=False))
         if place and rate != rates[place - 1]
     ]
-    watched = next((each for each in run.watched), None)
-    best_epoch = None if watched is None else watched.best_epoch
+    watched = next(iter(run.watched), None)
     return Decided(
         sink=repr(sink),
         reason=run.stop_reason,
@@ -79,7 +78,7 @@ def decide(recorded: RecordedRun, sink: Any) -> Decided:
         saved_epochs=_epochs(last) - len(history),
         metric=None if watched is None else watched.metric,
         best=None if watched is None else _value(history, watched.metric, watched.best_epoch, watched.best_step),
-        best_epoch=best_epoch,
+        best_epoch=None if watched is None else watched.best_epoch,
         rates=changed,
     )
 

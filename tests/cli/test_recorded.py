@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -49,6 +50,17 @@ def test_export_prints_csv_in_a_pipe(run):
     done = command("export", run, "--to", "csv")
     assert done.out.split()[:2] == ["epoch,loss,val_loss", "0,1.5,3.0"]
     assert len(json.loads(command("export", run, "--to", "json").out)["epochs"]["loss"]) == 5
+
+
+def test_export_to_a_terminal_shows_escape_sequences_as_text(tmp_path):
+    """A pipe gets the bytes as they are."""
+    train(tmp_path / "b", [1.0], name="\x1b[31mred")
+    args = [sys.executable, "-m", "monitor_core", "export", str(tmp_path / "b"), "--to", "csv"]
+    script = ["script", "-qc", shlex.join(args), "/dev/null"]
+    shown = subprocess.run(script, capture_output=True, check=True).stdout
+    piped = subprocess.run(args, capture_output=True, check=True).stdout
+    assert (b"\x1b[31mred" in shown, "\ufffd[31mred" in shown.decode()) == (False, True)
+    assert b"\x1b[31mred" in piped
 
 
 def test_export_writes_files(tmp_path, run):

@@ -101,6 +101,7 @@ class Bus:
         self.strict = strict
         self._ranks = Ranks() if ranks is None else ranks
         self._shared: SharedRun | None = None
+        self._dropped: weakref.finalize[..., Bus]
         self.run = Run(model=frameworks.handle_of(model), validation_data=validation_data)
         self.warn_skipped = _Skips()
         self.slow_share = 0.1
@@ -264,8 +265,10 @@ class Bus:
 
     def after_fork(self) -> None:
         """Start empty in a forked process: the parent delivers the pending values, and is the rank."""
-        self._shared = self._members.last = self.run.requests = None
-        self._dispatch.compile()
+        if self._shared is not None:
+            self._dropped.detach()
+            self._shared = self._members.last = self.run.requests = None
+            self._dispatch.compile()
         self._delivery.after_fork()
         self._gather()
 
@@ -358,7 +361,8 @@ class Bus:
         """Meet the other ranks of the job, if it has several."""
         self._shared = shared = SharedRun.begin(self.run, self._ranks, _weakly(self.flush))
         if shared is not None:
-            weakref.finalize(self, shared.leave, "its run was dropped without an end").atexit = False
+            self._dropped = weakref.finalize(self, shared.leave, "its run was dropped without an end")
+            self._dropped.atexit = False
             self._members.last = shared.member
             self._refresh()
 
@@ -369,6 +373,7 @@ class Bus:
             if why is not None:
                 shared.leave(why)
             shared.close()
+            self._dropped.detach()
             self._members.last = None
             self._refresh()
 

@@ -246,11 +246,19 @@ class SharedRun:
 def _report(gone: Mapping[int, str], flush: Callable[[], None]) -> None:
     for rank, why in sorted(gone.items()):
         logger.error("rank %d is gone: %s", rank, why)
-    flush()
+    _try(flush)
+
+
+def _try(flush: Callable[[], None]) -> None:
+    """Flush; what a strict sink raises must not end the thread that watches."""
+    try:
+        flush()
+    except Exception:
+        logger.exception("what was recorded could not be flushed")
 
 
 def _exit(flush: Callable[[], None]) -> None:
     """End the process: its training may be waiting for the lost rank, where no exception reaches it."""
     logger.error("this process ends with status %d, as on_lost_rank='exit' asks for", EXIT_STATUS)
-    flush()
+    _try(flush)
     os._exit(EXIT_STATUS)

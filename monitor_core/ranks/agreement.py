@@ -193,9 +193,10 @@ class Agreement:
 
     def find_gone(self) -> dict[int, str]:
         """Return the ranks that have left or are lost, and why, as soon as there are any; nothing if none is."""
-        until = time.monotonic() + self._options.lost_after + _NAMING_SECONDS
-        while not self._watch.gone and time.monotonic() < until:
-            time.sleep(self._watch.period / 10)
+        watch, began = self._watch, time.monotonic()
+        until = began + self._options.lost_after + _NAMING_SECONDS
+        while not (watch.gone or watch.are_all_alive_after(began)) and time.monotonic() < until:
+            time.sleep(watch.period / 10)
         return self._watch.gone
 
     def _broken(self, why: str) -> RankError:

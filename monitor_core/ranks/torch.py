@@ -121,4 +121,5 @@ class TorchCollective:
         """Destroy the process group, unless that was done."""
         group, self._group = self._group, None
         if group is not None and self.is_open:
-            self._distributed.destroy_process_group(group)
+            with suppress(ValueError, AssertionError):  # the group was destroyed, and others have been made since
+                self._distributed.destroy_process_group(group)

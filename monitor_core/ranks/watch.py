@@ -171,6 +171,11 @@ class Watch:
         places = {rank: self._signs[rank].place for rank in self.late()}
         return [rank for rank, place in places.items() if (place > own if in_epoch else place[0] > own[0])]
 
+    def are_all_alive_after(self, moment: float) -> bool:
+        """Return whether every rank has given a sign of life after a moment, by `monotonic`; False if it is unknown."""
+        signs = list(self._signs.values())
+        return len(signs) == self._ranks - 1 and all(sign.at > moment + self.period for sign in signs)
+
     # --- the thread that exchanges notes -----------------------------------------------------------------------------
 
     def _post(self, note: list[object]) -> threading.Event:
@@ -279,12 +284,12 @@ class Watch:
                 self._on_gone(gone)
 
     def _see_what_is_overdue(self, now: float) -> None:
-        if self.lost or any(now - at > self._seconds for at in self._reported.values()):
+        if self.lost or any(now - at > self._seconds for at in list(self._reported.values())):
             self._on_overdue()
 
     def _forgive(self, seconds: float) -> None:
         self._answered += seconds
-        for sign in self._signs.values():
+        for sign in list(self._signs.values()):
             sign.at += seconds
 
     def _find_lost(self, now: float) -> None:

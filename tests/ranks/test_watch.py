@@ -107,6 +107,16 @@ def test_a_rank_that_leaves_is_not_lost():
     assert ranks[0].overdue.wait(10)
 
 
+def test_ranks_that_are_all_alive_are_known_to_be():
+    """So that an error of one of them is not taken for the loss of another; one that is silent is not alive."""
+    ranks = started(2)
+    until(lambda: ranks[0].watch.are_all_alive_after(time.monotonic() - 1.0))
+    ranks[1].watch.stop()
+    moment = time.monotonic()
+    until(lambda: ranks[0].gone)
+    assert not ranks[0].watch.are_all_alive_after(moment)
+
+
 def test_the_wait_is_over_once_all_have_come():
     """And not before."""
     ranks = started(3, seconds=5.0)

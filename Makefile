@@ -13,7 +13,7 @@ BACKEND_TESTS := adapters diagnosis/test_keras.py frameworks model benchmarks/te
 	sinks/test_reduce_lr_on_plateau.py sinks/test_tensorboard_models.py sinks/test_terminate_on_nan.py test_readme.py \
 	test_schedules.py testing/test_handles.py values
 # What trains with a framework, or runs other processes and programs.
-INTEGRATION := adapters benchmarks cli diagnosis faults network/test_outbox.py network/test_sink.py sinks test_notebook.py test_packaging.py \
+INTEGRATION := adapters benchmarks cli diagnosis faults network/test_outbox.py network/test_sink.py ranks/test_torch.py sinks test_notebook.py test_packaging.py \
 	test_readme.py test_tensorboard_browser.py test_typing.py
 # Frameworks that pip can install together, what they are, their tests, and what their pages' and examples' names contain;
 # each group has an environment of its own.
@@ -22,7 +22,7 @@ trees_tests := adapters/xgboost adapters/lightgbm adapters/sklearn
 trees_pages := xgboost or lightgbm or scikit or sklearn
 trainers_packages := torch==2.13.0 transformers accelerate lightning pytorch-ignite skorch torchdata
 trainers_tests := adapters/transformers adapters/lightning adapters/accelerate adapters/ignite adapters/skorch \
-	loop/test_streams.py
+	loop/test_streams.py ranks
 trainers_pages := transformers or lightning or accelerate or ignite or skorch
 arrays_packages := jax optax flax equinox grain torch==2.13.0
 arrays_tests := adapters/flax adapters/equinox loop/test_streams.py

@@ -11,8 +11,9 @@ from monitor_core.bus.finding import Finding
 from monitor_core.bus.hooks import on
 from monitor_core.bus.run import Failure, Run
 from monitor_core.bus.sink import Sink
-from monitor_core.errors import HookError, MonitorError, OrderError, SetupError
+from monitor_core.errors import HookError, MonitorError, OrderError, RankError, SetupError
 from monitor_core.loop.loop import Loop
+from monitor_core.ranks.options import Ranks
 from monitor_core.values.blocks import Block
 from monitor_core.values.scalars import scalar
 
@@ -101,6 +102,8 @@ __all__ = [
     "NetworkSink",
     "OrderError",
     "Progress",
+    "RankError",
+    "Ranks",
     "ReduceLROnPlateau",
     "Run",
     "SetupError",

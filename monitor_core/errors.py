@@ -18,3 +18,7 @@ class HookError(MonitorError, TypeError):
 
 class OrderError(MonitorError, RuntimeError):
     """Events came in an order that no training has, such as an epoch's end without its begin."""
+
+
+class RankError(MonitorError, RuntimeError):
+    """The ranks of a job are at different points of the run, or one of them has left it or is lost."""

@@ -31,15 +31,20 @@ from monitor_core.bus.hooks import sink_name
 from monitor_core.bus.members import Call, Member
 from monitor_core.bus.order import Order
 from monitor_core.bus.run import Evaluation, Failure, Run, Status
+from monitor_core.bus.shared_run import SharedRun
 from monitor_core.bus.sink import Logs
 from monitor_core.bus.states import Resumption
 from monitor_core.errors import OrderError
 from monitor_core.model.handles import ModelHandle
+from monitor_core.ranks.options import Ranks
 from monitor_core.values.means import Means
 from monitor_core.values.scalars import keep, to_floats
 
 _LAST_HOOKS = frozenset({"on_exception", "on_train_end"})
 """Hooks after which no values are pending."""
+
+Weights = Callable[[], Mapping[str, float]]
+"""Returns the weights of results in a mean over several ranks."""
 
 NAME_LENGTH = 100
 """How long an evaluation's name may be."""
@@ -68,6 +73,7 @@ class Bus:
         model: The model, for sinks that need it: a Keras model, a PyTorch module, or a handle.
         validation_data: Data for sinks that look at the model, usually ``(x, y)``.
         strict: Whether to check the order of batches too, and to let every exception of a sink propagate.
+        ranks: How the ranks of a job work together in a run, by default as `Ranks` has it.
 
     Attributes:
         run: The current run; between runs the last one, before the first the next one.
@@ -78,14 +84,24 @@ class Bus:
 
     Raises:
         HookError: An object is not a sink: a misspelt hook, a wrong signature, or no hook.
-        TypeError: ``model`` is several models, for which a handle must be given.
+        TypeError: ``model`` is several models, for which a handle must be given; or ``ranks`` is not `Ranks`.
         ValueError: A sink is given twice, or is on another bus whose run is open.
     """
 
     def __init__(
-        self, *sinks: object, model: ModelHandle | None = None, validation_data: Any = None, strict: bool = False
+        self,
+        *sinks: object,
+        model: ModelHandle | None = None,
+        validation_data: Any = None,
+        strict: bool = False,
+        ranks: Ranks | None = None,
     ) -> None:
+        if not isinstance(ranks, Ranks | None):
+            raise TypeError(f"ranks must be Ranks(...) or None (got {ranks!r})")
         self.strict = strict
+        self._ranks = Ranks() if ranks is None else ranks
+        self._shared: SharedRun | None = None
+        self._dropped: weakref.finalize[..., Bus]
         self.run = Run(model=frameworks.handle_of(model), validation_data=validation_data)
         self.warn_skipped = _Skips()
         self.slow_share = 0.1
@@ -249,7 +265,11 @@ class Bus:
         self._delivery.flush()
 
     def after_fork(self) -> None:
-        """Start empty in a forked process: the parent delivers the pending values."""
+        """Start empty in a forked process: the parent delivers the pending values, and is the rank."""
+        if self._shared is not None:
+            self._dropped.detach()
+            self._shared = self._members.last = self.run.rank_requests = None
+            self._dispatch.compile()
         self._delivery.after_fork()
         self._gather()
 
@@ -257,6 +277,7 @@ class Bus:
         """Deliver pending values at interpreter exit."""
         if self.run.status == "running":
             self._delivery.at_exit()
+            self._part_from_ranks("its process ended")
 
     # --- train and epochs ----------------------------------------------------------------------------------------
 
@@ -270,6 +291,7 @@ class Bus:
         Raises:
             SetupError: The model's handle lacks a member that a sink needs, or a sink cannot begin.
             ValueError: A sink is on another bus whose run is open.
+            RankError: Of several ranks, not all begin the run.
         """
         self.interrupt()
         self.flush()
@@ -280,6 +302,14 @@ class Bus:
             self._evaluations.begin_run()
         run = self.run
         run.rank, run.ranks = frameworks.ranks()
+        self._meet_ranks()
+        try:
+            self._begin_run(run, epochs, steps_per_epoch)
+        except BaseException as error:
+            self._part_from_ranks(f"its run could not begin: {error}")
+            raise
+
+    def _begin_run(self, run: Run, epochs: int | None, steps_per_epoch: int | None) -> None:
         moved = [member.place(run.rank) for member in self._members]
         if any(moved):
             self._refresh()
@@ -303,6 +333,8 @@ class Bus:
                     begun.append(member)
                     if run.resumed and member.disabled_at is None and not member.is_elsewhere:
                         self.resumption.restore(member.sink, run, member.hooks.get("on_rewind"))
+            if self._shared is not None:
+                self._shared.begun()
         except BaseException as error:
             self._undo_begin(begun, error)
             raise
@@ -329,6 +361,26 @@ class Bus:
         for member in begun:
             self._call_one(member, "on_train_end", {})
 
+    def _meet_ranks(self) -> None:
+        """Meet the other ranks of the job, if it has several."""
+        self._shared = shared = SharedRun.begin(self.run, self._ranks, _weakly(self.flush))
+        if shared is not None:
+            self._dropped = weakref.finalize(self, shared.leave, "its run was dropped without an end")
+            self._dropped.atexit = False
+            self._members.last = shared.member
+            self._refresh()
+
+    def _part_from_ranks(self, why: str | None = None) -> None:
+        """Continue without the other ranks; they learn why, unless the run has ended on all of them."""
+        shared, self._shared = self._shared, None
+        if shared is not None:
+            if why is not None:
+                shared.leave(why)
+            shared.close()
+            self._dropped.detach()
+            self._members.last = None
+            self._refresh()
+
     def train_end(self, logs: Logs | None = None) -> None:
         """End the run: as stopped or failed if a sink requested that, else as completed.
 
@@ -337,9 +389,17 @@ class Bus:
 
         Raises:
             OrderError: No run is open, or an epoch is.
+            RankError: Of several ranks, not all end the run.
         """
         self._order.require_run("train_end()", self.run)
         self._order.require_no_epoch()
+        if self._shared is not None:
+            try:
+                self._shared.end()
+            except BaseException as error:
+                self.exception(error)
+                raise
+            self._part_from_ranks()
         run = self.run
         status: Status = "completed" if not run.stopped else "failed" if run.failed else "stopped"
         self._close(status, None if logs is None else to_floats(logs, self.warn_skipped))
@@ -351,6 +411,9 @@ class Bus:
             OrderError: No run is open.
         """
         self._order.require_run("exception()", self.run)
+        if self._shared is not None:
+            self._shared.fail(error)
+        self._part_from_ranks()
         try:
             self._abandon_epoch()
         finally:
@@ -376,6 +439,7 @@ class Bus:
 
     def _finish(self, status: Status, logs: dict[str, float] | None) -> None:
         self._order.close()
+        self._part_from_ranks(f"its run was {status}")
         self.run.status, self.run.bus_state, self.run.call_soon = status, None, None
         self._asked.clear()
         try:
@@ -408,11 +472,15 @@ class Bus:
         self.run.epoch = self._order.epoch = epoch
         self.run.epoch_began_at = self.run.step - done
         self._evaluations.begin_epoch(self.run, continues=done > 0)
+        if self._shared is not None:
+            self._shared.epoch_begin()
         self._emit("on_epoch_begin", epoch)
         if self._evaluations.are_pending:  # of the epoch that continues
             self._path.before_next(_weakly(self.settle_evaluations))
 
-    def epoch_end(self, epoch: int, logs: Logs | None = None, *, partial: bool = False) -> None:
+    def epoch_end(
+        self, epoch: int, logs: Logs | None = None, *, partial: bool = False, weights: Weights | None = None
+    ) -> None:
         """End an epoch, after delivering its last block.
 
         Args:
@@ -420,9 +488,12 @@ class Bus:
             logs: Its results; converted to floats once; a value that is not a number is skipped with a warning. The
                 results of its evaluations are added under their prefixes, unless they are here.
             partial: Whether it was left early; sinks see this as ``run.partial``.
+            weights: Returns the weight of each result in the mean over several ranks, 1 for those that it leaves out;
+                by default, each has as many as the epoch had batches. It is called only if there are other ranks.
 
         Raises:
             OrderError: This epoch is not open.
+            RankError: Of several ranks, not all end this epoch.
         """
         self._order.require_epoch(epoch)
         self.flush()
@@ -431,6 +502,8 @@ class Bus:
         self._do_asked()
         self._order.close()
         floats = to_floats(logs, self.warn_skipped)
+        if self._shared is not None:
+            floats = self._shared.epoch_ends(floats, None if weights is None else weights(), acts=self._may_act())
         rate = self._reported_rate()
         if rate is not None:
             floats.setdefault("learning_rate", rate)
@@ -438,10 +511,18 @@ class Bus:
         self.run.partial = partial
         self._path.before_next(None)
         self._evaluations.end_epoch(self.run, floats, lambda logs: self._emit("on_epoch_end", epoch, logs))
+        if self._shared is not None:
+            self._shared.epoch_ended()
         self._warn_slow()
+
+    def _may_act(self) -> bool:
+        """Return whether a sink may ask for something at an epoch's end, as those that write do not."""
+        return any(not getattr(each.member.sink, "writes", False) for each in self._dispatch.calls["on_epoch_end"])
 
     def epoch_abandon(self) -> None:
         """Close the open epoch, if any, without a record: it was aborted. Its evaluations have their own."""
+        if self._shared is not None:
+            self._shared.epoch_abandoned()
         try:
             self._abandon_epoch()
         finally:
@@ -553,7 +634,28 @@ class Bus:
         """Deliver the values of the evaluation batches that have ended."""
         self._evaluation_blocks.flush()
 
-    def evaluation_end(self, logs: Logs | None = None, *, followed: bool | None = None) -> None:
+    def evaluation_results(
+        self, logs: Logs | None = None, *, weights: Weights | None = None, among_batches: bool = False
+    ) -> dict[str, float]:
+        """Return the results of the evaluation that is about to end, as floats: of several ranks, those of all.
+
+        Evaluations on another thread than the training's keep the results of this rank.
+
+        Args:
+            logs: Those of this rank.
+            weights: As in `epoch_end`, but 1 by default.
+            among_batches: Whether more batches of the epoch follow; without, it may be the only rank that evaluates.
+
+        Raises:
+            RankError: Of several ranks, not all end this evaluation.
+        """
+        self.evaluation_flush()
+        floats = to_floats(logs, self.warn_skipped)
+        if self._shared is None or threading.get_ident() != self._delivery.thread:
+            return floats
+        return self._shared.evaluated(floats, {} if weights is None else weights(), among_batches=among_batches)
+
+    def evaluation_end(self, logs: Logs | None = None, *, followed: bool | None = None, reduced: bool = False) -> None:
         """End an evaluation, after delivering its last block.
 
         In an epoch, its results are delivered once more: by ``on_midepoch_evaluation`` if more batches follow, else
@@ -563,12 +665,21 @@ class Bus:
             logs: Its results; converted to floats once.
             followed: Whether more batches follow in this epoch. By default, they do if fewer than
                 ``run.steps_per_epoch`` have ended; if False or unknown, the next batch tells.
+            reduced: Whether they are what `evaluation_results` returned.
+
+        Raises:
+            RankError: Of several ranks, not all end this evaluation.
         """
         self.evaluation_flush()
         evaluation, is_in_epoch = self.run.evaluation, self._order.epoch is not None
         floats: dict[str, float] = {}
+        planned = self.run.steps_per_epoch
+        if followed is None:
+            followed = planned is not None and self.run.step - self.run.epoch_began_at < planned
         try:
-            if is_in_epoch or self.has_listeners("on_evaluation_end"):
+            if not reduced and self._shared is not None:
+                floats = self.evaluation_results(logs, among_batches=followed)
+            elif is_in_epoch or self.has_listeners("on_evaluation_end"):
                 floats = to_floats(logs, self.warn_skipped)
             self._emit("on_evaluation_end", floats)
         finally:
@@ -576,9 +687,6 @@ class Bus:
         if evaluation is None or not is_in_epoch:
             return
         self._evaluations.add(evaluation, floats)
-        planned = self.run.steps_per_epoch
-        if followed is None:
-            followed = planned is not None and self.run.step - self.run.epoch_began_at < planned
         if followed and threading.get_ident() == self._delivery.thread:
             self.settle_evaluations()
         else:

@@ -97,10 +97,15 @@ class Call:
 
 
 class Members:
-    """The sinks on a bus, in the order in which they are called."""
+    """The sinks on a bus, in the order in which they are called.
+
+    Attributes:
+        last: A member that is called after all of them and is none of them: the bus's own, or None.
+    """
 
     def __init__(self) -> None:
         self._members: list[Member] = []
+        self.last: Member | None = None
 
     def __iter__(self) -> Iterator[Member]:
         """Iterate over the members as they are now; adding or removing one does not affect the iteration."""
@@ -145,10 +150,8 @@ class Members:
 
     def calls(self) -> dict[str, tuple[Call, ...]]:
         """Return what to call for each hook, in order."""
-        return {
-            name: tuple(Call(each, each.hooks[name]) for each in self._members if each.is_called(name))
-            for name in HOOKS
-        }
+        members = self._members if self.last is None else [*self._members, self.last]
+        return {name: tuple(Call(each, each.hooks[name]) for each in members if each.is_called(name)) for name in HOOKS}
 
 
 def _own(sink: object, hook: Hook) -> Hook:

@@ -16,6 +16,7 @@ from monitor_core.bus.finding import Finding
 from monitor_core.model.handles import ModelHandle
 from monitor_core.model.probe import Probe
 from monitor_core.model.snapshot import Snapshot
+from monitor_core.ranks.requests import Requests
 from monitor_core.values.html import card, table
 from monitor_core.values.labels import EvaluationLabel
 
@@ -111,6 +112,8 @@ class Run:
         rank: The number of this process in its job, from 0, as the framework that connects them has it, or else
             torchrun's environment.
         ranks: How many processes the job has.
+        rank_requests: While several ranks train together, what this one has asked for since they last agreed; else
+            None.
         model: The model's handle, or None. After its end the run no longer keeps the model alive; the handle is
             available as long as the model exists.
         validation_data: The data given for sinks that look at the model, usually ``(x, y)``, or None.
@@ -178,6 +181,7 @@ class Run:
         "partial",
         "probe",
         "rank",
+        "rank_requests",
         "ranks",
         "requests",
         "resumed",
@@ -205,6 +209,7 @@ class Run:
         self.epochs: int | None = None
         self.steps_per_epoch: int | None = None
         self.rank, self.ranks = 0, 1
+        self.rank_requests: Requests | None = None
         self.model: ModelHandle | None = model
         self.validation_data = validation_data
         self.training_data: Any = None
@@ -282,6 +287,9 @@ class Run:
     def stop(self, reason: str, *, failed: bool = False) -> None:
         """Request the end of the training; the loop or adapter stops at its next opportunity.
 
+        Where several ranks train together, all of them stop at the next step at which they agree, and `stopped` is
+        true from then on: see `monitor_core.Ranks`.
+
         Args:
             reason: Why, human-readable. The first request's reason is kept.
             failed: Whether the training has failed, for example because the loss is not finite.
@@ -292,9 +300,17 @@ class Run:
         reason = str(reason)  # an exception may be passed
         if not reason:
             raise ValueError("reason must not be empty: say why the training should stop")
-        if self.stop_reason is None:
-            self.stop_reason, self.failed = reason, failed
-            logger.info("stop requested: %s", reason)
+        if self.stop_reason is not None:
+            return
+        if self.rank_requests is None:
+            self.stop_at_once(reason, failed=failed)
+        elif self.rank_requests.stop(reason, failed=failed):
+            logger.info("stop requested, which takes effect when the ranks agree next: %s", reason)
+
+    def stop_at_once(self, reason: str, *, failed: bool) -> None:
+        """Stop, as a request that all ranks know does; for the bus."""
+        self.stop_reason, self.failed = reason, failed
+        logger.info("stop requested: %s", reason)
 
     def report(self, finding: Finding) -> None:
         """Add a finding to `findings`, and notify all sinks by ``on_finding`` immediately.
@@ -322,6 +338,8 @@ class Run:
     def learning_rate(self) -> float:
         """The learning rate of the first parameter group, read from the model's handle; setting it sets all groups.
 
+        Where several ranks train together, those that have not set the same rate get it when they agree next.
+
         Raises:
             AttributeError: There is no handle, or it has no learning rates.
         """
@@ -333,6 +351,8 @@ class Run:
         model: Any = self.model
         model.learning_rates = [float(rate)] * len(rates)
         self.learning_rate_was_set = True
+        if self.rank_requests is not None:
+            self.rank_requests.rate = float(rate)
 
     def _rates(self) -> list[float]:
         rates: list[float] | None = getattr(self.model, "learning_rates", None)

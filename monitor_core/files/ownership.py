@@ -186,7 +186,10 @@ def _lock(descriptor: int, path: Path) -> os.stat_result | None:
         _lock_byte(descriptor)
         return os.fstat(descriptor)
     except (BlockingIOError, PermissionError):
-        raise OwnedError(f"{_read_name(descriptor)} is writing it; if it no longer runs, remove {path.name}") from None
+        raise OwnedError(
+            f"{_read_name(descriptor)} is writing it; if it no longer runs, remove {path.name}; if both are ranks of "
+            "one job, connect them before the run begins, and only rank 0 writes"
+        ) from None
     except OSError:
         return None
 

@@ -28,7 +28,8 @@ from monitor_core.loop.leaving import is_left_by_break
 from monitor_core.loop.scopes import Epoch, Evaluation, Prediction, Scope
 from monitor_core.loop.streams import Streams
 from monitor_core.model.handles import ModelHandle
-from monitor_core.values.scalars import QUICK_KEEPERS, to_floats
+from monitor_core.ranks.options import Ranks
+from monitor_core.values.scalars import QUICK_KEEPERS
 
 if TYPE_CHECKING:
     from monitor_core.loop.resume import Resume
@@ -55,6 +56,7 @@ class Loop:
             after its last checkpoint, with the same results as an uninterrupted run: `epochs` begins with the next
             epoch. It needs ``model``. See `monitor_core.loop.resume`.
         strict: Whether to check the order of batches, and to let every exception of a sink propagate.
+        ranks: How the ranks of a job work together in this run, by default as `Ranks` has it.
 
     Attributes:
         bus: The bus that carries the events.
@@ -81,11 +83,11 @@ class Loop:
         record: str | PathLike[str] | None = None,
         resume: str | PathLike[str] | None = None,
         strict: bool = False,
+        ranks: Ranks | None = None,
     ) -> None:
         self._initial_epoch = checked_count("initial_epoch", initial_epoch)
-        self.bus = Bus(
-            *sinks, model=frameworks.handle_of(model, optimizer), validation_data=validation_data, strict=strict
-        )
+        handle = frameworks.handle_of(model, optimizer)
+        self.bus = Bus(*sinks, model=handle, validation_data=validation_data, strict=strict, ranks=ranks)
         self._resume: Resume | None = None
         if record is not None or resume is not None:
             from monitor_core.loop.recording import attach  # not before: it imports sinks
@@ -203,7 +205,7 @@ class Loop:
                 if self._epoch is scope:  # else the loop has exited meanwhile
                     self._scope = self._epoch = None
                 run.epoch_state = None
-            self.bus.epoch_end(epoch, scope.results())
+            self.bus.epoch_end(epoch, scope.results(), weights=scope.weights)
 
     def _begin_epoch(self, epoch: int, steps: int | None) -> Epoch:
         """Begin an epoch of at most so many steps, or continue the one within which the run's state was saved."""
@@ -230,7 +232,7 @@ class Loop:
         scope.end()
         self.run.epoch_state = None
         if partial:
-            scope.attempt(lambda: self.bus.epoch_end(epoch, scope.results(), partial=True))
+            scope.attempt(lambda: self.bus.epoch_end(epoch, scope.results(), partial=True, weights=scope.weights))
         else:
             self.bus.epoch_abandon()
 
@@ -327,13 +329,14 @@ class Loop:
         except BaseException:
             self.bus.evaluation_abandon()
             raise
-        results.update(to_floats(scope.results(), self.bus.warn_skipped))
+        among_batches = epoch is not None and epoch.values is not None
+        results.update(self.bus.evaluation_results(scope.results(), weights=scope.weights, among_batches=among_batches))
         if epoch is None or evaluation is None:
-            self.bus.evaluation_end(results)
+            self.bus.evaluation_end(results, reduced=True)
             return
         epoch.logs.update(evaluation.renamed(results))
         followed = not self._is_elsewhere and not epoch.evaluated() and epoch.is_followed is True
-        self.bus.evaluation_end(results, followed=followed)
+        self.bus.evaluation_end(results, followed=followed, reduced=True)
 
     @contextmanager
     def prediction(self) -> Iterator[None]:

@@ -170,6 +170,10 @@ class Averaged(Scope):
         """Return the means of what was logged in batches, updated with what was logged outside."""
         return {**self.means.take(), **self.logs}
 
+    def weights(self) -> dict[str, float]:
+        """Return the weights of those of the last results that are means over batches."""
+        return {name: weight for name, weight in self.means.taken_weights().items() if name not in self.logs}
+
 
 class Epoch(Averaged):
     """A training epoch: its batches advance the run's step, and end when a stop is requested.

@@ -18,6 +18,7 @@ class Means:
 
     def __init__(self) -> None:
         self._sums: dict[str, tuple[float, float]] = {}
+        self._taken: dict[str, tuple[float, float]] = {}
 
     def add(self, block: Block) -> None:
         """Add a block's values."""
@@ -47,8 +48,12 @@ class Means:
     def take(self) -> dict[str, float]:
         """Return the mean of each metric, NaN if all weights were zero, and start again."""
         means = {name: value / weight if weight else math.nan for name, (value, weight) in self._sums.items()}
-        self._sums = {}
+        self._taken, self._sums = self._sums, {}
         return means
+
+    def taken_weights(self) -> dict[str, float]:
+        """Return the weight of each mean that was taken last: the sum of its batches' weights."""
+        return {name: weight for name, (_, weight) in self._taken.items()}
 
     def state_dict(self) -> dict[str, list[float]]:
         """Return the sum and the weight of each metric, as JSON values."""

@@ -27,6 +27,7 @@ TAKE = """
         print(error, flush=True)
 """
 WAIT = "    sys.stdin.read()\n"
+RANKS = "if both are ranks of one job, connect them before the run begins, and only rank 0 writes"
 
 
 def script(code, *args):
@@ -63,7 +64,9 @@ def test_another_process_gets_an_error_that_names_the_owner(path):
     owned.take()
     host = os.uname().nodename
     lock = next(path.parent.iterdir()).name
-    assert verdict(path) == f"process {os.getpid()} on {host} is writing it; if it no longer runs, remove {lock}"
+    assert (
+        verdict(path) == f"process {os.getpid()} on {host} is writing it; if it no longer runs, remove {lock}; {RANKS}"
+    )
 
 
 def test_this_process_is_refused_likewise(path):

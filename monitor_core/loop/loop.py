@@ -99,6 +99,7 @@ class Loop:
         self._left: Scope | None = None  # an epoch that was aborted
         self._elsewhere: dict[int, Scope] = {}  # evaluations and predictions on other threads than the epoch's
         self._thread = 0
+        self._evaluating = threading.RLock()
 
     def __repr__(self) -> str:
         return repr(self.bus).replace("Bus", "Loop", 1)
@@ -317,7 +318,10 @@ class Loop:
             OrderError: The loop has not been entered, or an evaluation or a prediction is open.
         """
         self._require_run("evaluation")
-        self._require_no_scope("evaluation", Evaluation, Prediction)
+        with self._alone("evaluation"):
+            yield from self._evaluation(prefix, name)
+
+    def _evaluation(self, prefix: str | None, name: str | None) -> Iterator[dict[str, float]]:
         results: dict[str, float] = {}
         scope, epoch = Evaluation(self.bus), self._epoch
         step = None if epoch is None else epoch.next_evaluation_step
@@ -342,12 +346,23 @@ class Loop:
     def prediction(self) -> Iterator[None]:
         """Predict: `batches` inside emit the events of prediction batches, and `log` their outputs."""
         self._require_run("prediction")
-        self._require_no_scope("prediction", Evaluation, Prediction)
-        scope = Prediction(self.bus)
-        self.bus.prediction_begin()
-        with self._within(scope):
+        with self._alone("prediction"):
+            scope = Prediction(self.bus)
+            self.bus.prediction_begin()
+            with self._within(scope):
+                yield
+            self.bus.prediction_end(scope.logs)
+
+    @contextmanager
+    def _alone(self, method: str) -> Iterator[None]:
+        """Refuse a second evaluation or prediction until the first has been delivered, whichever thread it is on."""
+        if not self._evaluating.acquire(blocking=False):
+            raise OrderError(f"{method}() while another thread evaluates or predicts: one at a time, so wait for it")
+        try:
+            self._require_no_scope(method, Evaluation, Prediction)
             yield
-        self.bus.prediction_end(scope.logs)
+        finally:
+            self._evaluating.release()
 
     @contextmanager
     def _within(self, scope: Scope) -> Iterator[None]:

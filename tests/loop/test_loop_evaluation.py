@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from loop_support import epoch_logs
-from monitor_core import History, Loop, OrderError
+from monitor_core import History, Loop, OrderError, on
 from recorders import Recorder
 
 
@@ -148,10 +148,40 @@ def test_an_evaluation_on_another_thread_has_its_own_values():
                     go_on.set()
                     thread.join(60)
                 if loop.run.step in (1, 2):
-                    with pytest.raises(OrderError, match="while the evaluation is open"), loop.evaluation():
+                    with pytest.raises(OrderError, match="while another thread evaluates"), loop.evaluation():
                         pytest.fail("one at a time, whichever thread it is on")
                 loop.log(loss=value + epoch)
     assert seen == {"loss": 1.5}
     assert history.batches["loss"].tolist() == [10.0, 20.0, 11.0, 21.0]
     assert history.history["loss"] == [15.0, 16.0]
     assert history.evaluations["val_loss"].tolist() == [1.5]
+
+
+def test_an_evaluation_waits_until_another_thread_has_delivered_its_own():
+    """Until then a second one is refused, and nothing is filed under its name."""
+    delivering, refused = threading.Event(), []
+
+    def slow(run, logs):
+        delivering.set()
+        assert done.wait(60)
+
+    def evaluate(loop):
+        with loop.evaluation(name="first"):
+            loop.log(loss=1.0)
+
+    done = threading.Event()
+    with Loop(on("evaluation_end", slow), history := History(), strict=True) as loop:
+        for _ in loop.epochs(1):
+            loop.log(loss=0.0)
+            thread = threading.Thread(target=evaluate, args=(loop,))
+            thread.start()
+            assert delivering.wait(60)
+            try:
+                with loop.evaluation(name="second"):
+                    loop.log(loss=2.0)
+            except OrderError as error:
+                refused.append(str(error))
+            done.set()
+            thread.join(60)
+    assert refused == ["evaluation() while another thread evaluates or predicts: one at a time, so wait for it"]
+    assert {name: history.evaluations[name].tolist() for name in history.evaluations} == {"first_loss": [1.0]}

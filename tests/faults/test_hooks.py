@@ -9,6 +9,7 @@ from monitor_core import Loop
 from monitor_core.bus.dispatch import FAILURES_IN_A_ROW
 from monitor_core.bus.finding import Finding
 from monitor_core.bus.hooks import HOOKS
+from monitor_core.model.probe import Probe
 from recorders import Raiser
 
 RUNS = 4
@@ -36,6 +37,7 @@ def train(loop):
                     loop.log(loss=epoch + batch / 4, accuracy=batch)
                     if batch == 0:
                         loop.run.report(Finding(symptom="odd", severity="note", message="Odd.", epoch=epoch))
+                        loop.run.show(Probe(epoch=epoch, step=loop.run.step, samples=0))
                         with loop.evaluation(name="early"):
                             loop.log(loss=batch)
                 with loop.evaluation():

@@ -216,7 +216,6 @@ class SharedRun:
         """Leave the run because the training raised; if it lost its connection, once it is known which rank is gone."""
         if self._collective.is_broken(error) and self._collective.is_open:
             self.agreement.find_gone()
-            self._watch.report()
         self._watch.leave(f"{type(error).__name__}: {error}")
 
     def close(self) -> None:

@@ -197,7 +197,8 @@ class Agreement:
         until = began + self._options.lost_after + _NAMING_SECONDS
         while not (watch.gone or watch.are_all_alive_after(began)) and time.monotonic() < until:
             time.sleep(watch.period / 10)
-        return self._watch.gone
+        watch.report()
+        return watch.gone
 
     def _broken(self, why: str) -> RankError:
         """Return the error for an exchange that failed, as soon as it is known which rank is gone."""

@@ -26,6 +26,8 @@ _LONGEST_PERIOD = 2.0
 """Seconds between two signs of life at most."""
 _LEAVING_SECONDS = 2.0
 """How long a rank that leaves waits at most until the others can know."""
+_PERIODS_TO_READ = 3
+"""For how many periods rank 0 stays, when a rank is lost, so that the others read it from the notes."""
 _LONGEST_PAUSE = 0.1
 _LEFT, _LOST, _BACK = "left", "lost", "back"
 _GO, _OFF = "go", "off"
@@ -143,6 +145,8 @@ class Watch:
         """Let the others know that this rank leaves the run, and stop."""
         if not self._stopped.is_set():
             self._post([self._rank, _LEFT, why]).wait(_LEAVING_SECONDS)
+            if self.lost and self._rank == 0:  # which may keep the notes that say which rank is lost
+                self._stopped.wait(_PERIODS_TO_READ * self.period)
             self.stop()
 
     def arrive(self) -> Arrival:
@@ -284,8 +288,11 @@ class Watch:
                 self._on_gone(gone)
 
     def _see_what_is_overdue(self, now: float) -> None:
-        if self.lost or any(now - at > self._seconds for at in list(self._reported.values())):
-            self._on_overdue()
+        """Call for the end where a rank is lost, once the others can have read which; or where one left long ago."""
+        for rank, at in list(self._reported.items()):
+            if now - at > (_PERIODS_TO_READ * self.period if rank in self.lost else self._seconds):
+                self._on_overdue()
+                return
 
     def _forgive(self, seconds: float) -> None:
         self._answered += seconds

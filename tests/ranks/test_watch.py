@@ -74,6 +74,15 @@ def test_rank_zero_is_missed_by_all():
     assert all(list(each.gone[0]) == [0] for each in ranks[1:])
 
 
+def test_rank_zero_stays_until_the_others_have_read_which_rank_is_lost():
+    """If it ended at once, they would take it for the lost one."""
+    ranks = started(3, seconds=0.5)
+    ranks[0].watch._on_overdue = ranks[0].watch.stop  # as on_lost_rank="exit" ends it
+    ranks[2].watch.stop()
+    until(lambda: ranks[1].gone)
+    assert list(ranks[1].gone[0]) == [2]
+
+
 def test_notes_that_do_not_answer_are_a_lost_rank_zero():
     """It usually keeps them, and the thread that asks for them is stuck."""
     ranks = started(2)

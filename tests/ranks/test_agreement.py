@@ -143,7 +143,7 @@ def test_a_rank_that_leaves_ends_the_wait_of_the_others():
     """They get an error that says why it left, whether it left before or while they wait."""
 
     def train(collective):
-        member = Member(collective, lost_after=2.0)
+        member = Member(collective, lost_after=8.0)
         member.exchange(step(10))
         if collective.rank == 1:
             member.watch.leave("ValueError: bad batch")
@@ -160,7 +160,7 @@ def test_a_rank_that_is_elsewhere_for_good_is_found():
     """One that trains past an evaluation of another rank never comes to it: both end, however long the batch takes."""
 
     def train(collective):
-        member = Member(collective, lost_after=2.0)
+        member = Member(collective, lost_after=8.0)
         member.exchange(Position(Kind.BEGIN, -1))
         member.watch.epoch, member.watch.begun = 0, 50 + collective.rank
         if collective.rank:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,10 +43,10 @@ def _follow_in_lines(path: Path, every: float, *, as_json: bool) -> None:
     for opened in _versions(path, every):
         if opened.summary.id != run:  # another run has begun in the folder
             shown, run = 0, opened.summary.id
-        if 0 < shown <= len(opened.numbers) and _logs(opened, shown - 1) != last:
+        if 0 < shown <= len(opened.numbers) and opened.logs(shown - 1) != last:
             shown -= 1  # it was an evaluation, which has become a part of its epoch's end
         for place in range(shown, len(opened.numbers)):
-            last = logs = _logs(opened, place)
+            last = logs = opened.logs(place)
             place_number = int(opened.numbers[place])
             if as_json:
                 values_as_json = {name: finite_or_name(value) for name, value in logs.items()}
@@ -59,12 +58,6 @@ def _follow_in_lines(path: Path, every: float, *, as_json: bool) -> None:
         if opened.summary.status in _ENDS and not as_json:
             for sentence in sentences(opened):
                 typer.echo(plain(sentence).plain)
-
-
-def _logs(opened: Opened, place: int) -> dict[str, float]:
-    """Return the values of a row."""
-    logs = {name: float(values[place]) for name, values in opened.columns.items()}
-    return {name: value for name, value in logs.items() if not math.isnan(value)}
 
 
 def _follow_in_place(out: Console, path: Path, every: float) -> None:

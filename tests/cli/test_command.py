@@ -126,6 +126,21 @@ def test_show_of_a_run_within_its_first_epoch(tmp_path):
     assert re.search("[\u2801-\u28ff]", command("show", tmp_path).out)
 
 
+def test_nan_that_was_logged_is_shown(tmp_path):
+    """In the table of a run that diverged within its first epoch, and in the lines of another."""
+    with contextlib.suppress(KeyError), Loop(Journal(tmp_path / "a")) as loop:
+        for _ in loop.epochs(1):
+            for loss in loop.batches([0.4, math.nan]):
+                loop.log(loss=loss)
+            raise KeyError
+    assert json.loads(command("show", tmp_path / "a", "--json").out)["last"] == {"loss": "NaN"}
+    train(tmp_path / "b", [0.1, math.nan, math.inf])
+    lines = command("watch", tmp_path / "b").out.splitlines()
+    assert lines[:3] == [
+        "epoch 1 · loss 0.05 · val_loss 0.1", "epoch 2 · loss nan · val_loss nan", "epoch 3 · loss inf · val_loss inf"
+    ]  # fmt: skip
+
+
 def test_show_of_one_of_several_runs(tmp_path):
     """The last, unless another is asked for."""
     train(tmp_path / "a", [3.0])

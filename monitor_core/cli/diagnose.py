@@ -12,6 +12,7 @@ import typer
 from monitor_core.cli.opening import FINDINGS, readable
 from monitor_core.cli.text import console, plain
 from monitor_core.diagnosis.offline import diagnose
+from monitor_core.files.state import finite_or_names
 from monitor_core.journal.facts import as_json as json_value
 from monitor_core.journal.recorded import open_run
 
@@ -37,13 +38,4 @@ def diagnose_run(
 
 
 def _as_json(finding: Any) -> Any:
-    from monitor_core.files.state import finite_or_name
-
-    def clean(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: clean(each) for name, each in value.items()}
-        if isinstance(value, list):
-            return [clean(each) for each in value]
-        return finite_or_name(value) if isinstance(value, float) else value
-
-    return clean(json_value(attrs.asdict(finding)))
+    return finite_or_names(json_value(attrs.asdict(finding)))

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import attrs
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
+from monitor_core.cli.text import plain
 from monitor_core.errors import SetupError
 from monitor_core.journal.evaluations import epochs_and_evaluations
 from monitor_core.journal.files import Damage, Kind
@@ -58,6 +60,15 @@ def readable() -> Iterator[None]:
         raise UnreadableError(str(error)) from None
 
 
+@contextmanager
+def used_well() -> Iterator[None]:
+    """Raise what is wrong with an option's value as wrong usage, whose exit code is 2."""
+    try:
+        yield
+    except (SetupError, TypeError, ValueError) as error:
+        raise typer.BadParameter(plain(error).plain) from None
+
+
 @attrs.frozen(eq=False)
 class Opened:
     """A run that was opened.
@@ -73,6 +84,7 @@ class Opened:
         record: The run's record, if it is from a journal.
         damage: What could not be read.
         runs: How many runs the path holds.
+        run: Which of them it is, from 0.
     """
 
     path: Path
@@ -84,6 +96,7 @@ class Opened:
     record: RunRecord | None = None
     damage: tuple[Damage, ...] = ()
     runs: int = 1
+    run: int = 0
 
     def points(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return a metric's numbers and values; over steps, without the rows that lack it."""
@@ -122,7 +135,7 @@ def open_path(path: Path, run: int = -1) -> Opened:
     if not -len(runs) <= run < len(runs):
         raise UnreadableError(f"{path} holds {len(runs)} runs, and none is number {run}")
     record = runs[run]
-    return _of_record(path, record, tuple(damage), len(runs))
+    return attrs.evolve(_of_record(path, record, tuple(damage), len(runs)), run=run % len(runs))
 
 
 def _of_record(path: Path, record: RunRecord, damage: tuple[Damage, ...], runs: int) -> Opened:

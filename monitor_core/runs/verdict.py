@@ -130,7 +130,7 @@ def gate(
         >>> verdict = gate("runs/new", ["runs/a", "runs/b", "runs/c"])
         >>> verdict.is_worse, str(verdict)
     """
-    _check(at, alpha, min_delta)
+    check_options(at, alpha, min_delta)
     judged = _once(compare(runs if _are_several(runs) else [runs]))  # type: ignore[list-item,arg-type]
     known = _once(_without(compare(baselines), judged))
     if len(known.runs) < 2:
@@ -187,7 +187,8 @@ def judge(
     )  # fmt: skip
 
 
-def _check(at: Any, alpha: float, min_delta: float) -> None:
+def check_options(at: Any, alpha: float, min_delta: float) -> None:
+    """Raise a ValueError if an argument of `gate` is out of its range."""
     if at not in get_args(At):
         raise ValueError(f"at must be 'best', 'last' or 'mean' (got {at!r})")
     if not 0.0 < alpha < 0.5:

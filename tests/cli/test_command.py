@@ -187,9 +187,10 @@ def test_show_of_one_of_several_runs(tmp_path):
     train(tmp_path / "a", [5.0])
     assert json.loads(command("show", tmp_path / "a", "--json").out)["last"]["val_loss"] == 5.0
     assert json.loads(command("show", tmp_path / "a", "--json", "--run", "0").out)["last"]["val_loss"] == 3.0
-    assert "  run 0, counted from 0, of 2 runs here; --run picks another" in command(
-        "show", tmp_path / "a", "--run", "0"
-    ).out.splitlines()
+    assert (
+        "  run 0, counted from 0, of 2 runs here; --run picks another"
+        in command("show", tmp_path / "a", "--run", "0").out.splitlines()
+    )
     assert "  the last of 2 runs here; --run picks another" in command("show", tmp_path / "a").out.splitlines()
 
 

@@ -19,7 +19,7 @@ from monitor_core.cli.text import console, duration, plain, print_table
 from monitor_core.files.state import finite_or_name
 from monitor_core.journal.facts import Found, SinkFailure
 from monitor_core.journal.summary import main_metric
-from monitor_core.records.frames import beside
+from monitor_core.records.frames import with_labels
 from monitor_core.values.text import format_value
 
 _CURVES = 2
@@ -135,7 +135,7 @@ def _as_json(opened: Opened) -> dict[str, object]:
     return {
         "path": str(opened.path),
         **json.loads(opened.summary.to_json()),
-        "curves": beside(
+        "curves": with_labels(
             {opened.unit: [int(each) - first for each in opened.numbers.tolist()]},
             {name: listed(values) for name, values in opened.columns.items()},
         ),

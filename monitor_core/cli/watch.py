@@ -19,7 +19,7 @@ from monitor_core.cli.text import console, plain
 from monitor_core.files.state import finite_or_name
 from monitor_core.journal import provenance
 from monitor_core.journal.files import journal_files
-from monitor_core.records.frames import beside
+from monitor_core.records.frames import with_labels
 from monitor_core.values.text import format_value
 
 _ENDS = ("completed", "stopped", "failed", "interrupted", "killed")
@@ -52,7 +52,7 @@ def _follow_in_lines(path: Path, every: float, *, as_json: bool) -> None:
             if as_json:
                 values_as_json = {name: finite_or_name(value) for name, value in logs.items()}
                 place_as_json = {opened.unit: place_number - (opened.unit == "epoch")}
-                typer.echo(json.dumps(beside(place_as_json, values_as_json)))
+                typer.echo(json.dumps(with_labels(place_as_json, values_as_json)))
             else:
                 values = " · ".join(f"{name} {format_value(value)}" for name, value in logs.items())
                 typer.echo(plain(f"{opened.unit} {place_number} · {values}").plain)

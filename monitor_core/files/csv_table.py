@@ -36,7 +36,7 @@ class CSVTable:
         has_evaluations: Whether there is a column of evaluations: rows are then epochs and evaluations, not batches.
         columns: Each metric's values, ``(rows,) float64``, NaN in gaps.
         present: For each metric which rows have a value, ``(rows,) bool``.
-        unreadable: For each metric with some, how many fields are no numbers; they are gaps.
+        unreadable: For each metric with some, how many fields are not numbers; they are gaps.
         texts: The fields of the columns that are not of numbers.
         left_out: How many rows were left out, because they are of another width.
     """

@@ -99,7 +99,7 @@ def _of_csv(path: Path) -> Imported:
     else:
         runs = [_results(table, rows) for rows in _stretches(_ends(table))]
     reasons = [f"{table.left_out} rows are of another width"] if table.left_out else []
-    reasons += [f"{count} fields of {name!r} are no numbers" for name, count in table.unreadable.items()]
+    reasons += [f"{count} fields of {name!r} are not numbers" for name, count in table.unreadable.items()]
     return runs, [Damage(path.name, 0, 0, reason) for reason in reasons]
 
 
@@ -183,7 +183,10 @@ def _of_json(path: Path) -> Imported:
 
 def _lists(columns: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Return each metric's values in the order of the rows."""
-    rows = [sorted(values, key=int) for values in columns.values() if isinstance(values, dict)]
+    mappings = [values for values in columns.values() if isinstance(values, dict)]
+    if any(not row.isdecimal() for values in mappings for row in values):
+        raise ValueError("its rows must be numbered from 0, or its values be lists")
+    rows = [sorted(values, key=int) for values in mappings]
     if rows and (len(rows) < len(columns) or any(each != rows[0] for each in rows)):
         raise ValueError("its metrics must have the same rows")
     found: dict[str, list[Any]] = {}

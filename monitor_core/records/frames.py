@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def beside(labels: Mapping[str, Any], named: Mapping[str, Any], kind: str = "logs") -> dict[str, Any]:
+def with_labels(labels: Mapping[str, Any], named: Mapping[str, Any], kind: str = "logs") -> dict[str, Any]:
     """Return labels, and then what users have named; a name that is taken becomes ``<kind>/<name>``."""
     found = dict(labels)
     for given, value in named.items():
@@ -34,4 +34,4 @@ def frame(labels: Mapping[str, NDArray[Any]], metrics: Mapping[str, NDArray[Any]
     """
     import pandas as pd
 
-    return pd.DataFrame(beside(labels, metrics))
+    return pd.DataFrame(with_labels(labels, metrics))

@@ -19,7 +19,7 @@ from monitor_core.journal.summary import BestValue, Summary, main_metric, summar
 from monitor_core.metrics.decisions import Best, Mode
 from monitor_core.metrics.monitor import AnyMode
 from monitor_core.metrics.names import find_metric
-from monitor_core.records.frames import beside, frame
+from monitor_core.records.frames import frame, with_labels
 from monitor_core.runs.catalogue import run_paths
 from monitor_core.runs.curves import By, Curve, Floats, RunCurves, direction_of, known_name
 from monitor_core.values.html import card, sparkline, table
@@ -226,7 +226,7 @@ class Comparison:
             ],
             "runs": {name: json_row(run) for name, run in self.runs.items()},
             "differences": finite_or_names(self.differences()),
-            "curves": beside(
+            "curves": with_labels(
                 {by: curves.x.tolist()},
                 {name: [None if math.isnan(each) else finite_or_name(each) for each in values.tolist()]
                  for name, values in curves.values.items()},

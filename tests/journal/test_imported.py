@@ -155,7 +155,7 @@ def test_damage_is_listed(tmp_path):
     [damage] = open_run(tmp_path / "a.csv").damage
     assert (damage.file, damage.reason) == ("a.csv", "1 rows are of another width")
     (tmp_path / "b.csv").write_text("epoch,loss\n0,1\n1,0.3x\n2,3\n")
-    assert [each.reason for each in open_run(tmp_path / "b.csv").damage] == ["1 fields of 'loss' are no numbers"]
+    assert [each.reason for each in open_run(tmp_path / "b.csv").damage] == ["1 fields of 'loss' are not numbers"]
 
 
 def test_what_pandas_writes_is_read(tmp_path):

@@ -1,4 +1,7 @@
-"""Fallback fonts, found among those installed, for characters that the user's font lacks, such as East Asian ones."""
+"""Names as text in a figure: as they are written, in fonts that have their characters.
+
+Fallback fonts, found among those installed, serve for characters that the user's font lacks, such as East Asian ones.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,30 @@ _PREFERRED = (
 _LAST_RESORT = "Last Resort"
 """matplotlib's own font that has a box for every character; it is no help."""
 
+_NUMBER = r"$\mathdefault{"
+"""With what matplotlib begins a number that it writes as a formula."""
+_LONGEST = 60
+TITLE, NOTES = "title", "notes"
+"""The ids of texts that are not cut: the title, in which a user may write a formula, and the notes, which are wrapped.
+"""
+
 _told: set[str] = set()
+
+
+def settle(texts: Iterable[Any]) -> None:
+    """Make texts ready to be drawn: names are no formulas, and very long lines are cut; then `complete` them."""
+    found = list(texts)
+    for text in found:
+        written = text.get_text()
+        if "$" in written and not written.startswith(_NUMBER) and text.get_gid() != TITLE:
+            text.set_parse_math(False)
+        if len(written) > _LONGEST and text.get_gid() not in (TITLE, NOTES):
+            text.set_text("\n".join(map(_cut, written.split("\n"))))
+    complete(found)
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
 
 
 def complete(texts: Iterable[Any]) -> None:

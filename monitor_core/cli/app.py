@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from typing import Annotated
@@ -66,13 +67,30 @@ def application(only: str | None = None) -> typer.Typer:
 
 
 def run() -> int:
-    """Run the command; return its exit code. An error that a user can mend is one line, without a traceback."""
+    """Run the command; return its exit code. An error that a user can mend is one line, without a traceback.
+
+    A character that the output's encoding lacks becomes a question mark, and a reader that has seen enough, such as
+    ``head``, is no error.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    code = _code()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+def _code() -> int:
     try:
         application(next(iter(sys.argv[1:]), None))()
     except SystemExit as done:
+        if isinstance(done.__context__, BrokenPipeError):  # as rich and typer end where the reader has
+            return 0
         return done.code if isinstance(done.code, int) else 0
-    except BrokenPipeError:  # a pager, or `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        return 0
     except (UnreadableError, OSError) as error:
         typer.echo(f"monitor-core: {plain(error).plain}", err=True)
         return 1

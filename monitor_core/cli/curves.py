@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 
 import attrs
@@ -26,15 +27,15 @@ def curve(lines: Mapping[str, tuple[Floats, Floats]], *, width: int, unit: str =
     """Yield the lines of a plot: the names, the curves with their range on the left, and the axis.
 
     Args:
-        lines: The curves: each point's number, ascending, and its value, ``(n,)`` each. What is not finite is a gap.
+        lines: The curves: each point's number and its value, ``(n,)`` each. What is not finite is a gap.
             Where several points share a column of dots, all from the lowest to the highest is filled, so no spike is
             lost. One value at least must be finite.
         width: How many characters wide.
         unit: What the numbers count.
     """
     finite = np.concatenate([values[np.isfinite(values)] for _, values in lines.values()])
-    begin = min(float(x[0]) for x, _ in lines.values() if len(x))
-    end = max(float(x[-1]) for x, _ in lines.values() if len(x))
+    begin = min(float(x.min()) for x, _ in lines.values() if len(x))
+    end = max(float(x.max()) for x, _ in lines.values() if len(x))
     low, high = float(finite.min()), float(finite.max())
     labels = [format_value(high), format_value(low)]
     margin = max(map(len, labels)) + 1
@@ -72,7 +73,9 @@ class _Area:
         x, values = _thinned(x, values, 8 * self.columns)
         finite = np.isfinite(values)
         across = np.round((x - self.begin) / ((self.end - self.begin) or 1.0) * (2 * self.columns - 1)).astype(int)
-        heights = (self.high - np.where(finite, values, self.high)) / ((self.high - self.low) or 1.0)
+        part = 0.5 if math.isinf(self.high - self.low) else 1.0
+        below = part * self.high - part * np.where(finite, values, self.high)
+        heights = below / ((part * self.high - part * self.low) or 1.0)
         down = np.round(heights * (4 * HEIGHT - 1)).astype(int)
         for here in finite.nonzero()[0].tolist():
             dots[down[here], across[here]] = True

@@ -9,11 +9,10 @@ from typing import Annotated, Any
 import attrs
 import typer
 
-from monitor_core.bus.finding import Finding
 from monitor_core.cli.opening import FINDINGS, readable
 from monitor_core.cli.text import console, plain
 from monitor_core.diagnosis.offline import diagnose
-from monitor_core.files.state import finite_or_name
+from monitor_core.files.state import finite_or_names
 from monitor_core.journal.facts import as_json as json_value
 from monitor_core.journal.recorded import open_run
 
@@ -37,14 +36,5 @@ def diagnose_run(
         raise typer.Exit(FINDINGS)
 
 
-def _as_json(finding: Finding) -> Any:
-    return _finite(json_value(attrs.asdict(finding)))
-
-
-def _finite(value: Any) -> Any:
-    """Return a JSON value whose numbers JSON can hold."""
-    if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_finite(each) for each in value]
-    return finite_or_name(value) if isinstance(value, float) else value
+def _as_json(finding: Any) -> Any:
+    return finite_or_names(json_value(attrs.asdict(finding)))

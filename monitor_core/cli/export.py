@@ -36,13 +36,18 @@ def export_run(
     ] = None,
     batches: Annotated[bool, typer.Option(help="Write every batch.")] = False,
     run: Annotated[
-        int | None, typer.Option(help="Which of several runs, from 0, or from the last, -1; else all.")
+        int | None, typer.Option(help="Which of several runs, from 0, or from the last, -1; else all, in CSV the last.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON, for programs.")] = False,
 ) -> None:
     """Write a run as CSV, JSON, Parquet or TensorBoard's event files."""
+    if output is None and to not in (Kind.CSV, Kind.JSON):
+        raise typer.BadParameter(f"{to.value} cannot be printed: pass --output")
     with readable():
         recorded = open_run(path, run=run)
+        if to is Kind.CSV and (count := len(recorded.runs)) > 1:  # it has no column of runs
+            typer.echo(f"the last of {count} runs in {plain(path).plain}; --run picks another", err=True)
+            recorded = open_run(path, run=-1)
         if not recorded.runs:
             raise UnreadableError(f"{path} holds no run that can be read")
         if output is None:
@@ -54,8 +59,6 @@ def export_run(
 
 def _print(recorded: RecordedRun, to: Format, *, batches: bool) -> None:
     """Write to standard output, through a file that is complete."""
-    if to not in ("csv", "json"):
-        raise UnreadableError(f"{to} cannot be printed: pass --output")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "export"
         export(recorded, file, to=to, batches=batches)

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from monitor_core.cli.opening import FINDINGS, Direction, readable
+from monitor_core.cli.opening import FINDINGS, Direction, readable, used_well
 from monitor_core.cli.text import console, plain
-from monitor_core.runs.verdict import gate
+from monitor_core.runs.verdict import check_options, gate
 
 
 class At(StrEnum):
@@ -54,6 +54,8 @@ def gate_run(
     as_json: Annotated[bool, typer.Option("--json", help="JSON, for programs.")] = False,
 ) -> None:
     """Exit with 3 if a run is worse than its baselines, by more than they differ among themselves."""
+    with used_well():
+        check_options(at.value, alpha, min_delta)
     with readable():
         options: dict[str, Any] = {"mode": mode.value, "at": at.value, "alpha": alpha, "min_delta": min_delta}
         verdict = gate(runs, _expanded(baseline), metric=metric, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -94,13 +95,16 @@ def _sorted(runs: list[FoundRun], order: Order, metric: str | None) -> list[Foun
     return runs
 
 
-def _rank(summary: Summary, metric: str | None) -> tuple[bool, float]:
+def _rank(summary: Summary, metric: str | None) -> tuple[int, float]:
+    """Return what runs are sorted by: those whose value is NaN come after numbers, and those without one last."""
     best = _best(summary, metric)
     if best is None:
-        return True, 0.0
+        return 2, 0.0
     name, value = best
+    if math.isnan(value):
+        return 1, 0.0
     is_max = name in summary.best and summary.best[name].mode == "max"
-    return False, -value if is_max else value
+    return 0, -value if is_max else value
 
 
 def _as_json(run: FoundRun, folder: Path) -> dict[str, object]:

@@ -15,13 +15,16 @@ from pathlib import Path
 
 import attrs
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
+from monitor_core.cli.text import plain
 from monitor_core.errors import SetupError
 from monitor_core.journal.evaluations import epochs_and_evaluations
 from monitor_core.journal.files import Damage, Kind
 from monitor_core.journal.recorded import read_any_runs
 from monitor_core.journal.recorded_rows import RecordedBatches
+from monitor_core.journal.rows import presence
 from monitor_core.journal.run_records import RunRecord
 from monitor_core.journal.summary import Summary, summary_of
 
@@ -57,6 +60,15 @@ def readable() -> Iterator[None]:
         raise UnreadableError(str(error)) from None
 
 
+@contextmanager
+def used_well() -> Iterator[None]:
+    """Raise what is wrong with an option's value as wrong usage, whose exit code is 2."""
+    try:
+        yield
+    except (SetupError, TypeError, ValueError) as error:
+        raise typer.BadParameter(plain(error).plain) from None
+
+
 @attrs.frozen(eq=False)
 class Opened:
     """A run that was opened.
@@ -68,25 +80,32 @@ class Opened:
             within epochs, its step.
         unit: ``"epoch"`` or ``"step"``.
         columns: Each metric's values, ``(n,) float64``, NaN where missing.
+        present: Where each metric has a value, ``(n,) bool``: a NaN that was logged is one.
         record: The run's record, if it is from a journal.
         damage: What could not be read.
         runs: How many runs the path holds.
+        run: Which of them it is, from 0.
     """
 
     path: Path
     summary: Summary
     numbers: NDArray[np.float64]
     columns: dict[str, NDArray[np.float64]]
+    present: dict[str, NDArray[np.bool_]]
     unit: str = "epoch"
     record: RunRecord | None = None
     damage: tuple[Damage, ...] = ()
     runs: int = 1
+    run: int = 0
 
     def points(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return a metric's numbers and values; over steps, without the rows that lack it."""
-        values = self.columns[name]
-        there = ~np.isnan(values) if self.unit == "step" else np.ones(len(values), bool)
-        return self.numbers[there], values[there]
+        there = self.present[name] if self.unit == "step" else np.ones(len(self.numbers), bool)
+        return self.numbers[there], self.columns[name][there]
+
+    def logs(self, place: int) -> dict[str, float]:
+        """Return the values of a row, NaN among them, without those that it lacks."""
+        return {name: float(values[place]) for name, values in self.columns.items() if self.present[name][place]}
 
 
 def open_path(path: Path, run: int = -1) -> Opened:
@@ -116,7 +135,7 @@ def open_path(path: Path, run: int = -1) -> Opened:
     if not -len(runs) <= run < len(runs):
         raise UnreadableError(f"{path} holds {len(runs)} runs, and none is number {run}")
     record = runs[run]
-    return _of_record(path, record, tuple(damage), len(runs))
+    return attrs.evolve(_of_record(path, record, tuple(damage), len(runs)), run=run % len(runs))
 
 
 def _of_record(path: Path, record: RunRecord, damage: tuple[Damage, ...], runs: int) -> Opened:
@@ -127,17 +146,21 @@ def _of_record(path: Path, record: RunRecord, damage: tuple[Damage, ...], runs: 
     logs = [each.epoch_logs() for _, each in rows]
     names = dict.fromkeys(name for each in logs for name in each)
     columns = {name: np.array([each.get(name, math.nan) for each in logs]) for name in names}
+    present = {name: np.array([name in each for each in logs], np.bool_) for name in names}
     numbers = np.array([float(each.steps()[-1]) if unit == "step" else each.epoch + 1.0 for _, each in rows])
-    return Opened(path, summary_of(record), numbers, columns, unit, record, damage, runs)
+    return Opened(path, summary_of(record), numbers, columns, present, unit, record, damage, runs)
 
 
 def _of_batches(path: Path, record: RunRecord, damage: tuple[Damage, ...], runs: int) -> Opened:
     """Return a run by its batches, because no epoch has ended."""
-    batches = RecordedBatches([(0, rows) for rows in record.rows(Kind.BATCHES)])
+    parts = record.rows(Kind.BATCHES)
+    batches = RecordedBatches([(0, rows) for rows in parts])
     columns = {name: batches[name] for name in batches}
+    present = presence(parts)
     summary = summary_of(record)
     for name, values in columns.items():
-        there = values[~np.isnan(values)]
+        there = values[present[name]]
         if len(there):
             summary.last[name] = float(there[-1])
-    return Opened(path, summary, batches.steps.astype(np.float64), columns, "step", record, damage, runs)
+    numbers = batches.steps.astype(np.float64)
+    return Opened(path, summary, numbers, columns, present, "step", record, damage, runs)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from monitor_core.cli.opening import readable
+from monitor_core.cli.opening import UnreadableError, readable
 from monitor_core.cli.text import plain
 from monitor_core.journal.recorded import open_run
 from monitor_core.runs.comparison import compare
@@ -21,9 +21,14 @@ def plot(
     batches: Annotated[bool, typer.Option(help="Draw every batch instead of every epoch.")] = False,
     smoothing: Annotated[float | None, typer.Option(help="How much to smooth, from 0 up to 1.")] = None,
     title: Annotated[str | None, typer.Option(help="A title above the plot.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", "-f", help="Replace an image that is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON, for programs.")] = False,
 ) -> None:
     """Draw the curves of a run, or of several next to each other, into a PNG or SVG image."""
+    if output.suffix.lower() not in (".png", ".svg"):
+        raise typer.BadParameter(f"output must end in .png or .svg (got {str(output)!r})")
+    if output.exists() and not overwrite:
+        raise UnreadableError(f"{output} is there already: pass --overwrite, or write elsewhere")
     with readable():
         from monitor_core.plotting import plot_history
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,13 +30,25 @@ def query_runs(
     with readable():
         answer = query(sql, folder)
     if as_json:
+        names = _apart(answer.names)
         for row in answer:
-            typer.echo(json.dumps(dict(zip(answer.names, map(_as_json, row), strict=True))))
+            typer.echo(json.dumps(dict(zip(names, map(_as_json, row), strict=True))))
         return
     numbers = [
         place for place in range(len(answer.names)) if any(isinstance(row[place], (int, float)) for row in answer)
     ]
     print_table(console(), answer.names, [[_shown(value) for value in row] for row in answer], right=numbers)
+
+
+def _apart(names: Sequence[str]) -> list[str]:
+    """Return the columns' names, a repeated one with a number: ``value``, ``value_2``."""
+    found: list[str] = []
+    for given in names:
+        name, number = given, 2
+        while name in found or (name != given and name in names):
+            name, number = f"{given}_{number}", number + 1
+        found.append(name)
+    return found
 
 
 def _as_json(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import monitor_core
-from monitor_core.cli.opening import UnreadableError, readable
+from monitor_core.cli.opening import readable, used_well
 from monitor_core.cli.text import console, plain, print_table
 from monitor_core.journal.recorded import open_run
 from monitor_core.runs.decided import Decided, decide
@@ -31,12 +31,14 @@ def replay_run(
 ) -> None:
     """Say what a sink would have decided about a run: another patience, another rule; without training."""
     if sink not in SINKS:
-        raise UnreadableError(f"sink must be one of {', '.join(SINKS)} (got {sink!r})")
-    with readable():
+        raise typer.BadParameter(f"sink must be one of {', '.join(SINKS)} (got {sink!r})")
+    with used_well():
         options = dict(map(_parsed, setting or []))
         tries = [{**options, "patience": each} for each in patience or []] or [options]
+        sinks = [getattr(monitor_core, sink)(**each) for each in tries]
+    with readable():
         recorded = open_run(path, run=run)
-        decided = [decide(recorded, getattr(monitor_core, sink)(**each)) for each in tries]
+        decided = [decide(recorded, each) for each in sinks]
     if as_json:
         typer.echo(json.dumps([
             {"options": each, **one.to_json()} for each, one in zip(tries, decided, strict=True)
@@ -55,7 +57,7 @@ def _parsed(setting: str) -> tuple[str, Any]:
     """Return an argument's name and value; a value that is no JSON is a string."""
     name, equals, text = setting.partition("=")
     if not equals:
-        raise UnreadableError(f"--set must be an argument of the sink and its value, as name=value (got {setting!r})")
+        raise ValueError(f"--set must be an argument of the sink and its value, as name=value (got {setting!r})")
     try:
         return name, json.loads(text)
     except ValueError:

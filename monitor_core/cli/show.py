@@ -19,6 +19,7 @@ from monitor_core.cli.text import console, duration, plain, print_table
 from monitor_core.files.state import finite_or_name
 from monitor_core.journal.facts import Found, SinkFailure
 from monitor_core.journal.summary import main_metric
+from monitor_core.records.frames import with_labels
 from monitor_core.values.text import format_value
 
 _CURVES = 2
@@ -66,7 +67,8 @@ def sentences(opened: Opened) -> Iterator[str]:
         where = f"at step {best.step}" if opened.unit == "step" else f"in epoch {best.epoch + 1}"
         yield f"  best {name} {format_value(best.value)} {where}"
     if opened.runs > 1:
-        yield f"  the last of {opened.runs} runs here; --run picks another"
+        which = "the last" if opened.run == opened.runs - 1 else f"run {opened.run}, counted from 0,"
+        yield f"  {which} of {opened.runs} runs here; --run picks another"
 
 
 def print_metrics(out: Console, opened: Opened) -> None:
@@ -133,7 +135,9 @@ def _as_json(opened: Opened) -> dict[str, object]:
     return {
         "path": str(opened.path),
         **json.loads(opened.summary.to_json()),
-        "curves": {opened.unit: [int(each) - first for each in opened.numbers.tolist()]}
-        | {name: listed(values) for name, values in opened.columns.items()},
+        "curves": with_labels(
+            {opened.unit: [int(each) - first for each in opened.numbers.tolist()]},
+            {name: listed(values) for name, values in opened.columns.items()},
+        ),
         "damage": [each.reason for each in opened.damage],
     }

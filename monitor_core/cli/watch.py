@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from monitor_core.cli.text import console, plain
 from monitor_core.files.state import finite_or_name
 from monitor_core.journal import provenance
 from monitor_core.journal.files import journal_files
+from monitor_core.records.frames import with_labels
 from monitor_core.values.text import format_value
 
 _ENDS = ("completed", "stopped", "failed", "interrupted", "killed")
@@ -44,14 +44,15 @@ def _follow_in_lines(path: Path, every: float, *, as_json: bool) -> None:
     for opened in _versions(path, every):
         if opened.summary.id != run:  # another run has begun in the folder
             shown, run = 0, opened.summary.id
-        if 0 < shown <= len(opened.numbers) and _logs(opened, shown - 1) != last:
+        if 0 < shown <= len(opened.numbers) and opened.logs(shown - 1) != last:
             shown -= 1  # it was an evaluation, which has become a part of its epoch's end
         for place in range(shown, len(opened.numbers)):
-            last = logs = _logs(opened, place)
+            last = logs = opened.logs(place)
             place_number = int(opened.numbers[place])
             if as_json:
                 values_as_json = {name: finite_or_name(value) for name, value in logs.items()}
-                typer.echo(json.dumps({opened.unit: place_number - (opened.unit == "epoch"), **values_as_json}))
+                place_as_json = {opened.unit: place_number - (opened.unit == "epoch")}
+                typer.echo(json.dumps(with_labels(place_as_json, values_as_json)))
             else:
                 values = " · ".join(f"{name} {format_value(value)}" for name, value in logs.items())
                 typer.echo(plain(f"{opened.unit} {place_number} · {values}").plain)
@@ -59,12 +60,6 @@ def _follow_in_lines(path: Path, every: float, *, as_json: bool) -> None:
         if opened.summary.status in _ENDS and not as_json:
             for sentence in sentences(opened):
                 typer.echo(plain(sentence).plain)
-
-
-def _logs(opened: Opened, place: int) -> dict[str, float]:
-    """Return the values of a row."""
-    logs = {name: float(values[place]) for name, values in opened.columns.items()}
-    return {name: value for name, value in logs.items() if not math.isnan(value)}
 
 
 def _follow_in_place(out: Console, path: Path, every: float) -> None:

@@ -2,7 +2,8 @@
 
 Contract. The first line names the columns, and one of them is ``epoch``, 0-based. ``step`` and ``evaluation`` number
 the rows too, if they are there; all others hold values. An empty field and ``NA`` are gaps, unlike ``nan``, which is a
-value. A row of another width, such as one that is being written, is left out and counted.
+value. A row of another width, such as one that is being written, is left out and counted. A column of numbers may have
+other texts in less than half of its fields, such as torn ones: they are gaps, and counted.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class CSVTable:
         has_evaluations: Whether there is a column of evaluations: rows are then epochs and evaluations, not batches.
         columns: Each metric's values, ``(rows,) float64``, NaN in gaps.
         present: For each metric which rows have a value, ``(rows,) bool``.
-        texts: The fields of the columns that are not all numbers.
+        unreadable: For each metric with some, how many fields are not numbers; they are gaps.
+        texts: The fields of the columns that are not of numbers.
         left_out: How many rows were left out, because they are of another width.
     """
 
@@ -46,6 +48,7 @@ class CSVTable:
     has_evaluations: bool
     columns: dict[str, NDArray[np.float64]]
     present: dict[str, NDArray[np.bool_]]
+    unreadable: dict[str, int]
     texts: dict[str, list[str]]
     left_out: int
 
@@ -58,7 +61,8 @@ def read_csv_table(path: Path) -> CSVTable:
     """Read the CSV log of a training.
 
     Raises:
-        ValueError: It is not one: it has no column ``epoch``, a column twice, or an epoch that is not a number.
+        ValueError: It is not one: it has no column ``epoch``, a column twice, or an epoch or step that is not a whole
+            number from 0.
         OSError: It cannot be read.
     """
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
@@ -74,7 +78,12 @@ def read_csv_table(path: Path) -> CSVTable:
     rows = [line for line in lines[1:] if len(line) == len(names)]
     fields = {name: [row[place] for row in rows] for place, name in enumerate(names)}
     metrics = [name for name in names if name not in EVALUATIONS]
-    numbers = {name: values for name in metrics if (values := _numbers(fields[name])) is not None}
+    numbers, present = {}, {}
+    unreadable: dict[str, int] = {}
+    for name in metrics:
+        if (found := _numbers(fields[name])) is not None:
+            numbers[name], present[name], count = found
+            unreadable |= {name: count} if count else {}
     return CSVTable(
         epochs=_labels(path, "epoch", fields["epoch"], needed=True),
         steps=_labels(path, "step", fields.get("step", [""] * len(rows)), needed=False),
@@ -82,7 +91,8 @@ def read_csv_table(path: Path) -> CSVTable:
         evaluations=[field or None for field in fields.get("evaluation", [""] * len(rows))],
         has_evaluations="evaluation" in fields,
         columns=numbers,
-        present={name: np.array([field not in _GAPS for field in fields[name]], np.bool_) for name in numbers},
+        present=present,
+        unreadable=unreadable,
         texts={name: fields[name] for name in metrics if name not in numbers},
         left_out=len(lines) - 1 - len(rows),
     )
@@ -97,15 +107,31 @@ def _separator(head: str) -> str:
 def _labels(path: Path, name: str, fields: list[str], *, needed: bool) -> NDArray[np.int64]:
     try:
         numbers = [int(field) if field.isdecimal() else int(float(field)) if field or needed else 0 for field in fields]
-        return np.array(numbers, np.int64)
+        labels = np.array(numbers, np.int64)
     except (ValueError, OverflowError):
         article = "an" if name == "epoch" else "a"
         raise ValueError(f"{path} is not a training's log: {article} {name} is not a whole number") from None
+    if (labels < 0).any():
+        raise ValueError(f"{path} is not a training's log: {name}s must be >= 0 (got {labels.min()})")
+    return labels
 
 
-def _numbers(fields: list[str]) -> NDArray[np.float64] | None:
-    """Return fields as numbers, None if one is another text."""
+def _numbers(fields: list[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_], int] | None:
+    """Return fields as numbers, which of them are there, and how many are other texts; None for a column of texts."""
     try:
-        return np.array([np.nan if field in _GAPS else float(field) for field in fields], np.float64)
+        numbers = [np.nan if field in _GAPS else float(field) for field in fields]
+        return np.array(numbers), np.array([field not in _GAPS for field in fields], np.bool_), 0
+    except ValueError:
+        found = list(map(_number, fields))
+    present = np.array([value is not None for value in found], np.bool_)
+    texts = sum(value is None and field not in _GAPS for value, field in zip(found, fields, strict=True))
+    if texts >= present.sum():
+        return None
+    return np.array([np.nan if value is None else value for value in found]), present, texts
+
+
+def _number(field: str) -> float | None:
+    try:
+        return None if field in _GAPS else float(field)
     except ValueError:
         return None

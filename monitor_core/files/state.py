@@ -160,6 +160,15 @@ def finite_or_name(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
+def finite_or_names(value: Any) -> Any:
+    """Return dicts, lists and tuples of values for JSON, with `finite_or_name` of each number in them."""
+    if isinstance(value, dict):
+        return {name: finite_or_names(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite_or_names(each) for each in value]
+    return finite_or_name(value) if isinstance(value, float) else value
+
+
 def _pack(value: Any, place: str, arrays: list[Array]) -> Any:
     """Return a value for JSON; arrays are appended to the list."""
     if isinstance(value, np.generic):

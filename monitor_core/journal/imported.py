@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ from monitor_core.journal.run_records import RunRecord
 from monitor_core.values.labels import UNNAMED, EvaluationLabel
 
 CSV_SUFFIXES = (".csv", ".tsv", ".txt")
+SEPARATORS = "_/.- "
+"""What may be between an evaluation's name and a metric's."""
 _BLOCK = 100_000
 Imported = tuple[list[RunRecord], list[Damage]]
 
@@ -94,8 +98,9 @@ def _of_csv(path: Path) -> Imported:
         runs = [_batches(table, rows) for rows in _stretches(table.steps)]
     else:
         runs = [_results(table, rows) for rows in _stretches(_ends(table))]
-    damage = [Damage(path.name, 0, 0, f"{table.left_out} rows are of another width")] if table.left_out else []
-    return runs, damage
+    reasons = [f"{table.left_out} rows are of another width"] if table.left_out else []
+    reasons += [f"{count} fields of {name!r} are not numbers" for name, count in table.unreadable.items()]
+    return runs, [Damage(path.name, 0, 0, reason) for reason in reasons]
 
 
 def _ends(table: CSVTable) -> NDArray[np.float64]:
@@ -134,7 +139,7 @@ def _label(named: str, names: Mapping[str, float]) -> EvaluationLabel:
     """Return the evaluation that a file calls by this name; its prefix is the one that its metrics share."""
     if named == UNNAMED.label:
         return UNNAMED
-    for separator in "_/.- ":
+    for separator in SEPARATORS:
         if names and all(name.startswith(named + separator) for name in names):
             return EvaluationLabel(named, named + separator)
     return EvaluationLabel(named, "")
@@ -159,16 +164,38 @@ def _batches(table: CSVTable, rows: slice) -> RunRecord:
 
 
 def _of_json(path: Path) -> Imported:
-    """Read what `History.to_json` wrote, or a mapping from names to lists, as Keras's ``History.history`` is."""
+    """Read what `History.to_json` wrote, or a mapping from names to values, as Keras's ``History.history`` is.
+
+    The values are a list, or, as pandas writes them, a mapping from each row's number.
+    """
     try:
         data = json.loads(path.read_bytes())
         if isinstance(data.get("labels"), dict) and isinstance(data.get("epochs"), dict):
             return _of_history(data), []
         inner = data.get("history")
         columns = inner if isinstance(inner, dict) else data
-        return [_of_lists({str(name): list(values) for name, values in columns.items()})], []
-    except (AttributeError, LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        return [_of_lists(_lists(columns))], []
+    except (
+        AttributeError, LookupError, TypeError, ValueError, OverflowError, RecursionError, struct.error
+    ) as error:  # fmt: skip
         raise ValueError(f"{path} is not a history: {type(error).__name__}: {error}") from None
+
+
+def _lists(columns: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return each metric's values in the order of the rows."""
+    mappings = [values for values in columns.values() if isinstance(values, dict)]
+    if any(not row.isdecimal() for values in mappings for row in values):
+        raise ValueError("its rows must be numbered from 0, or its values be lists")
+    rows = [sorted(values, key=int) for values in mappings]
+    if rows and (len(rows) < len(columns) or any(each != rows[0] for each in rows)):
+        raise ValueError("its metrics must have the same rows")
+    found: dict[str, list[Any]] = {}
+    for name, values in columns.items():
+        if not isinstance(values, (list, dict)):
+            what = "a list of numbers, or a mapping from rows to them"
+            raise TypeError(f"{name!r} must be {what} (got {type(values).__name__})")
+        found[str(name)] = [values[row] for row in rows[0]] if isinstance(values, dict) else values
+    return found
 
 
 def _of_lists(columns: Mapping[str, list[Any]]) -> RunRecord:
@@ -183,10 +210,15 @@ def _of_lists(columns: Mapping[str, list[Any]]) -> RunRecord:
 
 
 def _of_history(data: Mapping[str, Any]) -> list[RunRecord]:
-    """Return the runs of a `History`, whose NaN may be a gap: an evaluation's that was not in the epoch is one."""
+    """Return the runs of a `History`.
+
+    Its NaN may be a gap: that of an evaluation that was not in the epoch, or that had no such metric, is one.
+    """
     labels, epochs, measured = data["labels"], data["epochs"], data["evaluations"]
     places, batches = _places(data["evaluation_labels"]), _places(data["batch_labels"])
     writers: dict[int, _Writer] = {}
+    if any(epoch < 0 for epoch in labels["epoch"]):
+        raise ValueError(f"its epochs must be >= 0 (got {min(labels['epoch'])})")
     for row, (run, epoch, step) in enumerate(zip(labels["run"], labels["epoch"], labels["step"], strict=True)):
         writer = writers.setdefault(int(run), _Writer())
         if rows := batches.get((int(run), int(epoch))):
@@ -195,8 +227,8 @@ def _of_history(data: Mapping[str, Any]) -> list[RunRecord]:
         for place in here:
             if data["evaluation_labels"]["step"][place] < step:
                 _evaluation(writer, data, place)
-        found = {name for name, values in measured.items() for place in here if not np.isnan(float(values[place]))}
-        values = {name: float(column[row]) for name, column in epochs.items()}
+        found = {name for place in here for name in _measured(data, place)}
+        values = {name: float(column[row]) for name, column in epochs.items() if column[row] is not None}
         logs = {name: each for name, each in values.items() if name not in measured or name in found}
         writer.row(Kind.EPOCH, int(epoch), int(step), logs)
     return [RunRecord(records=writer.records) for writer in writers.values()]
@@ -213,14 +245,26 @@ def _places(labels: Mapping[str, Any]) -> dict[tuple[int, int], list[int]]:
 def _history_batches(writer: _Writer, data: Mapping[str, Any], epoch: int, rows: list[int]) -> None:
     labels = data["batch_labels"]
     steps, times = ([float(labels[name][row]) for row in rows] for name in ("step", "time"))
-    columns = {name: [float(values[row]) for row in rows] for name, values in data["batches"].items()}
-    writer.rows(Kind.BATCHES, epoch, [int(step) for step in steps], columns, times=np.array(times))
+    found = {name: [values[row] for row in rows] for name, values in data["batches"].items()}
+    present = {name: np.array([value is not None for value in values], np.bool_) for name, values in found.items()}
+    columns = {name: [math.nan if each is None else float(each) for each in values] for name, values in found.items()}
+    columns = {name: values for name, values in columns.items() if present[name].any()}
+    whole = [int(step) for step in steps]
+    writer.rows(Kind.BATCHES, epoch, whole, columns, times=np.array(times), present=present)
+
+
+def _measured(data: Mapping[str, Any], place: int) -> dict[str, float]:
+    """Return an evaluation's values; NaN is one if the metric's name begins with the evaluation's."""
+    name = str(data["evaluation_labels"]["name"][place])
+    found = {each: column[place] for each, column in data["evaluations"].items()}
+    values = {each: float(value) for each, value in found.items() if value is not None}
+    own = tuple(name + separator for separator in SEPARATORS)
+    return {each: value for each, value in values.items() if not math.isnan(value) or each.startswith(own)}
 
 
 def _evaluation(writer: _Writer, data: Mapping[str, Any], place: int) -> None:
     labels = {name: values[place] for name, values in data["evaluation_labels"].items()}
-    values = {name: float(column[place]) for name, column in data["evaluations"].items()}
-    logs = {name: each for name, each in values.items() if not np.isnan(each)}
+    logs = _measured(data, place)
     label = _label(str(labels["name"]), logs)
     stripped = {name.removeprefix(label.prefix): value for name, value in logs.items()}
     writer.row(Kind.EVALUATION, int(labels["epoch"]), int(labels["step"]), stripped, label)

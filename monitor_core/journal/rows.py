@@ -215,6 +215,20 @@ def present_values(
     }
 
 
+def presence(parts: Sequence[Rows]) -> dict[str, NDArray[np.bool_]]:
+    """Return which of the rows have a value of each metric, ``(rows,) bool``; NaN that was logged is a value."""
+    found: dict[str, NDArray[np.bool_]] = {}
+    length, begin = sum(map(len, parts)), 0
+    for names, group in _by_names(parts):
+        matrix = _matrix(b"".join(each.data for each in group), names)
+        end = begin + len(matrix)
+        for index, name in enumerate(names, start=_LABELS):
+            mask = found.setdefault(name, np.zeros(length, np.bool_))
+            mask[begin:end] = np.ascontiguousarray(matrix[:, index]).view(np.uint64) != _MISSING_BITS
+        begin = end
+    return found
+
+
 def _by_names(parts: Iterable[Rows]) -> Iterator[tuple[tuple[str, ...], list[Rows]]]:
     """Yield neighbours with the same names together, compared by identity: there may be thousands of names."""
     for _, group in itertools.groupby(parts, key=lambda rows: id(rows.names)):

@@ -11,6 +11,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+def with_labels(labels: Mapping[str, Any], named: Mapping[str, Any], kind: str = "logs") -> dict[str, Any]:
+    """Return labels, and then what users have named; a name that is taken becomes ``<kind>/<name>``."""
+    found = dict(labels)
+    for given, value in named.items():
+        name = given
+        while name in found or (name != given and name in named):
+            name = f"{kind}/{name}"
+        found[name] = value
+    return found
+
+
 def frame(labels: Mapping[str, NDArray[Any]], metrics: Mapping[str, NDArray[Any]]) -> pd.DataFrame:
     """Return the labels and then the metrics as the columns of a frame.
 
@@ -23,5 +34,4 @@ def frame(labels: Mapping[str, NDArray[Any]], metrics: Mapping[str, NDArray[Any]
     """
     import pandas as pd
 
-    named = {f"logs/{name}" if name in labels else name: values for name, values in metrics.items()}
-    return pd.DataFrame({**labels, **named})
+    return pd.DataFrame(with_labels(labels, metrics))

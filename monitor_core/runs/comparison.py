@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, get_args
 import attrs
 import numpy as np
 
-from monitor_core.files.state import finite_or_name
+from monitor_core.files.state import finite_or_name, finite_or_names
 from monitor_core.journal.recorded import RecordedRun, open_run
 from monitor_core.journal.run_records import RunRecord
 from monitor_core.journal.summary import BestValue, Summary, main_metric, summary_of
 from monitor_core.metrics.decisions import Best, Mode
 from monitor_core.metrics.monitor import AnyMode
 from monitor_core.metrics.names import find_metric
-from monitor_core.records.frames import frame
+from monitor_core.records.frames import frame, with_labels
 from monitor_core.runs.catalogue import run_paths
 from monitor_core.runs.curves import By, Curve, Floats, RunCurves, direction_of, known_name
 from monitor_core.values.html import card, sparkline, table
@@ -225,12 +225,13 @@ class Comparison:
                 for each in self.ranks(curves.metric, mode=mode)
             ],
             "runs": {name: json_row(run) for name, run in self.runs.items()},
-            "differences": self.differences(),
-            "curves": {
-                by: curves.x.tolist(),
-                **{name: [None if math.isnan(each) else finite_or_name(each) for each in values.tolist()]
-                   for name, values in curves.values.items()},
-            },
+            "differences": finite_or_names(self.differences()),
+            "curves": with_labels(
+                {by: curves.x.tolist()},
+                {name: [None if math.isnan(each) else finite_or_name(each) for each in values.tolist()]
+                 for name, values in curves.values.items()},
+                "runs",
+            ),
         }  # fmt: skip
 
     def _known(self, metric: str | None) -> str:
@@ -343,5 +344,5 @@ def _row(run: ComparedRun) -> dict[str, Any]:
 
 def json_row(run: ComparedRun) -> dict[str, Any]:
     """Return what a run came to as JSON values."""
-    row = _row(run)
-    return {name: finite_or_name(value) if isinstance(value, float) else value for name, value in row.items()}
+    found: dict[str, Any] = finite_or_names(_row(run))
+    return found

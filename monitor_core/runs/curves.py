@@ -13,6 +13,7 @@ from monitor_core.journal.evaluations import epochs_and_evaluations
 from monitor_core.journal.facts import Plan
 from monitor_core.journal.files import Kind
 from monitor_core.journal.recorded_rows import RecordedBatches
+from monitor_core.journal.rows import presence
 from monitor_core.journal.run_records import RunRecord
 from monitor_core.metrics.decisions import Mode
 from monitor_core.metrics.monitor import AnyMode, Monitor
@@ -54,7 +55,8 @@ class RunCurves:
             step, time = float(rows.steps()[-1]), float(rows.matrix()[-1, 1])
             for name, value in rows.epoch_logs().items():
                 self._points.setdefault(name, []).append((epoch, step, time - run.began, value))
-        self._batches = None if self._points else RecordedBatches([(0, rows) for rows in run.rows(Kind.BATCHES)])
+        self._parts = [] if self._points else run.rows(Kind.BATCHES)
+        self._batches = None if self._points else RecordedBatches([(0, rows) for rows in self._parts])
 
     @property
     def names(self) -> list[str]:
@@ -80,7 +82,7 @@ class RunCurves:
 
     def _by_batch(self, batches: RecordedBatches, name: str, by: By) -> Curve:
         values = batches[name]
-        known = ~np.isnan(values) & (by != "epoch")
+        known = presence(self._parts)[name] & (by != "epoch")
         x = batches.steps.astype(np.float64) if by == "step" else batches.times - self._run.began
         return Curve(x[known], values[known])
 

@@ -1,7 +1,8 @@
 """Recorded runs as files of other kinds: CSV, JSON, TensorBoard's event files, Parquet.
 
-Contract. Nothing is lost but what the kind cannot hold: event files have 32-bit values. Reading a CSV or JSON file back
-by `open_run` gives the same values, bit by bit. Rows are passed on block by block, so memory does not grow with them,
+Contract. Nothing is lost but what the kind cannot hold: event files have 32-bit values, a JSON history has NaN where a
+value is missing, and a CSV file numbers several runs as one. Apart from that, reading a CSV or JSON file back by
+`open_run` gives the same values, bit by bit. Rows are passed on block by block, so memory does not grow with them,
 except for JSON, which is one object. The file appears whole or not at all; an event folder grows in place.
 """
 
@@ -37,9 +38,10 @@ def export(recorded: RecordedRun, path: str | PathLike[str], *, to: Format, batc
     Args:
         recorded: What `open_run` returned.
         path: The file, or for TensorBoard the folder; neither may be there yet.
-        to: ``"csv"``, as `CSVLogger` writes it; ``"json"``, as `History.to_json` does; ``"tensorboard"``, as
-            `TensorBoard` does; or ``"parquet"``, with the columns ``run``, ``epoch``, ``step``, ``time``,
-            ``evaluation`` (null for an epoch) and the metrics, null where there is no value.
+        to: ``"csv"``, as `CSVLogger` writes it, the runs numbered as one; ``"json"``, as `History.to_json` does,
+            where a missing value is NaN; ``"tensorboard"``, as `TensorBoard` does; or ``"parquet"``, with the columns
+            ``run``, ``epoch``, ``step``, ``time``, ``evaluation`` (null for an epoch) and the metrics, null where there
+            is no value.
         batches: Whether to write every batch; in CSV and Parquet instead of the epochs and evaluations, else as well.
 
     Raises:

@@ -28,6 +28,8 @@ from monitor_core.runs.student import critical, exceeds, shift_seen
 from monitor_core.values.text import format_value
 
 At = Literal["best", "last", "mean"]
+_ULPS = 4
+"""By how many units in the last place equal values' mean may differ from them."""
 POWER = 0.9
 """How often the smallest change that is stated would have been seen."""
 
@@ -75,7 +77,8 @@ class Verdict:
         theirs = f"that of {len(self.baselines)} baselines, {format_value(level)}"
         if math.isnan(self.change):
             bad = next(name for name, value in self.runs.items() if not math.isfinite(value))
-            return f"{self.metric} of {bad} is not finite at its end; the baselines' is {format_value(level)}"
+            where = "everywhere" if self.at == "mean" else "at its end"
+            return f"{self.metric} of {bad} is not finite {where}; the baselines' is {format_value(level)}"
         value = format_value(_mean(self.runs))
         way = "above" if self.mode == "min" else "below"
         edge = level + (self.limit if self.mode == "min" else -self.limit)
@@ -108,7 +111,7 @@ def gate(
     Args:
         runs: The run, or several runs of the same code with different seeds: five see a change half as large.
         baselines: At least two runs of the code before, with different seeds; what `compare` takes. Runs that are
-            judged are left out of them.
+            judged are left out of them; a run that is given twice counts once.
         metric: The metric; None: ``val_loss`` if there is one, else another whose direction is known.
         mode: Which way it improves: ``"min"``, ``"max"``, or ``"auto"``, as for `EarlyStopping`.
         at: Which of a run's values counts: its ``"best"``, its ``"last"``, or the ``"mean"`` of its curve over as many
@@ -118,7 +121,7 @@ def gate(
 
     Raises:
         FileNotFoundError: There is no such path, or no record in it.
-        KeyError: A run does not have the metric; the message lists the names.
+        KeyError: A run does not have the metric, or no value of it; the message lists the names.
         SetupError: The mode is ``"auto"``, and the direction is not known.
         ValueError: There are fewer than two baselines; one of them is not finite; all are equal, so that there is no
             spread to judge by; or an argument is out of its range.
@@ -127,15 +130,15 @@ def gate(
         >>> verdict = gate("runs/new", ["runs/a", "runs/b", "runs/c"])
         >>> verdict.is_worse, str(verdict)
     """
-    _check(at, alpha, min_delta)
-    judged = compare(runs if _are_several(runs) else [runs])  # type: ignore[list-item,arg-type]
-    known = _without(compare(baselines), judged)
+    check_options(at, alpha, min_delta)
+    judged = _once(compare(runs if _are_several(runs) else [runs]))  # type: ignore[list-item,arg-type]
+    known = _once(_without(compare(baselines), judged))
     if len(known.runs) < 2:
         raise ValueError(f"baselines must hold at least 2 other runs, to know their spread (got {len(known.runs)})")
     everything = [run.record for each in (judged, known) for run in each.runs.values()]
     metric = known.main_metric() if metric is None else metric
     for run in (*judged.runs.values(), *known.runs.values()):
-        known_name(metric, run.curves.names, run.name)
+        known_name(metric, [name for name in run.curves.names if len(run.curves.curve(name, "step"))], run.name)
     way = direction_of(metric, mode, everything, "gate")
     ours, theirs = _values(judged, known, metric, way, at)
     bad = [name for name, value in theirs.items() if not math.isfinite(value)]
@@ -166,7 +169,7 @@ def judge(
     """
     new, old = (np.array(list(each.values()), np.float64) for each in (runs, baselines))
     df = len(old) - 1 + (len(new) - 1 if np.isfinite(new).all() else 0)
-    scale = math.sqrt(_squares(old, new) / df) * math.sqrt(1 / len(new) + 1 / len(old))
+    scale = _spread(old, new) / math.sqrt(df) * math.sqrt(1 / len(new) + 1 / len(old))
     if scale == 0.0 and min_delta == 0.0:
         raise ValueError(
             f"baselines must differ, and all have {metric} {format_value(float(old[0]))}: run them with different "
@@ -176,7 +179,7 @@ def judge(
     seen = limit + (shift_seen(df, alpha, POWER) - critical(df, alpha)) * scale
     change, p_value = math.nan, math.nan
     if np.isfinite(new).all():
-        change = float(new.mean() - old.mean()) * (1 if mode == "min" else -1)
+        change = (_average(new) - _average(old)) * (1 if mode == "min" else -1)
         p_value = exceeds(change / scale, df) if scale else float(change <= 0)
     is_worse = math.isnan(change) or change > limit
     return Verdict(
@@ -184,7 +187,8 @@ def judge(
     )  # fmt: skip
 
 
-def _check(at: Any, alpha: float, min_delta: float) -> None:
+def check_options(at: Any, alpha: float, min_delta: float) -> None:
+    """Raise a ValueError if an argument of `gate` is out of its range."""
     if at not in get_args(At):
         raise ValueError(f"at must be 'best', 'last' or 'mean' (got {at!r})")
     if not 0.0 < alpha < 0.5:
@@ -207,6 +211,14 @@ def _without(known: Comparison, judged: Comparison) -> Comparison:
     return Comparison(kept)
 
 
+def _once(runs: Comparison) -> Comparison:
+    """Return the runs without those that are there already: a copy is no other run."""
+    found: dict[object, str] = {}
+    for name, run in runs.runs.items():
+        found.setdefault(run.summary.id or (run.path.resolve(), run.summary.to_json()), name)
+    return Comparison({name: runs.runs[name] for name in found.values()})
+
+
 def _values(
     judged: Comparison, known: Comparison, metric: str, mode: Mode, at: At
 ) -> tuple[dict[str, float], dict[str, float]]:
@@ -224,19 +236,33 @@ def _number(curve: np.ndarray[Any, np.dtype[np.float64]], mode: Mode, at: At, le
     if not math.isfinite(curve[-1]) or at == "last":
         return float(curve[-1])
     if at == "mean":
-        return float(curve[:length].mean())
+        return _average(curve[:length])
     finite = curve[np.isfinite(curve)]
     return float(finite.min() if mode == "min" else finite.max())
 
 
-def _squares(*groups: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    """Return the sum of squares about each group's mean."""
-    finite = [group for group in groups if np.isfinite(group).all()]
-    return float(sum(((group - group.mean()) ** 2).sum() for group in finite))
+def _spread(*groups: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    """Return the root of the sum of squares about each group's mean; values that differ by rounding alone are equal."""
+    distances: list[float] = []
+    for group in groups:
+        level = _average(group)
+        if math.isfinite(level):
+            rounding = _ULPS * math.ulp(level)
+            distances += [away for value in group.tolist() if abs(away := value - level) > rounding]
+    return math.hypot(*distances)
+
+
+def _average(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    """Return the mean, also where the sum is beyond the largest number."""
+    top = float(np.abs(values).max())
+    if not 0.0 < top < math.inf:
+        return float(values.mean())
+    unit = 2.0 ** (math.frexp(top)[1] - 1)
+    return float((values / unit).mean()) * unit
 
 
 def _mean(values: Mapping[str, float]) -> float:
-    return float(np.mean(list(values.values())))
+    return _average(np.array(list(values.values()), np.float64))
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, Any]:

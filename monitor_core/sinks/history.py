@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import time
 from collections.abc import Mapping
 from os import PathLike
@@ -361,7 +362,7 @@ def _array(part: str, name: str, values: list[Any]) -> NDArray[Any]:
     """Return a column that was read from JSON; only the evaluations' names are strings."""
     if (part, name) == ("evaluation_labels", "name"):
         return np.array([str(value) for value in values], str)
-    return np.array([float(value) for value in values])
+    return np.array([math.nan if value is None else float(value) for value in values])
 
 
 def _last(rows: int, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

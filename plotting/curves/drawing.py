@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +24,8 @@ from monitor_core.plotting.figures import PALETTE, HistoryFigure
 _WIDTH = 8.5
 _HEIGHT_OF_MAIN = 2.6
 _HEIGHT_OF_SMALL = 1.15
+_MOST_LINES = 8
+"""Of a note."""
 _MOST_IN_ONE_COLUMN = 4
 """Small panels; more of them are drawn side by side."""
 
@@ -51,7 +54,7 @@ def new_figure(options: Options, size: tuple[float, float]) -> Figure:
     figure = HistoryFigure(figsize=options.figsize or size, layout="constrained")
     FigureCanvasAgg(figure)
     if options.title is not None:
-        figure.suptitle(options.title, fontsize="large", fontweight="bold")
+        figure.suptitle(options.title, fontsize="large", fontweight="bold", gid=fonts.TITLE)
     return figure
 
 
@@ -83,11 +86,11 @@ def draw_run(source: Source, curves: Sequence[Curve], options: Options) -> Figur
         if panel.is_main or len(panel.curves) > 1:  # else the axis says it
             ends = [_end_label(curve, axes, colours[curve.quantity]) for curve in panel.curves if len(curve.x)]
             label_ends(axes, ends)
-    fonts.complete(figure.findobj(Text))
+    fonts.settle(figure.findobj(Text))
     figure.draw_without_rendering()
     for axes, point in best:
         marks.write_best(axes, point)
-    fonts.complete(figure.findobj(Text))
+    fonts.settle(figure.findobj(Text))
     return figure
 
 
@@ -158,7 +161,8 @@ def finish(figure: Figure, notes: Sequence[str]) -> None:
     """Write the notes at the bottom, find fallback fonts, and lay out the figure once."""
     if notes:
         width = max(20, int(figure.get_figwidth() * 14))
-        text = "\n".join(line for note in notes for line in textwrap.wrap(note, width))
-        figure.supxlabel(text, fontsize="small", color=style.GREY, x=0.01, ha="left", linespacing=1.4)
-    fonts.complete(figure.findobj(Text))
+        wrapped = (textwrap.wrap(note, width, max_lines=_MOST_LINES, placeholder=" …") for note in notes)
+        text = "\n".join(itertools.chain.from_iterable(wrapped))
+        figure.supxlabel(text, fontsize="small", color=style.GREY, x=0.01, ha="left", linespacing=1.4, gid=fonts.NOTES)
+    fonts.settle(figure.findobj(Text))
     figure.draw_without_rendering()

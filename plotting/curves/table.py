@@ -155,7 +155,7 @@ class Table:
             style: dict[str, Any] = {"color": GREY} if place == 0 else {}
             weight = "bold" if place == bold else "normal"
             texts.append(self._write(cell, left, self.top + ROW * place, weight=weight, **style))
-        fonts.complete(texts)
+        fonts.settle(texts)
         figure = self.axes.figure
         renderer = figure.canvas.get_renderer()
         right = left + max(text.get_window_extent(renderer).width for text in texts) / float(figure.dpi)

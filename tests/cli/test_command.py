@@ -126,12 +126,72 @@ def test_show_of_a_run_within_its_first_epoch(tmp_path):
     assert re.search("[\u2801-\u28ff]", command("show", tmp_path).out)
 
 
+def test_nan_that_was_logged_is_shown(tmp_path):
+    """In the table of a run that diverged within its first epoch, and in the lines of another."""
+    with contextlib.suppress(KeyError), Loop(Journal(tmp_path / "a")) as loop:
+        for _ in loop.epochs(1):
+            for loss in loop.batches([0.4, math.nan]):
+                loop.log(loss=loss)
+            raise KeyError
+    assert json.loads(command("show", tmp_path / "a", "--json").out)["last"] == {"loss": "NaN"}
+    train(tmp_path / "b", [0.1, math.nan, math.inf])
+    lines = command("watch", tmp_path / "b").out.splitlines()
+    assert lines[:3] == [
+        "epoch 1 · loss 0.05 · val_loss 0.1", "epoch 2 · loss nan · val_loss nan", "epoch 3 · loss inf · val_loss inf"
+    ]  # fmt: skip
+
+
+def test_a_metric_may_be_called_as_the_axis(tmp_path):
+    """It has a name of its own in JSON."""
+    train(tmp_path / "a", [3.0, 1.0], name="epoch")
+    assert json.loads(command("show", tmp_path / "a", "--json").out)["curves"] == {
+        "epoch": [0, 1], "loss": [1.5, 0.5], "logs/epoch": [3.0, 1.0]
+    }  # fmt: skip
+    first = command("watch", tmp_path / "a", "--json").out.splitlines()[0]
+    assert json.loads(first) == {"epoch": 0, "loss": 1.5, "logs/epoch": 3.0}
+
+
+def test_the_runs_without_a_number_are_sorted_last(tmp_path):
+    """NaN is no order."""
+    for name, loss in (("a", 2.0), ("b", math.nan), ("c", 1.0), ("d", math.nan), ("e", 0.5)):
+        train(tmp_path / name, [loss], name="things")
+    listed = command("list", tmp_path, "--sort", "best", "--metric", "things").out.splitlines()[1:]
+    assert [line.split()[0] for line in listed] == ["e", "c", "a", "b", "d"]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path):
+    """As `head` is."""
+    folder = train(tmp_path / "a", [3.0, 1.0])
+    for args in (["show", folder], ["list", tmp_path], ["show", folder, "--json"]):
+        child = subprocess.Popen(
+            [sys.executable, "-m", "monitor_core", *map(str, args)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        child.stdout.close()
+        error = child.stderr.read()
+        child.stderr.close()
+        assert (child.wait(60), error) == (0, "")
+
+
+def test_an_encoding_without_braille(tmp_path):
+    """What it lacks is a question mark."""
+    done = command("show", train(tmp_path / "a", [3.0, 1.0], name="\u03b1"), PYTHONIOENCODING="ascii")
+    assert (done.code, "Traceback" in done.err, "?" in done.out) == (0, False, True)
+
+
 def test_show_of_one_of_several_runs(tmp_path):
     """The last, unless another is asked for."""
     train(tmp_path / "a", [3.0])
     train(tmp_path / "a", [5.0])
     assert json.loads(command("show", tmp_path / "a", "--json").out)["last"]["val_loss"] == 5.0
     assert json.loads(command("show", tmp_path / "a", "--json", "--run", "0").out)["last"]["val_loss"] == 3.0
+    assert (
+        "  run 0, counted from 0, of 2 runs here; --run picks another"
+        in command("show", tmp_path / "a", "--run", "0").out.splitlines()
+    )
+    assert "  the last of 2 runs here; --run picks another" in command("show", tmp_path / "a").out.splitlines()
 
 
 def test_names_are_text_and_never_obeyed(tmp_path):

@@ -68,3 +68,12 @@ def test_bad_input_is_one_sentence(tmp_path, args, code, message):
     done = command(*args, cwd=tmp_path)
     assert (done.code, "Traceback" in done.err) == (code, False)
     assert message in re.sub(r"[│\s]+", " ", done.err)
+
+
+def test_names_and_values_of_any_kind_are_json(tmp_path):
+    """A run that is called as the axis has a name of its own there; NaN in a configuration is a string."""
+    train(tmp_path / "epoch", [3.0, 1.0], config={"rate": float("nan"), "rates": [float("inf"), 1]})
+    train(tmp_path / "b", [3.0, 1.0], config={"rate": 1.0})
+    data = json.loads(command("compare", tmp_path, "--json").out, parse_constant=pytest.fail)
+    assert data["curves"] == {"epoch": [0, 1], "b": [3, 1], "runs/epoch": [3, 1]}
+    assert data["differences"]["rate"] == {"epoch": "NaN", "b": 1.0}

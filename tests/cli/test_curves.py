@@ -62,3 +62,15 @@ def test_curves_of_other_points_share_the_axes():
     assert lines[-1].split() == ["epoch", "1", "5"]
     rows = cells(lines)
     assert (rows[0][-1] < rows[-1][-1], rows[0][0], rows[-1][0]) == (True, 0, 0)
+
+
+def test_the_largest_numbers_are_drawn():
+    """Their range is beyond them."""
+    rows = cells(drawn([-1.7e308, 0.0, 1.7e308]))
+    assert rows[0][-1] > rows[HEIGHT // 2][-1] > rows[-1][0]
+
+
+def test_numbers_that_do_not_ascend_are_drawn():
+    """The axis has all of them."""
+    lines = [line.plain for line in curve({"loss": (np.array([5.0, 9.0, 1.0]), np.array([3.0, 1.0, 2.0]))}, width=40)]
+    assert lines[-1].split() == ["epoch", "1", "9"]

@@ -46,7 +46,7 @@ def test_for_programs(runs):
         (("gate", "worse", "--baseline", "old/0"), 1, "baselines must hold at least 2 other runs"),
         (("gate", "worse", "--baseline", "old/0", "none*"), 1, "there is no none*"),
         (("gate", "worse", "--baseline", "old", "--metric", "lss"), 1, "no metric 'lss' (did you mean 'loss'?)"),
-        (("gate", "worse", "--baseline", "old", "--alpha", "2"), 1, "alpha must be > 0 and < 0.5 (got 2.0)"),
+        (("gate", "worse", "--baseline", "old", "--alpha", "2"), 2, "alpha must be > 0 and < 0.5 (got 2.0)"),
         (("gate", "none", "--baseline", "old"), 1, "there is no none"),
     ],
 )

@@ -39,8 +39,8 @@ def test_plot_writes_an_image(tmp_path, run, suffix):
     """Of one run or several."""
     pytest.importorskip("matplotlib")
     train(tmp_path / "b", [3.0, 2.0])
-    for paths in ([run], [run, tmp_path / "b"]):
-        done = command("plot", *paths, "-o", tmp_path / f"x.{suffix}")
+    for paths, more in (([run], []), ([run, tmp_path / "b"], ["-f"])):
+        done = command("plot", *paths, "-o", tmp_path / f"x.{suffix}", *more)
         assert (done.code, done.out) == (0, f"drew {tmp_path / f'x.{suffix}'}\n")
     assert (tmp_path / f"x.{suffix}").read_bytes()[:4] in (b"\x89PNG", b"<?xm")
 
@@ -71,6 +71,15 @@ def test_export_writes_files(tmp_path, run):
     assert len((tmp_path / "x.csv").read_text().splitlines()) == 11
 
 
+def test_export_of_several_runs_as_csv(tmp_path, run):
+    """The last, or another; a line says that there are more."""
+    train(run, [7.0])
+    done, first = (command("export", run, "--to", "csv", *more) for more in ([], ["--run", "0"]))
+    assert done.out.split() == ["epoch,loss,val_loss", "0,3.5,7.0"]
+    assert done.err == f"the last of 2 runs in {run}; --run picks another\n"
+    assert (len(first.out.split()), first.err) == (6, "")
+
+
 def test_replay_compares_patiences(run):
     """In a table, with the reasons."""
     done = command("replay", run, "--patience", "1", "--patience", "3")
@@ -92,29 +101,32 @@ def test_replay_takes_another_sink_and_its_arguments(run):
     ("args", "code", "message"),
     [
         (("diagnose", "none"), 1, "there is no none"),
-        (("plot", "a", "-o", "x.gif"), 1, "to_file must end in .png or .svg (got 'x.gif')"),
+        (("plot", "a", "-o", "there.png"), 1, "there.png is there already: pass --overwrite"),
+        (("plot", "a", "-o", "x.gif"), 2, "output must end in .png or .svg (got 'x.gif')"),
         (("plot", "a"), 2, "Missing option '--output'"),
         (("plot", "a", "-o", "x.png", "--metric", "lss"), 1, "'lss'"),
         (("export", "a", "--to", "xls"), 2, "Invalid value for '--to'"),
-        (("export", "a", "--to", "parquet"), 1, "parquet cannot be printed: pass --output"),
+        (("export", "a", "--to", "parquet"), 2, "parquet cannot be printed: pass --output"),
         (("export", "a", "--to", "csv", "-o", "log.csv"), 1, "log.csv is there already"),
         (("export", "a", "--to", "csv", "--run", "9"), 1, "there is no run 9: a holds 1"),
         (("export", "empty.csv", "--to", "csv"), 1, "empty.csv holds no run that can be read"),
-        (("replay", "a", "--sink", "Webhook"), 1, "sink must be one of EarlyStopping, ReduceLROnPlateau"),
-        (("replay", "a", "--set", "x"), 1, "--set must be an argument of the sink and its value"),
-        (("replay", "a", "--set", "patence=1"), 1, "patience"),
-        (("replay", "a", "--patience", "-1"), 1, "patience must be >= 0 (got -1)"),
-        (("replay", "a", "--set", "monitor=accuracy", "--set", "mode=up"), 1, "mode must be 'auto', 'min' or 'max'"),
+        (("replay", "a", "--sink", "Webhook"), 2, "sink must be one of EarlyStopping, ReduceLROnPlateau"),
+        (("replay", "a", "--set", "x"), 2, "--set must be an argument of the sink and its value"),
+        (("replay", "a", "--set", "patence=1"), 2, "patience"),
+        (("replay", "a", "--patience", "-1"), 2, "patience must be >= 0 (got -1)"),
+        (("replay", "a", "--set", "monitor=accuracy", "--set", "mode=up"), 2, "mode must be 'auto', 'min' or 'max'"),
         (("replay", "a", "--sink", "ReduceLROnPlateau"), 1, "no learning rate is on record"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_sentence(tmp_path, run, args, code, message):
     """Without a traceback; nothing that was there changes."""
     (tmp_path / "log.csv").write_text("epoch,loss\n0,1\n")
+    (tmp_path / "there.png").write_text("mine")
     (tmp_path / "empty.csv").write_text("epoch,loss\n")
     done = command(*args, cwd=tmp_path)
     assert (done.code, "Traceback" in done.err) == (code, False), done.err
     assert message in re.sub(r"[│\s]+", " ", done.err)
+    assert (tmp_path / "there.png").read_text() == "mine"
     assert (tmp_path / "log.csv").read_text() == "epoch,loss\n0,1\n"
 
 

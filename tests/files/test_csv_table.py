@@ -121,3 +121,17 @@ def test_a_field_beyond_the_limit_is_refused(tmp_path):
     """The reader's limit is no traceback of another kind."""
     with pytest.raises(ValueError, match="is not a CSV file: field larger than field limit"):
         written(tmp_path / "a.csv", f"epoch,loss\n0,{'1' * (csv.field_size_limit() + 1)}\n")
+
+
+def test_a_torn_field_is_a_gap(tmp_path):
+    """The rest of its column is there, and the field is counted; a column of texts is none of numbers."""
+    table = written(tmp_path / "a.csv", "epoch,loss,name\n0,0.5,a\n1,0.3x,1\n2,0.2,b\n3,,2\n")
+    assert rows_of(table) == [{"loss": 0.5}, {}, {"loss": 0.2}, {}]
+    assert (table.unreadable, list(table.texts)) == ({"loss": 1}, ["name"])
+
+
+@pytest.mark.parametrize("row", ["-1,0,2", "0,-3,2"])
+def test_numbers_below_0_are_refused(tmp_path, row):
+    """Nothing counts from there."""
+    with pytest.raises(ValueError, match=r"a.csv is not a training's log: (epoch|step)s must be >= 0 \(got -\d\)"):
+        written(tmp_path / "a.csv", f"epoch,step,loss\n{row}\n")

@@ -154,11 +154,45 @@ def test_damage_is_listed(tmp_path):
     (tmp_path / "a.csv").write_text("epoch,loss\n0,1\n1\n")
     [damage] = open_run(tmp_path / "a.csv").damage
     assert (damage.file, damage.reason) == ("a.csv", "1 rows are of another width")
+    (tmp_path / "b.csv").write_text("epoch,loss\n0,1\n1,0.3x\n2,3\n")
+    assert [each.reason for each in open_run(tmp_path / "b.csv").damage] == ["1 fields of 'loss' are not numbers"]
+
+
+def test_what_pandas_writes_is_read(tmp_path):
+    """Rows in the order of their numbers."""
+    (tmp_path / "a.json").write_text('{"loss": {"10": 0.3, "2": 0.4, "1": 0.5}, "acc": {"1": 1, "2": null, "10": 3}}')
+    history = open_run(tmp_path / "a.json").history
+    assert history["loss"].tolist() == [0.5, 0.4, 0.3]
+    assert np.array_equal(history["acc"], [1.0, math.nan, 3.0], equal_nan=True)
+
+
+def test_an_evaluation_that_is_nan_everywhere_comes_back(tmp_path):
+    """A null is a gap."""
+    history = History()
+    with Loop(history) as loop:
+        for _ in loop.epochs(1):
+            for _ in loop.batches(range(2)):
+                loop.log(loss=1.0)
+                with loop.evaluation(name="test"):
+                    loop.log(loss=math.nan)
+    history.to_json(tmp_path / "a.json")
+    recorded = open_run(tmp_path / "a.json")
+    assert np.isnan(recorded.evaluations["test_loss"]).tolist() == [True]
+    assert math.isnan(summary_of(recorded.last).last["test_loss"])
+    data = json.loads((tmp_path / "a.json").read_text())
+    data["evaluations"]["test_loss"] = [None, None]
+    data["epochs"] = {"loss": [None], "test_loss": [None]}
+    (tmp_path / "b.json").write_text(json.dumps(data))
+    assert summary_of(open_run(tmp_path / "b.json").last).last == {}
+    assert np.isnan(History.from_json(tmp_path / "b.json")["loss"][0])
 
 
 @pytest.mark.parametrize(
     "text",
     [
+        '{"loss": "0.5"}', '{"loss": {"a": 1}}', '{"loss": {"0": 1}, "acc": {"1": 1}}', '{"loss": {"0": 1}, "acc": []}',
+        json.dumps({"labels": {"run": [0], "epoch": [10**20], "step": [1]}, "epochs": {"loss": [1]}, "evaluations": {},
+                    "evaluation_labels": {"run": [], "epoch": []}, "batch_labels": {"run": [], "epoch": []}}),
         "[1, 2]", "7", "{}", "not json", '{"loss": 3}', '{"loss": ["a"]}', '{"loss": [1, 2], "val_loss": [1]}',
         '{"labels": {}, "epochs": {}}', '{"loss": [[1]]}', "[" * 100_000,
         json.dumps({"labels": {"run": [0], "epoch": ["x"], "step": [1]}, "epochs": {}, "evaluation_labels": {},

@@ -9,7 +9,6 @@ from ranks_support import Memory
 from monitor_core.ranks.meeting import meet
 from monitor_core.ranks.watch import Watch
 
-
 SECONDS = 1.5
 """After how long a rank is lost: a loaded machine may let a thread wait for a part of it."""
 

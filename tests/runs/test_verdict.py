@@ -1,13 +1,15 @@
 """The gate: which runs are called worse, what the sentence says, and what cannot be judged."""
 
+import contextlib
 import math
+import shutil
 
 import numpy as np
 import pytest
 
 from monitor_core import Journal, Loop, TerminateOnNaN
 from monitor_core.errors import SetupError
-from monitor_core.runs import gate
+from monitor_core.runs import compare, gate
 from monitor_core.runs.verdict import judge
 
 stats = pytest.importorskip("scipy.stats")
@@ -153,3 +155,64 @@ def test_a_run_that_diverged_is_judged(tmp_path, baselines):
     verdict = gate(train(tmp_path / "a", [0.9, math.nan, 1.0], TerminateOnNaN("val_loss")), baselines)
     assert verdict.is_worse
     assert str(verdict).startswith("a failed: ")
+
+
+@pytest.mark.parametrize("losses", [[0.4, math.nan], [math.nan, math.nan]])
+def test_a_run_that_diverged_within_its_first_epoch_is_worse(tmp_path, losses):
+    """Its batches are all there is, and their NaN is a value."""
+
+    def broken(folder, values):
+        with contextlib.suppress(KeyError), Loop(Journal(folder)) as loop:
+            for _ in loop.epochs(1):
+                for value in loop.batches(values):
+                    loop.log(loss=value)
+                raise KeyError
+        return folder
+
+    old = [broken(tmp_path / f"{number}", [3.0, last]) for number, last in enumerate(BASELINES)]
+    new = broken(tmp_path / "new", losses)
+    verdict = gate(new, old, metric="loss")
+    assert verdict.is_worse
+    assert all(map(math.isnan, verdict.runs.values()))
+    if losses[0] == 0.4:
+        assert math.isnan(compare([new]).ranks("loss")[0].last)
+
+
+def test_baselines_that_differ_by_rounding_are_equal():
+    """The mean of three times 0.1 is not 0.1."""
+    for values in ([0.1] * 3, [0.1] * 10, [1 / 3] * 7):
+        with pytest.raises(ValueError, match="baselines must differ"):
+            judged([0.5], values)
+    assert judged([0.5], [0.1, 0.1, 0.1 + 1e-12]).is_worse
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e307, 1e-200, 1e-300])
+def test_values_of_any_size_are_judged(scale):
+    """Squares would be infinite, or 0."""
+    old = [value * scale for value in BASELINES]
+    verdict, expected = judged([1.5 * scale], old), judged([1.5], BASELINES)
+    assert verdict.is_worse
+    assert verdict.limit == pytest.approx(expected.limit * scale, rel=1e-9, abs=0.0)
+    assert verdict.p_value == pytest.approx(expected.p_value)
+    assert not judged([1.0 * scale], old).is_worse
+    assert "inf" not in str(judged([1.7e308], [1.7e308, 1.6e308, 1.65e308]).to_json()["p_value"])
+
+
+def test_a_run_that_is_given_twice_counts_once(tmp_path, baselines):
+    """By another path too, and if it was copied."""
+    new = train(tmp_path / "new", [1.0])
+    (tmp_path / "link").symlink_to(baselines[0])
+    shutil.copytree(baselines[0], tmp_path / "copy")
+    again = [baselines[0], tmp_path / "link", tmp_path / "copy"]
+    with pytest.raises(ValueError, match=r"baselines must hold at least 2 other runs, .* \(got 1\)"):
+        gate(new, again)
+    assert len(gate([new, new], baselines).runs) == 1
+
+
+def test_a_mean_over_nan_is_not_said_to_end_in_it(tmp_path, baselines):
+    """NaN in the middle makes the mean NaN."""
+    verdict = gate(train(tmp_path / "a", [1.0, math.nan, 1.0]), [
+        train(tmp_path / f"b{number}", [3.0, last, last]) for number, last in enumerate(BASELINES)
+    ], at="mean")  # fmt: skip
+    assert verdict.is_worse
+    assert str(verdict).startswith("val_loss of a is not finite everywhere; the baselines' is ")

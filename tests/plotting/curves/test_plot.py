@@ -1,10 +1,12 @@
 """The plot of a history."""
 
 import itertools
+import math
 import os
 import stat
 import subprocess
 import sys
+import warnings
 import xml.parsers.expat
 
 import matplotlib as mpl
@@ -447,3 +449,16 @@ def test_without_matplotlib_the_error_says_what_to_install():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.stdout == 'drawing needs matplotlib: pip install "monitor_core[plot]"\n', result.stderr
+
+
+@pytest.mark.parametrize("name", ["$\\frac{$ loss", "$\\frac{$", "x" * 1_000_000 + " loss"])
+def test_any_name_is_drawn(name):
+    """As text, which is no formula, and cut if it is very long."""
+    values = {name: [1.0, 2.0], f"val_{name}": [2.0, 1.0], f"{name} acc": [math.nan, math.nan]}
+    for history in (values, {"a": values, name: values}):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            figure = plot_history(history)
+        texts = [text.get_text() for text in figure.findobj(Text)]
+        assert max(map(len, texts)) < 2_000
+        assert any(name[:20] in text for text in texts)

@@ -162,7 +162,7 @@ class Summary:
             }
             known = attrs.fields_dict(cls)
             return _checked(cls(**{name: value for name, value in data.items() if name in known}))
-        except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        except (ArithmeticError, LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(f"it is not a run's summary ({type(error).__name__}: {error})") from None
 
     def write(self, folder: Path) -> None:

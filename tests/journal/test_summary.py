@@ -194,6 +194,7 @@ def test_an_evaluation_outside_of_epochs_is_not_taken_for_one_within(tmp_path):
     [
         *(("begun", "x"), ("time", 1e999), ("epochs", 1.5), ("status", 3), ("config", []), ("step", None)),
         *(("epochs", 2**70), ("planned_epochs", "abc"), ("begun", 1e300), ("time", -1e18), ("git_commit", 3)),
+        ("last", {"loss": 10**400}),
         ("best", {"loss": {"value": 1.0, "epoch": 2**63, "step": 1, "mode": "min"}}),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from monitor_core.cli.opening import UnreadableError
+from monitor_core.cli.text import plain
 from monitor_core.journal.recorded import RecordedRun, open_run
 
 
@@ -31,7 +32,7 @@ def report(
     if as_json:
         typer.echo(json.dumps({"report": str(written), "bytes": written.stat().st_size}))
     else:
-        typer.echo(f"{written}: open it in a browser, or mail it; it holds everything")
+        typer.echo(plain(f"{written}: open it in a browser, or mail it; it holds everything").plain)
 
 
 def _opened(path: Path, run: int) -> RecordedRun:
@@ -42,5 +43,5 @@ def _opened(path: Path, run: int) -> RecordedRun:
             f"{path} holds no recorded run: there is no journal-*.mcj in it. To see the runs below it: "
             f"monitor-core list {path}"
         ) from None
-    except IndexError as error:
+    except (ImportError, IndexError, ValueError) as error:
         raise UnreadableError(str(error)) from None

@@ -7,8 +7,7 @@ file ``summary.json`` in a run's folder is the last run's; what it has is in the
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,15 @@ LIMIT = 8 * 1024
 """How many bytes a summary has at most."""
 _FORMAT = 1
 _TEXT = 200
-_METRICS = 40
+_DEPTH = 8
+"""How deep mappings and lists of a configuration are kept; deeper ones are text."""
+METRICS = 40
+"""How many metrics a summary that is written has at most."""
+_PREFERRED = ("val_loss", "loss")
+_LARGEST = 2**63 - 1
+"""The largest epoch or step: programs that read summaries count in 64 bits."""
+LATEST = 253_402_300_799.0
+"""The last moment that calendars can say, in the year 9999, seconds since 1970."""
 
 
 @attrs.frozen
@@ -87,7 +94,7 @@ class Summary:
 
     def advance(self, step: int, time: float) -> None:
         """Take how far the run has come."""
-        self.step, self.time = max(self.step, step), max(self.time, time)
+        self.step, self.time = max(self.step, step), max(self.time, _moment(time))
 
     @property
     def seconds(self) -> float:
@@ -95,19 +102,36 @@ class Summary:
         return max(0.0, self.time - self.begun)
 
     def to_json(self) -> bytes:
-        """Return the summary as JSON, of at most `LIMIT` bytes: values that do not fit are left out, the last first."""
+        """Return the summary as JSON, of at most `LIMIT` bytes.
+
+        What does not fit is left out: of the configuration what comes last, and of more than `METRICS` metrics those by
+        which a run is least known.
+        """
         data = {"format": _FORMAT, **attrs.asdict(self, filter=lambda field, _: field.name not in _SHORTENED)}
-        data["config"] = {_cut(name): _cut(value) for name, value in self.config.items()}
+        data["config"] = _fitting(self.config)
         data["stop_reason"], data["error"] = _cut(self.stop_reason), _cut(self.error)
-        data["last"] = {name: finite_or_name(value) for name, value in list(self.last.items())[:_METRICS]}
+        ranks = {name: rank for rank, name in enumerate(self._ranked()[:METRICS])}
+        data["last"] = {name: finite_or_name(value) for name, value in self.last.items() if name in ranks}
         data["best"] = {
             name: {**attrs.asdict(best), "value": finite_or_name(best.value)}
-            for name, best in list(self.best.items())[:_METRICS]
+            for name, best in self.best.items()
+            if name in ranks
         }
         while len(text := json.dumps(data, allow_nan=False).encode("ascii")) > LIMIT:
             longest = max(("config", "last", "best"), key=lambda name: len(json.dumps(data[name])))
-            data[longest].popitem()
+            if longest == "config":
+                _leave_out_last(data["config"])
+            else:
+                del data[longest][max(data[longest], key=ranks.__getitem__)]
         return text
+
+    def _ranked(self) -> list[str]:
+        """Return the metrics' names, those by which a run is best known first."""
+
+        def rank(name: str) -> tuple[bool, bool, bool]:
+            return name not in _PREFERRED, name not in self.best, not name.startswith("val_")
+
+        return sorted(dict.fromkeys([*self.last, *self.best]), key=rank)
 
     @classmethod
     def from_json(cls, text: bytes) -> Summary:
@@ -131,13 +155,14 @@ class Summary:
         """
         try:
             data = _of_this_format({**data})
+            data["config"] = _fitting(data["config"])
             data["last"] = {str(name): float(value) for name, value in data["last"].items()}
             data["best"] = {
                 str(name): BestValue(**{**best, "value": float(best["value"])}) for name, best in data["best"].items()
             }
             known = attrs.fields_dict(cls)
             return _checked(cls(**{name: value for name, value in data.items() if name in known}))
-        except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        except (ArithmeticError, LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(f"it is not a run's summary ({type(error).__name__}: {error})") from None
 
     def write(self, folder: Path) -> None:
@@ -151,22 +176,32 @@ class Summary:
 
 
 def _checked(summary: Summary) -> Summary:
-    numbers = (summary.begun, summary.time, *(best.value for best in summary.best.values()))
-    counts = (
-        summary.epochs,
-        summary.step,
-        *(number for best in summary.best.values() for number in (best.epoch, best.step)),
-    )
-    texts = (summary.id, summary.status)
+    bests = summary.best.values()
+    counts = [summary.epochs, summary.step, *(number for best in bests for number in (best.epoch, best.step))]
+    counts += [] if summary.planned_epochs is None else [summary.planned_epochs]
+    texts = [summary.id, summary.status, *(best.mode for best in bests)]
+    texts += [each for each in (summary.git_commit, summary.stop_reason, summary.error) if each is not None]
     if (
-        not all(isinstance(each, (int, float)) for each in numbers)
+        not _all_are(str, texts)
+        or not _all_are(dict, (summary.config, summary.process))
         or not all(type(each) is int for each in counts)
-        or not all(isinstance(each, str) for each in texts)
-        or not all(isinstance(each, dict) for each in (summary.config, summary.process))
-        or not (math.isfinite(summary.begun) and math.isfinite(summary.time))
+        or not all(type(each) in (int, float) for each in (summary.begun, summary.time))
     ):
         raise TypeError("a member is of another type")
+    if not all(-_LARGEST <= each <= _LARGEST for each in counts):
+        raise ValueError("a count is out of range")
+    if not all(_moment(each) == each for each in (summary.begun, summary.time)):
+        raise ValueError("a time is out of range")
     return summary
+
+
+def _all_are(kind: type, values: Iterable[object]) -> bool:
+    return all(isinstance(each, kind) for each in values)
+
+
+def _moment(time: float) -> float:
+    """Return a time, seconds since 1970; 0.0 for what no clock says."""
+    return time if 0.0 <= time <= LATEST else 0.0
 
 
 def _of_this_format(data: dict[str, Any]) -> dict[str, Any]:
@@ -179,13 +214,51 @@ _SHORTENED = {"config", "last", "best", "stop_reason", "error"}
 
 
 def _cut(value: Any) -> Any:
+    """Return a value with long strings cut; what is nested too deeply as text."""
+    return _cut_below(value, _DEPTH)
+
+
+def _cut_below(value: Any, depth: int) -> Any:
     if isinstance(value, str):
         return value if len(value) <= _TEXT else value[: _TEXT - 1] + "…"
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):
         return finite_or_name(value)
+    if depth and isinstance(value, Mapping):
+        return {_cut(str(name)): _cut_below(each, depth - 1) for name, each in value.items()}
+    if depth and isinstance(value, (list, tuple)):
+        return [_cut_below(each, depth - 1) for each in value]
     return _cut(json.dumps(value))
+
+
+def _fitting(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration's first members, as many as fit into a summary; a list is kept whole or not at all."""
+    return _first_members(_cut(config), LIMIT)[0]
+
+
+def _first_members(values: Mapping[str, Any], room: int) -> tuple[dict[str, Any], int]:
+    """Return a mapping's first members that fit into so many bytes of JSON, and how many bytes are left, or missing."""
+    found = {}
+    for name, value in values.items():
+        room -= len(json.dumps(name)) + 4  # a colon, and a comma or the braces, with spaces
+        if isinstance(value, dict):
+            value, room = _first_members(value, room)  # noqa: PLW2901 (what is left of it)
+        else:
+            room -= len(json.dumps(value))
+        if room < 0 and not (isinstance(value, dict) and value):
+            break
+        found[name] = value
+    return found, room
+
+
+def _leave_out_last(values: dict[str, Any]) -> None:
+    """Leave out the last value of a mapping, or of the last mapping in it."""
+    last = next(reversed(values.values()))
+    if isinstance(last, dict) and len(last) > 1:
+        _leave_out_last(last)
+    else:
+        values.popitem()
 
 
 class Tally:
@@ -202,8 +275,8 @@ class Tally:
         if begin is not None:
             self.summary = Summary(
                 id=begin.id,
-                begun=begin.time,
-                time=begin.time,
+                begun=_moment(begin.time),
+                time=_moment(begin.time),
                 epochs=begin.epoch + 1,
                 step=begin.step,
                 config=begin.config,
@@ -221,7 +294,7 @@ class Tally:
         summary = self.summary
         summary.advance(step, time)
         if ends_epoch:
-            summary.epochs = epoch + 1
+            summary.epochs = min(epoch + 1, _LARGEST)
         summary.last.update(logs)
         for name, value in logs.items():
             if (mode := self._mode(name)) is not None and self._best(name, mode).update(value):
@@ -248,7 +321,7 @@ def summary_of(run: RunRecord) -> Summary:
 def tally_of(run: RunRecord) -> Tally:
     """Return the results of a recorded run, added up, to which more may be added."""
     tally = Tally(run.begin)
-    tally.summary.begun = run.began
+    tally.summary.begun = _moment(run.began)
     if plans := run.facts(Plan):
         tally.plan(plans[0])
     for rows in run.rows(Kind.BATCHES):
@@ -266,8 +339,7 @@ def _add(tally: Tally, rows: Rows, *, ends_epoch: bool) -> None:
 
 def main_metric(summary: Summary) -> tuple[str, BestValue] | None:
     """Return the metric by which a run is known, with its best value: the validation's loss, else another's."""
-    preferred = ("val_loss", "loss")
-    for name in (*preferred, *(each for each in summary.best if each.startswith("val_")), *summary.best):
+    for name in (*_PREFERRED, *(each for each in summary.best if each.startswith("val_")), *summary.best):
         if name in summary.best:
             return name, summary.best[name]
     return None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from monitor_core.page.run import PageRun
@@ -12,6 +13,7 @@ from monitor_core.page.words import moment
 
 _LONGEST = 400
 _MOST = 200
+_LEAD = 20
 
 
 def origin_of(run: PageRun) -> list[tuple[str, str]]:
@@ -34,8 +36,23 @@ def origin_of(run: PageRun) -> list[tuple[str, str]]:
 
 def config_of(run: PageRun) -> list[tuple[str, str]]:
     """Return the configuration, as pairs of a name and a value; nested names are joined by dots."""
+    return [(name, _cut(value)) for name, value in list(_settings(run).items())[:_MOST]]
+
+
+def differing_config(runs: Sequence[PageRun], missing: str) -> list[tuple[str, ...]]:
+    """Return what differs in configuration: a name, and each run's value; ``missing`` for none."""
+    configs = [_settings(run) for run in runs]
+    rows = {name: [config.get(name) for config in configs] for name in itertools.chain(*configs)}
+    differing = [(name, values) for name, values in rows.items() if len(set(values)) > 1]
+    return [
+        (name, *_cut_apart([missing if each is None else each for each in values]))
+        for name, values in differing[:_MOST]
+    ]
+
+
+def _settings(run: PageRun) -> dict[str, str]:
     begin = run.record.begin
-    return [] if begin is None else list(_flat("", begin.config))[:_MOST]
+    return {} if begin is None else dict(_flat("", begin.config))
 
 
 def _flat(prefix: str, config: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -43,7 +60,15 @@ def _flat(prefix: str, config: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if isinstance(value, dict) and value:
             yield from _flat(f"{prefix}{name}.", value)
         else:
-            yield f"{prefix}{name}", _cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+            yield f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _cut_apart(texts: list[str]) -> Iterator[str]:
+    """Yield texts, cut; where all begin alike, from shortly before they differ."""
+    alike = itertools.takewhile(lambda each: len(set(each)) == 1, zip(*texts, strict=False))
+    same = sum(1 for _ in alike)
+    for text in texts:
+        yield _cut(text if same < _LONGEST - 1 else f"…{text[same - _LEAD :]}")
 
 
 def _cut(text: str) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from monitor_core.page.charts import Chart, Line, Unit
 from monitor_core.page.columns import Columns
-from monitor_core.page.origin import config_of
+from monitor_core.page.origin import differing_config
 from monitor_core.page.report import as_json
 from monitor_core.page.results import NOT_SET
 from monitor_core.page.run import PageRun, Points
@@ -36,7 +36,7 @@ class Overlay:
     charts: list[Chart]
     names: list[str]
     results: list[list[str]]
-    config: list[list[str]]
+    config: list[tuple[str, ...]]
     page_data: str
     columns: list[str]
 
@@ -51,14 +51,11 @@ def overlay_of(runs: Sequence[PageRun], by: Unit) -> Overlay:
     ]
     columns = Columns()
     data = as_json({"charts": {chart.key: chart.as_json(columns) for chart in charts}})
-    configs = [dict(config_of(run)) for run in runs]
-    names = dict.fromkeys(name for config in configs for name in config)
-    rows = [[name, *(config.get(name, NOT_SET) for config in configs)] for name in names]
     return Overlay(
         charts=charts,
         names=[run.name for run in runs],
         results=[[name, *(_value(run, name) for run in runs)] for name in metrics],
-        config=[row for row in rows if len(set(row[1:])) > 1],
+        config=differing_config(runs, NOT_SET),
         page_data=data,
         columns=columns.texts,
     )

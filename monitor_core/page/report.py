@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,13 @@ import attrs
 
 from monitor_core._version import __version__
 from monitor_core.files.replacing import replacing
+from monitor_core.journal.files import file_number, journal_files
 from monitor_core.journal.probes import WHAT as PROBE
 from monitor_core.journal.recorded import RecordedRun, open_run
 from monitor_core.journal.recorded_inside import histograms_of, layers_of, looks_of, weights_of
 from monitor_core.journal.snapshots import WHAT as SNAPSHOT
 from monitor_core.journal.snapshots import last_snapshot
+from monitor_core.journal.summary import SUMMARY_NAME
 from monitor_core.model.snapshot import Snapshot
 from monitor_core.page.charts import Chart
 from monitor_core.page.columns import Columns
@@ -70,7 +72,7 @@ def write_report(
         FileNotFoundError: There is no journal, or the page is not built.
         ImportError: Jinja2 is not installed.
         OSError: The file cannot be written.
-        ValueError: The journal holds no run.
+        ValueError: The journal holds no run, or the file would replace one of a recorded run.
 
     Example:
         >>> write_report("runs/a", "a.html")  # doctest: +SKIP
@@ -78,7 +80,10 @@ def write_report(
     """
     run = _opened(recorded)
     target = Path(path) if path is not None else _folder(run.path) / "report.html"
-    text = report_html(run, baseline=baseline)
+    other = None if baseline is None else _opened(baseline)
+    if _is_recorded(target, [each.path for each in (run, other) if each is not None]):
+        raise ValueError(f"path must not be a file of a recorded run, which a report would replace (got {target})")
+    text = report_html(run, baseline=other)
     with replacing(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return target
@@ -107,6 +112,14 @@ def _opened(recorded: RecordedRun | str | PathLike[str]) -> RecordedRun:
 
 def _folder(path: Path) -> Path:
     return path if path.is_dir() else path.parent
+
+
+def _is_recorded(target: Path, sources: Iterable[Path]) -> bool:
+    """Return whether a file is one that the reported runs were read from, or another run's record."""
+    if not target.exists():
+        return False
+    is_record = file_number(target) is not None or (target.name == SUMMARY_NAME and journal_files(target.parent))
+    return bool(is_record) or any(source.exists() and source.samefile(target) for source in sources)
 
 
 def render(

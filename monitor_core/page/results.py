@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from monitor_core.page.origin import config_of
+from monitor_core.page.origin import differing_config
 from monitor_core.page.run import PageRun
 from monitor_core.page.words import number
 from monitor_core.values.text import format_value
@@ -58,7 +58,7 @@ class Comparison:
 
     name: str
     results: Sequence[tuple[str, str, str, str]]
-    config: Sequence[tuple[str, str, str]]
+    config: Sequence[tuple[str, ...]]
 
 
 def compared(run: PageRun, baseline: PageRun) -> Comparison:
@@ -70,13 +70,7 @@ def compared(run: PageRun, baseline: PageRun) -> Comparison:
             continue
         difference = f"{here[1] - there[1]:+.4g}"
         rows.append((f"{name}, {here[0]}", format_value(here[1]), format_value(there[1]), difference))
-    mine, theirs = dict(config_of(run)), dict(config_of(baseline))
-    differing = [
-        (name, mine.get(name, NOT_SET), theirs.get(name, NOT_SET))
-        for name in dict.fromkeys([*mine, *theirs])
-        if mine.get(name) != theirs.get(name)
-    ]
-    return Comparison(baseline.name, rows, differing)
+    return Comparison(baseline.name, rows, differing_config([run, baseline], NOT_SET))
 
 
 def _value(run: PageRun, name: str) -> tuple[str, float] | None:

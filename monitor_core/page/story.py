@@ -62,7 +62,7 @@ def _best(run: PageRun) -> Iterator[str]:
     last = run.summary.last.get(name)
     word = "lowest" if best.mode == "min" else "highest"
     where = f"epoch {number(best.epoch + 1)}"
-    if last is None or last == best.value:
+    if last is None or _is_last(run, name, best):
         yield f"The {word} {name} is {format_value(best.value)}, in {where}, the last value."
     else:
         yield f"The {word} {name} is {format_value(best.value)}, in {where}; the last is {format_value(last)}."
@@ -73,6 +73,11 @@ def _best(run: PageRun) -> Iterator[str]:
     ]
     if others:
         yield f"Best of the others: {joined(others[:3])}."
+
+
+def _is_last(run: PageRun, name: str, best: BestValue) -> bool:
+    points = run.results[name]
+    return (best.epoch, best.step) == (points.epochs[-1], points.steps[-1])
 
 
 def _what_is_wrong(run: PageRun) -> Iterator[str]:

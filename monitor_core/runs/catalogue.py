@@ -159,7 +159,9 @@ def _written(path: Path, stats: Iterable[tuple[str, int, int]]) -> Summary | Non
 
 def _read(path: Path) -> Summary:
     runs, _ = read_runs(path)
-    return summary_of(runs[-1]) if runs else Summary(status="unknown")
+    if not runs:
+        return Summary(status="unknown")
+    return Summary.from_json(summary_of(runs[-1]).to_json())  # cut as one that was written
 
 
 def _status(summary: Summary) -> str:

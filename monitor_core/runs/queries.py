@@ -8,7 +8,6 @@ A journal is read only if the query names a table that is made of journals. A ru
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
@@ -19,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from monitor_core.files.state import finite_or_name
 from monitor_core.journal.evaluations import results
 from monitor_core.journal.facts import Found, RateChange, Stop
 from monitor_core.journal.files import Kind
 from monitor_core.journal.recorded import read_runs
 from monitor_core.journal.rows import Rows
 from monitor_core.journal.run_records import RunRecord
+from monitor_core.journal.summary import LATEST
 from monitor_core.runs.catalogue import FoundRun, find_runs
 from monitor_core.values.labels import UNNAMED
 
@@ -191,7 +190,7 @@ def _arrays(columns: Mapping[str, str], rows: list[Row]) -> dict[str, Any]:
 def _typed(column: str, kind: str) -> str:
     """Return the expression that gives a column its type; moments are given as seconds since 1970."""
     if kind == "TIMESTAMP":
-        return f'make_timestamp(("{column}" * 1e6)::BIGINT)'
+        return f'case when "{column}" between 0 and {LATEST} then make_timestamp(("{column}" * 1e6)::BIGINT) end'
     if kind == "DOUBLE":
         return f"""case when "{column} is nan" then 'NaN'::DOUBLE else "{column}"::DOUBLE end"""
     return f'"{column}"::{kind}'
@@ -226,12 +225,12 @@ def _record(run: FoundRun) -> RunRecord | None:
 
 def _runs(path: str, run: FoundRun) -> Iterator[Row]:
     summary = run.summary
-    config = json.dumps({str(name): _json(value) for name, value in summary.config.items()})
+    config = _escaped(json.dumps(summary.config, ensure_ascii=False))
     yield (
         path,
         summary.id,
         "damaged" if run.problem is not None else summary.status,
-        summary.begun if math.isfinite(summary.begun) else 0.0,
+        summary.begun,
         summary.seconds,
         summary.epochs,
         summary.planned_epochs,
@@ -245,8 +244,9 @@ def _runs(path: str, run: FoundRun) -> Iterator[Row]:
     )
 
 
-def _json(value: Any) -> Any:
-    return finite_or_name(value) if isinstance(value, float) else value
+def _escaped(text: str) -> str:
+    """Return JSON whose halves of surrogate pairs are written with a backslash: SQL takes them for no JSON."""
+    return re.sub("[\ud800-\udfff]", lambda half: rf"\\u{ord(half[0]):x}", text)
 
 
 def _text(value: object) -> str | None:
@@ -254,8 +254,9 @@ def _text(value: object) -> str | None:
 
 
 def _metrics(path: str, run: FoundRun) -> Iterator[Row]:
-    for name, last in run.summary.last.items():
-        best = run.summary.best.get(name)
+    summary = run.summary
+    for name in dict.fromkeys([*summary.last, *summary.best]):
+        last, best = summary.last.get(name), summary.best.get(name)
         found = (None,) * 4 if best is None else (best.value, best.mode, best.epoch, best.step)
         yield (path, name, last, *found)
 

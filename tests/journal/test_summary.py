@@ -6,7 +6,7 @@ import math
 import pytest
 
 from monitor_core import EarlyStopping, Journal, Loop, open_run
-from monitor_core.journal.summary import LIMIT, SUMMARY_NAME, BestValue, Summary, summary_of
+from monitor_core.journal.summary import LIMIT, METRICS, SUMMARY_NAME, BestValue, Summary, Tally, summary_of
 from monitor_core.testing import NumpyModel
 
 
@@ -109,6 +109,54 @@ def test_it_is_small_whatever_is_in_it():
     assert Summary.from_json(text).error == "e" * 199 + "…"
 
 
+def test_of_many_metrics_the_main_ones_are_kept():
+    """The losses, what validation measured and what has a best value, wherever they were logged."""
+    last = {f"m{number}": 1.0 for number in range(45)} | {
+        "loss": 2.0,
+        "accuracy": 0.5,
+        "val_mape": 3.0,
+        "val_loss": 4.0,
+    }
+    best = {name: BestValue(last[name], 0, 1, "min") for name in ("loss", "accuracy", "val_loss")}
+    text = Summary(last=last, best=best).to_json()
+    found = Summary.from_json(text)
+    assert len(found.last) == METRICS
+    assert found.last.keys() >= {"loss", "accuracy", "val_mape", "val_loss"}
+    assert found.best == best
+    crowded = Summary(last={"x" * 300 + name: 1.0 for name in last} | last, best=best)
+    assert Summary.from_json(crowded.to_json()).last.keys() >= {"loss", "accuracy", "val_mape", "val_loss"}
+    assert found.to_json() == text
+
+
+def test_a_nested_configuration_stays_nested():
+    """As deep as people write it; of one that does not fit, the first members are kept, and again the same ones."""
+    config = {"optimizer": {"rate": 0.1, "betas": [0.9, 0.99], "note": "n" * 500}, "deep": nested(500)}
+    found = Summary.from_json(Summary(config=config).to_json())
+    assert found.config["optimizer"] == {"rate": 0.1, "betas": [0.9, 0.99], "note": "n" * 199 + "…"}
+    many = {"first": {f"option {number}": {"a": number} for number in range(5000)}, "list": list(range(5000))}
+    text = Summary(config=many).to_json()
+    assert LIMIT - 100 < len(text) <= LIMIT
+    assert Summary.from_json(text).config["first"]["option 7"] == {"a": 7}
+    assert Summary.from_json(text).to_json() == text
+
+
+def nested(depth):
+    """Return a mapping so deep."""
+    value = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+def test_a_record_with_impossible_times_has_a_summary():
+    """A damaged clock or record; what counts in 64 bits reads it."""
+    tally = Tally(None)
+    for time in (math.nan, 1e300, -1e18, 5.0):
+        tally.add({"loss": 1.0}, epoch=2**63 - 1, step=3, time=time, ends_epoch=True)
+    assert (tally.summary.time, tally.summary.epochs) == (5.0, 2**63 - 1)
+    assert Summary.from_json(tally.summary.to_json()).last == {"loss": 1.0}
+
+
 @pytest.mark.parametrize(
     "text", [b"", b"[]", b"{", b"[" * 100_000, b'{"format": 2}', b'{"format": 1, "last": 3, "best": {}}', b"\xff"]
 )
@@ -142,7 +190,13 @@ def test_an_evaluation_outside_of_epochs_is_not_taken_for_one_within(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("begun", "x"), ("time", 1e999), ("epochs", 1.5), ("status", 3), ("config", []), ("step", None)]
+    ("name", "value"),
+    [
+        *(("begun", "x"), ("time", 1e999), ("epochs", 1.5), ("status", 3), ("config", []), ("step", None)),
+        *(("epochs", 2**70), ("planned_epochs", "abc"), ("begun", 1e300), ("time", -1e18), ("git_commit", 3)),
+        ("last", {"loss": 10**400}),
+        ("best", {"loss": {"value": 1.0, "epoch": 2**63, "step": 1, "mode": "min"}}),
+    ],
 )
 def test_a_member_of_another_type_is_refused(name, value):
     """Files are not trusted."""

@@ -93,6 +93,25 @@ def test_a_chart_is_read_by_the_keyboard(report):
         assert shown.page.locator("[data-chart=metric-0] .reset").is_hidden()
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [([3e-50, 2e-50, 1e-50], "1e-50"), ([1e300, -1e300, 5e299], "5e299"), ([1.7e308, -1.7e308, 2.0], "2")],
+)
+def test_tiny_and_huge_values_are_said_and_drawn(tmp_path, values, said):
+    """As they were logged, by a line that is somewhere else at each epoch."""
+    with Loop(Journal(tmp_path / "a")) as loop:
+        for epoch in loop.epochs(3):
+            loop.log(loss=values[epoch])
+    with sheet() as shown:
+        shown.open(write_report(tmp_path / "a", tmp_path / "a.html"))
+        box = shown.page.locator("[data-chart=metric-0] .u-over").bounding_box()
+        heights = [y for _, y in shown.pixels("[data-chart=metric-0]", BLUE)]
+        assert max(heights) - min(heights) > box["height"] / 2
+        shown.page.mouse.move(box["x"] + box["width"] - 2, box["y"] + 50)
+        assert shown.text("[data-chart=metric-0] .readout").split()[-1] == said
+        assert shown.problems == []
+
+
 def test_lines_are_shown_and_hidden_and_smoothing_says_so(report):
     """Smoothing and the logarithmic axis are off until asked for."""
     with sheet() as shown:

@@ -14,7 +14,7 @@ def decoded(columns, spec):
     if "stride" in spec:
         return spec["first"] + spec["stride"] * np.arange(spec["count"])
     data = np.frombuffer(gzip.decompress(base64.b64decode(columns.texts[spec["id"]])), np.uint8)
-    return np.ascontiguousarray(data.reshape(4, -1).T).view("<" + spec["type"]).ravel()
+    return np.ascontiguousarray(data.reshape(int(spec["type"][1]), -1).T).view("<" + spec["type"]).ravel()
 
 
 def test_values_keep_six_digits():
@@ -27,13 +27,19 @@ def test_values_keep_six_digits():
     np.testing.assert_array_equal(decoded(columns, columns.add(special)), special)
 
 
-def test_values_beyond_float32_stay_finite():
-    """A loss of 1e300 is not an infinity."""
+@pytest.mark.parametrize("values", [[1e300, -1e300], [1e-50, 0.0, 1.0], [1e39, np.nan, np.inf], [1e-300, 1e300, 2e-40]])
+def test_values_beyond_float32_keep_six_digits(values):
+    """A loss of 1e300 is no other, and one of 1e-50 is not zero."""
     columns = Columns()
-    found = decoded(columns, columns.add([1e300, -1e300]))
-    assert np.isfinite(found).all()
-    assert found[0] > 3e38
-    assert found[1] < -3e38
+    np.testing.assert_allclose(decoded(columns, columns.add(values)), values, rtol=2**-21)
+
+
+def test_the_largest_values_have_a_finite_range():
+    """A chart from the lowest to the highest one can be drawn."""
+    columns = Columns()
+    with np.errstate(over="raise"):
+        found = decoded(columns, columns.add([1.7e308, -1.7e308]))
+        assert np.ptp(found) > 1e307
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from monitor_core.journal.facts import Begin, End, Found
 from monitor_core.journal.provenance import describe
 from monitor_core.journal.writer import JournalWriter
 from monitor_core.page import report_html, write_report
+from monitor_core.page.overlay import overlay_of
+from monitor_core.page.run import PageRun
 from page_support import noisy_run
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>\x1b[31m"
@@ -104,6 +106,43 @@ def test_a_baseline_is_compared(tmp_path):
         "baseline: loss",
         "baseline: val_loss",
     ]
+
+
+def test_a_baseline_with_many_and_long_settings_is_compared(tmp_path):
+    """What both have is not listed, wherever it stands; of long values the part that differs is shown."""
+    many = {f"k{number:03}": number for number in range(250)} | {"long": "x" * 450 + "A"}
+    train(tmp_path / "old", [1.0], config=many)
+    train(tmp_path / "new", [1.0], config={**many, "k249": 7, "long": "x" * 450 + "B"})
+    said = text_of(report_html(tmp_path / "new", baseline=tmp_path / "old"), "baseline")
+    assert said.endswith(f"baseline k249 7 249 long …{'x' * 20}B …{'x' * 20}A")
+    assert "k249" not in report_html(tmp_path / "old", baseline=tmp_path / "old")
+    runs = [PageRun.of(open_run(tmp_path / name)) for name in ("new", "old")]
+    assert overlay_of(runs, "epoch").config[0] == ("k249", "7", "249")
+
+
+@pytest.mark.parametrize(
+    ("losses", "end"),
+    [([0.1, 0.5, 0.1], "epoch 1; the last is 0.1."), ([0.5, 0.1], "epoch 2, the last value."), ([0.1, 0.5], "is 0.5.")],
+)
+def test_the_best_value_is_the_last_one_only_in_the_last_epoch(tmp_path, losses, end):
+    """An equal one is another."""
+    with Loop(Journal(tmp_path)) as loop:
+        for epoch in loop.epochs(len(losses)):
+            loop.log(loss=losses[epoch])
+    assert end in text_of(report_html(tmp_path), "story")
+
+
+def test_a_report_replaces_no_record(tmp_path):
+    """Neither the run's own files nor another's."""
+    folder, other = train(tmp_path / "a", [1.0]), train(tmp_path / "b", [1.0])
+    log = tmp_path / "log.csv"
+    log.write_text("epoch,loss\n0,1.0\n")
+    for source, target in ((folder, folder), (folder, other), (log, None)):
+        for file in [log] if target is None else sorted(target.iterdir()):
+            before = file.read_bytes()
+            with pytest.raises(ValueError, match=f"path must not be a file of a recorded run.*{file.name}"):
+                write_report(source, file)
+            assert file.read_bytes() == before
 
 
 def test_nothing_of_a_run_is_markup(tmp_path):
@@ -259,6 +298,27 @@ def test_the_command_writes_a_report(tmp_path):
         "report": str(tmp_path / "b.html"),
         "bytes": (tmp_path / "b.html").stat().st_size,
     }
+
+
+def test_the_command_says_any_name(tmp_path):
+    """Of a folder, a metric and a setting, which text need not be able to hold."""
+    folder = train(tmp_path / "E\udcff", [1.0, 0.5], config={"n\ud800": "\ud800"})
+    done = command("report", folder)
+    assert (done.code, done.err) == (0, "")
+    assert (folder / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.txt", "hello"), ("a.csv", "x\n\0"), ("a.json", "{"), ("tfevents.1", "abc")]
+)
+def test_the_command_refuses_what_is_no_log(tmp_path, name, text):
+    """As a run, and as a baseline."""
+    (tmp_path / name).write_text(text)
+    folder = train(tmp_path / "a", [1.0])
+    for arguments in ([tmp_path / name], [folder, "--baseline", tmp_path / name]):
+        done = command("report", *arguments)
+        assert (done.code, done.out) == (1, "")
+        assert "Traceback" not in done.err
 
 
 def test_the_command_refuses_what_is_no_run(tmp_path):

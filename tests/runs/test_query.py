@@ -1,10 +1,13 @@
 """Queries in SQL: the tables hold what was recorded, and nothing else can be read or written."""
 
+import json
 import math
 
 import pytest
 
 from monitor_core import Bus, Diagnosis, EarlyStopping, Journal, Loop, open_run
+from monitor_core.journal.files import FILE_HEAD, Kind, frame
+from monitor_core.journal.rows import encode_rows
 from monitor_core.runs import TABLES, query, table
 
 pytest.importorskip("duckdb")
@@ -131,6 +134,64 @@ def test_damaged_runs_and_hostile_names(tmp_path):
     found = table("runs", tmp_path / "runs").to_dataframe().set_index("path")
     assert sorted(found.index) == ["torn", name]
     assert {metric for (metric,) in query("select distinct metric from epochs", tmp_path / "runs")} >= {name, '"'}
+
+
+def test_many_metrics_answer_alike_from_summary_cache_and_journal(tmp_path):
+    """Those by which a run is known are among them, whichever file is read."""
+    with Loop(Journal(tmp_path / "runs")) as loop:
+        for _ in loop.epochs(2):
+            loop.log({f"m{number}": 1.0 for number in range(45)} | {"loss": 1.0})
+            with loop.evaluation():
+                loop.log(loss=0.5, accuracy=0.9)
+    answers = []
+    for remove in (False, True):
+        if remove:
+            (tmp_path / "runs" / "summary.json").unlink()
+        cache = tmp_path / f"cache-{remove}.json"
+        answers += [query("from metrics order by metric", tmp_path / "runs", cache=cache).rows for _ in range(2)]
+    assert all(answer == answers[0] for answer in answers)
+    assert {row[1] for row in answers[0]} >= {"loss", "val_loss", "val_accuracy"}
+
+
+def test_a_nested_configuration_is_queried(tmp_path):
+    """By its names, however deep; strings that SQL cannot hold are escaped."""
+    config = {"optimizer": {"rate": 0.1, "name": "\ud800"}}
+    with Loop(Journal(tmp_path / "runs", config=config)) as loop:
+        for _ in loop.epochs(1):
+            loop.log(loss=1.0)
+    sql = "select config->'optimizer'->>'rate', config->'optimizer'->>'name' from runs"
+    assert query(sql, tmp_path / "runs").rows == [("0.1", "\\ud800")]
+
+
+@pytest.mark.parametrize(
+    "member",
+    [{"epochs": 2**70}, {"planned_epochs": "abc"}, {"begun": 1e300}, {"config": {"\udc80": math.nan}}, {"error": 1}],
+)
+def test_a_bad_summary_breaks_no_query(runs, member):
+    """The journal is read instead, and the other runs have their rows."""
+    file = runs / "a" / "summary.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **member}))
+    assert sorted(query("select path, epochs from runs", runs).rows) == [("a", 5), ("c", 6), ("deep/b", 5)]
+    assert len(query("from metrics", runs)) == 9
+
+
+def test_records_out_of_any_range_break_no_query(tmp_path):
+    """A time that no calendar has is NULL; epochs are counted to the end of 64 bits."""
+    begin = {"type": "begin", "id": "a", "index": 0, "continues": None, "epoch": -1, "step": 0, "config": {}}
+    begin |= {"versions": {}, "git_commit": None, "platform": "p", "argv": [], "process": {}}
+    for name, time, epoch in (("a", 1e300, 0), ("b", math.nan, 2**63 - 1), ("c", -1e18, -(2**63)), ("d", "x", 1)):
+        (tmp_path / name).mkdir()
+        rows = encode_rows(epoch, [1], [time if name != "d" else 1.0], {"loss": [0.5]})
+        found = {"type": "finding", "symptom": "s", "severity": "warning", "message": "m", "evidence": {}, "advice": ""}
+        found |= {"source": "", "epoch": 2**62, "step": -1, "layer": None, "time": time}
+        facts = [
+            frame(Kind.FACT, 0, n, json.dumps(each).encode()) for n, each in enumerate(({**begin, "time": time}, found))
+        ]
+        (tmp_path / name / "journal-0000.mcj").write_bytes(FILE_HEAD + b"".join(facts) + frame(Kind.EPOCH, 0, 2, rows))
+    assert len(query("from runs", tmp_path)) == 4
+    assert query("select epochs from runs where path = 'b'", tmp_path).rows == [(2**63 - 1,)]
+    assert query("select count(*), count(time) from epochs", tmp_path).rows == [(4, 1)]
+    assert len(query("from runs join epochs using (path) join findings using (path)", tmp_path)) == 3
 
 
 def test_an_unknown_table_and_folder_are_named(tmp_path):

@@ -1,8 +1,11 @@
-// Columns of numbers as the report holds them: base64 of gzipped, byte-shuffled, little-endian 32-bit values.
+// Columns of numbers as the report holds them: base64 of gzipped, byte-shuffled, little-endian values.
+
+/** How a column's values are stored: as 32-bit floats, as 64-bit floats or as 32-bit whole numbers. */
+export type ColumnType = "f4" | "f8" | "u4";
 
 /** A column that is stored, or one whose values follow from their number. */
 export type ColumnSpec =
-  | { id: number; type: "f4" | "u4"; count: number }
+  | { id: number; type: ColumnType; count: number }
   | { first: number; stride: number; count: number };
 
 /** Numbers by place, in ascending or any order. */
@@ -54,12 +57,12 @@ export function lowerBound(numbers: Numbers, limit: number): number {
 }
 
 /** Return the bytes of values whose bytes were stored by significance: all lowest bytes, all second bytes, ... */
-export function unshuffled(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-  const count = bytes.length / 4;
+export function unshuffled(bytes: Uint8Array, size: number): Uint8Array<ArrayBuffer> {
+  const count = bytes.length / size;
   const whole = new Uint8Array(bytes.length);
-  for (let byte = 0; byte < 4; byte++) {
+  for (let byte = 0; byte < size; byte++) {
     const from = byte * count;
-    for (let place = 0, to = byte; place < count; place++, to += 4) whole[to] = bytes[from + place];
+    for (let place = 0, to = byte; place < count; place++, to += size) whole[to] = bytes[from + place];
   }
   return whole;
 }
@@ -76,10 +79,15 @@ async function inflated(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
+const KINDS = { f4: Float32Array, f8: Float64Array, u4: Uint32Array } as const;
+
 /** Return the values of a stored column. */
-export async function decoded(text: string, type: "f4" | "u4"): Promise<Float32Array | Uint32Array> {
-  const bytes = unshuffled(await inflated(fromBase64(text.trim())));
-  return type === "f4" ? new Float32Array(bytes.buffer) : new Uint32Array(bytes.buffer);
+export async function decoded(
+  text: string,
+  type: ColumnType,
+): Promise<Float32Array | Float64Array | Uint32Array> {
+  const kind = KINDS[type];
+  return new kind(unshuffled(await inflated(fromBase64(text.trim())), kind.BYTES_PER_ELEMENT).buffer);
 }
 
 /** Reads columns from the page's own elements, each once. */
@@ -98,6 +106,11 @@ export class ColumnReader {
     }
     return column;
   }
+}
+
+/** Return an array of zeros that is as precise as given values. */
+export function zerosLike(values: ArrayLike<number>, count: number): Float32Array | Float64Array {
+  return values instanceof Float32Array ? new Float32Array(count) : new Float64Array(count);
 }
 
 /** Return numbers as an array. */

@@ -1,6 +1,6 @@
 // A curve, and what of it a screen shows: every point, or for each pixel the lowest, the median and the highest value.
 
-import { lowerBound, type Numbers } from "./columns";
+import { lowerBound, type Numbers, zerosLike } from "./columns";
 import { type Extremes, Pyramid } from "./pyramid";
 
 /** More points than this for each pixel are drawn as a band. */
@@ -30,7 +30,7 @@ export interface Band {
 /** A metric's values by step or epoch, ascending. */
 export class Curve {
   private readonly pyramid: Pyramid;
-  private readonly scratch = new Float32Array(MOST_FOR_MEDIAN);
+  private readonly scratch = new Float64Array(MOST_FOR_MEDIAN);
 
   constructor(
     readonly x: Numbers,
@@ -139,7 +139,7 @@ export class Curve {
 
   /** Return the curve's exponential moving average with a weight from 0 to 1; values that are not finite are passed over. */
   smoothed(weight: number): Curve {
-    const smooth = new Float32Array(this.length);
+    const smooth = zerosLike(this.values, this.length);
     let mean = 0;
     let share = 0;
     for (let place = 0; place < this.length; place++) {

@@ -1,5 +1,7 @@
 // Minima and maxima of stretches of 4, 16, 64, ... values, so that those of any stretch are found in a few steps.
 
+import { zerosLike } from "./columns";
+
 const FACTOR = 4;
 
 /** The extremes of a stretch; NaN and infinities do not count, but are counted. */
@@ -11,8 +13,8 @@ export interface Extremes {
 
 interface Level {
   size: number;
-  low: Float32Array;
-  high: Float32Array;
+  low: Float32Array | Float64Array;
+  high: Float32Array | Float64Array;
   notFinite: Uint32Array;
 }
 
@@ -31,7 +33,7 @@ export class Pyramid {
 
   private first(): Level {
     const count = Math.ceil(this.values.length / FACTOR);
-    const level = emptyLevel(FACTOR, count);
+    const level = emptyLevel(FACTOR, count, this.values);
     for (let place = 0; place < this.values.length; place++) {
       const value = this.values[place];
       const to = place >> 2;
@@ -72,17 +74,17 @@ export class Pyramid {
   }
 }
 
-function emptyLevel(size: number, count: number): Level {
+function emptyLevel(size: number, count: number, like: ArrayLike<number>): Level {
   return {
     size,
-    low: new Float32Array(count).fill(Infinity),
-    high: new Float32Array(count).fill(-Infinity),
+    low: zerosLike(like, count).fill(Infinity),
+    high: zerosLike(like, count).fill(-Infinity),
     notFinite: new Uint32Array(count),
   };
 }
 
 function above(below: Level): Level {
-  const level = emptyLevel(below.size * FACTOR, Math.ceil(below.low.length / FACTOR));
+  const level = emptyLevel(below.size * FACTOR, Math.ceil(below.low.length / FACTOR), below.low);
   for (let place = 0; place < below.low.length; place++) {
     const to = place >> 2;
     if (below.low[place] < level.low[to]) level.low[to] = below.low[place];

@@ -2,11 +2,12 @@ import { expect, test } from "vitest";
 import { asArray, ColumnReader, decoded, lowerBound, Regular, Stored } from "../src/columns";
 
 /** Return values as the report stores them. */
-async function stored(values: Float32Array | Uint32Array): Promise<string> {
+async function stored(values: Float32Array | Float64Array | Uint32Array): Promise<string> {
   const bytes = new Uint8Array(values.buffer);
   const shuffled = new Uint8Array(bytes.length);
   bytes.forEach((byte, place) => {
-    shuffled[(place % 4) * values.length + Math.floor(place / 4)] = byte;
+    const size = values.BYTES_PER_ELEMENT;
+    shuffled[(place % size) * values.length + Math.floor(place / size)] = byte;
   });
   const stream = new Blob([shuffled]).stream().pipeThrough(new CompressionStream("gzip"));
   const zipped = new Uint8Array(await new Response(stream).arrayBuffer());
@@ -16,6 +17,8 @@ async function stored(values: Float32Array | Uint32Array): Promise<string> {
 test("values come back as they were stored, NaN and infinities too", async () => {
   const values = Float32Array.from([1.5, -0.25, NaN, Infinity, -Infinity, 3e38, 0]);
   expect(await decoded(await stored(values), "f4")).toEqual(values);
+  const wide = Float64Array.from([1e-50, -1e300, NaN, 1]);
+  expect(await decoded(await stored(wide), "f8")).toEqual(wide);
   const numbers = Uint32Array.from([1, 7, 4294967295]);
   expect(await decoded(await stored(numbers), "u4")).toEqual(numbers);
 });

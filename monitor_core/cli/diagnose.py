@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import attrs
 import typer
 
+from monitor_core.bus.finding import Finding
 from monitor_core.cli.opening import FINDINGS, readable
 from monitor_core.cli.text import console, plain
 from monitor_core.diagnosis.offline import diagnose
@@ -36,5 +37,5 @@ def diagnose_run(
         raise typer.Exit(FINDINGS)
 
 
-def _as_json(finding: Any) -> Any:
+def _as_json(finding: Finding) -> Any:
     return finite_or_names(json_value(attrs.asdict(finding)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import attrs
@@ -80,9 +81,13 @@ class RunCurves:
         known = ~np.isnan(x)
         return Curve(x[known], y[known])
 
+    @cached_property
+    def _present(self) -> dict[str, NDArray[np.bool_]]:
+        return presence(self._parts)
+
     def _by_batch(self, batches: RecordedBatches, name: str, by: By) -> Curve:
         values = batches[name]
-        known = presence(self._parts)[name] & (by != "epoch")
+        known = self._present[name] & (by != "epoch")
         x = batches.steps.astype(np.float64) if by == "step" else batches.times - self._run.began
         return Curve(x[known], values[known])
 

@@ -138,7 +138,9 @@ def gate(
     everything = [run.record for each in (judged, known) for run in each.runs.values()]
     metric = known.main_metric() if metric is None else metric
     for run in (*judged.runs.values(), *known.runs.values()):
-        known_name(metric, [name for name in run.curves.names if len(run.curves.curve(name, "step"))], run.name)
+        known_name(metric, run.curves.names, run.name)
+        if not len(run.curves.curve(metric, "step")):
+            raise KeyError(f"{run.name} has no value of {metric}")
     way = direction_of(metric, mode, everything, "gate")
     ours, theirs = _values(judged, known, metric, way, at)
     bad = [name for name, value in theirs.items() if not math.isfinite(value)]

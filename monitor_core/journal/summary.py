@@ -277,7 +277,7 @@ class Tally:
                 id=begin.id,
                 begun=_moment(begin.time),
                 time=_moment(begin.time),
-                epochs=begin.epoch + 1,
+                epochs=min(begin.epoch + 1, _LARGEST),
                 step=begin.step,
                 config=begin.config,
                 process=begin.process,

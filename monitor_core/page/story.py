@@ -76,8 +76,8 @@ def _best(run: PageRun) -> Iterator[str]:
 
 
 def _is_last(run: PageRun, name: str, best: BestValue) -> bool:
-    points = run.results[name]
-    return (best.epoch, best.step) == (points.epochs[-1], points.steps[-1])
+    points = run.results.get(name)
+    return points is not None and (best.epoch, best.step) == (points.epochs[-1], points.steps[-1])
 
 
 def _what_is_wrong(run: PageRun) -> Iterator[str]:

@@ -497,8 +497,6 @@ class Bus:
         """
         self._order.require_epoch(epoch)
         self.flush()
-        # Where no sink listens to batches, an adapter has learned only now that more of them followed an evaluation.
-        self._evaluations.settle(self.run, self._emit_midepoch, before=self.run.step)
         self._do_asked()
         self._order.close()
         floats = to_floats(logs, self.warn_skipped)
@@ -692,11 +690,15 @@ class Bus:
         else:
             self._path.before_next(_weakly(self._catch_up))
 
-    def settle_evaluations(self) -> None:
-        """Deliver evaluations that have ended in this epoch as events of their own: more training follows."""
+    def settle_evaluations(self, *, before: int | None = None) -> None:
+        """Deliver evaluations that have ended in this epoch as events of their own: more training follows.
+
+        Args:
+            before: Only those of an earlier step, for an adapter that has counted batches whose events it did not give.
+        """
         self._path.before_next(_weakly(self._catch_up) if self._asked else None)
         self.flush()
-        self._evaluations.settle(self.run, self._emit_midepoch)
+        self._evaluations.settle(self.run, self._emit_midepoch, before=before)
 
     def _emit_midepoch(self, logs: dict[str, float]) -> None:
         self._emit("on_midepoch_evaluation", logs)

@@ -256,10 +256,12 @@ def test_a_diagnosis_looks_within_a_long_epoch(monkeypatch):
     diagnosis = Diagnosis(sample=(np.ones((4, 2)), np.ones(4)))
     with Loop(diagnosis, recorder := Recorder("on_probe"), model=Model()) as loop:
         for _ in loop.epochs(1):
-            for _ in loop.batches(range(2000)):
+            for number in loop.batches(range(2000)):
                 loop.log(loss=1.0)
+                if number % 100 == 0:
+                    time.sleep(0.01)  # so that blocks are delivered meanwhile
     steps = [event[1].step for event in recorder.events]
     assert steps[0] == 0
     assert steps[-1] == 2000
-    assert len(steps) > 3
+    assert any(0 < step < 2000 for step in steps)
     assert {event[1].epoch for event in recorder.events[1:]} == {0}

@@ -94,10 +94,10 @@ def test_examples_run(script, tmp_path):
 
 
 def test_the_demo_writes_its_results(tmp_path):
-    """The demo writes the curves, the history and a human-readable summary."""
+    """The demo writes the report, the curves, the history, the run's record and a human-readable summary."""
     command = [sys.executable, str(DEMO), "--epochs", "3", "--out", str(tmp_path)]
     subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    written = ["curves.png", "history.json", "model.png", "summary.txt", "tensorboard"]
+    written = ["curves.png", "history.json", "model.png", "report.html", "run", "summary.txt", "tensorboard"]
     assert sorted(path.name for path in tmp_path.iterdir()) == written
     assert sorted(path.name for path in (tmp_path / "tensorboard").iterdir()) == ["train", "validation"]
     assert "It does not overfit yet" in (tmp_path / "summary.txt").read_text(encoding="utf-8")

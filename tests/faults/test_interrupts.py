@@ -19,6 +19,8 @@ from monitor_core import EarlyStopping, Loop
 from monitor_core.adapters.pytree import PytreeModel
 from monitor_core.bus.finding import Finding
 from monitor_core.bus.hooks import HOOKS
+from monitor_core.model.probe import Probe
+from monitor_core.model.snapshot import Snapshot
 from recorders import Recorder
 
 SIGNALS = [KeyboardInterrupt, SystemExit]
@@ -66,6 +68,8 @@ def train(folder, *sinks, fail=lambda place, loop: None):
                     loop.log(loss=LOSSES[epoch])
                     if batch == 0:
                         loop.run.report(Finding(symptom="odd", severity="note", message="Odd.", epoch=epoch))
+                        loop.run.show(Probe(epoch=epoch, step=loop.run.step, samples=0))
+                        loop.run.show(Snapshot(epoch=epoch, step=loop.run.step))
                         with loop.evaluation(name="early"):
                             loop.log(loss=LOSSES[epoch])
                     fail("batch", loop)

@@ -17,6 +17,7 @@ NAMES = re.compile(r"jax|flax|equinox|(?:py)?torch|tensorflow|keras|xgboost|ligh
 
 # Where a framework's name may appear outside ``frameworks``.
 ALLOWED = {
+    "bus/shared_run.py": "it lists the modules that find how ranks are connected",
     "diagnosis/rule.py": "it says what to pass",
     "diagnosis/rules/data.py": "its advice says what to write",
     "diagnosis/rules/gradients.py": "a rule's source is torchmortem",
@@ -25,6 +26,7 @@ ALLOWED = {
     "diagnosis/rules/non_finite.py": "a rule's source is Keras's TerminateOnNaN",
     "diagnosis/rules/units.py": "a rule's source is torchmortem",
     "diagnosis/rules/learning.py": "a rule's source is Keras's ReduceLROnPlateau",
+    "ranks/torch.py": "it is the module for torch.distributed",
     "sinks/reduce_lr_on_plateau.py": "its argument `rule` names whose rule it follows: 'keras' or 'pytorch'",
     "tensorboard/formats/graphs.py": "TensorBoard's tag for a graph of layers is 'keras'",
     "tensorboard/formats/jax_graphs.py": "it writes the graph of a JAX function, and its users have imported JAX",

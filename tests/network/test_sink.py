@@ -109,12 +109,15 @@ def test_no_hook_waits_for_a_delivery_that_is_under_way(gate, warned):
 
 
 def test_run_ends_in_time_where_a_delivery_hangs(gate):
-    """The first run's end waits its five seconds; after that the server is known to hang, and no end waits for it."""
+    """The first run's end waits its five seconds; once the server is known to hang, no end waits for it.
+
+    On a loaded machine a delivery may begin only with the second run.
+    """
     bus = Bus(sink := Line(gate=gate))
     begin = time.monotonic()
     for _ in range(4):
         train(bus, [{"loss": 1.0}])
-    assert time.monotonic() - begin < 6
+    assert time.monotonic() - begin < 11  # four ends that wait take 20
     assert sink.waiting == 16
     sink.close(0)
 

@@ -22,6 +22,7 @@ WAYS = {
 SINKS = {
     "ActivationDump": (("{epoch}.npz",), {}),
     "CSVLogger": (("log.csv",), {"per_batch": True}),
+    "Control": ((), {"folder": "controlled"}),
     "Diagnosis": ((), {"probes": False}),
     "EarlyStopping": (("loss",), {"patience": 3, "restore_best_weights": True}),
     "History": ((), {"per_batch": True}),

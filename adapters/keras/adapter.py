@@ -283,7 +283,7 @@ class KerasAdapter(ModelHooks):
         run.steps_per_epoch = run.step - began
         self._note_stop()
         with self._events.during(epoch, logs) as event:
-            if self.batches.numbers:  # else no batch was counted, and the steps of evaluations are not known
+            if self.batches.is_exact:
                 self.bus.settle_evaluations(before=run.step)
             if self._loop is not None and self._loop.in_epoch:
                 self.bus.flush()

@@ -7,6 +7,7 @@ device.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from typing import Any
 
@@ -20,12 +21,15 @@ class BatchCounter:
         base: The run's step when the epoch began.
         one_per_call: Whether each call of a batch hook is one batch.
         numbers: Keras's numbers of batches that no sink listened to; Keras may add them on many threads, out of order.
+        lags: Whether it does: a batch may then have ended whose number is not here yet.
     """
 
     def __init__(self) -> None:
         self.base = 0
         self.one_per_call = True
         self.numbers: deque[int] = deque(maxlen=1024)
+        self.lags = False
+        self._thread = 0
         self._model: Any = None
         self._steps: int | None = None
         self._last_epoch: int | None = None
@@ -40,8 +44,20 @@ class BatchCounter:
         self.base = base
         self.one_per_call = self._model.steps_per_execution == 1
         self.numbers.clear()
+        self.lags, self._thread = False, threading.get_ident()
         if not self.one_per_call:
             self._updates = self._optimizer_updates()
+
+    def count(self, batch: int) -> None:
+        """Take Keras's number of a batch that has ended."""
+        if threading.get_ident() != self._thread:
+            self.lags = True
+        self.numbers.append(batch)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether batches were counted, each as it ended, so that the steps of evaluations are right."""
+        return bool(self.numbers) and not self.lags
 
     def end_epoch(self, step: int) -> int:
         """End the epoch at the run's step, or, if no sink listened to batches, at the last number received.

@@ -55,7 +55,7 @@ def while_listening(
 
 def count_batch(adapter: KerasAdapter, batch: int, logs: Logs | None = None) -> None:
     """Record a batch's number; Keras may call this on many threads, out of order, all before the epoch's end."""
-    adapter.batches.numbers.append(batch)
+    adapter.batches.count(batch)
 
 
 count_batch._is_default = True  # type: ignore[attr-defined]  # Keras checks this: the hook may be called asynchronously

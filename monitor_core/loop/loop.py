@@ -97,7 +97,7 @@ class Loop:
         self._epoch: Epoch | None = None
         self._scope: Scope | None = None
         self._left: Scope | None = None  # an epoch that was aborted
-        self._elsewhere: dict[int, Scope] = {}  # evaluations and predictions on other threads than the epoch's
+        self._elsewhere: dict[int, Scope] = {}  # an evaluation or a prediction on another thread than the epoch's
         self._thread = 0
         self._evaluating = threading.RLock()
 
@@ -366,34 +366,30 @@ class Loop:
 
     @contextmanager
     def _within(self, scope: Scope) -> Iterator[None]:
-        if self._is_elsewhere:
-            with self._on_this_thread(scope):
-                yield
-            return
-        outer, self._scope = self._scope, scope
+        outer, is_elsewhere = self._scope, self._is_elsewhere
+        if is_elsewhere:  # the training's thread continues to log into its own
+            self._elsewhere = {threading.get_ident(): scope}
+        else:
+            self._scope = scope
         try:
             yield
             scope.close()
         finally:
             scope.end()
-            self._scope = outer
+            if is_elsewhere:
+                self._elsewhere = {}
+            else:
+                self._scope = outer
 
     @property
     def _is_elsewhere(self) -> bool:
         """Whether an epoch is open on another thread than the calling one."""
         return self._epoch is not None and threading.get_ident() != self._thread
 
-    @contextmanager
-    def _on_this_thread(self, scope: Scope) -> Iterator[None]:
-        """Open a scope for the calling thread, while the training's thread logs into its own."""
-        thread = threading.get_ident()
-        self._elsewhere = {**self._elsewhere, thread: scope}
-        try:
-            yield
-            scope.close()
-        finally:
-            scope.end()
-            self._elsewhere = {other: each for other, each in self._elsewhere.items() if other != thread}
+    @property
+    def _current(self) -> Scope | None:
+        """What is open on the calling thread."""
+        return self._elsewhere.get(threading.get_ident(), self._scope)
 
     def join_fit_epoch(self) -> None:
         """Claim the open epoch for one epoch of a `fit` inside it; for adapters.
@@ -417,14 +413,13 @@ class Loop:
         return self.run
 
     def _require_no_scope(self, method: str, *kinds: type[Scope]) -> None:
-        for scope in (self._scope, *self._elsewhere.values()):
-            if scope is None or not isinstance(scope, kinds or Scope):
-                continue
+        scope = self._current
+        if scope is not None and isinstance(scope, kinds or Scope):
             what = f"epoch {self.run.epoch}" if scope is self._epoch else f"the {type(scope).__name__.lower()}"
             raise OrderError(f"{method}() while {what} is open: end it first")
 
     def _require_scope(self, method: str) -> Scope:
-        scope = self._elsewhere.get(threading.get_ident(), self._scope)
+        scope = self._current
         if scope is None:
             raise OrderError(
                 f"{method}() outside of an epoch: write `for epoch in loop.epochs(...):` or "

@@ -86,7 +86,7 @@ class Epochs:
             state["bus"]["run"]["epoch"] = number - 1  # it is begun again
             state["epoch"] = {
                 "number": number,
-                "done": self._bus.run.step - self._bus.run.epoch_began_at,
+                "done": self._bus.run.epoch_step,
                 "means": self._means.state_dict(),
                 "results": self._results,
             }

@@ -67,7 +67,6 @@ class KerasCallback(Sink):
         self.name = type(callback).__name__
         self.callback = callback
         self._model: Any = None
-        self._epoch_began_at = 0
 
     def __repr__(self) -> str:
         return f"KerasCallback({self.name})"
@@ -86,7 +85,6 @@ class KerasCallback(Sink):
         model = getattr(run.model, "model", None)
         self._model = model if isinstance(model, keras.Model) else StandIn()
         self._model.stop_training = False
-        self._epoch_began_at = run.step
         try:
             self.callback.set_params({"verbose": 0, "epochs": run.epochs, "steps": run.steps_per_epoch})
             self.callback.set_model(self._model)
@@ -105,7 +103,6 @@ class KerasCallback(Sink):
 
     def on_epoch_begin(self, run: Run, epoch: int) -> None:
         """Begin an epoch."""
-        self._epoch_began_at = run.step
         self.callback.on_epoch_begin(epoch, {})
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
@@ -115,11 +112,11 @@ class KerasCallback(Sink):
 
     def on_batch_begin(self, run: Run, step: int) -> None:
         """Begin a batch."""
-        self.callback.on_train_batch_begin(step - self._epoch_began_at - 1, {})
+        self.callback.on_train_batch_begin(step - run.epoch_began_at - 1, {})
 
     def on_batch_end(self, run: Run, step: int, logs: Logs) -> None:
         """End a batch."""
-        self.callback.on_train_batch_end(step - self._epoch_began_at - 1, _floats(logs))
+        self.callback.on_train_batch_end(step - run.epoch_began_at - 1, _floats(logs))
         self._note_stop(run)
 
     def on_evaluation_begin(self, run: Run) -> None:

@@ -14,7 +14,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 from weakref import WeakSet
 
 from monitor_core import frameworks
@@ -322,8 +322,8 @@ class Bus:
         deferred_interrupts.install(self)
         self._dispatch.meter = CostMeter(run.step)
         self._delivery.thread = threading.get_ident()
-        run.bus_state, run.on_report, run.cost = _weak_state(self), _weak_report(self), _weak_cost(self)
-        run.call_soon = _weak_call_soon(self)
+        run.bus_state, run.cost = _weakly(self.state_dict, _refuse_state), _weakly(self.cost, _no_cost)
+        run.on_report, run.call_soon = _weakly(self._emit), _weakly(self.call_soon)
         self._last_logs = {}
         begun: list[Member] = []
         try:
@@ -351,9 +351,8 @@ class Bus:
 
     def _undo_begin(self, begun: list[Member], error: BaseException) -> None:
         """Let the sinks that have begun close what they opened, because another one cannot begin."""
-        self.run.status, self.run.bus_state = _status_after(error), None
-        self.run.on_report = self.run.cost = None
-        self.run.call_soon = None
+        self.run.status = _status_after(error)
+        self.run.bus_state = self.run.on_report = self.run.cost = self.run.call_soon = None
         _open.discard(self)
         for member in self._members:
             member.begun = False
@@ -673,7 +672,7 @@ class Bus:
         floats: dict[str, float] = {}
         planned = self.run.steps_per_epoch
         if followed is None:
-            followed = planned is not None and self.run.step - self.run.epoch_began_at < planned
+            followed = planned is not None and self.run.epoch_step < planned
         try:
             if not reduced and self._shared is not None:
                 floats = self.evaluation_results(logs, among_batches=followed)
@@ -801,64 +800,28 @@ class Bus:
             self._evaluations.load_state_dict(evaluations)
 
 
-def _weak_state(bus: Bus) -> Callable[[], dict[str, Any]]:
-    """Return a function that returns a bus's state without keeping the bus alive: the bus's run holds it."""
-    reference = weakref.ref(bus)
+def _weakly(method: Callable[..., Any], otherwise: Callable[..., Any] = lambda *_: None) -> Callable[..., Any]:
+    """Return a function that calls a bus's method without keeping the bus alive: the bus's run may hold it.
 
-    def state() -> dict[str, Any]:
-        present = reference()
-        if present is None:
-            raise RuntimeError("the bus of this run no longer exists: keep a reference to the bus, loop or adapter")
-        return present.state_dict()
-
-    return state
-
-
-def _weak_cost(bus: Bus) -> Callable[[], Cost]:
-    """Return a function that returns what a bus's sinks cost, without keeping the bus alive."""
-    reference = weakref.ref(bus)
-
-    def cost() -> Cost:
-        present = reference()
-        return Cost((), 1e-9, 0) if present is None else present.cost()
-
-    return cost
-
-
-def _weak_report(bus: Bus) -> Callable[[str, Any], None]:
-    """Return a function that calls a hook of a bus's sinks, without keeping the bus alive."""
-    reference = weakref.ref(bus)
-
-    def report(hook: str, what: Any) -> None:
-        present = reference()
-        if present is not None:
-            present._emit(hook, what)
-
-    return report
-
-
-def _weak_call_soon(bus: Bus) -> Callable[[Callable[[], None]], None]:
-    """Return `Bus.call_soon`, without keeping the bus alive."""
-    reference = weakref.ref(bus)
-
-    def call_soon(call: Callable[[], None]) -> None:
-        present = reference()
-        if present is not None:
-            present.call_soon(call)
-
-    return call_soon
-
-
-def _weakly(method: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that calls a method without keeping its object alive."""
+    Args:
+        method: The method.
+        otherwise: Called instead once the bus no longer exists.
+    """
     reference = weakref.WeakMethod(method)
 
-    def call() -> None:
+    def call(*args: Any) -> Any:
         present = reference()
-        if present is not None:
-            present()
+        return otherwise(*args) if present is None else present(*args)
 
     return call
+
+
+def _refuse_state() -> NoReturn:
+    raise RuntimeError("the bus of this run no longer exists: keep a reference to the bus, loop or adapter")
+
+
+def _no_cost() -> Cost:
+    return Cost((), 1e-9, 0)
 
 
 def _status_after(error: BaseException) -> Status:

@@ -44,7 +44,7 @@ class EpochEvaluations:
         return bool(self._pending)
 
     def begin_run(self) -> None:
-        """Forget the last run."""
+        """Forget the means so far: they are of another run, or of what the run goes back before."""
         self._take_means()
 
     def begin_epoch(self, run: Run, *, continues: bool) -> None:

@@ -254,6 +254,11 @@ class Run:
         return card(f"Run {self.index}", [], table(("", ""), rows))
 
     @property
+    def epoch_step(self) -> int:
+        """How many batches of the current epoch have ended."""
+        return self.step - self.epoch_began_at
+
+    @property
     def model(self) -> ModelHandle | None:
         """The model's handle, or None."""
         return self._recall() if self._recall is not None else self._model

@@ -140,9 +140,9 @@ class SharedRun:
     def epoch_begin(self) -> None:
         """Note that an epoch has begun."""
         run, every = self._run, self._options.every
-        self._watch.begun, self._watch.epoch = run.step - run.epoch_began_at, run.epoch
+        self._watch.begun, self._watch.epoch = run.epoch_step, run.epoch
         self._in_epoch = True
-        self._next = run.epoch_began_at + every * ((run.step - run.epoch_began_at) // every + 1)
+        self._next = run.epoch_began_at + every * (run.epoch_step // every + 1)
 
     def evaluated(
         self, results: dict[str, float], weights: Mapping[str, float], *, among_batches: bool
@@ -182,7 +182,7 @@ class SharedRun:
         """
         self._next = _NEVER
         if weights is None:
-            weights = dict.fromkeys(results, float(self._run.step - self._run.epoch_began_at))
+            weights = dict.fromkeys(results, float(self._run.epoch_step))
         return self._exchange(Kind.EPOCH, results, weights, acts=acts)
 
     def epoch_ended(self) -> None:

@@ -195,7 +195,7 @@ class Epoch(Averaged):
     @property
     def has_batches(self) -> bool:
         """Whether at least one batch has ended."""
-        return self.bus.run.step > self.bus.run.epoch_began_at
+        return self.bus.run.epoch_step > 0
 
     @property
     def is_followed(self) -> bool | None:
@@ -232,13 +232,12 @@ class Epoch(Averaged):
     @property
     def steps_left(self) -> int | None:
         """How many batches the epoch still takes; None if it takes all that there are."""
-        return None if self.steps is None else max(0, self.steps - (self.bus.run.step - self.bus.run.epoch_began_at))
+        return None if self.steps is None else max(0, self.steps - self.bus.run.epoch_step)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the epoch has so far, as JSON values."""
-        run = self.bus.run
         logs = to_floats(self.logs, _skip)
-        return {"done": run.step - run.epoch_began_at, "means": self.means.state_dict(), "logs": logs}
+        return {"done": self.bus.run.epoch_step, "means": self.means.state_dict(), "logs": logs}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what `state_dict` returned."""

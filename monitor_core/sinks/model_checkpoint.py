@@ -323,7 +323,7 @@ class ModelCheckpoint(Sink):
         """Save, unless ``save_best_only`` or ``keep`` rule it out."""
         if self.save_best_only and (value is None or not self._best.beats(value, self._best.value)):
             return
-        numbers = {"epoch": epoch + 1, "step": run.step, "batch": run.step - run.epoch_began_at}
+        numbers = {"epoch": epoch + 1, "step": run.step, "batch": run.epoch_step}
         path = self._path(numbers, logs)
         if within and path is not None and not self._has_own_name(path):
             return

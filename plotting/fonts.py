@@ -51,7 +51,7 @@ _told: set[str] = set()
 
 
 def settle(texts: Iterable[Any]) -> None:
-    """Make texts ready to be drawn: names are no formulas, and very long lines are cut; then `complete` them."""
+    """Make texts ready to be drawn: names are not formulas, and very long lines are cut; then `complete` them."""
     found = list(texts)
     for text in found:
         written = text.get_text()

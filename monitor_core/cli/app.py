@@ -70,7 +70,7 @@ def run() -> int:
     """Run the command; return its exit code. An error that a user can mend is one line, without a traceback.
 
     A character that the output's encoding lacks becomes a question mark, and a reader that has seen enough, such as
-    ``head``, is no error.
+    ``head``, is not an error.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")

@@ -50,7 +50,7 @@ def gate_run(
     mode: Annotated[Direction, typer.Option(help="Which way the metric improves.")] = Direction.AUTO,
     at: Annotated[At, typer.Option(help="Which of a run's values counts.")] = At.BEST,
     alpha: Annotated[float, typer.Option(help="The share of reruns that may be called worse.")] = 0.01,
-    min_delta: Annotated[float, typer.Option(help="A change that is no larger does not matter.")] = 0.0,
+    min_delta: Annotated[float, typer.Option(help="Changes up to this size do not matter.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="JSON, for programs.")] = False,
 ) -> None:
     """Exit with 3 if a run is worse than its baselines, by more than they differ among themselves."""

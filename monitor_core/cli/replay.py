@@ -54,7 +54,7 @@ def replay_run(
 
 
 def _parsed(setting: str) -> tuple[str, Any]:
-    """Return an argument's name and value; a value that is no JSON is a string."""
+    """Return an argument's name and value; a value that is not JSON is a string."""
     name, equals, text = setting.partition("=")
     if not equals:
         raise ValueError(f"--set must be an argument of the sink and its value, as name=value (got {setting!r})")

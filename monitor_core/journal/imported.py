@@ -35,7 +35,7 @@ Imported = tuple[list[RunRecord], list[Damage]]
 
 
 def import_runs(path: Path) -> Imported | None:
-    """Return the runs in a file, or a folder of event files, that is no journal; None if it is of no such kind.
+    """Return the runs in a file, or a folder of event files, that is not a journal; None for any other path.
 
     Raises:
         ImportError: The tensorboard package, which reads event files, is not installed.

@@ -64,7 +64,7 @@ class Snapshot:
         graph: Its layers; None if its handle does not know them.
         classes: The classes' names.
         confusion: How often each class (row) was predicted as each (column), ``(classes, classes) int64``; None if it
-            is no classifier.
+            is not a classifier.
         mistakes: The examples that it got wrong; None likewise.
         embedding: The examples as its last hidden layer sees them, or its embedding matrix; None without either.
         skipped: What could not be made, and why.

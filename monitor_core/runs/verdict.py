@@ -117,7 +117,7 @@ def gate(
         at: Which of a run's values counts: its ``"best"``, its ``"last"``, or the ``"mean"`` of its curve over as many
             values as all runs have, which shows slower learning too.
         alpha: The share of reruns that may be called worse, in (0, 0.5).
-        min_delta: A change that is no larger does not matter, whatever the spread; at least 0.
+        min_delta: Changes up to this size do not matter, whatever the spread; at least 0.
 
     Raises:
         FileNotFoundError: There is no such path, or no record in it.
@@ -214,7 +214,7 @@ def _without(known: Comparison, judged: Comparison) -> Comparison:
 
 
 def _once(runs: Comparison) -> Comparison:
-    """Return the runs without those that are there already: a copy is no other run."""
+    """Return the runs without those that are there already: a copy counts once."""
     found: dict[object, str] = {}
     for name, run in runs.runs.items():
         found.setdefault(run.summary.id or (run.path.resolve(), run.summary.to_json()), name)

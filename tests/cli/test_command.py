@@ -152,7 +152,7 @@ def test_a_metric_may_be_called_as_the_axis(tmp_path):
 
 
 def test_the_runs_without_a_number_are_sorted_last(tmp_path):
-    """NaN is no order."""
+    """NaN comes last."""
     for name, loss in (("a", 2.0), ("b", math.nan), ("c", 1.0), ("d", math.nan), ("e", 0.5)):
         train(tmp_path / name, [loss], name="things")
     listed = command("list", tmp_path, "--sort", "best", "--metric", "things").out.splitlines()[1:]

@@ -30,7 +30,7 @@ def test_a_worse_run_exits_with_3(runs):
 
 
 def test_for_programs(runs):
-    """A pattern that no shell expanded is expanded here; the run itself is no baseline."""
+    """A pattern that no shell expanded is expanded here; the run itself is not a baseline."""
     done = command("gate", runs / "worse", "-b", f"{runs}/old/*", runs / "worse", "--json")
     data = json.loads(done.out)
     assert done.code == 3

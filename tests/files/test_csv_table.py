@@ -1,4 +1,4 @@
-"""Reading a training's CSV log: what each writer of one writes, separators, gaps, texts, and what is no log."""
+"""Reading a training's CSV log: what each writer of one writes, separators, gaps, strings, and what is not a log."""
 
 import csv
 import math
@@ -118,7 +118,7 @@ def test_what_is_no_log_is_refused(tmp_path, text, message):
 
 
 def test_a_field_beyond_the_limit_is_refused(tmp_path):
-    """The reader's limit is no traceback of another kind."""
+    """What the reader cannot hold is refused like any other file that is not a log."""
     with pytest.raises(ValueError, match="is not a CSV file: field larger than field limit"):
         written(tmp_path / "a.csv", f"epoch,loss\n0,{'1' * (csv.field_size_limit() + 1)}\n")
 

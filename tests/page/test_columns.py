@@ -29,7 +29,7 @@ def test_values_keep_six_digits():
 
 @pytest.mark.parametrize("values", [[1e300, -1e300], [1e-50, 0.0, 1.0], [1e39, np.nan, np.inf], [1e-300, 1e300, 2e-40]])
 def test_values_beyond_float32_keep_six_digits(values):
-    """A loss of 1e300 is no other, and one of 1e-50 is not zero."""
+    """A loss of 1e300 stays 1e300, and one of 1e-50 is not zero."""
     columns = Columns()
     np.testing.assert_allclose(decoded(columns, columns.add(values)), values, rtol=2**-21)
 

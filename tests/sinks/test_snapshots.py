@@ -111,13 +111,13 @@ def test_what_cannot_be_made_is_left_out_with_the_reason():
 
 
 def test_a_regression_has_no_confusion_matrix():
-    """And that is no failure."""
+    """And that is not a failure."""
     [found] = train(Snapshots(data=(X, Y + 0.5)), Model())
     assert (found.confusion, found.mistakes, found.skipped) == (None, None, ())
 
 
 def test_without_data_there_is_the_graph():
-    """A run without validation data is no error."""
+    """A run without validation data is not an error."""
     [found] = train(Snapshots(), Model())
     assert (found.confusion, found.embedding, found.samples) == (None, None, 0)
     assert len(found.graph.nodes) == 2

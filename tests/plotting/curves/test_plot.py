@@ -453,7 +453,7 @@ def test_without_matplotlib_the_error_says_what_to_install():
 
 @pytest.mark.parametrize("name", ["$\\frac{$ loss", "$\\frac{$", "x" * 1_000_000 + " loss"])
 def test_any_name_is_drawn(name):
-    """As text, which is no formula, and cut if it is very long."""
+    """As written, not as a formula, and cut if it is very long."""
     values = {name: [1.0, 2.0], f"val_{name}": [2.0, 1.0], f"{name} acc": [math.nan, math.nan]}
     for history in (values, {"a": values, name: values}):
         with warnings.catch_warnings():

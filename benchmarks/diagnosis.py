@@ -149,9 +149,8 @@ def probe_costs(every: list[Recording]) -> dict[str, str]:
     }
 
 
-def leaving_out(given: argparse.Namespace) -> dict[str, str]:
+def leaving_out(tuned: list[Recording], reported: list[Recording]) -> dict[str, str]:
     """Return how many mistakes of a collection are named by thresholds that were chosen without it."""
-    tuned, reported = recordings(given, "tune"), recordings(given, "report")
     rows = {}
     for collection in COLLECTIONS:
         rules = chosen_without(collection, tuned)
@@ -200,9 +199,10 @@ def _symptoms(findings: Any) -> str:
 def print_quality(given: argparse.Namespace) -> None:
     """Score and print."""
     begin = time.perf_counter()
-    every = recordings(given, given.part)
+    parts = {part: recordings(given, part) for part in ("tune", "report")}
+    every = parts[given.part]
     found = [score(each) for each in every]
-    is_hurt = hurt([*every, *recordings(given, "report" if given.part == "tune" else "tune")])
+    is_hurt = hurt([each for part in parts.values() for each in part])
     figures = {"": {**table(found, is_hurt), **probe_costs(every)}}
     seconds = time.perf_counter() - begin
     if given.peers:
@@ -211,7 +211,7 @@ def print_quality(given: argparse.Namespace) -> None:
             rows = table([find(each) for each in every], is_hurt)
             figures[name] = {figure: value for figure, value in rows.items() if figure.startswith(_COMPARED)}
     if given.leave_out:
-        figures["thresholds chosen without a collection"] = leaving_out(given)
+        figures["thresholds chosen without a collection"] = leaving_out(parts["tune"], parts["report"])
     if others := across_stacks(given):
         figures["programs on all stacks"] = others
     about = {"part": given.part, "programs": len({each.program.id for each in every}), "runs": len(every)}

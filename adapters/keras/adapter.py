@@ -17,6 +17,7 @@ from weakref import WeakSet
 import keras
 
 from monitor_core._log import logger
+from monitor_core.adapters.attached import Attached
 from monitor_core.adapters.keras.callbacks import CallbackSink
 from monitor_core.adapters.keras.caller import Call, find_call, is_within_hook
 from monitor_core.adapters.keras.counting import BatchCounter
@@ -41,7 +42,7 @@ _with_data_of_fit: WeakSet[Bus] = WeakSet()
 """Buses whose validation data comes from the last fit, and is replaced by the next one."""
 
 
-class KerasAdapter(ModelHooks):
+class KerasAdapter(Attached, ModelHooks):
     """Attach sinks to Keras: ``callbacks=KerasAdapter(...)``, whole, or in a list with other callbacks.
 
     Each `fit` is a separate run; with a `Loop`, all fits inside it are one run. Inside ``loop.epochs``, the single
@@ -106,11 +107,6 @@ class KerasAdapter(ModelHooks):
     def __repr__(self) -> str:
         names = ", ".join(map(sink_name, self.bus.sinks))
         return f"KerasAdapter({names if self._loop is None else f'Loop({names})'}; {self.run!r})"
-
-    @property
-    def run(self) -> Run:
-        """The current run, or the last one, or the next one."""
-        return self.bus.run
 
     @property
     def _owns_bus(self) -> bool:

@@ -475,7 +475,7 @@ class Bus:
             self._shared.epoch_begin()
         self._emit("on_epoch_begin", epoch)
         if self._evaluations.are_pending:  # of the epoch that continues
-            self._path.before_next(_weakly(self.settle_evaluations))
+            self._path.before_next(_weakly(self._catch_up))
 
     def epoch_end(
         self, epoch: int, logs: Logs | None = None, *, partial: bool = False, weights: Weights | None = None

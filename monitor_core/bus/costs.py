@@ -77,28 +77,37 @@ class Cost:
 
     def __str__(self) -> str:
         """Return a table of the sinks and the time of each hook."""
-        if not self.hooks:
-            return "no hook was called"
-        step = f"{1e3 * self.seconds / self.steps:.3g} ms each" if self.steps else "none ended"
-        lines = [f"{self.steps} steps in {self.seconds:.1f} s, {step}; slowest sink: {self.slowest or 'none'}"]
-        for each in self.hooks:
-            mean = each.seconds / each.calls
-            lines.append(
-                f"{each.sink:<24} {each.hook:<24} {each.calls:>10} x {_shown(mean):>10} = {_shown(each.seconds):>10}"
-                f" {each.seconds / self.seconds:>7.2%}"
-            )
-        return "\n".join(lines)
+        lines = [
+            f"{sink:<24} {hook:<24} {calls:>10} x {each:>10} = {together:>10} {share:>7}"
+            for sink, hook, calls, each, together, share in self._rows()
+        ]
+        return "\n".join([self._summary(), *lines])
 
     def _repr_html_(self) -> str:
         """Return the table for a notebook."""
-        summary = str(self).splitlines()[0]
-        rows = [
-            (each.sink, each.hook, each.calls, _shown(each.seconds / each.calls), _shown(each.seconds),
-             f"{each.seconds / self.seconds:.2%}")
-            for each in self.hooks
-        ]  # fmt: skip
         headers = ("sink", "hook", "calls", "each", "together", "of the run")
-        return card("Cost", [summary], *([table(headers, rows, right=(2, 3, 4, 5))] if rows else []))
+        rows = self._rows()
+        return card("Cost", [self._summary()], *([table(headers, rows, right=(2, 3, 4, 5))] if rows else []))
+
+    def _summary(self) -> str:
+        if not self.hooks:
+            return "no hook was called"
+        step = f"{1e3 * self.seconds / self.steps:.3g} ms each" if self.steps else "none ended"
+        return f"{self.steps} steps in {self.seconds:.1f} s, {step}; slowest sink: {self.slowest or 'none'}"
+
+    def _rows(self) -> list[tuple[str, str, int, str, str, str]]:
+        """Return the sink and the hook, how often it was called, what a call and all took, and their share."""
+        return [
+            (
+                each.sink,
+                each.hook,
+                each.calls,
+                _shown(each.seconds / each.calls),
+                _shown(each.seconds),
+                f"{each.seconds / self.seconds:.2%}",
+            )
+            for each in self.hooks
+        ]
 
 
 def _shown(seconds: float) -> str:

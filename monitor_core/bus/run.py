@@ -333,11 +333,11 @@ class Run:
         Args:
             seen: What was seen inside the model, or what it makes of some examples.
         """
-        is_probe = isinstance(seen, Probe)
+        hook = "on_snapshot"
         if isinstance(seen, Probe):
-            self.probe = seen
+            hook, self.probe = "on_probe", seen
         if self.on_report is not None:
-            self.on_report("on_probe" if is_probe else "on_snapshot", seen)
+            self.on_report(hook, seen)
 
     @property
     def learning_rate(self) -> float:

@@ -32,6 +32,12 @@ def recalled(model: M, make: Callable[[M], H]) -> Callable[[], H | None]:
     return lambda: None if (present := reference()) is None else make(present)
 
 
+def is_built(model: ModelHandle) -> bool:
+    """Return whether a model is built, as far as its handle knows."""
+    names = getattr(model, "layer_names", None)
+    return names is None or names() is not None
+
+
 def check_rate_can_be_set(model: Any, owner: str) -> None:
     """Raise a SetupError that names a sink, if the optimizer's learning rate is a schedule object."""
     if getattr(model, "has_rate_schedule", False):

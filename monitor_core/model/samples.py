@@ -60,7 +60,7 @@ def _taken(batches: Iterable[Any], count: int) -> Iterator[tuple[Any, Any]]:
     """Yield the inputs and targets of the batches, up to a total number of samples."""
     for batch in batches:
         piece = _map(functools.partial(_head, count=count), _inputs_and_targets(batch))
-        lengths = {len(leaf) for leaf in _leaves(piece)}
+        lengths = {len(leaf) for leaf in leaves(piece)}
         if len(lengths) > 1:
             raise ValueError(f"data must have as many samples in every array (got {sorted(lengths)})")
         length = lengths.pop() if lengths else 0
@@ -112,7 +112,8 @@ def _map(function: Callable[[Any], Any], data: Any) -> Any:
     return None if data is None else function(data)
 
 
-def _leaves(data: Any) -> list[Any]:
+def leaves(data: Any) -> list[Any]:
+    """Return the arrays in nested containers, in order, without None."""
     found: list[Any] = []
     _map(found.append, data)
     return found

@@ -24,7 +24,7 @@ from monitor_core.files.activation_files import RunFiles
 from monitor_core.files.activations import Activations, is_storable
 from monitor_core.files.folders import TemplateFolder
 from monitor_core.files.templates import Template
-from monitor_core.model.handles import Array, ModelHandle, check_layers
+from monitor_core.model.handles import Array, ModelHandle, check_layers, is_built
 from monitor_core.model.samples import first_samples
 
 _NUMBERS = ("epoch", "step")
@@ -141,7 +141,7 @@ class ActivationDump(Sink):
         self._x = self._read_samples(run)
         self._chosen, self._is_checked = self.layers, False
         self._warned.clear()
-        if _is_built(run.model):
+        if is_built(run.model):
             self._try(run.model)
         self._folder.own()
         self._files.begin()
@@ -247,8 +247,3 @@ class ActivationDump(Sink):
         """Continue with the files of the run whose `state_dict` this is."""
         self._files.run = state["run"]
         self._files.resume(self._folder.files("*.npz"))
-
-
-def _is_built(model: ModelHandle) -> bool:
-    names = getattr(model, "layer_names", None)
-    return names is None or names() is not None

@@ -15,6 +15,7 @@ from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
+from monitor_core.model.handles import is_built
 from monitor_core.model.probe import SAMPLES, Prober
 from monitor_core.model.samples import first_samples
 
@@ -65,8 +66,7 @@ class Inside(Sink):
         self._sample = self._read(run)
         summary = getattr(run.model, "summary", None)
         self._prober = Prober(None if summary is None else summary(self._sample[0]))
-        names = getattr(run.model, "layer_names", None)
-        if run.step == 0 and (names is None or names() is not None):
+        if run.step == 0 and is_built(run.model):
             self._look(run)
 
     def _read(self, run: Run) -> tuple[Any, Any]:

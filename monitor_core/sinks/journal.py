@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -81,6 +81,12 @@ class _OnRecord:
     saves: int = 0
     findings: int = 0
     requests: int = 0
+
+    def new(self, what: str) -> Iterator[Any]:
+        """Yield what the run has of a kind that is not recorded yet; each counts as recorded from then on."""
+        for each in getattr(self.run, what)[getattr(self, what) :]:
+            setattr(self, what, getattr(self, what) + 1)
+            yield each
 
 
 @attrs.define(eq=False)
@@ -260,8 +266,7 @@ class Journal(Sink):
 
     def _note_findings(self, on_record: _OnRecord) -> None:
         """Record the findings that are not recorded yet."""
-        for finding in on_record.run.findings[on_record.findings :]:
-            on_record.findings += 1
+        for finding in on_record.new("findings"):
             found = attrs.asdict(finding, recurse=False)
             self._write(Found(**{**found, "evidence": as_json(finding.evidence)}, time=self._now()))
 
@@ -308,19 +313,16 @@ class Journal(Sink):
             if stop != self._stop:  # else a sink asks again after the run was resumed
                 self._stop = stop
                 self._write(Stop(reason=run.stop_reason, failed=run.failed, **self._place(run)))
-        for save in run.saves[on_record.saves :]:
-            on_record.saves += 1
+        for save in on_record.new("saves"):
             self._write(Checkpoint(**attrs.asdict(save), time=self._now()))
         self._note_requests(on_record)
-        for failure in run.failures[on_record.failures :]:
-            on_record.failures += 1
+        for failure in on_record.new("failures"):
             self._write(_failure(failure, self._now()))
 
     def _note_requests(self, on_record: _OnRecord) -> None:
         """Record what was asked of the run from outside, and what became of it."""
         run = on_record.run
-        for request, outcome in run.requests[on_record.requests :]:
-            on_record.requests += 1
+        for request, outcome in on_record.new("requests"):
             reason = f"{request.who} asked for {request}: {outcome}"
             asked = float(request.time)
             self._write(Asked(reason=reason, verb=request.verb, who=request.who, asked=asked, **self._place(run)))

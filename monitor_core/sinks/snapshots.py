@@ -7,7 +7,8 @@ records it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import attrs
@@ -19,7 +20,7 @@ from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import SetupError
-from monitor_core.model.samples import first_samples
+from monitor_core.model.samples import first_samples, leaves
 from monitor_core.model.snapshot import Embedding, Mistakes, Snapshot, embedded
 from monitor_core.tensorboard.formats.images import to_bytes
 from monitor_core.tensorboard.parts.classes import Classified, classify
@@ -131,7 +132,7 @@ class _Maker:
             "mistakes": None if found is None else self._tried("the mistakes", lambda: self._mistakes(found)),
             "embedding": self._tried("the embedding", lambda: self._embedding(found, classes)),
         }
-        samples = 0 if self._x is None else len(_first_leaf(self._x))
+        samples = 0 if self._x is None else len(leaves(self._x)[0])
         return Snapshot(epoch=epoch, step=step, samples=samples, classes=classes, skipped=tuple(self._skipped), **parts)
 
     def _tried(self, what: str, make: Any) -> Any:
@@ -149,7 +150,7 @@ class _Maker:
     def _classified(self) -> Classified | None:
         if self._y is None or not hasattr(self._model, "predict"):
             return None
-        if np.asarray(_first_leaf(self._y)).dtype.kind not in "biu" and not _is_one_hot(self._y):
+        if np.asarray(leaves(self._y)[0]).dtype.kind not in "biu" and not _is_one_hot(self._y):
             return None  # of a regression
         return classify(self._model.predict(self._x), self._y)
 
@@ -163,7 +164,7 @@ class _Maker:
     def _mistakes(self, found: Classified) -> Mistakes | None:
         if not found.exclusive:
             return None
-        truth, predicted, confidence = _answers(found)
+        truth, predicted, confidence = found.answers()
         wrong = np.flatnonzero(truth != predicted)
         chosen = wrong[np.argsort(-confidence[wrong], kind="stable")][:_MISTAKES]
         return Mistakes(
@@ -198,38 +199,16 @@ class _Maker:
             return embedded(name, matrix[:_ROWS], tuple(labels[row] if row < len(labels) else str(row) for row in rows))
         if self._x is None or not hasattr(self._model, "activations"):
             return None
-        outputs = [(name, output) for name, output in self._model.activations(self._x) if np.ndim(output) > 1]
-        if not outputs:
+        found_outputs = (each for each in self._model.activations(self._x) if np.ndim(each[1]) > 1)
+        last_two = deque(found_outputs, maxlen=2)  # not all, which may be large
+        if not last_two:
             return None
-        name, output = outputs[-2] if len(outputs) > 1 else outputs[-1]
-        truth = None if found is None or not found.exclusive else _answers(found)[0]
+        name, output = last_two[0]
+        truth = None if found is None or not found.exclusive else found.answers()[0]
         points = [str(place) for place in range(len(output))] if truth is None else [classes[each] for each in truth]
         return embedded(name, output, tuple(points))
 
 
-def _answers(found: Classified) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return each sample's class, the class that the model says, and the probability that it gives it."""
-    if found.scores.shape[1] == 1:
-        score = found.scores[:, 0]
-        predicted = (score >= 0.5).astype(np.int64)
-        return found.truth[:, 0].astype(np.int64), predicted, np.where(predicted == 1, score, 1 - score)
-    return found.truth.argmax(axis=1), found.scores.argmax(axis=1), found.scores.max(axis=1)
-
-
-def _leaves(data: Any) -> Iterator[Any]:
-    if isinstance(data, dict):
-        data = list(data.values())
-    if isinstance(data, (list, tuple)):
-        for each in data:
-            yield from _leaves(each)
-    else:
-        yield data
-
-
-def _first_leaf(data: Any) -> Any:
-    return next(_leaves(data))
-
-
 def _is_one_hot(targets: Any) -> bool:
-    array = np.asarray(_first_leaf(targets))
+    array = np.asarray(leaves(targets)[0])
     return bool(np.isin(array, (0, 1)).all()) or (array.ndim == 1 and bool((array == array.round()).all()))

@@ -32,6 +32,12 @@ def profile(weights: list[WeightProbe]) -> list[float]:
     return found
 
 
+def ends(logs: list[float]) -> tuple[float, float]:
+    """Return the medians of the first and of the last third."""
+    third = max(1, len(logs) // 3)
+    return float(np.median(logs[:third])), float(np.median(logs[-third:]))
+
+
 @attrs.frozen
 class VanishingGradient(Rule):
     """Gradients shrink from the last layer to the first, judged by the whole profile.
@@ -58,9 +64,7 @@ class VanishingGradient(Rule):
         if len(weights) < self.layers:
             return None
         logs = profile(weights)
-        third = max(1, len(logs) // 3)
-        late = float(np.median(logs[-third:]))
-        early = float(np.median(logs[:third]))
+        early, late = ends(logs)
         if not math.isfinite(late) or late < -9 or late - early < self.decades:
             return None
         steps = np.diff([max(each, -40.0) for each in logs])
@@ -109,8 +113,7 @@ class ExplodingGradient(Rule):
         if len(weights) < self.layers:
             return None
         logs = profile(weights)
-        third = max(1, len(logs) // 3)
-        early, late = float(np.median(logs[:third])), float(np.median(logs[-third:]))
+        early, late = ends(logs)
         steps = np.diff(logs) if np.isfinite(logs).all() else np.zeros(1)
         if not late + self.decades <= early < math.inf or float((steps < 0).mean()) < self.share:
             return None

@@ -18,7 +18,7 @@ class Classified:
 
     Attributes:
         truth: Whether a sample belongs to a class, ``(samples, classes) bool``; for a single output ``(samples, 1)``.
-            scores: The predicted probabilities, ``(samples, classes) float64``.
+        scores: The predicted probabilities, ``(samples, classes) float64``.
         exclusive: Whether each sample belongs to exactly one class.
     """
 
@@ -31,9 +31,16 @@ class Classified:
 
         A single output decides between two classes, at 0.5.
         """
+        truth, predicted, _ = self.answers()
+        return confusion_matrix(truth, predicted, max(2, self.scores.shape[1]))
+
+    def answers(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Return each sample's class, the class that the model predicts, and the probability that it gives it."""
         if self.scores.shape[1] == 1:
-            return confusion_matrix(self.truth[:, 0], self.scores[:, 0] >= 0.5, 2)
-        return confusion_matrix(self.truth.argmax(axis=1), self.scores.argmax(axis=1), self.scores.shape[1])
+            score = self.scores[:, 0]
+            predicted = (score >= 0.5).astype(np.int64)
+            return self.truth[:, 0].astype(np.int64), predicted, np.where(predicted == 1, score, 1 - score)
+        return self.truth.argmax(axis=1), self.scores.argmax(axis=1), self.scores.max(axis=1)
 
 
 def classify(outputs: Any, targets: Any) -> Classified:

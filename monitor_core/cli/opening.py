@@ -81,7 +81,7 @@ class Opened:
         unit: ``"epoch"`` or ``"step"``.
         columns: Each metric's values, ``(n,) float64``, NaN where missing.
         present: Where each metric has a value, ``(n,) bool``: a NaN that was logged is one.
-        record: The run's record, if it is from a journal.
+        record: The run's record; that of a log of others has no begin.
         damage: What could not be read.
         runs: How many runs the path holds.
         run: Which of them it is, from 0.
@@ -92,8 +92,8 @@ class Opened:
     numbers: NDArray[np.float64]
     columns: dict[str, NDArray[np.float64]]
     present: dict[str, NDArray[np.bool_]]
-    unit: str = "epoch"
-    record: RunRecord | None = None
+    unit: str
+    record: RunRecord
     damage: tuple[Damage, ...] = ()
     runs: int = 1
     run: int = 0

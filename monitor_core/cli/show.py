@@ -109,8 +109,6 @@ def _main_curves(opened: Opened) -> list[str]:
 
 def _print_notes(out: Console, opened: Opened) -> None:
     record = opened.record
-    if record is None:
-        return
     findings = record.facts(Found)
     failures = record.facts(SinkFailure)
     notes = [f"{fact.severity}: {fact.message} {fact.advice}" for fact in findings]

@@ -94,7 +94,7 @@ def _versions(path: Path, every: float) -> Iterator[Opened]:
 
 
 def _has_ended(opened: Opened) -> bool:
-    return opened.record is None or opened.summary.status in _ENDS
+    return opened.record.begin is None or opened.summary.status in _ENDS  # without a begin, it is a log of others
 
 
 def _is_alive(opened: Opened) -> bool:

@@ -15,7 +15,6 @@ import attrs
 from monitor_core.journal import provenance
 from monitor_core.journal.arrays import Arrays
 from monitor_core.journal.facts import (
-    Asked,
     Begin,
     Checkpoint,
     Decision,
@@ -27,7 +26,6 @@ from monitor_core.journal.facts import (
     Partial,
     Plan,
     Raised,
-    RateChange,
     Rewind,
     SinkFailure,
     Stop,
@@ -78,7 +76,7 @@ class RunRecord:
     @property
     def decisions(self) -> list[Decision]:
         """The decisions, in order."""
-        return [record.content for record in self.records if isinstance(record.content, (Stop, RateChange, Asked))]
+        return [record.content for record in self.records if isinstance(record.content, Decision)]
 
     @property
     def partial_epochs(self) -> list[int]:
@@ -156,7 +154,7 @@ def _before(record: Record, epoch: int, step: int, *, is_within: bool) -> Record
             return record._replace(content=content) if len(content) else None
         last = epoch if is_within and record.kind is not Kind.EPOCH else epoch - 1
         return record if content.epoch <= last and len(content.up_to(step)) else None
-    if isinstance(content, (Stop, RateChange, Asked, Partial, MidepochEvaluation, Interval, Found, Checkpoint, Arrays)):
+    if isinstance(content, (Decision, Partial, MidepochEvaluation, Interval, Found, Checkpoint, Arrays)):
         return record if content.epoch < epoch + is_within and content.step <= step else None
     return None
 

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import attrs
 
+from monitor_core.journal import provenance
 from monitor_core.journal.files import journal_files
 from monitor_core.journal.recorded import RecordedRun, open_run
 from monitor_core.page.overlay import AXES, overlay_of
@@ -128,6 +129,7 @@ class _Pages:
 
     folder: Path
     _known: dict[Path, tuple[Any, str]] = attrs.field(factory=dict)
+    _processes: dict[Path, dict[str, Any]] = attrs.field(factory=dict)
 
     def listing(self, request: Any) -> Any:
         """Answer with the list of runs."""
@@ -142,13 +144,14 @@ class _Pages:
         path = self._path(request.path_params["path"])
         if path is None:
             return _missing(request.path_params["path"])
-        present = _signature(path)
+        files = _signature(path)
         known = self._known.get(path)
-        if known is None or known[0] != present:
-            page = _page(path, f"/events?run={_quoted(self._name(path))}")
-            if page is None:
+        if known is None or known[0] != (files, self._is_alive(path)):
+            recorded = self._opened(path)
+            if recorded is None:
                 return _missing(request.path_params["path"])
-            self._known[path] = known = (present, page)
+            page = _page(recorded, f"/events?run={_quoted(self._name(path))}")
+            self._known[path] = known = ((files, self._is_alive(path)), page)
             for old in list(self._known)[:-_CACHED]:
                 del self._known[old]
         return _html(known[1])
@@ -157,7 +160,7 @@ class _Pages:
         """Answer with several runs in the same charts."""
         by = request.query_params.get("by", "step")
         names = request.query_params.getlist("run")[:_MOST_OVERLAID]
-        paths = {path: run for name in names if (path := self._path(name)) and (run := _opened(path)) is not None}
+        paths = {path: run for name in names if (path := self._path(name)) and (run := self._opened(path)) is not None}
         if not paths or by not in AXES:
             return _missing("a run to overlay: choose some in the list")
         shown = [attrs.evolve(PageRun.of(run), name=self._name(path)) for path, run in paths.items()]
@@ -168,11 +171,11 @@ class _Pages:
         return _html(page)
 
     async def events(self, request: Any) -> Any:
-        """Answer with an event whenever the files of the runs, or of the folder, have changed."""
+        """Answer with an event whenever the files of the runs, or of the folder, have changed, or a run was killed."""
         from starlette.responses import StreamingResponse
 
         paths = [self._path(name) for name in request.query_params.getlist("run")]
-        look = _of_runs([path for path in paths if path is not None]) if paths else _of_folder(self.folder)
+        look = self._of_runs([path for path in paths if path is not None]) if paths else _of_folder(self.folder)
         return StreamingResponse(_changes(request, look), media_type="text/event-stream", headers=_HEADERS)
 
     def _path(self, name: str) -> Path | None:
@@ -183,26 +186,32 @@ class _Pages:
             return None
         return path if path.is_relative_to(self.folder) else None
 
+    def _opened(self, path: Path) -> RecordedRun | None:
+        """Return what a folder has on record, None if there is no run; remember which process records it."""
+        try:
+            recorded = open_run(path)
+        except OSError:
+            return None
+        if not recorded.runs:
+            return None
+        begin = recorded.last.begin
+        self._processes[path] = {} if begin is None else begin.process
+        return recorded
+
+    def _is_alive(self, path: Path) -> bool | None:
+        return provenance.is_alive(self._processes.get(path, {}))
+
+    def _of_runs(self, paths: list[Path]) -> Callable[[], Any]:
+        return lambda: [(_signature(path), self._is_alive(path)) for path in paths]
+
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
 
 
-def _page(path: Path, events: str) -> str | None:
-    """Return a run's page, None if there is none any more."""
-    recorded = _opened(path)
-    if recorded is None:
-        return None
+def _page(recorded: RecordedRun, events: str) -> str:
+    """Return a run's page."""
     damage = [f"{each.file} at byte {each.offset}: {each.reason}" for each in recorded.damage]
     return render(PageRun.of(recorded), damage=damage, events=events)
-
-
-def _opened(path: Path) -> RecordedRun | None:
-    """Return what a folder has on record, None if there is no run."""
-    try:
-        recorded = open_run(path)
-    except OSError:
-        return None
-    return recorded if recorded.runs else None
 
 
 def _quoted(name: str) -> str:
@@ -228,10 +237,6 @@ async def _changes(request: Any, look: Callable[[], Any]) -> AsyncIterator[str]:
         elif quiet >= _BEAT_SECONDS:
             quiet = 0.0
             yield ": still here\n\n"
-
-
-def _of_runs(paths: list[Path]) -> Callable[[], Any]:
-    return lambda: [_signature(path) for path in paths]
 
 
 def _of_folder(folder: Path) -> Callable[[], Any]:

@@ -19,7 +19,7 @@ import attrs
 import numpy as np
 
 from monitor_core.journal.evaluations import results
-from monitor_core.journal.facts import Found, RateChange, Stop
+from monitor_core.journal.facts import Asked, Found, RateChange, Stop
 from monitor_core.journal.files import Kind
 from monitor_core.journal.recorded import read_runs
 from monitor_core.journal.rows import Rows
@@ -297,7 +297,7 @@ def _findings(path: str, record: RunRecord) -> Iterator[Row]:
 
 def _decisions(path: str, record: RunRecord) -> Iterator[Row]:
     for each in record.decisions:
-        what = {Stop: "stop", RateChange: "rate"}[type(each)]
+        what = {Stop: "stop", RateChange: "rate", Asked: "asked"}[type(each)]
         yield path, what, each.reason, each.epoch, each.step
 
 
@@ -343,7 +343,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             _findings,
         ),
         "decisions": Table(
-            "what sinks decided: a stop, or a rate",
+            "what sinks decided, a stop or a rate, and what was asked from outside",
             _PATH | {"what": "VARCHAR", "reason": "VARCHAR"} | _AT,
             True,
             _decisions,

@@ -297,6 +297,15 @@ bus.train_end()
     assert "step 2 · val_loss 1 · loss 7" in lines
 
 
+def test_watch_of_a_log_of_others_ends(tmp_path):
+    """It does not say whether more follows."""
+    train(tmp_path / "a", [3.0, 1.0], CSVLogger(tmp_path / "run.csv"))
+    assert command("watch", tmp_path / "run.csv").out.splitlines() == [
+        "epoch 1 · loss 1.5 · val_loss 3",
+        "epoch 2 · loss 0.5 · val_loss 1",
+    ]
+
+
 def test_watch_ends_with_a_run_that_was_killed(tmp_path):
     """It does not wait for ever."""
     training = subprocess.Popen([sys.executable, "-c", TRAINING.replace("0.5", "60"), str(tmp_path / "a")])

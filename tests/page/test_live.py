@@ -215,3 +215,31 @@ def test_axe_finds_no_violation(runs, path):
         found = shown.page.evaluate(AXE.read_text(encoding="utf-8") + "; axe.run().then((done) => done.violations)")
         assert [(each["id"], [node["html"] for node in each["nodes"]][:3]) for each in found] == []
         assert shown.problems == []
+
+
+def test_a_run_that_is_killed_is_shown_as_killed(tmp_path):
+    """Nothing is written when it dies; its page changes nevertheless, and whoever looks at it is told."""
+    script = """
+import sys, time
+from monitor_core import Journal, Loop
+with Loop(Journal(sys.argv[1])) as loop:
+    for epoch in loop.epochs(2):
+        loop.log(loss=1.0)
+        print("trains", flush=True)
+        time.sleep(600)
+"""
+    line = [sys.executable, "-c", script, str(tmp_path / "runs" / "a")]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as training:
+        assert training.stdout.readline() == "trains\n"
+        with served(tmp_path / "runs") as address:
+            assert "is training" in ask(address, "/runs/a")[2]
+            port = int(re.search(r":(\d+)/", address)[1])
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as client:
+                client.request("GET", "/events?run=a")
+                events = client.getresponse()
+                assert events.readline() == b"retry: 1000\n"
+                training.kill()
+                training.wait()
+                while events.readline() != b"event: changed\n":
+                    pass
+            assert "was killed" in ask(address, "/runs/a")[2]

@@ -6,9 +6,11 @@ import math
 import pytest
 
 from monitor_core import Bus, Diagnosis, EarlyStopping, Journal, Loop, open_run
+from monitor_core.files.requests import Request
 from monitor_core.journal.files import FILE_HEAD, Kind, frame
 from monitor_core.journal.rows import encode_rows
 from monitor_core.runs import TABLES, query, table
+from monitor_core.testing import NumpyModel
 
 pytest.importorskip("duckdb")
 
@@ -93,6 +95,18 @@ def test_findings_by_symptom(tmp_path):
     bus.train_end()
     [(path, symptom, severity)] = query("select path, symptom, severity from findings", tmp_path / "runs")
     assert (path, symptom, severity) == ("a", bus.run.findings[0].symptom, bus.run.findings[0].severity)
+
+
+def test_decisions_of_every_kind(tmp_path):
+    """A stop, a rate, and what was asked from outside."""
+    with Loop(Journal(tmp_path / "runs" / "a"), model=NumpyModel()) as loop:
+        for epoch in loop.epochs(2):
+            loop.log(loss=1.0)
+            loop.run.learning_rate = 0.1 / (1 + epoch)
+        loop.run.requests.append((Request(verb="note", value="hello", who="me", time=1.0, run=loop.run.id), "noted"))
+        loop.run.stop("enough")
+    found = query("select what from decisions order by what", tmp_path / "runs").rows
+    assert found == [("asked",), ("rate",), ("stop",)]
 
 
 @pytest.mark.parametrize(

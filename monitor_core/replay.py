@@ -26,7 +26,7 @@ from monitor_core.values.blocks import Block
 from monitor_core.values.labels import UNNAMED
 from monitor_core.values.means import Means
 
-_NO_PLAN = Plan(epochs=None, steps_per_epoch=None, learning_rates=None, directions={})
+NO_PLAN = Plan(epochs=None, steps_per_epoch=None, learning_rates=None, directions={})
 _TAKEN_AS_ENDED = ("completed", "stopped", "failed")
 
 
@@ -90,7 +90,7 @@ def replay(recorded: RecordedRun, *sinks: object, model: ModelHandle | None = No
     bus.slow_share = math.inf  # steps take no time here
     player = _Player(bus)
     for run in recorded.runs:
-        plan = next(iter(run.facts(Plan)), _NO_PLAN)
+        plan = next(iter(run.facts(Plan)), NO_PLAN)
         if isinstance(handle, RecordedModel):
             handle.begin(plan)
         player.play(run, plan)

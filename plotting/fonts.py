@@ -13,6 +13,7 @@ from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
 
 from monitor_core._log import logger
+from monitor_core.values.text import shortened
 
 _PREFERRED = (
     "Noto Sans CJK",
@@ -58,12 +59,8 @@ def settle(texts: Iterable[Any]) -> None:
         if "$" in written and not written.startswith(_NUMBER) and text.get_gid() != TITLE:
             text.set_parse_math(False)
         if len(written) > _LONGEST and text.get_gid() not in (TITLE, NOTES):
-            text.set_text("\n".join(map(_cut, written.split("\n"))))
+            text.set_text("\n".join(shortened(line, _LONGEST) for line in written.split("\n")))
     complete(found)
-
-
-def _cut(line: str) -> str:
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
 
 
 def complete(texts: Iterable[Any]) -> None:

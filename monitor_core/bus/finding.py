@@ -44,6 +44,11 @@ class Finding:
     step: int = 0
     layer: str | None = None
 
+    @property
+    def severity_rank(self) -> int:
+        """The place of its severity among `SEVERITIES`, 0 for a problem."""
+        return SEVERITIES.index(self.severity)
+
     def __str__(self) -> str:
         when = "Before the first epoch" if self.epoch < 0 else f"Epoch {self.epoch + 1}"
         return f"{when}: {self.message}{f' {self.advice}' if self.advice else ''}"

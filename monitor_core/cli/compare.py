@@ -14,7 +14,7 @@ from rich.console import Console
 from monitor_core.cli.curves import curve
 from monitor_core.cli.opening import Direction, readable
 from monitor_core.cli.text import console, plain, print_table, status
-from monitor_core.runs.comparison import Comparison, compare
+from monitor_core.runs.comparison import AlignedCurves, Comparison, Ranked, compare
 from monitor_core.runs.curves import By
 from monitor_core.values.text import format_value
 
@@ -42,20 +42,19 @@ def compare_runs(
     place: By = by.value
     with readable():
         comparison = compare(paths)
-        data = comparison.to_json(metric, by=place, mode=mode.value)
-    if as_json:
-        typer.echo(json.dumps(data))
-        return
+        if as_json:
+            typer.echo(json.dumps(comparison.to_json(metric, by=place, mode=mode.value)))
+            return
+        aligned = comparison.curves(metric, by=place)
+        ranks = comparison.ranks(aligned.metric, mode=mode.value)
     out = console()
-    found = str(data["metric"])
-    _print_ranks(out, comparison, found, mode)
-    _print_differences(out, comparison, found, mode)
+    _print_ranks(out, comparison, aligned.metric, ranks)
+    _print_differences(out, comparison, ranks)
     if curves:
-        _print_curves(out, comparison, found, place, mode)
+        _print_curves(out, comparison, aligned, ranks)
 
 
-def _print_ranks(out: Console, comparison: Comparison, metric: str, mode: Direction) -> None:
-    ranks = comparison.ranks(metric, mode=mode.value)
+def _print_ranks(out: Console, comparison: Comparison, metric: str, ranks: list[Ranked]) -> None:
     rows = []
     for each in ranks:
         summary = comparison.runs[each.run].summary
@@ -70,11 +69,11 @@ def _print_ranks(out: Console, comparison: Comparison, metric: str, mode: Direct
         out.print(plain(f"without {metric}: {', '.join(left_out)}"), soft_wrap=True)
 
 
-def _print_differences(out: Console, comparison: Comparison, metric: str, mode: Direction) -> None:
+def _print_differences(out: Console, comparison: Comparison, ranks: list[Ranked]) -> None:
     differences = comparison.differences()
     if not differences or len(comparison.runs) < 2:
         return
-    order = [each.run for each in comparison.ranks(metric, mode=mode.value)]
+    order = [each.run for each in ranks]
     order += [name for name in comparison.runs if name not in order]
     out.print()
     rows = [(name, *(_shown(differences[name].get(run)) for run in order)) for name in differences]
@@ -85,17 +84,16 @@ def _shown(value: object) -> str:
     return "" if value is None else f"{value}"
 
 
-def _print_curves(out: Console, comparison: Comparison, metric: str, by: By, mode: Direction) -> None:
-    aligned = comparison.curves(metric, by=by)
-    best = [each.run for each in comparison.ranks(metric, mode=mode.value) if each.run in aligned.values][:_CURVES]
-    shift = 1.0 if by == "epoch" else 0.0  # as people count
+def _print_curves(out: Console, comparison: Comparison, aligned: AlignedCurves, ranks: list[Ranked]) -> None:
+    best = [each.run for each in ranks if each.run in aligned.values][:_CURVES]
+    shift = 1.0 if aligned.by == "epoch" else 0.0  # as people count
     lines = {}
     for name in best:
-        points = comparison.runs[name].curves.curve(metric, by)
+        points = comparison.runs[name].curves.curve(aligned.metric, aligned.by)
         if np.isfinite(points.y).any():
             lines[name] = (points.x + shift, points.y)
     if lines and len(aligned.x) > 1:
         out.print()
-        unit = "seconds" if by == "time" else by
+        unit = "seconds" if aligned.by == "time" else aligned.by
         for line in curve(lines, width=min(out.width, 100), unit=unit):
             out.print(line, soft_wrap=True)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from monitor_core.cli.text import plain
 from monitor_core.values.text import format_value
+from monitor_core.values.thinning import thinned
 
 HEIGHT = 10
 """How many lines high the plot is, without its axis."""
@@ -70,7 +71,8 @@ class _Area:
     def dots(self, x: Floats, values: Floats) -> NDArray[np.bool_]:
         """Return which dots are set, ``(4 * HEIGHT, 2 * columns) bool``."""
         dots = np.zeros((4 * HEIGHT, 2 * self.columns), bool)
-        x, values = _thinned(x, values, 8 * self.columns)
+        limit = 8 * self.columns
+        x, values = thinned(x, values, limit=limit, stretches=limit // 3)
         finite = np.isfinite(values)
         across = np.round((x - self.begin) / ((self.end - self.begin) or 1.0) * (2 * self.columns - 1)).astype(int)
         part = 0.5 if math.isinf(self.high - self.low) else 1.0
@@ -82,22 +84,6 @@ class _Area:
             if here and finite[here - 1]:
                 _connect(dots, (across[here - 1], down[here - 1]), (across[here], down[here]))
         return dots
-
-
-def _thinned(x: Floats, values: Floats, limit: int) -> tuple[Floats, Floats]:
-    """Return at most about ``limit`` points: of each stretch the lowest, the highest, and one that is a gap."""
-    if len(x) <= limit:
-        return x, values
-    kept: set[int] = set()
-    for part in np.array_split(np.arange(len(x)), limit // 3):
-        inside, is_finite = values[part], np.isfinite(values[part])
-        if is_finite.any():
-            kept |= {int(part[np.nanargmin(np.where(is_finite, inside, np.nan))])}
-            kept |= {int(part[np.nanargmax(np.where(is_finite, inside, np.nan))])}
-        if not is_finite.all():
-            kept.add(int(part[(~is_finite).argmax()]))
-    places = sorted(kept)
-    return x[places], values[places]
 
 
 def _connect(dots: NDArray[np.bool_], begin: tuple[int, int], end: tuple[int, int]) -> None:

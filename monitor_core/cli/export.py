@@ -14,7 +14,7 @@ import typer
 
 from monitor_core.cli.opening import UnreadableError, readable
 from monitor_core.cli.text import plain
-from monitor_core.journal.recorded import RecordedRun, open_run
+from monitor_core.journal.recorded import RecordedRun, open_run, record_of
 from monitor_core.runs.exporting import Format, export
 
 
@@ -47,7 +47,7 @@ def export_run(
         recorded = open_run(path, run=run)
         if to is Kind.CSV and (count := len(recorded.runs)) > 1:  # it has no column of runs
             typer.echo(f"the last of {count} runs in {plain(path).plain}; --run picks another", err=True)
-            recorded = open_run(path, run=-1)
+            recorded = record_of(recorded.path, [recorded.last], recorded.damage)
         if not recorded.runs:
             raise UnreadableError(f"{path} holds no run that can be read")
         if output is None:

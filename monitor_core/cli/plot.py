@@ -10,7 +10,7 @@ import typer
 
 from monitor_core.cli.opening import UnreadableError, readable
 from monitor_core.cli.text import plain
-from monitor_core.journal.recorded import open_run
+from monitor_core.journal.recorded import record_of
 from monitor_core.runs.comparison import compare
 
 
@@ -33,7 +33,7 @@ def plot(
         from monitor_core.plotting import plot_history
 
         found = compare(paths).runs
-        runs = {name: open_run(run.path, run=-1) for name, run in found.items()}
+        runs = {name: record_of(run.path, [run.record], ()) for name, run in found.items()}
         history = runs if len(runs) > 1 else next(iter(runs.values()))
         plot_history(history, metrics=metric, batches=batches, smoothing=smoothing, title=title, to_file=output)
     typer.echo(json.dumps({"output": str(output)}) if as_json else plain(f"drew {output}").plain)

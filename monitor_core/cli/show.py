@@ -115,7 +115,7 @@ def _print_notes(out: Console, opened: Opened) -> None:
     notes += [f"epoch {fact.epoch + 1}: {fact.reason}" for fact in record.decisions]
     if failures:
         notes.append(f"{len(failures)} failures of sinks, the first of {failures[0].sink}: {failures[0].error}")
-    notes += [f"damaged: {each.file} at byte {each.offset}: {each.reason}" for each in opened.damage]
+    notes += [f"damaged: {each}" for each in opened.damage]
     notes += [f"{name}: {value}" for name, value in opened.summary.config.items()]
     if opened.summary.git_commit:
         notes.append(f"commit {opened.summary.git_commit}")

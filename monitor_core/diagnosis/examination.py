@@ -15,7 +15,7 @@ import attrs
 import numpy as np
 
 from monitor_core._log import logger
-from monitor_core.bus.finding import SEVERITIES, Finding
+from monitor_core.bus.finding import Finding
 from monitor_core.diagnosis.rule import MISSING, Moment, Rule
 from monitor_core.diagnosis.rules.all import RULES
 from monitor_core.diagnosis.seen import Batches, Seen
@@ -189,7 +189,7 @@ class Examination:
         found: list[Finding] = []
         for name, finding in sorted(present.items(), key=lambda item: _rank(item[1])):
             before = self._active.get((finding.symptom, finding.layer))
-            if before is not None and _severity(before.finding) <= _severity(finding):
+            if before is not None and before.finding.severity_rank <= finding.severity_rank:
                 continue
             if not self._is_explained(finding, found):
                 found.append(finding)
@@ -220,13 +220,9 @@ def _thinned(probes: list[Probe]) -> list[Probe]:
     return [*reversed(older.values()), *probes[-LAST_PROBES:]]
 
 
-def _severity(finding: Finding) -> int:
-    return SEVERITIES.index(finding.severity)
-
-
 def _rank(finding: Finding) -> tuple[int, int]:
     """Return what sorts causes before what they explain, then by severity."""
-    return -len(EXPLAINS.get(finding.symptom, ())), _severity(finding)
+    return -len(EXPLAINS.get(finding.symptom, ())), finding.severity_rank
 
 
 # --- stretches of batches ------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from typing import Any
 import attrs
 
 from monitor_core.files.replacing import replacing
+from monitor_core.values.text import shortened
 
 VERBS = ("stop", "rate", "checkpoint", "note")
 """What may be asked for."""
@@ -214,4 +215,4 @@ def _is_text(value: object, limit: int) -> bool:
 
 def _cut(value: object) -> str:
     text = repr(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= 100 else text[:99] + "…"
+    return shortened(text, 100)

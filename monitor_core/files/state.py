@@ -161,8 +161,8 @@ def finite_or_name(value: float) -> float | str:
 
 
 def finite_or_names(value: Any) -> Any:
-    """Return dicts, lists and tuples of values for JSON, with `finite_or_name` of each number in them."""
-    if isinstance(value, dict):
+    """Return mappings, lists and tuples of values for JSON, with `finite_or_name` of each number in them."""
+    if isinstance(value, Mapping):
         return {name: finite_or_names(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [finite_or_names(each) for each in value]

@@ -112,6 +112,9 @@ class Damage:
     reason: str
     unfinished: bool = False
 
+    def __str__(self) -> str:
+        return f"{self.file} at byte {self.offset}: {self.reason}"
+
 
 class Record(NamedTuple):
     """A whole record: its offset, kind, the number of its run within the file, and its content."""

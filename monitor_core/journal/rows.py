@@ -86,6 +86,11 @@ class Rows:
         times = _frozen(matrix[:, 1].astype(np.float64))
         return Block(self.epoch, _frozen(_steps(matrix)), times, MappingProxyType(columns), MappingProxyType(present))
 
+    def place(self) -> tuple[int, float]:
+        """Return the last row's step, and when it was recorded, seconds since 1970."""
+        last = self.matrix()[-1:]
+        return int(_steps(last)[-1]), float(last[-1, 1])
+
     def logs(self) -> dict[str, float]:
         """Return the last row's metrics."""
         return dict(zip(self.names, self.matrix()[-1, _LABELS:].tolist(), strict=True))

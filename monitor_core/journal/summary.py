@@ -22,6 +22,7 @@ from monitor_core.journal.rows import Rows
 from monitor_core.journal.run_records import RunRecord
 from monitor_core.metrics.decisions import Best, Mode
 from monitor_core.metrics.monitor import DIRECTIONS
+from monitor_core.values.text import shortened
 
 SUMMARY_NAME = "summary.json"
 LIMIT = 8 * 1024
@@ -32,7 +33,7 @@ _DEPTH = 8
 """How deep mappings and lists of a configuration are kept; deeper ones are text."""
 METRICS = 40
 """How many metrics a summary that is written has at most."""
-_PREFERRED = ("val_loss", "loss")
+PREFERRED = ("val_loss", "loss")
 _LARGEST = 2**63 - 1
 """The largest epoch or step: programs that read summaries count in 64 bits."""
 LATEST = 253_402_300_799.0
@@ -129,7 +130,7 @@ class Summary:
         """Return the metrics' names, those by which a run is best known first."""
 
         def rank(name: str) -> tuple[bool, bool, bool]:
-            return name not in _PREFERRED, name not in self.best, not name.startswith("val_")
+            return name not in PREFERRED, name not in self.best, not name.startswith("val_")
 
         return sorted(dict.fromkeys([*self.last, *self.best]), key=rank)
 
@@ -213,22 +214,18 @@ def _of_this_format(data: dict[str, Any]) -> dict[str, Any]:
 _SHORTENED = {"config", "last", "best", "stop_reason", "error"}
 
 
-def _cut(value: Any) -> Any:
+def _cut(value: Any, depth: int = _DEPTH) -> Any:
     """Return a value with long strings cut; what is nested too deeply as text."""
-    return _cut_below(value, _DEPTH)
-
-
-def _cut_below(value: Any, depth: int) -> Any:
     if isinstance(value, str):
-        return value if len(value) <= _TEXT else value[: _TEXT - 1] + "…"
+        return shortened(value, _TEXT)
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):
         return finite_or_name(value)
     if depth and isinstance(value, Mapping):
-        return {_cut(str(name)): _cut_below(each, depth - 1) for name, each in value.items()}
+        return {_cut(str(name)): _cut(each, depth - 1) for name, each in value.items()}
     if depth and isinstance(value, (list, tuple)):
-        return [_cut_below(each, depth - 1) for each in value]
+        return [_cut(each, depth - 1) for each in value]
     return _cut(json.dumps(value))
 
 
@@ -325,7 +322,7 @@ def tally_of(run: RunRecord) -> Tally:
     if plans := run.facts(Plan):
         tally.plan(plans[0])
     for rows in run.rows(Kind.BATCHES):
-        tally.summary.advance(int(rows.steps()[-1]), float(rows.matrix()[-1, 1]))
+        tally.summary.advance(*rows.place())
     for result in results(run):
         if result.kind is Kind.EPOCH or result.is_within:
             _add(tally, result.rows, ends_epoch=result.kind is Kind.EPOCH)
@@ -333,13 +330,13 @@ def tally_of(run: RunRecord) -> Tally:
 
 
 def _add(tally: Tally, rows: Rows, *, ends_epoch: bool) -> None:
-    step, time = int(rows.steps()[-1]), float(rows.matrix()[-1, 1])
+    step, time = rows.place()
     tally.add(rows.epoch_logs(), epoch=rows.epoch, step=step, time=time, ends_epoch=ends_epoch)
 
 
 def main_metric(summary: Summary) -> tuple[str, BestValue] | None:
     """Return the metric by which a run is known, with its best value: the validation's loss, else another's."""
-    for name in (*_PREFERRED, *(each for each in summary.best if each.startswith("val_")), *summary.best):
+    for name in (*PREFERRED, *(each for each in summary.best if each.startswith("val_")), *summary.best):
         if name in summary.best:
             return name, summary.best[name]
     return None

@@ -57,6 +57,18 @@ def check_metric(name: str, model: Any, owner: str, argument: str) -> None:
         logger.warning("%s", message)
 
 
+def known_name(name: str, available: Collection[str], where: str) -> str:
+    """Return the name under which a metric is recorded.
+
+    Raises:
+        KeyError: There is no such metric; the message lists the names.
+    """
+    found = find_metric(name, available)
+    if found is None:
+        raise KeyError(unknown_metric(name, available, where))
+    return found
+
+
 def unknown_metric(name: str, available: Iterable[str], where: str) -> str:
     """Return the message for a missing metric, with the nearest name and all names."""
     names = sorted(available)

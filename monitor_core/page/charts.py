@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor_core.page.columns import Columns
-from monitor_core.page.words import count_of, number, plural
+from monitor_core.page.words import number, plural
 from monitor_core.values.text import format_value
 
 Unit = Literal["step", "epoch", "second"]
@@ -66,7 +66,7 @@ class Line:
 def count_of_lost(values: NDArray[np.float64]) -> str:
     """Return how many values are not finite, as text; the empty string if all are."""
     kinds = {"NaN": np.isnan(values), "infinite": np.isinf(values)}
-    return " and ".join(count_of(int(each.sum()), name) for name, each in kinds.items() if each.any())
+    return " and ".join(f"{number(int(each.sum()))} {name}" for name, each in kinds.items() if each.any())
 
 
 @attrs.frozen
@@ -94,8 +94,6 @@ class Chart:
         unit: What its axis counts.
         lines: The lines.
         marks: What happened on the way.
-        window: The first stretch to show; None for all of it.
-        notes: Further sentences about it.
     """
 
     key: str
@@ -103,18 +101,15 @@ class Chart:
     unit: Unit
     lines: Sequence[Line]
     marks: Sequence[Mark] = ()
-    window: tuple[float, float] | None = None
-    notes: Sequence[str] = ()
 
     @property
     def summary(self) -> str:
         """What it shows, for readers who cannot see it."""
-        return " ".join([*(line.described(self.unit) for line in self.lines if not line.hidden), *self.notes])
+        return " ".join(line.described(self.unit) for line in self.lines if not line.hidden)
 
     def as_json(self, columns: Columns) -> dict[str, Any]:
         """Return its description for the page, with its numbers among the columns."""
         described: dict[str, Any] = {
-            "title": self.title,
             "unit": self.unit,
             "lines": [
                 {
@@ -128,8 +123,6 @@ class Chart:
             ],
             "marks": [attrs.asdict(mark) for mark in self.marks],
         }
-        if self.window is not None:
-            described["from"], described["to"] = self.window
         return described
 
     def table(self) -> ChartTable:

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from monitor_core.bus.finding import SEVERITIES, Finding
+from monitor_core.bus.finding import Finding
 from monitor_core.page.charts import Chart, Mark
 from monitor_core.page.curves import chart_of
 from monitor_core.page.run import PageRun
@@ -37,11 +37,9 @@ class ShownFinding:
 
 def findings_of(run: PageRun) -> list[ShownFinding]:
     """Return a run's findings, the worst first."""
-    order = {severity: place for place, severity in enumerate(SEVERITIES)}
-    found = sorted(run.findings, key=lambda each: order.get(each.severity, len(order)))
     return [
         ShownFinding(each, _when(each), list(_evidence(each)), _chart(run, each, f"finding-{place}"))
-        for place, each in enumerate(found[:MOST])
+        for place, each in enumerate(run.findings[:MOST])
     ]
 
 

@@ -10,6 +10,7 @@ from monitor_core.model.layer_graph import LayerGraph, LayerNode
 from monitor_core.page.words import number, plural
 from monitor_core.plotting.graph_layout.layout import lay_out
 from monitor_core.plotting.graph_layout.shapes import Box, Line
+from monitor_core.values.text import shortened
 
 _MOST = 400
 _LETTER, _HEIGHT, _ROW = 7.2, 24.0, 16.0
@@ -87,7 +88,7 @@ def _groups(node: LayerNode) -> list[tuple[str, ...]]:
 def _lines(node: LayerNode) -> Iterator[str]:
     yield node.kind
     if node.label != node.kind:
-        yield node.label if len(node.label) <= 40 else f"{node.label[:39]}…"
+        yield shortened(node.label, 40)
     if shapes := _shapes(node):
         yield shapes
     if node.parameters:

@@ -20,10 +20,10 @@ import attrs
 from monitor_core.journal import provenance
 from monitor_core.journal.files import journal_files
 from monitor_core.journal.recorded import RecordedRun, open_run
+from monitor_core.journal.summary import main_metric
 from monitor_core.page.overlay import AXES, overlay_of
 from monitor_core.page.report import built, content_policy, render, template
 from monitor_core.page.run import PageRun
-from monitor_core.page.story import main_metric
 from monitor_core.page.words import moment, number, plural, seconds
 from monitor_core.runs.catalogue import FoundRun, find_runs
 from monitor_core.values.text import format_value
@@ -150,7 +150,7 @@ class _Pages:
             recorded = self._opened(path)
             if recorded is None:
                 return _missing(request.path_params["path"])
-            page = _page(recorded, f"/events?run={_quoted(self._name(path))}")
+            page = render(PageRun.of(recorded), events=f"/events?run={_quoted(self._name(path))}")
             self._known[path] = known = ((files, self._is_alive(path)), page)
             for old in list(self._known)[:-_CACHED]:
                 del self._known[old]
@@ -206,12 +206,6 @@ class _Pages:
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
-
-
-def _page(recorded: RecordedRun, events: str) -> str:
-    """Return a run's page."""
-    damage = [f"{each.file} at byte {each.offset}: {each.reason}" for each in recorded.damage]
-    return render(PageRun.of(recorded), damage=damage, events=events)
 
 
 def _quoted(name: str) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from monitor_core.journal.probes import WHAT as PROBE
-from monitor_core.journal.snapshots import WHAT as SNAPSHOT
-from monitor_core.journal.snapshots import last_snapshot
 from monitor_core.page.cost import cost_of
 from monitor_core.page.run import PageRun
 
@@ -28,7 +26,7 @@ def _sentences(run: PageRun) -> Iterator[str]:
         )
     if not run.record.arrays(PROBE):
         yield "What the model looks like inside, its layers and distributions: add Diagnosis() or Inside(every=1)."
-    snapshot = last_snapshot(run.record.arrays(SNAPSHOT))
+    snapshot = run.recorded.snapshot
     if snapshot is None:
         yield "The model's graph, its confusion matrix and mistakes, and an embedding: add Snapshots() to the sinks."
     else:

@@ -10,6 +10,7 @@ from typing import Any
 
 from monitor_core.page.run import PageRun
 from monitor_core.page.words import moment
+from monitor_core.values.text import shortened
 
 _LONGEST = 400
 _MOST = 200
@@ -31,12 +32,12 @@ def origin_of(run: PageRun) -> list[tuple[str, str]]:
         ("Ranks", f"{begin.rank} of {begin.ranks}" if begin.ranks > 1 else ""),
         ("Versions", " · ".join(f"{name} {version}" for name, version in begin.versions.items())),
     ]
-    return [(name, _cut(value)) for name, value in facts if value]
+    return [(name, shortened(value, _LONGEST)) for name, value in facts if value]
 
 
 def config_of(run: PageRun) -> list[tuple[str, str]]:
     """Return the configuration, as pairs of a name and a value; nested names are joined by dots."""
-    return [(name, _cut(value)) for name, value in list(_settings(run).items())[:_MOST]]
+    return [(name, shortened(value, _LONGEST)) for name, value in list(_settings(run).items())[:_MOST]]
 
 
 def differing_config(runs: Sequence[PageRun], missing: str) -> list[tuple[str, ...]]:
@@ -68,8 +69,4 @@ def _cut_apart(texts: list[str]) -> Iterator[str]:
     alike = itertools.takewhile(lambda each: len(set(each)) == 1, zip(*texts, strict=False))
     same = sum(1 for _ in alike)
     for text in texts:
-        yield _cut(text if same < _LONGEST - 1 else f"…{text[same - _LEAD :]}")
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+        yield shortened(text if same < _LONGEST - 1 else f"…{text[same - _LEAD :]}", _LONGEST)

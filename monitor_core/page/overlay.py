@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor_core.journal.summary import PREFERRED
 from monitor_core.page.charts import Chart, Line, Unit
 from monitor_core.page.columns import Columns
 from monitor_core.page.origin import differing_config
@@ -44,7 +45,7 @@ class Overlay:
 def overlay_of(runs: Sequence[PageRun], by: Unit) -> Overlay:
     """Return runs in the same charts."""
     metrics = list(dict.fromkeys(name for run in runs for name in run.metrics()))
-    order = sorted(metrics, key=lambda name: name not in ("val_loss", "loss"))
+    order = sorted(metrics, key=lambda name: name not in PREFERRED)
     charts = [
         Chart(f"metric-{place}", name, by, [line for line in _lines(runs, name, by) if len(line.x)])
         for place, name in enumerate(order[:_MOST_CHARTS])

@@ -20,11 +20,7 @@ import attrs
 from monitor_core._version import __version__
 from monitor_core.files.replacing import replacing
 from monitor_core.journal.files import file_number, journal_files
-from monitor_core.journal.probes import WHAT as PROBE
 from monitor_core.journal.recorded import RecordedRun, open_run
-from monitor_core.journal.recorded_inside import histograms_of, layers_of, looks_of, weights_of
-from monitor_core.journal.snapshots import WHAT as SNAPSHOT
-from monitor_core.journal.snapshots import last_snapshot
 from monitor_core.journal.summary import SUMMARY_NAME
 from monitor_core.model.snapshot import Snapshot
 from monitor_core.page.charts import Chart
@@ -99,7 +95,7 @@ def report_html(
         raise ValueError(f"{shown.path} holds no run that can be read{why}")
     run = PageRun.of(shown)
     other = None if baseline is None else PageRun.of(_opened(baseline))
-    return render(run, other, damage=[f"{each.file} at byte {each.offset}: {each.reason}" for each in shown.damage])
+    return render(run, other)
 
 
 def _opened(recorded: RecordedRun | str | PathLike[str]) -> RecordedRun:
@@ -122,9 +118,7 @@ def _is_recorded(target: Path, sources: Iterable[Path]) -> bool:
     return bool(is_record) or any(source.exists() and source.samefile(target) for source in sources)
 
 
-def render(
-    run: PageRun, baseline: PageRun | None = None, *, damage: list[str] | None = None, events: str | None = None
-) -> str:
+def render(run: PageRun, baseline: PageRun | None = None, *, events: str | None = None) -> str:
     """Return a run's page; one that lives listens for changes at the address ``events``."""
     parts = _Parts.of(run, baseline)
     columns = Columns()
@@ -144,7 +138,7 @@ def render(
         origin=origin_of(run),
         config=config_of(run),
         missing=missing_from(run),
-        damage=damage or [],
+        damage=[str(each) for each in run.recorded.damage],
         baseline=None if baseline is None else compared(run, baseline),
         page_data=as_json({"charts": charts}),
         columns=columns.texts,
@@ -172,15 +166,15 @@ class _Parts:
     @classmethod
     def of(cls, run: PageRun, baseline: PageRun | None) -> _Parts:
         curves = curves_of(run, baseline)
-        snapshot = last_snapshot(run.record.arrays(SNAPSHOT)) or Snapshot(epoch=-1, step=0)
-        looks = looks_of(run.record.arrays(PROBE))
+        recorded = run.recorded
+        snapshot = recorded.snapshot or Snapshot(epoch=-1, step=0)
         return cls(
             curves=curves.charts,
             omitted=curves.omitted,
             happened=run.events(),
             findings=findings_of(run),
-            heat_maps=heat_maps(layers_of(looks), weights_of(looks)),
-            distributions=list(distributions(histograms_of(looks))),
+            heat_maps=heat_maps(recorded.layers, recorded.weights),
+            distributions=list(distributions(recorded.histograms)),
             scatter=None if snapshot.embedding is None else scatter_of(snapshot.embedding),
             graph=None if snapshot.graph is None else drawn(snapshot.graph),
             confusion=confusion_of(snapshot),

@@ -5,16 +5,17 @@ Contract. Everything comes from the run's record; nothing of it is trusted, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from monitor_core.bus.finding import Finding
-from monitor_core.diagnosis.offline import diagnose
+from monitor_core.diagnosis.offline import diagnose, recorded_findings
 from monitor_core.journal.evaluations import epochs_and_evaluations
-from monitor_core.journal.facts import Checkpoint, Plan, Raised, RateChange, SinkFailure, Stop
+from monitor_core.journal.facts import Checkpoint, Raised, RateChange, SinkFailure, Stop
 from monitor_core.journal.files import Kind
 from monitor_core.journal.recorded import RecordedRun
 from monitor_core.journal.rows import Rows, present_values
@@ -75,23 +76,23 @@ class PageRun:
 
     Attributes:
         name: What it is called: its folder.
+        recorded: What `open_run` returned.
         record: Its record.
         summary: Its summary.
         batches: Each metric's values of every batch.
         results: Each metric's values of every epoch, and of the evaluations within them.
         unit: What the axis of its curves counts.
         prefixes: The prefixes of evaluations, such as ``val_``.
-        findings: What is wrong with it: what `Diagnosis` found live, or else what its record shows.
     """
 
     name: str
+    recorded: RecordedRun
     record: RunRecord
     summary: Summary
     batches: Mapping[str, Points]
     results: Mapping[str, Points]
     unit: Unit
     prefixes: tuple[str, ...]
-    findings: Sequence[Finding]
 
     @classmethod
     def of(cls, recorded: RecordedRun) -> PageRun:
@@ -103,19 +104,24 @@ class PageRun:
         prefixes = {each.evaluation.prefix for each in record.rows(Kind.EVALUATION) if each.evaluation is not None}
         return cls(
             name=recorded.path.resolve().name or str(recorded.path),
+            recorded=recorded,
             record=record,
             summary=summary_of(record),
             batches=batches,
             results=_points([_prefixed(each) for _, each in rows]),
             unit="step" if by_step else "epoch",
             prefixes=("val_", *sorted(prefixes - {"val_", ""})),
-            findings=list(diagnose(recorded)),
         )
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """What is wrong with it, the worst first: what `Diagnosis` found live, or else what its record shows."""
+        return sorted(diagnose(self.recorded), key=lambda finding: finding.severity_rank)
 
     @property
     def is_diagnosed(self) -> bool:
         """Whether a `Diagnosis` looked at it live."""
-        return any(plan.diagnosed for plan in self.record.facts(Plan))
+        return recorded_findings(self.record) is not None
 
     def metrics(self) -> list[str]:
         """Return the names of all metrics, in the order of their appearance."""

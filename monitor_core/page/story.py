@@ -5,26 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePath
 
-from monitor_core.bus.finding import SEVERITIES, Finding
-from monitor_core.journal.summary import BestValue, Summary
+from monitor_core.bus.finding import SEVERITIES
+from monitor_core.journal.summary import BestValue, main_metric
 from monitor_core.page.run import PageRun
 from monitor_core.page.words import joined, number, plural, seconds
 from monitor_core.values.text import format_value
-
-_PREFERRED = ("val_loss", "loss")
 
 
 def story(run: PageRun) -> list[str]:
     """Return the paragraph at the head of the page, sentence by sentence."""
     return [*_how_it_went(run), *_best(run), *_what_is_wrong(run)]
-
-
-def main_metric(summary: Summary) -> tuple[str, BestValue] | None:
-    """Return the metric by which a run is known, with its best value: the validation's loss, else another's."""
-    for name in (*_PREFERRED, *(each for each in summary.best if each.startswith("val_")), *summary.best):
-        if name in summary.best:
-            return name, summary.best[name]
-    return None
 
 
 def _how_it_went(run: PageRun) -> Iterator[str]:
@@ -83,19 +73,14 @@ def _is_last(run: PageRun, name: str, best: BestValue) -> bool:
 def _what_is_wrong(run: PageRun) -> Iterator[str]:
     found = run.findings
     if found:
-        worst = sorted(found, key=_rank)
         counts = [(severity, sum(each.severity == severity for each in found)) for severity in SEVERITIES]
         said = joined([plural(count, severity) for severity, count in counts if count])
         yield f"The diagnosis found {said}."
-        yield worst[0].message
-        if worst[0].advice:
-            yield worst[0].advice
+        yield found[0].message
+        if found[0].advice:
+            yield found[0].advice
     elif run.is_diagnosed:
         yield "The diagnosis found nothing wrong."
-
-
-def _rank(finding: Finding) -> int:
-    return SEVERITIES.index(finding.severity)
 
 
 def _sentence(text: str) -> str:

@@ -13,11 +13,6 @@ def number(value: float) -> str:
     return f"{value if isinstance(value, int) else round(value):,}"
 
 
-def count_of(count: int, name: str) -> str:
-    """Return so many of something that has no plural."""
-    return f"{number(count)} {name}"
-
-
 def plural(count: int, name: str) -> str:
     """Return so many of something."""
     return f"{number(count)} {name}{'' if count == 1 else 's'}"

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor_core.metrics.names import find_metric, unknown_metric
+from monitor_core.metrics.names import find_metric, known_name
 from monitor_core.records.columns import Table
 
 
@@ -18,10 +18,7 @@ class MetricLists(dict[str, list[float]]):
 
     def __missing__(self, name: str) -> list[float]:
         """Return the column under its other spelling, or raise a KeyError that lists the names."""
-        found = find_metric(name, self.keys())
-        if found is None:
-            raise KeyError(unknown_metric(name, self, "this history"))
-        return self[found]
+        return self[known_name(name, self.keys(), "this history")]
 
 
 class MetricColumns:
@@ -69,10 +66,7 @@ class MetricColumns:
             raise TypeError(f"{self.where} is indexed by a metric's name (got {name!r}): write [{metric!r}][{name!r}]")
         if self.empty and not len(self):
             raise KeyError(self.empty)
-        found = find_metric(name, self.keys())
-        if found is None:
-            raise KeyError(unknown_metric(name, self, self.where))
-        return self._columns()[found]
+        return self._columns()[known_name(name, self.keys(), self.where)]
 
 
 class Results(MetricColumns):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from os import path as paths
 from pathlib import Path
@@ -13,15 +13,16 @@ import attrs
 import numpy as np
 
 from monitor_core.files.state import finite_or_name, finite_or_names
-from monitor_core.journal.recorded import RecordedRun, open_run
+from monitor_core.journal.files import Damage
+from monitor_core.journal.recorded import RecordedRun, read_any_runs
 from monitor_core.journal.run_records import RunRecord
-from monitor_core.journal.summary import BestValue, Summary, main_metric, summary_of
+from monitor_core.journal.summary import PREFERRED, BestValue, Summary, main_metric, summary_of
 from monitor_core.metrics.decisions import Best, Mode
 from monitor_core.metrics.monitor import AnyMode
-from monitor_core.metrics.names import find_metric
+from monitor_core.metrics.names import find_metric, known_name
 from monitor_core.records.frames import frame, with_labels
 from monitor_core.runs.catalogue import run_paths
-from monitor_core.runs.curves import By, Curve, Floats, RunCurves, direction_of, known_name
+from monitor_core.runs.curves import By, Curve, Floats, RunCurves, direction_of
 from monitor_core.values.html import card, sparkline, table
 from monitor_core.values.text import format_value
 
@@ -141,7 +142,7 @@ class Comparison:
         if not found:
             raise KeyError(f"the runs have no metric whose direction is known; they have {self.metrics or 'none'}")
         names = [name for name, _ in found]
-        return next((name for name in ("val_loss", "loss") if name in names), names[0])
+        return next((name for name in PREFERRED if name in names), names[0])
 
     def curves(self, metric: str | None = None, *, by: By = "epoch") -> AlignedCurves:
         """Return a metric's curves over common places.
@@ -224,7 +225,7 @@ class Comparison:
                  "step": each.best.step, "last": finite_or_name(each.last)}
                 for each in self.ranks(curves.metric, mode=mode)
             ],
-            "runs": {name: json_row(run) for name, run in self.runs.items()},
+            "runs": {name: finite_or_names(_row(run)) for name, run in self.runs.items()},
             "differences": finite_or_names(self.differences()),
             "curves": with_labels(
                 {by: curves.x.tolist()},
@@ -258,19 +259,24 @@ def compare(runs: Mapping[str, Source] | Iterable[Source]) -> Comparison:
     if isinstance(runs, (str, PathLike, RecordedRun)):
         raise TypeError(f"runs must be a list of runs or paths, or a mapping from names to them (got {runs!r})")
     named = dict(runs) if isinstance(runs, Mapping) else _named(list(runs))
-    opened = {name: each if isinstance(each, RecordedRun) else open_run(each) for name, each in named.items()}
-    if not opened:
+    if not named:
         raise ValueError("runs must hold at least one run (got none)")
-    for name, each in opened.items():
-        if not each.runs:
-            why = f": {each.damage[0].reason}" if each.damage else ""
-            raise ValueError(f"{name} holds no run that can be read{why}")
-    return Comparison({name: _compared(name, each) for name, each in opened.items()})
+    return Comparison({name: _compared(name, each) for name, each in named.items()})
 
 
-def _compared(name: str, recorded: RecordedRun) -> ComparedRun:
-    run = recorded.last
-    return ComparedRun(name, recorded.path, run, summary_of(run), RunCurves(run))
+def _compared(name: str, source: Source) -> ComparedRun:
+    runs: Sequence[RunRecord]
+    damage: Sequence[Damage]
+    if isinstance(source, RecordedRun):
+        path, runs, damage = source.path, source.runs, source.damage
+    else:
+        path = Path(source)
+        runs, damage = read_any_runs(path)  # not open_run, which makes tables of all batches
+    if not runs:
+        why = f": {damage[0].reason}" if damage else ""
+        raise ValueError(f"{name} holds no run that can be read{why}")
+    run = runs[-1]
+    return ComparedRun(name, path, run, summary_of(run), RunCurves(run))
 
 
 def _named(runs: list[Source]) -> dict[str, Source]:
@@ -312,8 +318,7 @@ def _best(run: ComparedRun, metric: str, mode: Mode) -> BestValue | None:
 
 
 def _last(run: ComparedRun, metric: str) -> float:
-    found = find_metric(metric, run.curves.names)
-    values = run.curves.curve(found or metric, "step").y
+    values = run.curves.curve(metric, "step").y
     return float(values[-1]) if len(values) else math.nan
 
 
@@ -340,9 +345,3 @@ def _row(run: ComparedRun) -> dict[str, Any]:
         **{f"last/{name}": value for name, value in summary.last.items()},
         **{f"best/{name}": best.value for name, best in summary.best.items()},
     }
-
-
-def json_row(run: ComparedRun) -> dict[str, Any]:
-    """Return what a run came to as JSON values."""
-    found: dict[str, Any] = finite_or_names(_row(run))
-    return found

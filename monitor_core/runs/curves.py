@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import attrs
 import numpy as np
@@ -18,7 +18,8 @@ from monitor_core.journal.rows import presence
 from monitor_core.journal.run_records import RunRecord
 from monitor_core.metrics.decisions import Mode
 from monitor_core.metrics.monitor import AnyMode, Monitor
-from monitor_core.metrics.names import find_metric, unknown_metric
+from monitor_core.metrics.names import find_metric
+from monitor_core.replay import NO_PLAN, RecordedModel
 
 By = Literal["epoch", "step", "time"]
 Floats = NDArray[np.float64]
@@ -53,7 +54,7 @@ class RunCurves:
         self._run = run
         for kind, rows in epochs_and_evaluations(run):
             epoch = float(rows.epoch) if kind is Kind.EPOCH else np.nan
-            step, time = float(rows.steps()[-1]), float(rows.matrix()[-1, 1])
+            step, time = rows.place()
             for name, value in rows.epoch_logs().items():
                 self._points.setdefault(name, []).append((epoch, step, time - run.began, value))
         self._parts = [] if self._points else run.rows(Kind.BATCHES)
@@ -92,28 +93,6 @@ class RunCurves:
         return Curve(x[known], values[known])
 
 
-def known_name(name: str, available: Collection[str], where: str) -> str:
-    """Return the name under which a metric is recorded.
-
-    Raises:
-        KeyError: There is no such metric; the message lists the names.
-    """
-    found = find_metric(name, available)
-    if found is None:
-        raise KeyError(unknown_metric(name, available, where))
-    return found
-
-
-@attrs.frozen
-class _Directions:
-    """What the models of runs knew about their metrics, as a handle has it."""
-
-    known: dict[str, Any]
-
-    def direction(self, metric: str) -> Any:
-        return self.known.get(metric)
-
-
 def direction_of(name: str, mode: AnyMode, runs: Collection[RunRecord], owner: str) -> Mode:
     """Return the direction in which a metric improves, by the rule of `EarlyStopping`.
 
@@ -128,5 +107,6 @@ def direction_of(name: str, mode: AnyMode, runs: Collection[RunRecord], owner: s
         ValueError: ``mode`` is none of these.
     """
     known = {metric: way for run in runs for plan in run.facts(Plan)[:1] for metric, way in plan.directions.items()}
-    known = {metric: way for metric, way in known.items() if way in ("min", "max")}
-    return Monitor(name=name, mode=mode, owner=owner).direction(_Directions(known))
+    model = RecordedModel()
+    model.begin(attrs.evolve(NO_PLAN, directions=known))
+    return Monitor(name=name, mode=mode, owner=owner).direction(model)

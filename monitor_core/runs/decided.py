@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from monitor_core import History
-from monitor_core.files.state import finite_or_name
+from monitor_core.files.state import finite_or_names
 from monitor_core.journal.files import Kind
 from monitor_core.journal.recorded import RecordedRun
 from monitor_core.metrics.names import find_metric
@@ -42,8 +42,8 @@ class Decided:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        best = None if self.best is None else finite_or_name(self.best)
-        return {**attrs.asdict(self), "best": best, "rates": [list(each) for each in self.rates]}
+        found: dict[str, Any] = finite_or_names(attrs.asdict(self))
+        return found
 
 
 def decide(recorded: RecordedRun, sink: Any) -> Decided:

@@ -22,11 +22,11 @@ from monitor_core.journal.evaluations import results
 from monitor_core.journal.facts import Asked, Found, RateChange, Stop
 from monitor_core.journal.files import Kind
 from monitor_core.journal.recorded import read_runs
-from monitor_core.journal.rows import Rows
 from monitor_core.journal.run_records import RunRecord
 from monitor_core.journal.summary import LATEST
 from monitor_core.runs.catalogue import FoundRun, find_runs
 from monitor_core.values.labels import UNNAMED
+from monitor_core.values.text import valid_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -200,13 +200,8 @@ def _column(kind: str, values: list[Any]) -> Any:
     if kind in _NUMBERS and None not in values:
         return np.array(values, _NUMBERS[kind])
     array = np.empty(len(values), object)
-    array[:] = [_encodable(each) if isinstance(each, str) else each for each in values]
+    array[:] = [valid_text(each) if isinstance(each, str) else each for each in values]
     return array
-
-
-def _encodable(text: str) -> str:
-    """Return a text with halves of surrogate pairs escaped, which names may have and SQL cannot."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def _shown(run: FoundRun, folder: Path) -> str:
@@ -263,21 +258,17 @@ def _metrics(path: str, run: FoundRun) -> Iterator[Row]:
 
 def _epochs(path: str, record: RunRecord) -> Iterator[Row]:
     for rows in record.rows(Kind.EPOCH):
-        step, time = _place(rows)
+        step, time = rows.place()
         for name, value in rows.logs().items():
             yield path, rows.epoch, step, time, name, value
 
 
 def _evaluations(path: str, record: RunRecord) -> Iterator[Row]:
     for rows in (each.rows for each in results(record) if each.kind is Kind.EVALUATION):
-        step, time = _place(rows)
+        step, time = rows.place()
         label = (rows.evaluation or UNNAMED).label
         for name, value in rows.logs().items():
             yield path, rows.epoch, step, time, label, name, value
-
-
-def _place(rows: Rows) -> tuple[int, float]:
-    return int(rows.steps()[-1]), float(rows.matrix()[-1, 1])
 
 
 def _batches(path: str, record: RunRecord) -> Iterator[Row]:

@@ -19,11 +19,12 @@ from typing import Any, Literal, get_args
 import attrs
 import numpy as np
 
-from monitor_core.files.state import finite_or_name
+from monitor_core.files.state import finite_or_names
 from monitor_core.metrics.decisions import Mode
 from monitor_core.metrics.monitor import AnyMode
+from monitor_core.metrics.names import known_name
 from monitor_core.runs.comparison import Comparison, Source, compare
-from monitor_core.runs.curves import direction_of, known_name
+from monitor_core.runs.curves import direction_of
 from monitor_core.runs.student import critical, exceeds, shift_seen
 from monitor_core.values.text import format_value
 
@@ -90,10 +91,7 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """Return the verdict as JSON values."""
-        data = attrs.asdict(self)
-        data["runs"], data["baselines"] = (_finite(data[name]) for name in ("runs", "baselines"))
-        data |= {name: finite_or_name(data[name]) for name in ("change", "limit", "smallest_seen", "p_value")}
-        return {**data, "sentence": str(self)}
+        return {**finite_or_names(attrs.asdict(self)), "sentence": str(self)}
 
 
 def gate(
@@ -265,7 +263,3 @@ def _average(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
 
 def _mean(values: Mapping[str, float]) -> float:
     return _average(np.array(list(values.values()), np.float64))
-
-
-def _finite(values: Mapping[str, float]) -> dict[str, Any]:
-    return {name: finite_or_name(value) for name, value in values.items()}

@@ -19,7 +19,7 @@ from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.finding import Finding
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
-from monitor_core.files.state import finite_or_name
+from monitor_core.files.state import finite_or_names
 from monitor_core.network.http import TIMEOUT, Poster, origin
 from monitor_core.network.outbox import EXIT_SECONDS, LIMIT, RETRY_SECONDS
 from monitor_core.network.retries import DeliveryError
@@ -179,18 +179,7 @@ class Webhook(NetworkSink):
         event.pop("block", None)
         try:
             body = event if self.format is None else self.format(event)
-            return None if body is None else json.dumps(_as_json(body), allow_nan=False).encode("ascii")
+            return None if body is None else json.dumps(finite_or_names(body), allow_nan=False).encode("ascii")
         except Exception as error:
             cause = f"an event cannot be formatted as JSON: {type(error).__name__}: {error}"
             raise DeliveryError(cause, retry=False) from None
-
-
-def _as_json(value: Any) -> Any:
-    """Return a value with the floats that JSON cannot hold as strings."""
-    if isinstance(value, float):
-        return finite_or_name(value)
-    if isinstance(value, Mapping):
-        return {name: _as_json(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_as_json(each) for each in value]
-    return value

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor_core.values.text import format_value
+from monitor_core.values.text import format_value, shortened, valid_text
+from monitor_core.values.thinning import thinned
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito, Color Universal Design (2008)
 _WIDTH, _HEIGHT, _MARGIN = 280, 70, 3
@@ -25,9 +26,7 @@ Points = tuple[Floats, Floats]
 
 def escaped(text: object) -> str:
     """Return a text for HTML, cut if it is long; what UTF-8 cannot hold is written as an escape."""
-    shown = str(text)
-    shown = shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
-    return html.escape(shown.encode("utf-8", "backslashreplace").decode())
+    return html.escape(valid_text(shortened(str(text), _LONGEST)))
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, right: Iterable[int] = ()) -> str:
@@ -64,7 +63,10 @@ def sparkline(curves: Mapping[str, Points]) -> str:
         curves: The curves: places, ascending, and values, ``(n,)`` each. Of many points, the lowest and the highest in
             each pixel are drawn; what is not finite is a gap.
     """
-    shown = {name: _thinned(*points) for name, points in list(curves.items())[: len(_COLOURS)]}
+    shown = {
+        name: thinned(*points, limit=2 * _WIDTH, stretches=_WIDTH)
+        for name, points in list(curves.items())[: len(_COLOURS)]
+    }
     shown = {name: (x, y) for name, (x, y) in shown.items() if np.isfinite(y).any()}
     if not shown:
         return ""
@@ -98,20 +100,3 @@ def _path(across: Floats, down: Floats) -> str:
         if not before and not (place + 1 < len(there) and there[place + 1]):
             dots.append(f'<circle cx="{across[place]:.1f}" cy="{down[place]:.1f}" r="1.5"/>')
     return f'<path d="{"".join(commands)}"/>{"".join(dots)}'
-
-
-def _thinned(x: Floats, y: Floats) -> Points:
-    """Return at most three points for each pixel: the lowest, the highest, and a gap."""
-    if len(x) <= 2 * _WIDTH:
-        return x, y
-    kept: list[int] = []
-    for part in np.array_split(np.arange(len(x)), _WIDTH):
-        finite = np.isfinite(y[part])
-        places = set()
-        if finite.any():
-            inside = part[finite]
-            places |= {int(inside[y[inside].argmin()]), int(inside[y[inside].argmax()])}
-        if not finite.all():
-            places.add(int(part[~finite][0]))
-        kept += sorted(places)
-    return x[kept], y[kept]

@@ -8,3 +8,13 @@ def format_value(value: float) -> str:
     if 9999.5 <= abs(value) < 1e7:
         return f"{value:.0f}"
     return f"{value:.4g}"
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return a string of at most so many characters: a longer one ends with an ellipsis."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def valid_text(text: str) -> str:
+    """Return a string with halves of surrogate pairs escaped, which UTF-8 cannot hold."""
+    return text.encode(errors="backslashreplace").decode()

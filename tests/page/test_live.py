@@ -218,7 +218,7 @@ def test_axe_finds_no_violation(runs, path):
 
 
 def test_a_run_that_is_killed_is_shown_as_killed(tmp_path):
-    """Nothing is written when it dies; its page changes nevertheless, and whoever looks at it is told."""
+    """Nothing is written when it dies; its page changes nevertheless, and browsers that show it are notified."""
     script = """
 import sys, time
 from monitor_core import Journal, Loop

@@ -26,13 +26,9 @@ export interface MarkSpec {
 
 /** A chart as the report describes it. */
 export interface ChartSpec {
-  title: string;
   unit: "step" | "epoch" | "second";
   lines: LineSpec[];
   marks: MarkSpec[];
-  /** The first range shown; the whole if missing. */
-  from?: number;
-  to?: number;
 }
 
 /** How all charts are drawn. */
@@ -72,8 +68,6 @@ export class Chart {
   private readonly area: HTMLElement;
   private readonly readout: HTMLElement;
   private readonly reset: HTMLButtonElement;
-  /** How long the last painting took, in milliseconds. */
-  painted = 0;
 
   constructor(
     readonly figure: HTMLElement,
@@ -91,7 +85,7 @@ export class Chart {
     this.lines = await this.read();
     this.buildLegend();
     this.range = this.wholeRange();
-    this.shownRange = [this.spec.from ?? this.range[0], this.spec.to ?? this.range[1]];
+    this.shownRange = this.range;
     this.reset.addEventListener("click", () => this.zoom(...this.range));
     this.listenToKeys();
     this.draw();
@@ -136,7 +130,6 @@ export class Chart {
   /** Take the colours of the page and the width of the figure as they are now. */
   refresh(): void {
     if (this.plot === null) return;
-    if (this.plot.width !== this.width()) this.plot.setSize({ width: this.width(), height: HEIGHT });
     this.draw();
   }
 
@@ -268,7 +261,6 @@ export class Chart {
   // --- painting ------------------------------------------------------------------------------------------------------
 
   private paint(plot: uPlot): void {
-    const began = performance.now();
     const { ctx } = plot;
     const { left, top, width, height } = plot.bbox;
     const scale = uPlot.pxRatio;
@@ -286,8 +278,6 @@ export class Chart {
     }
     this.paintMissed(plot, missed, scale);
     ctx.restore();
-    this.painted = performance.now() - began;
-    this.figure.dataset.painted = this.painted.toFixed(1);
   }
 
   private y(plot: uPlot, value: number): number {

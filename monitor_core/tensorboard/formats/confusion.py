@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor_core.tensorboard.formats.pr_curves import checked_classes
+from monitor_core.values.text import shortened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -126,7 +127,7 @@ def _write_counts(draw: ImageDraw, counts: NDArray[Any], cell: int, corner: int)
 
 
 def _abbreviated(title: str) -> str:
-    return title if len(title) <= _MOST_LETTERS else title[: _MOST_LETTERS - 1] + "…"
+    return shortened(title, _MOST_LETTERS)
 
 
 def _short(count: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from monitor_core.tensorboard.formats.values import valid_text
+from monitor_core.values.text import valid_text
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monitor_core.values.text import valid_text
+
 if TYPE_CHECKING:
     from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -55,11 +57,6 @@ def strings_value(
         value.tensor.tensor_shape.dim.add(size=len(strings))
     value.tensor.string_val.extend(strings)
     return value
-
-
-def valid_text(text: str) -> str:
-    """Return a string without halves of surrogate pairs: messages must be valid UTF-8."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def _value(tag: str, plugin: str, content: bytes) -> Summary.Value:

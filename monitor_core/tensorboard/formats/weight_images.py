@@ -81,6 +81,7 @@ def _matrix(weight: Values) -> Pixels:
     wide = _averaged(wide, 1, SIDE * most)
     width = wide.shape[1]
     bands = max(-(-width // SIDE), 1 + math.isqrt(width // (_FLATTEST * (height + 1))))
+    bands += -(-width // bands) > (_FLATTEST + 1) * (bands * (height + 1) - 1)  # few rows: the lines count for more
     return _joined(_in_bands(_coloured(wide), bands)[:, np.newaxis])
 
 

@@ -185,6 +185,7 @@ def test_any_weight_has_an_image(array):
 @given(st.lists(st.integers(1, 2000), min_size=2, max_size=2))
 @example([211, 1024])
 @example([255, 513])
+@example([2, 35])
 def test_no_matrix_is_a_strip(shape):
     """An image is not higher than wide, and not much more than 16 times as wide as high, unless it is short."""
     height, width, _ = weight_image(np.ones(shape, np.float32)).shape

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
@@ -30,14 +31,18 @@ def console() -> Console:
 
 def plain(text: object) -> Text:
     """Return a string as text on one line, in which control characters and markup do nothing."""
-    return Text("".join(each if each.isprintable() else "�" for each in str(text)), no_wrap=True, overflow="ellipsis")
+    return Text(_harmless(str(text)), no_wrap=True, overflow="ellipsis")
+
+
+def _harmless(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else "�" for each in text)
 
 
 def status(name: str) -> Text:
     """Return a run's status in its colour."""
-    text = plain(name)
-    text.stylize(_STYLES.get(name, ""))
-    return text
+    return Text(_harmless(name), style=_STYLES.get(name, ""))
 
 
 def duration(seconds: float) -> str:
@@ -71,23 +76,32 @@ def print_table(
     Args:
         out: Where to.
         headers: The columns' names.
-        rows: The cells; strings are shown as they are.
+        rows: The cells; strings are shown as they are, texts in the style that each has as a whole.
         right: The columns that are aligned to the right.
     """
-    lines = [[Text(plain(name).plain, style="bold", no_wrap=True) for name in headers]]
-    lines += [[cell if isinstance(cell, Text) else plain(cell) for cell in row] for row in rows]
-    widths = _fitting([max(cell.cell_len for cell in column) for column in zip(*lines, strict=True)], out.width)
+    lines: list[list[Text | str]] = [[Text(_harmless(name), style="bold") for name in headers]]
+    lines += [[cell if isinstance(cell, Text) else _harmless(cell) for cell in row] for row in rows]
+    texts = [[cell.plain if isinstance(cell, Text) else cell for cell in line] for line in lines]
+    widths = _fitting([max(map(cell_len, column)) for column in zip(*texts, strict=True)], out.width)
     rights = set(right)
-    for line in lines:
-        for place, (cell, width) in enumerate(zip(line, widths, strict=True)):
-            cell.truncate(width, overflow="ellipsis")
-            cell.align("right" if place in rights else "left", width)
-        joined = Text("  ").join(line)
-        joined.rstrip()
+    shapes = [(width, place in rights) for place, width in enumerate(widths)]
+    for line, text in zip(lines, texts, strict=True):
+        cells = [_sized(cell, *shape) for cell, shape in zip(text, shapes, strict=True)]
         if out.is_terminal:
+            styles = [cell.style if isinstance(cell, Text) else "" for cell in line]
+            joined = Text("  ").join(map(Text, cells, styles))
+            joined.rstrip()
             out.print(joined, no_wrap=True, overflow="crop", crop=True)
         else:
-            out.file.write(joined.plain + "\n")
+            out.file.write("  ".join(cells).rstrip() + "\n")
+
+
+def _sized(text: str, width: int, is_right: bool) -> str:
+    """Return a text in so many cells of a terminal: cut, or filled with spaces."""
+    missing = width - cell_len(text)
+    if missing < 0:
+        return set_cell_size(text, width - 1) + "…"
+    return " " * missing + text if is_right else text + " " * missing
 
 
 def _fitting(widths: list[int], available: int) -> list[int]:

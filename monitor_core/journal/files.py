@@ -79,8 +79,8 @@ def journal_files(folder: str | PathLike[str]) -> list[Path]:
     Raises:
         OSError: The folder cannot be read.
     """
-    files = [path for path in Path(folder).iterdir() if file_number(path) is not None and path.is_file()]
-    return sorted(files, key=lambda path: file_number(path) or 0)
+    files = [path for path in Path(folder).iterdir() if file_number(path.name) is not None and path.is_file()]
+    return sorted(files, key=lambda path: file_number(path.name) or 0)
 
 
 def file_name(number: int) -> str:
@@ -88,9 +88,9 @@ def file_name(number: int) -> str:
     return f"journal-{number:04d}.mcj"
 
 
-def file_number(path: Path) -> int | None:
+def file_number(name: str) -> int | None:
     """Return the number in a journal's name, None if it is not such a name."""
-    match = _NAME.fullmatch(path.name)
+    match = _NAME.fullmatch(name)
     return int(match[1]) if match else None
 
 

@@ -126,7 +126,7 @@ def _row(epoch: int, step: int, time: float, logs: Mapping[str, float]) -> bytes
 def _claimed(folder: Path) -> Path:
     """Create a file with the next free number."""
     folder.mkdir(parents=True, exist_ok=True)
-    number = max((file_number(each) or 0 for each in journal_files(folder)), default=-1) + 1
+    number = max((file_number(each.name) or 0 for each in journal_files(folder)), default=-1) + 1
     while True:
         path = folder / file_name(number)
         try:

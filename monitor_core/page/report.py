@@ -114,7 +114,7 @@ def _is_recorded(target: Path, sources: Iterable[Path]) -> bool:
     """Return whether a file is one that the reported runs were read from, or another run's record."""
     if not target.exists():
         return False
-    is_record = file_number(target) is not None or (target.name == SUMMARY_NAME and journal_files(target.parent))
+    is_record = file_number(target.name) is not None or (target.name == SUMMARY_NAME and journal_files(target.parent))
     return bool(is_record) or any(source.exists() and source.samefile(target) for source in sources)
 
 

@@ -109,7 +109,7 @@ def _folders(folder: Path, depth: int) -> Iterator[tuple[Path, list[os.DirEntry[
             inside = list(entries)
     except OSError:
         return
-    journals = [each for each in inside if file_number(Path(each.name)) is not None and _is_file(each)]
+    journals = [each for each in inside if file_number(each.name) is not None and _is_file(each)]
     if journals:
         yield folder, journals
     if depth:

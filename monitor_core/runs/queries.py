@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Row = tuple[Any, ...]
+"""A row of a table; one whose members are in part arrays stands for as many rows, alike in the other members."""
 
 _NUMBERS = {"BIGINT": np.int64, "DOUBLE": np.float64, "TIMESTAMP": np.float64}
 
@@ -178,12 +179,13 @@ def _make_tables(connection: Any, names: list[str], found: list[FoundRun], folde
 
 def _arrays(columns: Mapping[str, str], rows: list[Row]) -> dict[str, Any]:
     """Return the rows as columns that DuckDB reads without a copy of each value."""
+    counts = [next((len(each) for each in row if isinstance(each, np.ndarray)), 1) for row in rows]
     by_column = zip(*rows, strict=True) if rows else ([] for _ in columns)
     arrays = {}
     for (name, kind), values in zip(columns.items(), by_column, strict=True):
-        arrays[name] = _column(kind, list(values))
+        arrays[name] = column = _column(kind, list(values), counts)
         if kind == "DOUBLE":  # DuckDB takes NaN in an array for NULL
-            arrays[f"{name} is nan"] = np.array([value != value for value in values], np.bool_)  # noqa: PLR0124
+            arrays[f"{name} is nan"] = np.not_equal(column, column).astype(np.bool_)
     return arrays
 
 
@@ -196,12 +198,14 @@ def _typed(column: str, kind: str) -> str:
     return f'"{column}"::{kind}'
 
 
-def _column(kind: str, values: list[Any]) -> Any:
+def _column(kind: str, values: list[Any], counts: list[int]) -> Any:
+    if values and isinstance(values[0], np.ndarray):
+        return np.concatenate(values)
     if kind in _NUMBERS and None not in values:
-        return np.array(values, _NUMBERS[kind])
+        return np.repeat(np.array(values, _NUMBERS[kind]), counts)
     array = np.empty(len(values), object)
     array[:] = [valid_text(each) if isinstance(each, str) else each for each in values]
-    return array
+    return np.repeat(array, counts)
 
 
 def _shown(run: FoundRun, folder: Path) -> str:
@@ -274,11 +278,12 @@ def _evaluations(path: str, record: RunRecord) -> Iterator[Row]:
 def _batches(path: str, record: RunRecord) -> Iterator[Row]:
     for rows in record.rows(Kind.BATCHES):
         block = rows.block()
-        steps, times = block.steps.tolist(), block.times.tolist()
         for name, values in block.columns.items():
             mask = block.present[name]
-            for place in range(len(block)) if mask is None else np.flatnonzero(mask).tolist():
-                yield path, block.epoch, steps[place], times[place], name, float(values[place])
+            steps, times, present = (
+                each if mask is None else each[mask] for each in (block.steps, block.times, values)
+            )
+            yield path, block.epoch, steps, times, name, present
 
 
 def _findings(path: str, record: RunRecord) -> Iterator[Row]:

@@ -1,6 +1,7 @@
 """Replacing files atomically: a reader sees the old file or the new one, never a part.
 
-Contract. `replacing` writes a file whole or not at all, and raises any error. A file has one writer.
+Contract. `replacing` writes a file whole or not at all, and raises any error. A file has one writer. What is not a file
+of a disk, such as ``/dev/stdout`` or a named pipe, is written to, and stays what it is.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
@@ -37,6 +39,9 @@ def replacing(path: str | PathLike[str]) -> Iterator[Path]:
         OSError: The file cannot be written; the old one is unchanged.
     """
     target = Path(path)
+    if _is_device(target):
+        yield target
+        return
     # Only the end of the name: the longest name that a file system allows has no room for a prefix.
     temporary = target.with_name(f"{_PREFIX}{os.getpid()}-{next(_numbers)}-{target.name[-40:]}")
     _under_way.add(temporary.name)
@@ -54,6 +59,15 @@ def replacing(path: str | PathLike[str]) -> Iterator[Path]:
         _under_way.discard(temporary.name)
     with contextlib.suppress(OSError):  # some file systems cannot sync a folder
         _sync(target.parent)
+
+
+def _is_device(path: Path) -> bool:
+    """Return whether a file is a device or a pipe; what ``/dev/stdout`` leads to may be a file of a disk."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return path.absolute().parent == Path("/dev") or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def remove_strays(folder: str | PathLike[str]) -> list[Path]:

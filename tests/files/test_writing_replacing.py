@@ -5,6 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,18 @@ def test_a_file_is_replaced_by_what_was_written(tmp_path):
         temporary.write_text("new")
         assert target.read_text() == "old"
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("a.txt", "new")]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes by name are those of POSIX")
+def test_a_pipe_is_written_to_and_stays(tmp_path):
+    """As /dev/stdout may be one: a file in its place would be read by nobody."""
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(pipe.read_text)
+        with replacing(pipe) as path:
+            path.write_text("new")
+    assert read.result() == "new"
+    assert [(each.name, each.is_fifo()) for each in tmp_path.iterdir()] == [("pipe", True)]
 
 
 def test_a_body_that_raises_leaves_the_old_file(tmp_path):

@@ -1,10 +1,23 @@
 """What all tests share. The recorders are in `recorders`, which pytest finds in this folder."""
 
+import gc
+
 import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("monitor_core", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("monitor_core")
+
+
+_OBJECTS = 150_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_objects():
+    """Spare the collections of garbage what frameworks have made when they were imported: a million objects."""
+    if len(gc.get_objects()) > _OBJECTS:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture

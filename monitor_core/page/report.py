@@ -144,7 +144,7 @@ def render(run: PageRun, baseline: PageRun | None = None, *, events: str | None 
         columns=columns.texts,
         **attrs.asdict(parts, recurse=False),
     )
-    return page.encode("utf-8", "replace").decode("utf-8")  # names may hold halves of characters
+    return as_ascii(page)
 
 
 @attrs.frozen(eq=False)
@@ -216,6 +216,14 @@ def as_json(data: Mapping[str, Any]) -> str:
     """Return data as JSON that may stand within a script element: no character of it ends the element."""
     text = json.dumps(data, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def as_ascii(page: str) -> str:
+    """Return a page in ASCII, with references to all other characters; halves of characters are question marks.
+
+    Browsers keep ASCII in one byte a character, and read a page of 4 MB of it faster by 40 ms (`benchmarks/report.py`).
+    """
+    return page.encode("utf-8", "replace").decode("utf-8").encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
 def template(name: str) -> Any:

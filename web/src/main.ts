@@ -7,6 +7,9 @@ import { ColumnReader } from "./columns";
 import { follow } from "./live";
 import { listenToSearch } from "./search";
 
+/** How many charts out of sight are drawn at a time. */
+const AT_A_TIME = 8;
+
 interface PageSpec {
   charts: Record<string, ChartSpec>;
 }
@@ -34,18 +37,21 @@ function main(): void {
     waiting.add(figure);
   }
 
-  const build = async (figure: HTMLElement) => {
-    if (!waiting.delete(figure)) return;
-    await charts.get(figure)!.build({ ...settings });
+  // Charts are drawn several at a time, once the columns of all are there: each frame costs as much as a chart does.
+  const build = async (figures: HTMLElement[]) => {
+    const due = figures.filter((figure) => waiting.delete(figure));
+    const lines = due.flatMap((figure) => page.charts[figure.dataset.chart!].lines);
+    await Promise.allSettled(lines.flatMap((line) => [reader.read(line.x), reader.read(line.y)]));
+    await Promise.all(due.map((figure) => charts.get(figure)!.build({ ...settings })));
   };
 
   const inSight = new IntersectionObserver(
     (entries) => {
-      for (const entry of entries) {
-        if (!entry.isIntersecting) continue;
-        inSight.unobserve(entry.target);
-        build(entry.target as HTMLElement);
-      }
+      const seen = entries
+        .filter((entry) => entry.isIntersecting)
+        .map((entry) => entry.target as HTMLElement);
+      for (const figure of seen) inSight.unobserve(figure);
+      build(seen);
     },
     { rootMargin: "200px" },
   );
@@ -53,10 +59,10 @@ function main(): void {
 
   // Those out of sight follow when the page is idle, so that a print holds them.
   const rest = async () => {
-    const next = waiting.values().next();
-    if (next.done) return;
-    inSight.unobserve(next.value);
-    await build(next.value);
+    const next = [...waiting].slice(0, AT_A_TIME);
+    if (next.length === 0) return;
+    for (const figure of next) inSight.unobserve(figure);
+    await build(next);
     whenIdle(rest);
   };
   whenIdle(rest);

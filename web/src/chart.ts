@@ -20,7 +20,7 @@ export interface LineSpec {
 /** What happened at some step or epoch. */
 export interface MarkSpec {
   x: number;
-  kind: "best" | "stop" | "rate" | "resume" | "failed" | "disabled" | "checkpoint" | "finding";
+  kind: "best" | "stop" | "rate" | "resume" | "failed" | "disabled" | "checkpoint" | "finding" | "asked";
   label: string;
 }
 
@@ -56,6 +56,7 @@ const MARK_GLYPHS: Record<MarkSpec["kind"], string> = {
   disabled: "✕",
   checkpoint: "◆",
   finding: "▲",
+  asked: "?",
 };
 
 /** A chart in its figure: built once its data are there, and again when settings change. */

@@ -2,8 +2,10 @@
 
 import "uplot/dist/uPlot.min.css";
 import "./style.css";
+import "./control.css";
 import { Chart, type ChartSpec, type Settings } from "./chart";
 import { ColumnReader } from "./columns";
+import { Controls } from "./control";
 import { follow } from "./live";
 import { listenToSearch } from "./search";
 
@@ -81,10 +83,15 @@ function main(): void {
   window.addEventListener("afterprint", refresh);
 
   listenToSearch();
+  const controls = new Controls();
   follow(async (fresh) => {
+    controls.refresh();
     const { charts: specs } = readSpec(fresh);
     const known = [...charts.keys()].map((figure) => figure.dataset.chart);
-    if (Object.keys(specs).join() !== known.join()) return location.reload(); // another metric, finding or part
+    if (Object.keys(specs).join() !== known.join()) {
+      if (!controls.isBusy()) location.reload(); // another metric, finding or part; else at the next change
+      return;
+    }
     const columns = new ColumnReader(fresh);
     for (const [figure, chart] of charts) {
       const spec = specs[figure.dataset.chart!];

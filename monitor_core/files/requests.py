@@ -28,8 +28,8 @@ from monitor_core.values.text import shortened
 
 VERBS = ("stop", "rate", "checkpoint", "note")
 """What may be asked for."""
-LIMIT = 4096
-"""How many bytes a request or an answer has at most."""
+LIMIT = 16_384
+"""How many bytes a request or an answer has at most: the longest text takes 12,000, if JSON escapes each character."""
 TEXT = 1000
 """How many characters a text has at most."""
 FOLDER = "control"

@@ -13,16 +13,13 @@ import hmac
 import json
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import attrs
 
-from monitor_core.files.requests import asker, listens
+from monitor_core.files.requests import LIMIT, asker, listens
 from monitor_core.journal.summary import Summary
 from monitor_core.runs.control import NOT_ANSWERED, Pending
 
-LIMIT = 8192
-"""How many bytes a request has at most: a note of 1,000 characters, each as an escape of JSON."""
 SECONDS = 30.0
 """How long an answer is waited for; the request then stays."""
 _LOOK_SECONDS = 0.1
@@ -79,7 +76,7 @@ def check(request: Any, token: str) -> None:
     """
     headers = request.headers
     is_own = headers.get("sec-fetch-site", "same-origin") == "same-origin"
-    if not is_own or urlsplit(headers.get("origin", "")).netloc.lower() != headers["host"].lower():
+    if not is_own or headers.get("origin") not in {f"http://{headers['host']}", f"https://{headers['host']}"}:
         raise RefusedError(403, "a run is controlled from its own page alone, not from another site's")
     scheme, _, given = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not hmac.compare_digest(given.encode(), token.encode()):

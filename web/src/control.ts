@@ -27,6 +27,7 @@ export function asAnswered(what: string, data: unknown): Asked {
  * server; other ports of the machine cannot read it there, as they could a cookie.
  */
 function takeToken(): string | null {
+  if (document.documentElement.dataset.events === undefined) return null; // a report, which has no server
   const given = new URLSearchParams(location.hash.slice(1)).get("control");
   try {
     if (given !== null) {

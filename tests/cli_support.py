@@ -3,10 +3,38 @@
 import os
 import subprocess
 import sys
+import time
+from contextlib import contextmanager
 
 import attrs
 
 from monitor_core import Journal, Loop
+
+TRAINING = """
+import sys, time
+from monitor_core import Control, Loop
+class Model:
+    learning_rates = [0.1]
+with Loop(Control(), record=sys.argv[1], model=Model()) as loop:
+    for epoch in loop.epochs(1000):
+        for _ in loop.batches(range(10)):
+            loop.log(loss=1.0)
+            time.sleep(0.01)
+print(loop.run.stop_reason)
+"""
+
+
+@contextmanager
+def training_process(folder, code=TRAINING, *, until="control/listening.json"):
+    """Train in another process, which records its run in a folder; give the process once a file is there."""
+    with subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not (folder / until).exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            yield process
+        finally:
+            process.kill()
 
 
 @attrs.frozen

@@ -1,9 +1,14 @@
 """Recorded runs for tests of the page, and the page in a real browser."""
 
+import http.client
 import importlib.util
+import json
 import os
+import re
+import subprocess
+import sys
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import attrs
@@ -125,3 +130,30 @@ def sheet(width=1280, **options):
             yield shown
         finally:
             chromium.close()
+
+
+@contextmanager
+def served(folder, *options):
+    """Serve a folder on a free port; give the address that the command printed."""
+    line = [sys.executable, "-m", "monitor_core", "serve", str(folder), "--port", "0", "--json", *options]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(folder.parent / "cache")}
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        try:
+            yield json.loads(server.stdout.readline())["address"]
+        finally:
+            server.terminate()
+
+
+def port_of(address):
+    """Return the port of a server's address."""
+    return int(re.search(r":(\d+)/", address)[1])
+
+
+def ask(address, path, *, host=None, cookie=None, method="GET", body=None, **headers):
+    """Ask a server for a path as it stands; return the status, the headers and the text."""
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    headers |= {"Host": host or f"127.0.0.1:{port_of(address)}", **({"Cookie": cookie} if cookie else {})}
+    with closing(http.client.HTTPConnection("127.0.0.1", port_of(address), timeout=60)) as client:
+        client.request(method, path, body=body, headers=headers)
+        answer = client.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read().decode()

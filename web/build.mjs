@@ -9,6 +9,7 @@ mkdirSync(out, { recursive: true });
 await build({
   absWorkingDir: new URL(".", import.meta.url).pathname,
   entryPoints: { page: "src/main.ts" },
+  inject: ["src/unneeded.ts"],
   outdir: out.pathname,
   bundle: true,
   minify: true,

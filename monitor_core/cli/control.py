@@ -12,8 +12,8 @@ import typer
 
 from monitor_core.cli.opening import UnreadableError, open_path, readable
 from monitor_core.cli.text import plain
-from monitor_core.files.requests import Request, answer_to, asker, listens, send, withdraw
-from monitor_core.journal import provenance
+from monitor_core.files.requests import asker
+from monitor_core.runs.control import NOT_ANSWERED, Pending, ask
 
 
 class Verb(StrEnum):
@@ -38,34 +38,17 @@ def control(
     summary = open_path(path).summary
     if not path.is_dir():
         raise UnreadableError(f"{path} is not a run's folder")
-    if summary.status != "running":
-        raise UnreadableError(f"{path} is not running: it is {summary.status}")
-    if not listens(path, summary.id):
-        raise UnreadableError(f"{path} does not listen: add Control() to its sinks, or wait a second if it just began")
     with readable():
-        request = Request(verb=verb.value, value=_value(verb, value), who=asker(), run=summary.id)
-    send(path, request)
-    answer = _wait(path, request, wait, process=summary.process)
-    done, text = answer or (None, "asked, and not answered yet")
+        pending = ask(path, summary, verb.value, value, who=asker())
+    done, text = _wait(pending, wait) or (None, NOT_ANSWERED)
     typer.echo(json.dumps({"done": done, "answer": text}) if as_json else plain(text).plain)
     if done is False:
         raise typer.Exit(1)
 
 
-def _value(verb: Verb, value: str | None) -> float | str | None:
-    if verb is not Verb.RATE:
-        return value
-    try:
-        return float(value or "")
-    except ValueError:
-        raise UnreadableError(f"rate must be a number > 0 and finite (got {value!r})") from None
-
-
-def _wait(path: Path, request: Request, seconds: float, *, process: dict[str, object]) -> tuple[bool, str] | None:
-    """Return the answer; None if there is none in time. If the run dies meanwhile, the request is withdrawn."""
+def _wait(pending: Pending, seconds: float) -> tuple[bool, str] | None:
+    """Return the answer; None if there is none in time."""
     deadline = time.monotonic() + seconds
-    while (answer := answer_to(path, request)) is None and time.monotonic() < deadline:
-        if provenance.is_alive(process) is False and withdraw(path, request):
-            return False, "refused: the run has died"
+    while (answer := pending.answer()) is None and time.monotonic() < deadline:
         time.sleep(0.05)
     return answer

@@ -24,21 +24,27 @@ def serve(
         str, typer.Option(help="The address to listen at; any but loopback asks for a token.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8430,
+    control: Annotated[
+        bool,
+        typer.Option("--control", help="Let the printed address control runs that have Control() among their sinks."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The address as JSON, for programs.")] = False,
 ) -> None:
     """Show the runs of a folder in a browser, and follow those that train."""
     if not folder.is_dir():
         raise UnreadableError(f"there is no folder {folder}")
     token = None if _is_loopback(host) else secrets.token_urlsafe(24)
+    controls = secrets.token_urlsafe(24) if control else None
     try:
         import uvicorn
 
-        app = application(folder, hosts=[*LOOPBACK, host.lower(), *_names(host)], token=token)
+        app = application(folder, hosts=[*LOOPBACK, host.lower(), *_names(host)], token=token, control=controls)
     except ImportError:
         raise UnreadableError(NO_SERVER) from None
     listening = _socket(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}/" + (f"?token={token}" if token else "")
+    address += f"#control={controls}" if controls else ""
     typer.echo(json.dumps({"address": address}) if as_json else f"{folder}: {address} (Ctrl-C ends it)")
     config = uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1)
     uvicorn.Server(config).run(sockets=[listening])

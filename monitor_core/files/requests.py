@@ -28,12 +28,13 @@ from monitor_core.values.text import shortened
 
 VERBS = ("stop", "rate", "checkpoint", "note")
 """What may be asked for."""
-LIMIT = 4096
-"""How many bytes a request or an answer has at most."""
+LIMIT = 16_384
+"""How many bytes a request or an answer has at most: the longest text takes 12,000, if JSON escapes each character."""
 TEXT = 1000
 """How many characters a text has at most."""
+FOLDER = "control"
+"""The folder of requests, in a run's folder."""
 _WHO = 200
-_FOLDER = "control"
 _LISTENS = "listening.json"
 _REQUEST = re.compile(r"request-(\d{1,20}-[0-9a-f]{8})\.json")
 
@@ -51,7 +52,7 @@ class Request:
         verb: One of `VERBS`.
         value: For ``rate`` the learning rate, finite and above 0; for ``note`` the text; for ``stop`` why, or None;
             for ``checkpoint`` None.
-        who: Who asks, as ``user@host``.
+        who: Who asks, as `asker` says it.
         time: When, seconds since 1970, by the asker's clock.
         run: The id of the run that is meant.
         number: Its number, which names its file.
@@ -93,13 +94,14 @@ class Request:
         return what or (self.verb if self.value is None else f"{self.verb}: {self.value}")
 
 
-def asker() -> str:
-    """Return who asks from this process, as ``user@host``."""
+def asker(by: str = "") -> str:
+    """Return who asks from this process, as ``user@host``, and by what, if that is given: ``user@host (the page)``."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError, ImportError):  # no such user is known, as in a container
         user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
-    return f"{user}@{platform.node() or 'unknown'}"[:_WHO]
+    way = f" ({by})" if by else ""
+    return f"{user}@{platform.node() or 'unknown'}"[: _WHO - len(way)] + way
 
 
 # --- the asker's side ----------------------------------------------------------------------------------------------
@@ -107,7 +109,7 @@ def asker() -> str:
 
 def listens(folder: Path, run: str) -> bool:
     """Return whether a run says that it looks at requests in its folder."""
-    return _read(folder / _FOLDER / _LISTENS).get("run") == run
+    return _read(folder / FOLDER / _LISTENS).get("run") == run
 
 
 def send(folder: Path, request: Request) -> None:
@@ -149,27 +151,27 @@ def listen(folder: Path, run: str) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    (folder / _FOLDER).mkdir(parents=True, exist_ok=True, mode=0o700)
-    for old in (folder / _FOLDER).glob("answer-*.json"):
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True, mode=0o700)
+    for old in (folder / FOLDER).glob("answer-*.json"):
         with suppress(OSError):
             old.unlink()
-    _write(folder / _FOLDER / _LISTENS, {"run": run, "time": time.time()})
+    _write(folder / FOLDER / _LISTENS, {"run": run, "time": time.time()})
 
 
 def stop_listening(folder: Path) -> None:
     """Say that the run does not look any more."""
     with suppress(OSError):
-        (folder / _FOLDER / _LISTENS).unlink()
+        (folder / FOLDER / _LISTENS).unlink()
 
 
 def take(folder: Path) -> Iterator[Request | str]:
     """Yield the requests in a run's folder, the oldest first, and remove them; of a malformed one what is wrong."""
     try:
-        names = sorted(each for each in os.listdir(folder / _FOLDER) if _REQUEST.fullmatch(each))  # noqa: PTH208
+        names = sorted(each for each in os.listdir(folder / FOLDER) if _REQUEST.fullmatch(each))  # noqa: PTH208
     except OSError:
         return
     for name in names:
-        file = folder / _FOLDER / name
+        file = folder / FOLDER / name
         data = _read(file)
         try:
             file.unlink()
@@ -189,7 +191,7 @@ def answer(folder: Path, request: Request, *, done: bool, text: str) -> None:
 
 
 def _file(folder: Path, kind: str, request: Request) -> Path:
-    return folder / _FOLDER / f"{kind}-{request.number}.json"
+    return folder / FOLDER / f"{kind}-{request.number}.json"
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from monitor_core.page.words import number, plural
 from monitor_core.values.text import format_value
 
 Unit = Literal["step", "epoch", "second"]
-MarkKind = Literal["best", "stop", "rate", "resume", "failed", "disabled", "checkpoint", "finding"]
+MarkKind = Literal["best", "stop", "rate", "resume", "failed", "disabled", "checkpoint", "finding", "asked"]
 _TABLE_ROWS, _FEW = 24, 10_000
 
 TRAINING, VALIDATION = 0, 1

@@ -2,7 +2,8 @@
 
 Contract. It reads run folders and writes nothing; no training's process is touched. It answers ``GET`` alone, to the
 hosts that it is known by, and where a token is set, only with it. A path outside the folder, by ``..`` or by a link, is
-not found. A run that is killed, deleted or resumed while it is shown is shown as it is then.
+not found. A run that is killed, deleted or resumed while it is shown is shown as it is then. If it may control runs, it
+takes requests to them too, see `monitor_core.page.control`.
 """
 
 from __future__ import annotations
@@ -17,15 +18,19 @@ from urllib.parse import quote
 
 import attrs
 
+from monitor_core.files import requests
 from monitor_core.journal import provenance
+from monitor_core.journal.facts import Begin
 from monitor_core.journal.files import journal_files
 from monitor_core.journal.recorded import RecordedRun, open_run
-from monitor_core.journal.summary import main_metric
+from monitor_core.journal.summary import main_metric, summary_of
+from monitor_core.page.control import Panel, RefusedError, check, outcome, who, wish
 from monitor_core.page.overlay import AXES, overlay_of
 from monitor_core.page.report import built, content_policy, render, template
 from monitor_core.page.run import PageRun
 from monitor_core.page.words import moment, number, plural, seconds
 from monitor_core.runs.catalogue import FoundRun, find_runs
+from monitor_core.runs.control import Pending, ask
 from monitor_core.values.text import format_value
 
 NO_SERVER = 'the live page needs Starlette and uvicorn: pip install "monitor_core[serve]"'
@@ -43,7 +48,11 @@ _HEADERS = {
 
 
 def application(
-    folder: Path, *, hosts: Iterable[str] = ("127.0.0.1", "localhost", "::1"), token: str | None = None
+    folder: Path,
+    *,
+    hosts: Iterable[str] = ("127.0.0.1", "localhost", "::1"),
+    token: str | None = None,
+    control: str | None = None,
 ) -> Any:
     """Return the live page of a folder as an ASGI application.
 
@@ -52,6 +61,7 @@ def application(
         hosts: The names that it may be asked by, without a port: another site's page cannot read it by a name of its
             own that leads here.
         token: What an address must have as ``?token=...``; None for none.
+        control: The token by which runs may be controlled, ``#control=...`` in an address; None: they may not.
 
     Raises:
         ImportError: Starlette is not installed.
@@ -62,13 +72,15 @@ def application(
         from starlette.routing import Route
     except ImportError as error:
         raise ImportError(NO_SERVER) from error
-    pages = _Pages(folder.resolve())
+    pages = _Pages(folder.resolve(), control=control)
     routes = [
         Route("/", pages.listing),
         Route("/runs/{path:path}", pages.run),
         Route("/overlay", pages.overlay),
         Route("/events", pages.events),
     ]
+    if control is not None:
+        routes.append(Route("/control/{path:path}", pages.ask, methods=["POST"]))
     return Starlette(routes=routes, middleware=[Middleware(_Guard, hosts=frozenset(hosts), token=token)])
 
 
@@ -125,11 +137,13 @@ class _Pages:
 
     Attributes:
         folder: The folder, without links.
+        control: The token by which runs may be controlled, or None.
     """
 
     folder: Path
+    control: str | None = attrs.field(default=None, repr=False)
     _known: dict[Path, tuple[Any, str]] = attrs.field(factory=dict)
-    _processes: dict[Path, dict[str, Any]] = attrs.field(factory=dict)
+    _begun: dict[Path, Begin | None] = attrs.field(factory=dict)
 
     def listing(self, request: Any) -> Any:
         """Answer with the list of runs."""
@@ -146,12 +160,15 @@ class _Pages:
             return _missing(request.path_params["path"])
         files = _signature(path)
         known = self._known.get(path)
-        if known is None or known[0] != (files, self._is_alive(path)):
+        if known is None or known[0] != (files, self._liveness(path)):
             recorded = self._opened(path)
             if recorded is None:
                 return _missing(request.path_params["path"])
-            page = render(PageRun.of(recorded), events=f"/events?run={_quoted(self._name(path))}")
-            self._known[path] = known = ((files, self._is_alive(path)), page)
+            liveness = self._liveness(path)
+            run, name = PageRun.of(recorded), _quoted(self._name(path))
+            panel = None if self.control is None else Panel.of(f"/control/{name}", run.summary, path)
+            page = render(run, events=f"/events?run={name}", control=panel)
+            self._known[path] = known = ((files, liveness), page)
             for old in list(self._known)[:-_CACHED]:
                 del self._known[old]
         return _html(known[1])
@@ -170,6 +187,31 @@ class _Pages:
         )
         return _html(page)
 
+    async def ask(self, request: Any) -> Any:
+        """Ask a run for something, and answer with what became of it."""
+        from starlette.responses import JSONResponse
+
+        try:
+            check(request, str(self.control))
+            verb, value = await wish(request)
+            pending = await asyncio.to_thread(self._asked, request.path_params["path"], verb, value, who(request))
+        except RefusedError as error:
+            return JSONResponse({"done": False, "answer": str(error)}, error.status, _HEADERS)
+        return JSONResponse(await outcome(pending), headers=_HEADERS)
+
+    def _asked(self, name: str, verb: str, value: str | None, who: str) -> Pending:
+        """Send a request to a run's folder, from which no link may lead elsewhere."""
+        path = self._path(name)
+        recorded = None if path is None else self._opened(path)
+        if path is None or recorded is None or self._path(f"{name}/{requests.FOLDER}") != path / requests.FOLDER:
+            raise RefusedError(404, f"there is no run {name[:200]}")
+        try:
+            return ask(path, summary_of(recorded.last), verb, value, who=who, name=self._name(path))
+        except ValueError as error:
+            raise RefusedError(400, str(error)) from None
+        except OSError as error:
+            raise RefusedError(403, f"the run's folder cannot be written: {error.strerror}") from None
+
     async def events(self, request: Any) -> Any:
         """Answer with an event whenever the files of the runs, or of the folder, have changed, or a run was killed."""
         from starlette.responses import StreamingResponse
@@ -187,22 +229,25 @@ class _Pages:
         return path if path.is_relative_to(self.folder) else None
 
     def _opened(self, path: Path) -> RecordedRun | None:
-        """Return what a folder has on record, None if there is no run; remember which process records it."""
+        """Return what a folder has on record, None if there is no run; remember how it began."""
         try:
             recorded = open_run(path)
         except OSError:
             return None
         if not recorded.runs:
             return None
-        begin = recorded.last.begin
-        self._processes[path] = {} if begin is None else begin.process
+        self._begun[path] = recorded.last.begin
         return recorded
 
-    def _is_alive(self, path: Path) -> bool | None:
-        return provenance.is_alive(self._processes.get(path, {}))
+    def _liveness(self, path: Path) -> tuple[bool | None, bool]:
+        """Return whether a run's process is alive, and whether it listens to requests."""
+        begin = self._begun.get(path)
+        if begin is None:
+            return None, False
+        return provenance.is_alive(begin.process), self.control is not None and requests.listens(path, begin.id)
 
     def _of_runs(self, paths: list[Path]) -> Callable[[], Any]:
-        return lambda: [(_signature(path), self._is_alive(path)) for path in paths]
+        return lambda: [(_signature(path), self._liveness(path)) for path in paths]
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from monitor_core.bus.finding import Finding
 from monitor_core.diagnosis.offline import diagnose, recorded_findings
 from monitor_core.journal.evaluations import epochs_and_evaluations
-from monitor_core.journal.facts import Checkpoint, Raised, RateChange, SinkFailure, Stop
+from monitor_core.journal.facts import Asked, Checkpoint, Raised, RateChange, SinkFailure, Stop
 from monitor_core.journal.files import Kind
 from monitor_core.journal.recorded import RecordedRun
 from monitor_core.journal.rows import Rows, present_values
@@ -146,13 +146,23 @@ class PageRun:
             yield Event(begin.epoch, begin.step, "resume", "resumed", text)
 
     def _decided(self) -> Iterator[Event]:
+        """Yield decisions; a request that led to one is told with it."""
+        asked = self.record.facts(Asked)
+        told: list[Asked] = []
         for fact in self.record.decisions:
             if isinstance(fact, Stop):
+                told += [each for each in asked if _was_done(each, "stop") and fact.reason.startswith(each.who)]
                 yield Event(fact.epoch, fact.step, "stop", "stopped", fact.reason)
             elif isinstance(fact, RateChange):
                 before, after = ([format_value(each) for each in rates] for rates in (fact.before, fact.after))
-                label = f"rate {joined(after)}"
-                yield Event(fact.epoch, fact.step, "rate", label, f"{fact.reason} (from {joined(before)})")
+                by = [each for each in asked if _was_done(each, "rate") and each.epoch == fact.epoch]
+                told += by
+                text = "; ".join([f"{fact.reason} (from {joined(before)})", *(each.reason for each in by)])
+                yield Event(fact.epoch, fact.step, "rate", f"rate {joined(after)}", text)
+        for each in asked:
+            if each not in told:
+                label = "note" if each.verb == "note" else f"{each.verb} asked"
+                yield Event(each.epoch, each.step, "asked", label, each.reason)
 
     def _failed(self) -> Iterator[Event]:
         failures: dict[tuple[str, str], list[SinkFailure]] = {}
@@ -181,6 +191,10 @@ class PageRun:
             place = int(np.searchsorted(points.steps, step))
             return int(points.epochs[min(place, len(points.epochs) - 1)])
         return 0
+
+
+def _was_done(fact: Asked, verb: str) -> bool:
+    return fact.verb == verb and ": refused: " not in fact.reason
 
 
 def _points(parts: list[Rows]) -> dict[str, Points]:

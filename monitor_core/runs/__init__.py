@@ -1,8 +1,9 @@
 """Recorded runs, many at a time: finding them, and what is asked of several or of one.
 
 In: paths of recorded runs, or what `open_run` returned. Out: summaries, answers to queries, a comparison, a verdict,
-what a sink would have decided, files of other kinds. Run folders are never written to; a cache of what was read is kept
-in the user's cache folder. Public: what is named here, each imported when it is first asked for.
+what a sink would have decided, files of other kinds. Run folders are never written to, but for what `control` asks of a
+running training; a cache of what was read is kept in the user's cache folder. Public: what is named here, each imported
+when it is first asked for.
 """
 
 import typing

@@ -41,7 +41,7 @@ def _optional_path(folder: Any) -> Path | None:
 
 @attrs.define(eq=False)
 class Control(Sink):
-    """Let a running training be controlled from its folder: ``monitor-core control runs/a stop``.
+    """Let a running training be controlled from its folder: ``monitor-core control runs/a stop``, or the live page.
 
     ========================  ========================================================================================
     ``stop``, ``stop "why"``  The run stops as if a sink had asked for it.

@@ -2,37 +2,16 @@
 
 import json
 import re
-import subprocess
-import sys
-import time
 
 import pytest
 
-from cli_support import command, train
-
-TRAINING = """
-import sys, time
-from monitor_core import Control, Loop
-class Model:
-    learning_rates = [0.1]
-with Loop(Control(), record=sys.argv[1], model=Model()) as loop:
-    for epoch in loop.epochs(1000):
-        for _ in loop.batches(range(10)):
-            loop.log(loss=1.0)
-            time.sleep(0.01)
-print(loop.run.stop_reason)
-"""
+from cli_support import TRAINING, command, train, training_process
 
 
 @pytest.fixture
 def training(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", TRAINING, str(tmp_path / "a")], stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "a" / "control" / "listening.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    yield process
-    process.kill()
-    process.communicate()
+    with training_process(tmp_path / "a") as process:
+        yield process
 
 
 def test_it_reaches_a_training(tmp_path, training):
@@ -93,11 +72,6 @@ def test_bad_input_is_one_sentence(tmp_path, args, code, message):
 def test_a_run_that_does_not_listen_is_told_from_one_that_does(tmp_path):
     """The sentence says what to add."""
     code = TRAINING.replace("Control(), ", "")
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "a")])
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "a" / "summary.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    done = command("control", tmp_path / "a", "stop")
-    process.kill()
-    process.wait(60)
+    with training_process(tmp_path / "a", code, until="summary.json"):
+        done = command("control", tmp_path / "a", "stop")
     assert (done.code, "does not listen: add Control() to its sinks" in done.err) == (1, True)

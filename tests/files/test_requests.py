@@ -32,6 +32,15 @@ def test_a_request_comes_and_is_answered(folder):
     assert answer_to(folder, first) is None
 
 
+def test_the_longest_texts_come_through_in_any_script(folder):
+    """JSON escapes each of their characters."""
+    longest = request(value="🙂" * 1000, who="🙂" * 200)
+    send(folder, longest)
+    assert list(take(folder)) == [longest]
+    answer(folder, longest, done=True, text="🙂" * 1001)
+    assert answer_to(folder, longest) == (True, "🙂" * 1000)
+
+
 def test_a_run_says_that_it_listens(tmp_path):
     """Under its id, until it stops; answers of the past are removed."""
     assert not listens(tmp_path, "r")
@@ -107,5 +116,7 @@ def test_without_a_folder_there_are_no_requests(tmp_path):
 
 
 def test_the_asker_has_a_name():
-    """A user and a host."""
+    """A user and a host, and by what they ask; it fits into a request, however long the host's name is."""
+    assert asker("from the page") == f"{asker()} (from the page)"
     assert "@" in asker()
+    assert len(asker("x" * 150)) <= 200

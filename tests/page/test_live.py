@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import json
-import os
 import re
 import shutil
 import socket
@@ -15,33 +14,11 @@ import pytest
 
 from cli_support import command
 from monitor_core import Journal, Loop
-from page_support import AXE, IS_REQUIRED, MISSING, sheet
+from page_support import AXE, IS_REQUIRED, MISSING, ask, served, sheet
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 in_browser = pytest.mark.skipif(bool(MISSING) and not IS_REQUIRED, reason=f"there is not {', '.join(MISSING)}")
-
-
-@contextlib.contextmanager
-def served(folder, *options):
-    """Serve a folder on a free port; give the address that the command printed."""
-    line = [sys.executable, "-m", "monitor_core", "serve", str(folder), "--port", "0", "--json", *options]
-    environment = {**os.environ, "XDG_CACHE_HOME": str(folder.parent / "cache")}
-    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment) as server:
-        try:
-            yield json.loads(server.stdout.readline())["address"]
-        finally:
-            server.terminate()
-
-
-def ask(address, path, *, host=None, cookie=None):
-    """Ask a server for a path as it stands; return the status, the headers and the text."""
-    port = int(re.search(r":(\d+)/", address)[1])
-    headers = {"Host": host or f"127.0.0.1:{port}", **({"Cookie": cookie} if cookie else {})}
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as client:
-        client.request("GET", path, headers=headers)
-        answer = client.getresponse()
-        return answer.status, dict(answer.getheaders()), answer.read().decode()
 
 
 def train(folder, values, **options):

@@ -1,5 +1,6 @@
 """The report's text: what it says of a run, and what becomes of names and damage."""
 
+import html
 import json
 import re
 
@@ -33,13 +34,26 @@ def train(folder, losses, *sinks, **options):
 def text_of(page, section):
     """Return the text of a section."""
     found = re.search(rf'<section id="{section}".*?</section>', page, re.DOTALL)
-    return "" if found is None else " ".join(re.sub(r"<[^>]*>", " ", found[0]).split())
+    return "" if found is None else " ".join(html.unescape(re.sub(r"<[^>]*>", " ", found[0])).split())
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """Return the report of a noisy run."""
     return report_html(noisy_run(tmp_path_factory.mktemp("runs") / "noisy", steps=4000, config={"width": 8}))
+
+
+def test_a_page_is_ascii(tmp_path):
+    """Names in any script are there by references, and halves of characters as question marks."""
+    with Loop(Journal(tmp_path, config={"名前": "größe \ud800 🙂"})) as loop:
+        for _ in loop.epochs(2):
+            loop.log(λ=1.0)
+    page = report_html(tmp_path)
+    assert page.isascii()
+    assert "名前 größe ? 🙂" in text_of(page, "origin")
+    assert text_of(page, "curves").startswith("Curves")
+    data = json.loads(re.search(r'id="page-data">(.*?)</script>', page)[1])
+    assert data["charts"]["metric-0"]["lines"][0]["name"] == "λ"
 
 
 def test_the_story_says_what_was_trained_how_it_ended_and_what_is_wrong(page):

@@ -20,7 +20,7 @@ export interface LineSpec {
 /** What happened at some step or epoch. */
 export interface MarkSpec {
   x: number;
-  kind: "best" | "stop" | "rate" | "resume" | "failed" | "disabled" | "checkpoint" | "finding";
+  kind: "best" | "stop" | "rate" | "resume" | "failed" | "disabled" | "checkpoint" | "finding" | "asked";
   label: string;
 }
 
@@ -56,6 +56,7 @@ const MARK_GLYPHS: Record<MarkSpec["kind"], string> = {
   disabled: "✕",
   checkpoint: "◆",
   finding: "▲",
+  asked: "?",
 };
 
 /** A chart in its figure: built once its data are there, and again when settings change. */
@@ -65,6 +66,7 @@ export class Chart {
   private range: [number, number] = [0, 1];
   private shownRange: [number, number] = [0, 1];
   private settings: Settings = { logarithmic: false, smoothing: 0 };
+  private measured = 0;
   private readonly area: HTMLElement;
   private readonly readout: HTMLElement;
   private readonly reset: HTMLButtonElement;
@@ -130,12 +132,15 @@ export class Chart {
   /** Take the colours of the page and the width of the figure as they are now. */
   refresh(): void {
     if (this.plot === null) return;
+    this.measured = 0;
     this.draw();
   }
 
+  /** Take the width of the figure as it is now. */
   resize(): void {
-    if (this.plot !== null && this.plot.width !== this.width())
-      this.plot.setSize({ width: this.width(), height: HEIGHT });
+    this.measured = 0;
+    const width = this.width();
+    if (this.plot !== null && this.plot.width !== width) this.plot.setSize({ width, height: HEIGHT });
   }
 
   /** Show a stretch, at least two numbers wide. */
@@ -182,8 +187,10 @@ export class Chart {
     return this.lines.filter((line) => line.shown && line.curve.length);
   }
 
+  /** Return the width, measured once: after each change of the page, to measure is to lay it out again. */
   private width(): number {
-    return Math.max(Math.floor(this.area.clientWidth), 200);
+    this.measured ||= Math.max(Math.floor(this.area.clientWidth), 200);
+    return this.measured;
   }
 
   private draw(): void {

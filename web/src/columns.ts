@@ -56,18 +56,25 @@ export function lowerBound(numbers: Numbers, limit: number): number {
   return low;
 }
 
-/** Return the bytes of values whose bytes were stored by significance: all lowest bytes, all second bytes, ... */
-export function unshuffled(bytes: Uint8Array, size: number): Uint8Array<ArrayBuffer> {
+/** Return the memory of values whose bytes were stored by significance: all lowest bytes, all second bytes, ... */
+export function unshuffled(bytes: Uint8Array, size: 4 | 8): ArrayBuffer {
   const count = bytes.length / size;
-  const whole = new Uint8Array(bytes.length);
-  for (let byte = 0; byte < size; byte++) {
-    const from = byte * count;
-    for (let place = 0, to = byte; place < count; place++, to += size) whole[to] = bytes[from + place];
+  const words = new Uint32Array(bytes.length / 4);
+  const stride = size / 4;
+  for (let word = 0; word < stride; word++) {
+    const [a, b, c, d] = [0, 1, 2, 3].map((byte) => (4 * word + byte) * count);
+    for (let place = 0, to = word; place < count; place++, to += stride)
+      words[to] =
+        bytes[a + place] | (bytes[b + place] << 8) | (bytes[c + place] << 16) | (bytes[d + place] << 24);
   }
-  return whole;
+  return words.buffer;
 }
 
+/** `Uint8Array` as browsers have it since 2024 or 2025: ten times as fast as a loop over `atob`. */
+const Bytes: { fromBase64?: (text: string) => Uint8Array<ArrayBuffer> } & Uint8ArrayConstructor = Uint8Array;
+
 export function fromBase64(text: string): Uint8Array<ArrayBuffer> {
+  if (Bytes.fromBase64) return Bytes.fromBase64(text);
   const binary = atob(text);
   const bytes = new Uint8Array(binary.length);
   for (let place = 0; place < binary.length; place++) bytes[place] = binary.charCodeAt(place);
@@ -75,8 +82,14 @@ export function fromBase64(text: string): Uint8Array<ArrayBuffer> {
 }
 
 async function inflated(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
+  const { readable, writable } = new DecompressionStream("gzip");
+  const writer = writable.getWriter();
+  const [content] = await Promise.all([
+    new Response(readable).arrayBuffer(),
+    writer.write(bytes),
+    writer.close(),
+  ]);
+  return new Uint8Array(content);
 }
 
 const KINDS = { f4: Float32Array, f8: Float64Array, u4: Uint32Array } as const;
@@ -87,7 +100,8 @@ export async function decoded(
   type: ColumnType,
 ): Promise<Float32Array | Float64Array | Uint32Array> {
   const kind = KINDS[type];
-  return new kind(unshuffled(await inflated(fromBase64(text.trim())), kind.BYTES_PER_ELEMENT).buffer);
+  const bytes = await inflated(fromBase64(text.trim()));
+  return new kind(unshuffled(bytes, kind.BYTES_PER_ELEMENT as 4 | 8));
 }
 
 /** Reads columns from the page's own elements, each once. */

@@ -1,6 +1,7 @@
 // A curve, and what of it a screen shows: every point, or for each pixel the lowest, the median and the highest value.
 
 import { lowerBound, type Numbers, zerosLike } from "./columns";
+import { median, selected } from "./median";
 import { type Extremes, Pyramid } from "./pyramid";
 
 /** More points than this for each pixel are drawn as a band. */
@@ -131,10 +132,7 @@ export class Curve {
       const value = this.values[place];
       if (Number.isFinite(value)) this.scratch[count++] = value;
     }
-    if (!count) return NaN;
-    const sorted = this.scratch.subarray(0, count).sort();
-    const middle = count >> 1;
-    return count % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+    return median(this.scratch, count);
   }
 
   /** Return the curve's exponential moving average with a weight from 0 to 1; values that are not finite are passed over. */
@@ -192,6 +190,6 @@ function runningMedian(values: Float64Array, around: number): Float64Array {
     let count = 0;
     for (let each = place - around; each <= place + around; each++)
       if (values[each] >= 0) window[count++] = values[each];
-    return count ? window.subarray(0, count).sort()[count >> 1] : NaN;
+    return count ? selected(window, count, count >> 1) : NaN;
   });
 }

@@ -2,10 +2,15 @@
 
 import "uplot/dist/uPlot.min.css";
 import "./style.css";
+import "./control.css";
 import { Chart, type ChartSpec, type Settings } from "./chart";
 import { ColumnReader } from "./columns";
+import { Controls } from "./control";
 import { follow } from "./live";
 import { listenToSearch } from "./search";
+
+/** How many charts out of sight are drawn at a time. */
+const AT_A_TIME = 8;
 
 interface PageSpec {
   charts: Record<string, ChartSpec>;
@@ -34,18 +39,21 @@ function main(): void {
     waiting.add(figure);
   }
 
-  const build = async (figure: HTMLElement) => {
-    if (!waiting.delete(figure)) return;
-    await charts.get(figure)!.build({ ...settings });
+  // Charts are drawn several at a time, once the columns of all are there: each frame costs as much as a chart does.
+  const build = async (figures: HTMLElement[]) => {
+    const due = figures.filter((figure) => waiting.delete(figure));
+    const lines = due.flatMap((figure) => page.charts[figure.dataset.chart!].lines);
+    await Promise.allSettled(lines.flatMap((line) => [reader.read(line.x), reader.read(line.y)]));
+    await Promise.all(due.map((figure) => charts.get(figure)!.build({ ...settings })));
   };
 
   const inSight = new IntersectionObserver(
     (entries) => {
-      for (const entry of entries) {
-        if (!entry.isIntersecting) continue;
-        inSight.unobserve(entry.target);
-        build(entry.target as HTMLElement);
-      }
+      const seen = entries
+        .filter((entry) => entry.isIntersecting)
+        .map((entry) => entry.target as HTMLElement);
+      for (const figure of seen) inSight.unobserve(figure);
+      build(seen);
     },
     { rootMargin: "200px" },
   );
@@ -53,10 +61,10 @@ function main(): void {
 
   // Those out of sight follow when the page is idle, so that a print holds them.
   const rest = async () => {
-    const next = waiting.values().next();
-    if (next.done) return;
-    inSight.unobserve(next.value);
-    await build(next.value);
+    const next = [...waiting].slice(0, AT_A_TIME);
+    if (next.length === 0) return;
+    for (const figure of next) inSight.unobserve(figure);
+    await build(next);
     whenIdle(rest);
   };
   whenIdle(rest);
@@ -75,10 +83,15 @@ function main(): void {
   window.addEventListener("afterprint", refresh);
 
   listenToSearch();
+  const controls = new Controls();
   follow(async (fresh) => {
+    controls.refresh();
     const { charts: specs } = readSpec(fresh);
     const known = [...charts.keys()].map((figure) => figure.dataset.chart);
-    if (Object.keys(specs).join() !== known.join()) return location.reload(); // another metric, finding or part
+    if (Object.keys(specs).join() !== known.join()) {
+      if (!controls.isBusy()) location.reload(); // another metric, finding or part; else at the next change
+      return;
+    }
     const columns = new ColumnReader(fresh);
     for (const [figure, chart] of charts) {
       const spec = specs[figure.dataset.chart!];

@@ -1,8 +1,9 @@
-// Minima and maxima of stretches of 4, 16, 64, ... values, so that those of any stretch are found in a few steps.
+// Minima and maxima of stretches of 16, 256, 4096, ... values, so that those of any stretch are found in a few steps.
 
 import { zerosLike } from "./columns";
 
-const FACTOR = 4;
+/** So few levels are built quickly, and what sticks out at both ends of a stretch is soon looked at. */
+const FACTOR = 16;
 
 /** The extremes of a stretch; NaN and infinities do not count, but are counted. */
 export interface Extremes {
@@ -23,24 +24,30 @@ export class Pyramid {
   private readonly levels: Level[] = [];
 
   constructor(readonly values: ArrayLike<number>) {
-    let below: Level | null = null;
-    for (let size = FACTOR; size < FACTOR * values.length && (size === FACTOR || below!.low.length > 1); ) {
-      below = below === null ? this.first() : above(below);
+    for (let below = this.first(); below.low.length; below = above(below)) {
       this.levels.push(below);
-      size = below.size * FACTOR;
+      if (below.low.length === 1) break;
     }
   }
 
   private first(): Level {
-    const count = Math.ceil(this.values.length / FACTOR);
-    const level = emptyLevel(FACTOR, count, this.values);
-    for (let place = 0; place < this.values.length; place++) {
-      const value = this.values[place];
-      const to = place >> 2;
-      if (Number.isFinite(value)) {
-        if (value < level.low[to]) level.low[to] = value;
-        if (value > level.high[to]) level.high[to] = value;
-      } else level.notFinite[to]++;
+    const { values } = this;
+    const level = emptyLevel(FACTOR, Math.ceil(values.length / FACTOR), values);
+    for (let to = 0, place = 0; place < values.length; to++) {
+      const end = Math.min(place + FACTOR, values.length);
+      let low = Infinity;
+      let high = -Infinity;
+      let notFinite = 0;
+      for (; place < end; place++) {
+        const value = values[place];
+        if (Number.isFinite(value)) {
+          if (value < low) low = value;
+          if (value > high) high = value;
+        } else notFinite++;
+      }
+      level.low[to] = low;
+      level.high[to] = high;
+      level.notFinite[to] = notFinite;
     }
     return level;
   }
@@ -77,19 +84,27 @@ export class Pyramid {
 function emptyLevel(size: number, count: number, like: ArrayLike<number>): Level {
   return {
     size,
-    low: zerosLike(like, count).fill(Infinity),
-    high: zerosLike(like, count).fill(-Infinity),
+    low: zerosLike(like, count),
+    high: zerosLike(like, count),
     notFinite: new Uint32Array(count),
   };
 }
 
 function above(below: Level): Level {
   const level = emptyLevel(below.size * FACTOR, Math.ceil(below.low.length / FACTOR), below.low);
-  for (let place = 0; place < below.low.length; place++) {
-    const to = place >> 2;
-    if (below.low[place] < level.low[to]) level.low[to] = below.low[place];
-    if (below.high[place] > level.high[to]) level.high[to] = below.high[place];
-    level.notFinite[to] += below.notFinite[place];
+  for (let to = 0; to < level.low.length; to++) {
+    let low = Infinity;
+    let high = -Infinity;
+    let notFinite = 0;
+    const end = Math.min((to + 1) * FACTOR, below.low.length);
+    for (let place = to * FACTOR; place < end; place++) {
+      if (below.low[place] < low) low = below.low[place];
+      if (below.high[place] > high) high = below.high[place];
+      notFinite += below.notFinite[place];
+    }
+    level.low[to] = low;
+    level.high[to] = high;
+    level.notFinite[to] = notFinite;
   }
   return level;
 }

@@ -1,5 +1,14 @@
 import { expect, test } from "vitest";
-import { asArray, ColumnReader, decoded, lowerBound, Regular, Stored } from "../src/columns";
+import {
+  asArray,
+  ColumnReader,
+  decoded,
+  fromBase64,
+  lowerBound,
+  Regular,
+  Stored,
+  unshuffled,
+} from "../src/columns";
 
 /** Return values as the report stores them. */
 async function stored(values: Float32Array | Float64Array | Uint32Array): Promise<string> {
@@ -45,3 +54,35 @@ test.each([new Regular(10, 5, 4), new Stored([10, 15, 20, 25])])(
     expect([9, 10, 11, 15, 25, 26].map((limit) => lowerBound(numbers, limit))).toEqual([0, 0, 1, 1, 3, 4]);
   },
 );
+
+test("base64 is decoded alike where the browser has a method for it and where it has none", () => {
+  const bytes = Uint8Array.from({ length: 300 }, (_, place) => (place * 37) % 256);
+  const text = btoa(String.fromCharCode(...bytes));
+  const native = Object.getOwnPropertyDescriptor(Uint8Array, "fromBase64");
+  try {
+    Object.defineProperty(Uint8Array, "fromBase64", { value: undefined, configurable: true });
+    expect(fromBase64(text)).toEqual(bytes);
+    Object.defineProperty(Uint8Array, "fromBase64", {
+      value: (given: string) => Uint8Array.from(atob(given), (letter) => letter.charCodeAt(0)),
+      configurable: true,
+    });
+    expect(fromBase64(text)).toEqual(bytes);
+  } finally {
+    if (native) Object.defineProperty(Uint8Array, "fromBase64", native);
+    else Reflect.deleteProperty(Uint8Array, "fromBase64");
+  }
+});
+
+test.each([4, 8] as const)("values of %d bytes are put together from bytes by significance", (size) => {
+  const values = Uint8Array.from({ length: 5 * size }, (_, place) => (place * 91) % 256);
+  const shuffled = Uint8Array.from(values, (_, place) => values[(place % 5) * size + Math.floor(place / 5)]);
+  expect(new Uint8Array(unshuffled(shuffled, size))).toEqual(values);
+});
+
+test("a column that is cut or damaged is an error", async () => {
+  const text = await stored(Float32Array.from([1, 2, 3, 4]));
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const cut = btoa(String.fromCharCode(...bytes.subarray(0, bytes.length - 6)));
+  await expect(decoded(cut, "f4")).rejects.toThrow();
+  await expect(decoded(btoa("not gzip"), "f4")).rejects.toThrow();
+});

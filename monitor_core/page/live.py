@@ -1,4 +1,4 @@
-"""The live page: the runs of a folder, in a browser, as they train.
+"""The live page: the runs of a folder, in a browser, as they train, and the logs in it.
 
 Contract. It reads run folders and writes nothing; no training's process is touched. It answers ``GET`` alone, to the
 hosts that it is known by, and where a token is set, only with it. A path outside the folder, by ``..`` or by a link, is
@@ -18,14 +18,13 @@ from urllib.parse import quote
 import attrs
 
 from monitor_core.journal import provenance
-from monitor_core.journal.files import journal_files
-from monitor_core.journal.recorded import RecordedRun, open_run
+from monitor_core.journal.recorded import RecordedRun, open_run, record_files
 from monitor_core.journal.summary import main_metric
 from monitor_core.page.overlay import AXES, overlay_of
 from monitor_core.page.report import built, content_policy, render, template
 from monitor_core.page.run import PageRun
 from monitor_core.page.words import moment, number, plural, seconds
-from monitor_core.runs.catalogue import FoundRun, find_runs
+from monitor_core.runs.catalogue import RUN, FoundRun, find_runs
 from monitor_core.values.text import format_value
 
 NO_SERVER = 'the live page needs Starlette and uvicorn: pip install "monitor_core[serve]"'
@@ -147,7 +146,10 @@ class _Pages:
         files = _signature(path)
         known = self._known.get(path)
         if known is None or known[0] != (files, self._is_alive(path)):
-            recorded = self._opened(path)
+            try:
+                recorded = self._opened(path)
+            except (ImportError, ValueError) as error:
+                return _unreadable(error)
             if recorded is None:
                 return _missing(request.path_params["path"])
             page = render(PageRun.of(recorded), events=f"/events?run={_quoted(self._name(path))}")
@@ -160,7 +162,12 @@ class _Pages:
         """Answer with several runs in the same charts."""
         by = request.query_params.get("by", "step")
         names = request.query_params.getlist("run")[:_MOST_OVERLAID]
-        paths = {path: run for name in names if (path := self._path(name)) and (run := self._opened(path)) is not None}
+        try:
+            paths = {
+                path: run for name in names if (path := self._path(name)) and (run := self._opened(path)) is not None
+            }
+        except (ImportError, ValueError) as error:
+            return _unreadable(error)
         if not paths or by not in AXES:
             return _missing("a run to overlay: choose some in the list")
         shown = [attrs.evolve(PageRun.of(run), name=self._name(path)) for path, run in paths.items()]
@@ -179,7 +186,7 @@ class _Pages:
         return StreamingResponse(_changes(request, look), media_type="text/event-stream", headers=_HEADERS)
 
     def _path(self, name: str) -> Path | None:
-        """Return the folder of a run, None if it is outside this one."""
+        """Return the path of a run or a log, None if it is outside the folder."""
         try:
             path = (self.folder / name).resolve()
         except (OSError, ValueError, RuntimeError):
@@ -187,7 +194,7 @@ class _Pages:
         return path if path.is_relative_to(self.folder) else None
 
     def _opened(self, path: Path) -> RecordedRun | None:
-        """Return what a folder has on record, None if there is no run; remember which process records it."""
+        """Return what is on record at a path, None if there is no run; remember which process records it."""
         try:
             recorded = open_run(path)
         except OSError:
@@ -234,13 +241,15 @@ async def _changes(request: Any, look: Callable[[], Any]) -> AsyncIterator[str]:
 
 
 def _of_folder(folder: Path) -> Callable[[], Any]:
-    return lambda: [(str(run.path), run.summary.status, run.summary.epochs, run.summary.step) for run in _runs(folder)]
+    return lambda: [
+        (str(run.path), run.summary.status, run.summary.epochs, run.summary.step, run.time) for run in _runs(folder)
+    ]
 
 
 def _signature(path: Path) -> Any:
     """Return what changes when a run's record does."""
     try:
-        return [(each.name, (found := each.stat()).st_size, found.st_mtime_ns) for each in journal_files(path)]
+        return [(str(each), (found := each.stat()).st_size, found.st_mtime_ns) for each in record_files(path)]
     except OSError:
         return None
 
@@ -257,6 +266,8 @@ class _Row:
     best: str
     begun: str
     took: str
+    kind: str
+    problem: str
 
     @classmethod
     def of(cls, run: FoundRun, folder: Path) -> _Row:
@@ -266,12 +277,14 @@ class _Row:
         return cls(
             name=name,
             address=f"/runs/{_quoted(name)}",
-            status="damaged" if run.problem else summary.status,
+            status="damaged" if run.problem and run.kind == RUN else summary.status,
             epochs=number(summary.epochs),
-            steps=plural(summary.step, "step"),
+            steps=plural(summary.step, "step") if run.kind == RUN or summary.step else "",
             best="" if best is None else f"{best[0]} {format_value(best[1].value)}",
-            begun=moment(summary.begun) if summary.begun else "",
-            took=seconds(summary.seconds),
+            begun=f"{'' if run.kind == RUN or summary.begun else 'written '}{moment(run.time)}" if run.time else "",
+            took=seconds(summary.seconds) if run.kind == RUN or summary.begun else "",
+            kind="" if run.kind == RUN else run.kind,
+            problem="" if run.problem is None or run.kind == RUN else f"not read: {run.problem}",
         )
 
 
@@ -284,6 +297,12 @@ def _html(page: str) -> Any:
     from starlette.responses import HTMLResponse
 
     return HTMLResponse(page.encode("utf-8", "replace"), headers=_HEADERS)
+
+
+def _unreadable(error: Exception) -> Any:
+    from starlette.responses import PlainTextResponse
+
+    return PlainTextResponse(f"it cannot be read: {str(error)[:400]}", 404, _HEADERS)
 
 
 def _missing(what: str) -> Any:

@@ -1,5 +1,7 @@
 """Recorded runs for tests of the page, and the page in a real browser."""
 
+import base64
+import gzip
 import http.client
 import importlib.util
 import json
@@ -66,6 +68,14 @@ def noisy_run(folder, *, steps=100_000, metrics=1, epochs=10, config=None):
     writer.fact(End(status="stopped", best_epochs={}, best_steps={}, **place))
     writer.close()
     return folder
+
+
+def decoded(columns, spec):
+    """Return the values of a page's column."""
+    if "stride" in spec:
+        return spec["first"] + spec["stride"] * np.arange(spec["count"])
+    data = np.frombuffer(gzip.decompress(base64.b64decode(columns.texts[spec["id"]])), np.uint8)
+    return np.ascontiguousarray(data.reshape(int(spec["type"][1]), -1).T).view("<" + spec["type"]).ravel()
 
 
 @attrs.define

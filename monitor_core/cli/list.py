@@ -14,7 +14,7 @@ from rich.text import Text
 from monitor_core.cli.opening import UnreadableError
 from monitor_core.cli.text import ago, console, duration, plain, print_table, status
 from monitor_core.journal.summary import Summary, main_metric
-from monitor_core.runs.catalogue import FoundRun, find_runs
+from monitor_core.runs.catalogue import RUN, FoundRun, find_runs
 from monitor_core.values.text import format_value
 
 
@@ -27,14 +27,14 @@ class Order(StrEnum):
 
 
 def list_runs(
-    folder: Annotated[Path, typer.Argument(help="A folder with runs in it or below it.")] = Path(),
+    folder: Annotated[Path, typer.Argument(help="A folder with runs or logs in it or below it.")] = Path(),
     metric: Annotated[
         str | None, typer.Option(help="The metric whose best value is shown; by default val_loss.")
     ] = None,
     sort: Annotated[Order, typer.Option(help="By what to sort.")] = Order.BEGUN,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
 ) -> None:
-    """List the runs in a folder, with their status and their best value."""
+    """List the runs and logs in a folder, with their status and their best value."""
     try:
         found = find_runs(folder)
     except FileNotFoundError:
@@ -47,12 +47,13 @@ def list_runs(
             typer.echo(json.dumps(_as_json(run, folder)))
         return
     if not runs:
-        raise UnreadableError(f"there is no recorded run in {folder} or below it")
+        raise UnreadableError(f"there is no recorded run and no log in {folder} or below it")
     headers = ("run", "status", "epochs", "steps", "best", "", "begun", "took")
     print_table(console(), headers, [_row(run, folder, metric) for run in runs], right=(2, 3, 5))
     for run in runs:
         if run.problem is not None:
-            console().print(plain(f"{_name(run, folder)} cannot be read: {run.problem}"))
+            how = "cannot be" if run.kind == RUN else "is not"
+            console().print(plain(f"{_name(run, folder)} {how} read: {run.problem}"))
 
 
 def _name(run: FoundRun, folder: Path) -> str:
@@ -62,19 +63,21 @@ def _name(run: FoundRun, folder: Path) -> str:
 
 def _row(run: FoundRun, folder: Path, metric: str | None) -> list[Text | str]:
     summary = run.summary
+    begun = ago(run.time) if run.kind == RUN or summary.begun else f"written {ago(run.time)}"
+    how = f"unknown, {run.kind}" if run.kind != RUN else status(summary.status if run.problem is None else "damaged")
     if run.problem is not None:
-        return [_name(run, folder), status("damaged"), *[""] * 6]
+        return [_name(run, folder), how, *[""] * 4, begun, ""]
     best = _best(summary, metric)
     epochs = f"{summary.epochs}" if summary.planned_epochs is None else f"{summary.epochs}/{summary.planned_epochs}"
     shown = ("", "") if best is None else (best[0], format_value(best[1]))
     return [
         _name(run, folder),
-        status(summary.status),
+        how,
         epochs,
-        f"{summary.step}",
+        f"{summary.step}" if run.kind == RUN or summary.step else "",
         *shown,
-        ago(summary.begun),
-        duration(summary.seconds),
+        begun,
+        duration(summary.seconds) if summary.begun else "",
     ]
 
 
@@ -110,6 +113,7 @@ def _rank(summary: Summary, metric: str | None) -> tuple[int, float]:
 def _as_json(run: FoundRun, folder: Path) -> dict[str, object]:
     return {
         "path": str(run.path),
+        "kind": run.kind,
         "problem": run.problem,
         **json.loads(run.summary.to_json()),
         "status": run.summary.status,

@@ -22,7 +22,7 @@ from monitor_core.cli.text import plain
 from monitor_core.errors import SetupError
 from monitor_core.journal.evaluations import epochs_and_evaluations
 from monitor_core.journal.files import Damage, Kind
-from monitor_core.journal.recorded import read_any_runs
+from monitor_core.journal.recorded import RecordedRun, read_any_runs, record_of
 from monitor_core.journal.recorded_rows import RecordedBatches
 from monitor_core.journal.rows import presence
 from monitor_core.journal.run_records import RunRecord
@@ -118,6 +118,18 @@ def open_path(path: Path, run: int = -1) -> Opened:
     Raises:
         UnreadableError: Nothing there can be shown; the message says what can be.
     """
+    runs, damage = _runs(path, run)
+    return attrs.evolve(_of_record(path, runs[run], tuple(damage), len(runs)), run=run % len(runs))
+
+
+def open_recorded(path: Path, run: int = -1) -> RecordedRun:
+    """Read what is at a path, in the form that `open_run` returns; see `open_path`."""
+    runs, damage = _runs(path, run)
+    return record_of(path, [runs[run]], damage)
+
+
+def _runs(path: Path, run: int) -> tuple[list[RunRecord], list[Damage]]:
+    """Return the runs at a path, among them the one that is asked for, and what could not be read."""
     if not path.exists():
         raise UnreadableError(f"there is no {path}")
     try:
@@ -134,8 +146,7 @@ def open_path(path: Path, run: int = -1) -> Opened:
         raise UnreadableError(f"{path} holds no run that can be read{why}")
     if not -len(runs) <= run < len(runs):
         raise UnreadableError(f"{path} holds {len(runs)} runs, and none is number {run}")
-    record = runs[run]
-    return attrs.evolve(_of_record(path, record, tuple(damage), len(runs)), run=run % len(runs))
+    return runs, damage
 
 
 def _of_record(path: Path, record: RunRecord, damage: tuple[Damage, ...], runs: int) -> Opened:

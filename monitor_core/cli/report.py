@@ -8,25 +8,32 @@ from typing import Annotated
 
 import typer
 
-from monitor_core.cli.opening import UnreadableError
+from monitor_core.cli.opening import UnreadableError, open_recorded
 from monitor_core.cli.text import plain
-from monitor_core.journal.recorded import RecordedRun, open_run
+from monitor_core.page.report import LEAST_POINTS, POINTS
 
 
 def report(
-    path: Annotated[Path, typer.Argument(help="A run's folder, or one of its journals.")],
+    path: Annotated[
+        Path, typer.Argument(help="A run's folder, a journal, a CSV file, a history as JSON, or event files.")
+    ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file; by default report.html in the run's folder.")
+        Path | None,
+        typer.Option("--output", "-o", help="The file; by default report.html in the run's folder, or next to a log."),
     ] = None,
     baseline: Annotated[Path | None, typer.Option(help="A run to compare it with.")] = None,
     run: Annotated[int, typer.Option(help="Which of several runs in the folder, from 0, or from the last, -1.")] = -1,
+    points: Annotated[
+        str, typer.Option(help="How many points of a curve to keep at most, from 100 on, or 'all'; extremes are kept.")
+    ] = f"{POINTS}",
     as_json: Annotated[bool, typer.Option("--json", help="JSON, for programs.")] = False,
 ) -> None:
     """Write a run's report: one HTML file that opens anywhere, offline."""
-    recorded = _opened(path, run)
-    other = None if baseline is None else _opened(baseline, -1)
+    most = _most(points)
+    recorded = open_recorded(path, run)
+    other = None if baseline is None else open_recorded(baseline)
     try:
-        written = recorded.report(output, baseline=other)
+        written = recorded.report(output, baseline=other, points=most)
     except (ImportError, ValueError) as error:
         raise UnreadableError(str(error)) from None
     if as_json:
@@ -35,13 +42,9 @@ def report(
         typer.echo(plain(f"{written}: open it in a browser, or mail it; it holds everything").plain)
 
 
-def _opened(path: Path, run: int) -> RecordedRun:
-    try:
-        return open_run(path, run=run)
-    except FileNotFoundError:
-        raise UnreadableError(
-            f"{path} holds no recorded run: there is no journal-*.mcj in it. To see the runs below it: "
-            f"monitor-core list {path}"
-        ) from None
-    except (ImportError, IndexError, ValueError) as error:
-        raise UnreadableError(str(error)) from None
+def _most(points: str) -> int | None:
+    if points == "all":
+        return None
+    if not points.isdecimal() or int(points) < LEAST_POINTS:
+        raise typer.BadParameter(f"--points must be 'all' or a number from {LEAST_POINTS} on (got {points!r})")
+    return int(points)

@@ -18,7 +18,7 @@ from monitor_core.cli.show import sentences
 from monitor_core.cli.text import console, plain
 from monitor_core.files.state import finite_or_name
 from monitor_core.journal import provenance
-from monitor_core.journal.files import journal_files
+from monitor_core.journal.recorded import record_files
 from monitor_core.records.frames import with_labels
 from monitor_core.values.text import format_value
 
@@ -102,5 +102,4 @@ def _is_alive(opened: Opened) -> bool:
 
 
 def _signature(path: Path) -> list[tuple[str, int, int]]:
-    files = journal_files(path) if path.is_dir() else [path] if path.exists() else []
-    return [(str(each), each.stat().st_size, each.stat().st_mtime_ns) for each in files]
+    return [(str(each), each.stat().st_size, each.stat().st_mtime_ns) for each in record_files(path)]

@@ -18,7 +18,7 @@ from monitor_core.journal.facts import End, Found, Plan
 from monitor_core.journal.files import Kind
 from monitor_core.journal.probes import WHAT, probe_of
 from monitor_core.journal.recorded import RecordedRun, open_run
-from monitor_core.journal.rows import Rows
+from monitor_core.journal.rows import Rows, present_values
 from monitor_core.journal.run_records import RunRecord
 
 _LABELS = ("run", "epoch", "step", "time", "wall_time")
@@ -52,7 +52,7 @@ def diagnose(recorded: RecordedRun | Mapping[str, Any] | str | PathLike[str]) ->
     if isinstance(recorded, (str, PathLike)):
         recorded = open_run(recorded)
     if isinstance(recorded, RecordedRun):
-        if recorded.last.began or len(recorded.history):
+        if recorded.last.begin is not None or len(recorded.history):
             return _of_record(recorded.last)
         recorded = _by_step(recorded)
     curves = recorded if isinstance(recorded, Mapping) else getattr(recorded, "history", None)
@@ -121,10 +121,7 @@ def _of_curves(curves: Mapping[str, Any]) -> Findings:
 
 def _by_step(recorded: RecordedRun) -> dict[str, Any]:
     """Return the curves of an event file without epochs: their places are all that is known."""
-    columns = {name: recorded.batches[name] for name in recorded.batches}
-    return {
-        name: values[~np.isnan(values)] if np.isfinite(values).any() else values for name, values in columns.items()
-    }
+    return {name: values for name, (*_, values) in present_values(recorded.last.rows(Kind.BATCHES)).items()}
 
 
 def _numbers(name: object, values: Any) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -20,6 +20,8 @@ from monitor_core.files.csv_sheet import EVALUATIONS
 
 _SEPARATORS = ",;\t|"
 """Separators among which the most frequent is taken, where the header does not begin with ``epoch``."""
+_MOST_EPOCHS = 1_000_000
+"""Larger numbers in a column ``epoch`` are moments, seconds since 1970."""
 _GAPS = frozenset(("", "NA"))
 """Fields without a value; Keras's callback writes the second."""
 
@@ -96,6 +98,23 @@ def read_csv_table(path: Path) -> CSVTable:
         texts={name: fields[name] for name in metrics if name not in numbers},
         left_out=len(lines) - 1 - len(rows),
     )
+
+
+def is_log(head: str) -> bool:
+    """Return whether a file's first two lines are those of a training's log, and not of a dataset.
+
+    Its first column is ``epoch``, with a whole number below a million in the first row, and another one has a number.
+    """
+    try:
+        lines = head.splitlines()
+        names, first = csv.reader(lines[:2], delimiter=_separator(lines[0]))
+        epoch = float(first[0])
+    except (IndexError, ValueError, csv.Error):
+        return False
+    if names[0] != "epoch" or len(names) != len(first) or not 0 <= epoch < _MOST_EPOCHS or not epoch.is_integer():
+        return False
+    labels = set(EVALUATIONS)
+    return any(_number(field) is not None for name, field in zip(names, first, strict=True) if name not in labels)
 
 
 def _separator(head: str) -> str:

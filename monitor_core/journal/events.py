@@ -10,18 +10,14 @@ import numpy as np
 
 from monitor_core.tensorboard.formats import event_file
 
-_MARK = "tfevents"
+MARK = "tfevents"
+"""What the name of every event file contains."""
 _DEPTH = 2
 """How many levels of folders are looked at: those of one training, such as ``train`` and ``validation``, are below."""
 _PREFIXES = {"": "", "train": "", "validation": "val_"}
 
 Points = list[tuple[int, float, float]]
 """Steps, times in seconds since 1970, and values."""
-
-
-def has_events(folder: Path) -> bool:
-    """Return whether there are event files in a folder, or in those below it."""
-    return bool(_files(folder))
 
 
 def read_events(path: Path) -> Iterator[tuple[str, str, Points]]:
@@ -36,10 +32,10 @@ def read_events(path: Path) -> Iterator[tuple[str, str, Points]]:
         FileNotFoundError: There is no such file.
     """
     if path.is_dir():
-        found = [(file, file.parent.relative_to(path).as_posix()) for file in _files(path)]
+        found = [(file, file.parent.relative_to(path).as_posix()) for file in log_files(path)]
     else:
         path.stat()  # raises if it is not there
-        near = _files(path.parent.parent / "validation") if path.parent.name == "train" else []
+        near = log_files(path.parent.parent / "validation") if path.parent.name == "train" else []
         found = [(path, ""), *((file, "validation") for file in near)]
     points: dict[tuple[str, str], dict[int, tuple[float, float]]] = {}
     for file, place in found:
@@ -51,8 +47,9 @@ def read_events(path: Path) -> Iterator[tuple[str, str, Points]]:
         yield prefix, tag, [(step, *by_step[step]) for step in sorted(by_step)]
 
 
-def _files(folder: Path) -> list[Path]:
-    patterns = ["/".join(["*"] * depth + [f"*{_MARK}*"]) for depth in range(_DEPTH)]
+def log_files(folder: Path) -> list[Path]:
+    """Return the event files in a folder, and in those below it, as they make up one log."""
+    patterns = ["/".join(["*"] * depth + [f"*{MARK}*"]) for depth in range(_DEPTH)]
     return sorted(path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
 
 

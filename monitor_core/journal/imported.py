@@ -20,13 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor_core.files.csv_table import CSVTable, read_csv_table
-from monitor_core.journal.events import has_events, read_events
+from monitor_core.journal.events import MARK, log_files, read_events
 from monitor_core.journal.facts import MidepochEvaluation
 from monitor_core.journal.files import Damage, Kind, Record
 from monitor_core.journal.rows import Rows, encode_rows, parse_rows
-from monitor_core.journal.run_records import RunRecord
+from monitor_core.journal.run_records import Log, RunRecord
 from monitor_core.values.labels import UNNAMED, EvaluationLabel
 
+CSV, HISTORY, EVENTS = "CSV log", "history", "event files"
+"""The kinds of logs."""
 CSV_SUFFIXES = (".csv", ".tsv", ".txt")
 SEPARATORS = "_/.- "
 """What may be between an evaluation's name and a metric's."""
@@ -42,14 +44,30 @@ def import_runs(path: Path) -> Imported | None:
         ValueError: It is not the log of a training; the message says what it lacks.
         OSError: It cannot be read.
     """
+    kind = log_kind(path)
+    if kind is None:
+        return None
+    runs, damage = _READERS[kind](path)
+    for run in runs:
+        run.log = Log(kind, _first_time(run))
+    return runs, damage
+
+
+def log_kind(path: Path) -> str | None:
+    """Return what kind of log a path is by its name, or a folder by the names in it; None for none."""
     suffix = path.suffix.lower()
     if path.is_dir():
-        return _of_events(path) if has_events(path) else None
+        return EVENTS if log_files(path) else None
     if suffix in CSV_SUFFIXES:
-        return _of_csv(path)
+        return CSV
     if suffix == ".json":
-        return _of_json(path)
-    return _of_events(path) if "tfevents" in path.name else None
+        return HISTORY
+    return EVENTS if MARK in path.name else None
+
+
+def _first_time(run: RunRecord) -> float:
+    times = [part.matrix()[0, 1] for kind in (Kind.BATCHES, Kind.EPOCH) for part in run.rows(kind)[:1]]
+    return float(min((each for each in times if each > 0), default=0.0))
 
 
 class _Writer:
@@ -76,10 +94,18 @@ class _Writer:
         self._add(kind, rows if label is None else attrs.evolve(rows, evaluation=label))
 
     def row(
-        self, kind: Kind, epoch: int, step: int, logs: Mapping[str, float], label: EvaluationLabel | None = None
+        self,
+        kind: Kind,
+        epoch: int,
+        step: int,
+        logs: Mapping[str, float],
+        label: EvaluationLabel | None = None,
+        *,
+        time: float = 0.0,
     ) -> None:
         """Add one row, without its gaps."""
-        self.rows(kind, epoch, [step], {name: [value] for name, value in logs.items()}, label=label)
+        columns = {name: [value] for name, value in logs.items()}
+        self.rows(kind, epoch, [step], columns, times=np.array([time]), label=label)
 
     def within(self, label: EvaluationLabel, epoch: int, step: int) -> None:
         """Note that more batches followed the evaluation."""
@@ -277,20 +303,22 @@ def _evaluation(writer: _Writer, data: Mapping[str, Any], place: int) -> None:
 def _of_events(path: Path) -> Imported:
     """Read the scalars of event files: those of epochs by epoch, if there are some, and all others by step."""
     epochs: dict[int, dict[str, float]] = {}
+    moments: dict[int, float] = {}
     others: dict[str, list[tuple[int, float, float]]] = {}
     for prefix, tag, points in read_events(path):
         if tag.startswith("evaluation_"):
             continue  # their epochs are not in the file; those of epochs' ends are among the epochs
         if tag.startswith("epoch_"):
-            for step, _, value in points:
+            for step, time, value in points:
                 epochs.setdefault(step, {})[prefix + tag.removeprefix("epoch_")] = value
+                moments[step] = max(moments.get(step, 0.0), time)
         else:
             others[prefix + tag.removeprefix("batch_")] = points
     writer = _Writer()
     if others:
         _add_columns(writer, others)
     for epoch in sorted(epochs):
-        writer.row(Kind.EPOCH, epoch, 0, epochs[epoch])
+        writer.row(Kind.EPOCH, epoch, 0, epochs[epoch], time=moments[epoch])
     return [RunRecord(records=writer.records)] if writer.records else [], []
 
 
@@ -303,3 +331,6 @@ def _add_columns(writer: _Writer, columns: Mapping[str, list[tuple[int, float, f
         values[name], present[name] = np.full(len(steps), np.nan), np.zeros(len(steps), np.bool_)
         values[name][rows], present[name][rows] = [value for _, _, value in points], True
     writer.rows(Kind.BATCHES, 0, steps, values, times=np.maximum.accumulate(times), present=present)
+
+
+_READERS = {CSV: _of_csv, HISTORY: _of_json, EVENTS: _of_events}

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from monitor_core.journal.evaluations import evaluations as settled
+from monitor_core.journal.events import log_files
 from monitor_core.journal.facts import Begin, Decision, Raised, SinkFailure
 from monitor_core.journal.files import Damage, Kind, journal_files, read_journal
 from monitor_core.journal.imported import import_runs
@@ -160,23 +161,30 @@ class RecordedRun:
         return last_snapshot(self.last.arrays(SNAPSHOT))
 
     def report(
-        self, path: str | PathLike[str] | None = None, *, baseline: RecordedRun | str | PathLike[str] | None = None
+        self,
+        path: str | PathLike[str] | None = None,
+        *,
+        baseline: RecordedRun | str | PathLike[str] | None = None,
+        points: int | None = 100_000,
     ) -> Path:
         """Write a report of the last run: one HTML file that opens anywhere, offline. Return its path.
 
         Args:
-            path: The file; by default ``report.html`` in the run's folder. An existing file is replaced atomically.
-            baseline: A run to compare it with: what `open_run` returned, or its folder.
+            path: The file; by default ``report.html`` in the run's folder, and next to a log that is one file, its name
+                with ``.html``. An existing file is replaced atomically.
+            baseline: A run to compare it with: what `open_run` returned, or a path that it opens.
+            points: How many points of a curve the file holds at most, from 100 on; None for all. A longer curve is
+                thinned, with its extremes kept, and the page says so.
 
         Raises:
             FileNotFoundError: The page is not built, as in a checkout before ``make page``.
             ImportError: Jinja2 is not installed.
             OSError: The file cannot be written.
-            ValueError: There is no run.
+            ValueError: There is no run, or ``points`` is less than 100.
         """
         from monitor_core.page import write_report
 
-        return write_report(self, path, baseline=baseline)
+        return write_report(self, path, baseline=baseline, points=points)
 
     def to_pandas(self, *, batches: bool = False) -> pd.DataFrame:
         """Return a pandas frame with the columns ``run``, ``epoch``, ``step`` and ``time``, then the metrics.
@@ -225,6 +233,13 @@ def read_any_runs(source: Path) -> tuple[list[RunRecord], list[Damage]]:
     if source.is_dir() and journal_files(source):
         return read_runs(source)
     return import_runs(source) or read_runs(source)
+
+
+def record_files(source: Path) -> list[Path]:
+    """Return the files that hold what is at a path: a folder's journals, or else its event files; or the one file."""
+    if source.is_dir():
+        return journal_files(source) or log_files(source)
+    return [source] if source.exists() else []
 
 
 def read_runs(source: Path) -> tuple[list[RunRecord], list[Damage]]:

@@ -46,6 +46,19 @@ _ENDS: dict[str, RecordedStatus] = {
 _OF_ALIVE: dict[bool | None, RecordedStatus] = {True: "running", False: "killed", None: "unknown"}
 
 
+@attrs.frozen
+class Log:
+    """A log that is no journal, from which a run was read.
+
+    Attributes:
+        kind: ``"CSV log"``, ``"history"`` or ``"event files"``.
+        began: The time of its first value, seconds since 1970; 0.0 if it has no times.
+    """
+
+    kind: str
+    began: float = 0.0
+
+
 @attrs.define(eq=False)
 class RunRecord:
     """One run.
@@ -56,16 +69,20 @@ class RunRecord:
         status: How it ended. If it has not, ``"running"`` if its process was alive when the record was read,
             ``"killed"`` if it was not, ``"unknown"`` if that cannot be determined.
         first_begin: How it began before it was continued; None if it was not continued.
+        log: The log that it was read from; None if that is a journal.
     """
 
     begin: Begin | None = None
     records: list[Record] = attrs.field(factory=list, repr=False)
     status: RecordedStatus = "unknown"
     first_begin: Begin | None = None
+    log: Log | None = None
 
     @property
     def began(self) -> float:
-        """When it began, by its first process, seconds since 1970; 0.0 if that record is lost."""
+        """When it began, by its first process, seconds since 1970; 0.0 if that is not on record."""
+        if self.log is not None:
+            return self.log.began
         first = self.first_begin or self.begin
         return 0.0 if first is None else first.time
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 
 from monitor_core.files.replacing import replacing
 from monitor_core.files.state import finite_or_name
@@ -22,6 +23,7 @@ from monitor_core.journal.rows import Rows
 from monitor_core.journal.run_records import RunRecord
 from monitor_core.metrics.decisions import Best, Mode
 from monitor_core.metrics.monitor import DIRECTIONS
+from monitor_core.values.blocks import Block
 from monitor_core.values.text import shortened
 
 SUMMARY_NAME = "summary.json"
@@ -46,7 +48,7 @@ class BestValue:
 
     Attributes:
         value: The value.
-        epoch: Its epoch, 0-based.
+        epoch: Its epoch, 0-based; -1 if that is not known.
         step: Its step.
         mode: ``"min"`` or ``"max"``.
     """
@@ -99,8 +101,8 @@ class Summary:
 
     @property
     def seconds(self) -> float:
-        """How long it has trained, by the records' times."""
-        return max(0.0, self.time - self.begun)
+        """How long it has trained, by the records' times; 0.0 if it is not known when it began."""
+        return max(0.0, self.time - self.begun) if self.begun else 0.0
 
     def to_json(self) -> bytes:
         """Return the summary as JSON, of at most `LIMIT` bytes.
@@ -297,6 +299,21 @@ class Tally:
             if (mode := self._mode(name)) is not None and self._best(name, mode).update(value):
                 summary.best[name] = BestValue(value, epoch, step, mode)
 
+    def add_batches(self, block: Block) -> None:
+        """Add the values of batches, of a log that has no others."""
+        for name, values in block.columns.items():
+            mask = block.present[name]
+            there = np.arange(len(values)) if mask is None else np.flatnonzero(mask)
+            if not len(there):
+                continue
+            self.summary.last[name] = float(values[there[-1]])
+            finite = there[np.isfinite(values[there])]
+            if (mode := self._mode(name)) is None or not len(finite):
+                continue
+            at = finite[values[finite].argmin() if mode == "min" else values[finite].argmax()]
+            if self._best(name, mode).update(float(values[at])):
+                self.summary.best[name] = BestValue(float(values[at]), -1, int(block.steps[at]), mode)
+
     def _mode(self, name: str) -> Mode | None:
         return self._modes.get(name) or DIRECTIONS.get(name.removeprefix("val_").lower())
 
@@ -326,6 +343,9 @@ def tally_of(run: RunRecord) -> Tally:
     for result in results(run):
         if result.kind is Kind.EPOCH or result.is_within:
             _add(tally, result.rows, ends_epoch=result.kind is Kind.EPOCH)
+    if run.log is not None and not tally.summary.last:
+        for rows in run.rows(Kind.BATCHES):
+            tally.add_batches(rows.block())
     return tally
 
 

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from monitor_core.page.columns import Columns
 from monitor_core.page.words import number, plural
 from monitor_core.values.text import format_value
+from monitor_core.values.thinning import standing_out
 
 Unit = Literal["step", "epoch", "second"]
 MarkKind = Literal["best", "stop", "rate", "resume", "failed", "disabled", "checkpoint", "finding", "asked"]
 _TABLE_ROWS, _FEW = 24, 10_000
+_PER_STRETCH = 4
+"""How many points of a stretch a thinned line keeps at most."""
 
 TRAINING, VALIDATION = 0, 1
 """The styles of lines: colour, dash and marker. Other lines take the next ones."""
@@ -31,6 +34,7 @@ class Line:
         y: Its values, ``(n,) float64``.
         style: Which colour, dash and marker.
         hidden: Whether it is drawn only if asked for.
+        kept: The places of the points that the page holds, ascending, ``(kept,) int64``; None for all.
     """
 
     name: str
@@ -38,6 +42,16 @@ class Line:
     y: NDArray[np.float64]
     style: int = TRAINING
     hidden: bool = False
+    kept: NDArray[np.int64] | None = None
+
+    def thinned(self, points: int) -> Line:
+        """Return the line with at most so many points, at least four, for the page to hold.
+
+        Of each stretch the lowest, the middle and the highest value are kept, and one that is not finite.
+        """
+        if len(self.y) <= points:
+            return self
+        return attrs.evolve(self, kept=standing_out(self.y, points // _PER_STRETCH, middle=True))
 
     def described(self, unit: Unit) -> str:
         """Return what the line does, as a sentence."""
@@ -60,6 +74,8 @@ class Line:
                 f"lowest {format_value(self.y[low])} at {unit} {number(self.x[low])}, "
                 f"highest {format_value(self.y[high])} at {unit} {number(self.x[high])}"
             )
+        if self.kept is not None:
+            said += f"; {number(len(self.kept))} of them are in this page"
         return f"{said}{f'; {lost}' if lost else ''}."
 
 
@@ -94,6 +110,8 @@ class Chart:
         unit: What its axis counts.
         lines: The lines.
         marks: What happened on the way.
+        span: What is marked as a stretch, from and to; None for nothing.
+        focus: What is shown first, from and to; None for all.
     """
 
     key: str
@@ -101,11 +119,42 @@ class Chart:
     unit: Unit
     lines: Sequence[Line]
     marks: Sequence[Mark] = ()
+    span: tuple[float, float] | None = None
+    focus: tuple[float, float] | None = None
 
     @property
     def summary(self) -> str:
         """What it shows, for readers who cannot see it."""
-        return " ".join(line.described(self.unit) for line in self.lines if not line.hidden)
+        said = [self._stretches()] if self.span is not None else []
+        return " ".join([*said, *(line.described(self.unit) for line in self.lines if not line.hidden)])
+
+    def _stretches(self) -> str:
+        """Return what is marked, and what is shown first, as a sentence."""
+        marked = self._stretch(self.span or self.extent)
+        if self.focus is None:
+            return f"Marked: {marked}."
+        whole = self._stretch(self.extent)
+        return f"Marked: {marked}; shown first: {self._stretch(self.focus)}, of {whole}."
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """Where its lines begin and end; (0, 0) without any point."""
+        ends = [float(x) for line in self.lines for x in line.x[[0, -1][: len(line.x)]]]
+        return min(ends, default=0.0), max(ends, default=0.0)
+
+    def _stretch(self, ends: tuple[float, float]) -> str:
+        """Return a stretch of the axis as text."""
+        first, last = number(ends[0]), number(ends[1])
+        return f"{self.unit} {first}" if first == last else f"{self.unit}s {first} to {last}"
+
+    def thinned(self, points: int | None) -> Chart:
+        """Return the chart with at most so many points a line, None for all; see `Line.thinned`."""
+        return self if points is None else attrs.evolve(self, lines=[line.thinned(points) for line in self.lines])
+
+    @property
+    def is_thinned(self) -> bool:
+        """Whether a line has points that the page does not hold."""
+        return any(line.kept is not None for line in self.lines)
 
     def as_json(self, columns: Columns) -> dict[str, Any]:
         """Return its description for the page, with its numbers among the columns."""
@@ -114,8 +163,8 @@ class Chart:
             "lines": [
                 {
                     "name": line.name,
-                    "x": columns.add_numbers(line.x),
-                    "y": columns.add(line.y),
+                    "x": columns.add_numbers(line.x if line.kept is None else line.x[line.kept]),
+                    "y": columns.add(line.y if line.kept is None else line.y[line.kept]),
                     "style": line.style,
                     "hidden": line.hidden,
                 }
@@ -123,7 +172,8 @@ class Chart:
             ],
             "marks": [attrs.asdict(mark) for mark in self.marks],
         }
-        return described
+        stretches = {"span": self.span, "focus": self.focus}
+        return described | {name: list(ends) for name, ends in stretches.items() if ends is not None}
 
     def table(self) -> ChartTable:
         """Return its numbers in at most `_TABLE_ROWS` rows."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from monitor_core.metrics.monitor import DIRECTIONS
 from monitor_core.page.charts import TRAINING, VALIDATION, Chart, Line, Mark, Unit
-from monitor_core.page.run import Event, PageRun
+from monitor_core.page.run import Event, PageRun, Points
 from monitor_core.page.words import number
 from monitor_core.values.text import format_value
 
@@ -40,28 +40,32 @@ def curves_of(run: PageRun, baseline: PageRun | None = None) -> Curves:
     for name in run.metrics():
         groups.setdefault(run.base(name), []).append(name)
     bases = sorted(groups, key=lambda base: (base != "loss", _is_aside(base), len(groups[base]) == 1))
-    marks = event_marks(run, run.events())
     charts = []
     for place, base in enumerate(bases[:MOST_CHARTS]):
         names = groups[base]
-        best = [mark for name in names if (mark := best_mark(run, name)) is not None]
-        lines = [*_lines(run, names, run.unit), *_baseline_lines(baseline, names, run.unit)]
         title = base if base in names else names[0]
-        charts.append(Chart(f"metric-{place}", title, run.unit, lines, [*best[-1:], *marks]))
+        for unit in dict.fromkeys((run.unit, run.results_unit)):
+            lines = list(_lines(run, names, unit))
+            if lines:
+                best = [mark for name in names if (mark := best_mark(run, name, unit)) is not None]
+                marks = [*best[-1:], *event_marks(run.events, unit)]
+                lines += _baseline_lines(baseline, names, unit)
+                key = f"metric-{place}" if unit == run.unit else f"metric-{place}-{unit}"
+                charts.append(Chart(key, title, unit, lines, marks))
     return Curves(charts, [name for base in bases[MOST_CHARTS:] for name in groups[base]])
 
 
-def chart_of(run: PageRun, key: str, name: str, marks: Sequence[Mark] = ()) -> Chart:
+def chart_of(run: PageRun, key: str, name: str, unit: Unit, marks: Sequence[Mark] = ()) -> Chart:
     """Return the chart of one metric, with that of the training or of the validation that belongs to it."""
     base = run.base(name)
     names = [each for each in run.metrics() if run.base(each) == base]
-    return Chart(key, name, run.unit, list(_lines(run, names, run.unit)), marks)
+    return Chart(key, name, unit, list(_lines(run, names, unit)), marks)
 
 
-def event_marks(run: PageRun, events: Sequence[Event]) -> list[Mark]:
+def event_marks(events: Sequence[Event], unit: Unit) -> list[Mark]:
     """Return the marks of events; changes of the rate and checkpoints that come too often are left to the table."""
     counts = Counter(event.kind for event in events)
-    return [Mark(event.at(run.unit), event.kind, event.label) for event in events if counts[event.kind] <= _MOST_MARKS]
+    return [Mark(event.at(unit), event.kind, event.label) for event in events if counts[event.kind] <= _MOST_MARKS]
 
 
 def _is_aside(base: str) -> bool:
@@ -80,12 +84,17 @@ def _baseline_lines(baseline: PageRun | None, names: list[str], unit: Unit) -> l
 
 
 def _lines(run: PageRun, names: list[str], unit: Unit) -> Iterator[Line]:
-    """Yield the lines of one metric, the training's first; where every batch is there, an epoch's mean waits."""
+    """Yield the lines of one metric, the training's first; where every batch is there, an epoch's mean waits.
+
+    What the axis cannot place is left out; over epochs, so are batches, unless there is nothing else.
+    """
     others = itertools.count(VALIDATION + 1)
     for name in sorted(names, key=lambda each: each != run.base(each)):
         is_own = name == run.base(name)
         style = TRAINING if is_own else VALIDATION if name.startswith("val_") else next(others)
-        batches, results = run.batches.get(name), run.results.get(name)
+        batches, results = (_placed(points.get(name), unit) for points in (run.batches, run.results))
+        if unit == "epoch" and results is not None:
+            batches = None
         if batches is not None:
             yield Line(name, batches.numbers(unit), batches.values, style)
         if results is not None and batches is not None:
@@ -94,10 +103,14 @@ def _lines(run: PageRun, names: list[str], unit: Unit) -> Iterator[Line]:
             yield Line(name, results.numbers(unit), results.values, style)
 
 
-def best_mark(run: PageRun, name: str) -> Mark | None:
+def _placed(points: Points | None, unit: Unit) -> Points | None:
+    return points if points is not None and points.has(unit) else None
+
+
+def best_mark(run: PageRun, name: str, unit: Unit) -> Mark | None:
     """Return the mark of a metric's best value, if the metric decided, or is one of validation."""
     watched = [each.metric for each in run.record.outcome().watched]
-    points = run.results.get(name)
+    points = _placed(run.results.get(name), unit)
     if points is None or len(points.values) < 3 or not (name in watched or name.startswith("val_")):
         return None
     best = run.summary.best.get(name)
@@ -109,4 +122,4 @@ def best_mark(run: PageRun, name: str) -> Mark | None:
     place = int(filled.argmin() if mode == "min" else filled.argmax())
     word = "lowest" if mode == "min" else "highest"
     label = f"{word} {name} {format_value(points.values[place])}, epoch {number(points.epochs[place] + 1)}"
-    return Mark(int(points.numbers(run.unit)[place]), "best", label)
+    return Mark(int(points.numbers(unit)[place]), "best", label)

@@ -1,4 +1,4 @@
-"""The live page: the runs of a folder, in a browser, as they train.
+"""The live page: the runs of a folder, in a browser, as they train, and the logs in it.
 
 Contract. It reads run folders and writes nothing; no training's process is touched. It answers ``GET`` alone, to the
 hosts that it is known by, and where a token is set, only with it. A path outside the folder, by ``..`` or by a link, is
@@ -21,15 +21,14 @@ import attrs
 from monitor_core.files import requests
 from monitor_core.journal import provenance
 from monitor_core.journal.facts import Begin
-from monitor_core.journal.files import journal_files
-from monitor_core.journal.recorded import RecordedRun, open_run
+from monitor_core.journal.recorded import RecordedRun, open_run, record_files
 from monitor_core.journal.summary import main_metric, summary_of
 from monitor_core.page.control import Panel, RefusedError, check, outcome, who, wish
 from monitor_core.page.overlay import AXES, overlay_of
 from monitor_core.page.report import built, content_policy, render, template
 from monitor_core.page.run import PageRun
 from monitor_core.page.words import moment, number, plural, seconds
-from monitor_core.runs.catalogue import FoundRun, find_runs
+from monitor_core.runs.catalogue import RUN, FoundRun, find_runs
 from monitor_core.runs.control import Pending, ask
 from monitor_core.values.text import format_value
 
@@ -161,7 +160,10 @@ class _Pages:
         files = _signature(path)
         known = self._known.get(path)
         if known is None or known[0] != (files, self._liveness(path)):
-            recorded = self._opened(path)
+            try:
+                recorded = self._opened(path)
+            except (ImportError, ValueError) as error:
+                return _unreadable(error)
             if recorded is None:
                 return _missing(request.path_params["path"])
             liveness = self._liveness(path)
@@ -177,7 +179,12 @@ class _Pages:
         """Answer with several runs in the same charts."""
         by = request.query_params.get("by", "step")
         names = request.query_params.getlist("run")[:_MOST_OVERLAID]
-        paths = {path: run for name in names if (path := self._path(name)) and (run := self._opened(path)) is not None}
+        try:
+            paths = {
+                path: run for name in names if (path := self._path(name)) and (run := self._opened(path)) is not None
+            }
+        except (ImportError, ValueError) as error:
+            return _unreadable(error)
         if not paths or by not in AXES:
             return _missing("a run to overlay: choose some in the list")
         shown = [attrs.evolve(PageRun.of(run), name=self._name(path)) for path, run in paths.items()]
@@ -221,7 +228,7 @@ class _Pages:
         return StreamingResponse(_changes(request, look), media_type="text/event-stream", headers=_HEADERS)
 
     def _path(self, name: str) -> Path | None:
-        """Return the folder of a run, None if it is outside this one."""
+        """Return the path of a run or a log, None if it is outside the folder."""
         try:
             path = (self.folder / name).resolve()
         except (OSError, ValueError, RuntimeError):
@@ -229,7 +236,7 @@ class _Pages:
         return path if path.is_relative_to(self.folder) else None
 
     def _opened(self, path: Path) -> RecordedRun | None:
-        """Return what a folder has on record, None if there is no run; remember how it began."""
+        """Return what is on record at a path, None if there is no run; remember how it began."""
         try:
             recorded = open_run(path)
         except OSError:
@@ -279,13 +286,15 @@ async def _changes(request: Any, look: Callable[[], Any]) -> AsyncIterator[str]:
 
 
 def _of_folder(folder: Path) -> Callable[[], Any]:
-    return lambda: [(str(run.path), run.summary.status, run.summary.epochs, run.summary.step) for run in _runs(folder)]
+    return lambda: [
+        (str(run.path), run.summary.status, run.summary.epochs, run.summary.step, run.time) for run in _runs(folder)
+    ]
 
 
 def _signature(path: Path) -> Any:
     """Return what changes when a run's record does."""
     try:
-        return [(each.name, (found := each.stat()).st_size, found.st_mtime_ns) for each in journal_files(path)]
+        return [(str(each), (found := each.stat()).st_size, found.st_mtime_ns) for each in record_files(path)]
     except OSError:
         return None
 
@@ -302,6 +311,8 @@ class _Row:
     best: str
     begun: str
     took: str
+    kind: str
+    problem: str
 
     @classmethod
     def of(cls, run: FoundRun, folder: Path) -> _Row:
@@ -311,12 +322,14 @@ class _Row:
         return cls(
             name=name,
             address=f"/runs/{_quoted(name)}",
-            status="damaged" if run.problem else summary.status,
+            status="damaged" if run.problem and run.kind == RUN else summary.status,
             epochs=number(summary.epochs),
-            steps=plural(summary.step, "step"),
+            steps=plural(summary.step, "step") if run.kind == RUN or summary.step else "",
             best="" if best is None else f"{best[0]} {format_value(best[1].value)}",
-            begun=moment(summary.begun) if summary.begun else "",
-            took=seconds(summary.seconds),
+            begun=f"{'' if run.kind == RUN or summary.begun else 'written '}{moment(run.time)}" if run.time else "",
+            took=seconds(summary.seconds) if run.kind == RUN or summary.begun else "",
+            kind="" if run.kind == RUN else run.kind,
+            problem="" if run.problem is None or run.kind == RUN else f"not read: {run.problem}",
         )
 
 
@@ -329,6 +342,12 @@ def _html(page: str) -> Any:
     from starlette.responses import HTMLResponse
 
     return HTMLResponse(page.encode("utf-8", "replace"), headers=_HEADERS)
+
+
+def _unreadable(error: Exception) -> Any:
+    from starlette.responses import PlainTextResponse
+
+    return PlainTextResponse(f"it cannot be read: {str(error)[:400]}", 404, _HEADERS)
 
 
 def _missing(what: str) -> Any:

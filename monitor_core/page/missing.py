@@ -5,16 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from monitor_core.journal.probes import WHAT as PROBE
-from monitor_core.page.cost import cost_of
+from monitor_core.page.cost import ShownCost
 from monitor_core.page.run import PageRun
+from monitor_core.page.words import joined
 
 
-def missing_from(run: PageRun) -> list[str]:
+def missing_from(run: PageRun, cost: ShownCost | None) -> list[str]:
     """Return a sentence for each part of the page that this run has nothing for."""
-    return list(_sentences(run))
+    return list(_of_run(run, cost) if run.log is None else _of_log(run))
 
 
-def _sentences(run: PageRun) -> Iterator[str]:
+def _of_log(run: PageRun) -> Iterator[str]:
+    yield (
+        "This log holds metrics alone. Decisions, configuration, code and versions, costs, the model and what it looks "
+        'like inside are on record where a training records itself: Loop(..., record="runs/a") or '
+        'KerasAdapter(..., record="runs/a").'
+    )
+    lacks = [
+        *([] if run.batches else ["values of each batch"]),
+        *([] if any(name.startswith(run.prefixes) for name in run.metrics()) else ["results of validation"]),
+        *([] if run.has("epoch") else ["epochs"]),
+        *([] if run.has("step") else ["steps"]),
+        *([] if run.has("second") else ["times"]),
+    ]
+    if lacks:
+        yield f"It has {joined([f'no {each}' for each in lacks])}."
+
+
+def _of_run(run: PageRun, cost: ShownCost | None) -> Iterator[str]:
     if not run.batches:
         yield "The values of each batch: Journal(per_batch=True) records them, where the loop logs them."
     if not any(name.startswith(run.prefixes) for name in run.metrics()):
@@ -35,7 +53,7 @@ def _sentences(run: PageRun) -> Iterator[str]:
             yield "The confusion matrix and mistakes, of a classifier: validation_data=..., or Snapshots(data=(x, y))."
         if snapshot.embedding is None:
             yield "An embedding: validation_data=..., or Snapshots(data=(x, y))."
-    if cost_of(run) is None:
+    if cost is None:
         yield "What it cost: a run records that when it ends."
     begin = run.record.begin
     if begin is None or not begin.config:

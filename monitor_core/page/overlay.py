@@ -12,9 +12,10 @@ from monitor_core.journal.summary import PREFERRED
 from monitor_core.page.charts import Chart, Line, Unit
 from monitor_core.page.columns import Columns
 from monitor_core.page.origin import differing_config
-from monitor_core.page.report import as_json
-from monitor_core.page.results import NOT_SET
+from monitor_core.page.report import POINTS, as_json
+from monitor_core.page.results import NOT_SET, value_of
 from monitor_core.page.run import PageRun, Points
+from monitor_core.page.words import joined
 from monitor_core.values.text import format_value
 
 AXES: tuple[Unit, ...] = ("step", "epoch", "second")
@@ -28,18 +29,22 @@ class Overlay:
     Attributes:
         charts: A chart for each metric, with a line for each run that has it.
         names: The runs' names.
+        unplaced: The runs that the axis cannot place, in a sentence; the empty string if there is none.
         results: For each metric its name and each run's best or last value.
         config: What differs in configuration: the name and each run's value.
         page_data: The charts for the page.
         columns: Their columns.
+        points: To how many points lines are thinned, None if none is.
     """
 
     charts: list[Chart]
     names: list[str]
+    unplaced: str
     results: list[list[str]]
     config: list[tuple[str, ...]]
     page_data: str
     columns: list[str]
+    points: int | None
 
 
 def overlay_of(runs: Sequence[PageRun], by: Unit) -> Overlay:
@@ -47,7 +52,7 @@ def overlay_of(runs: Sequence[PageRun], by: Unit) -> Overlay:
     metrics = list(dict.fromkeys(name for run in runs for name in run.metrics()))
     order = sorted(metrics, key=lambda name: name not in PREFERRED)
     charts = [
-        Chart(f"metric-{place}", name, by, [line for line in _lines(runs, name, by) if len(line.x)])
+        Chart(f"metric-{place}", name, by, [line for line in _lines(runs, name, by) if len(line.x)]).thinned(POINTS)
         for place, name in enumerate(order[:_MOST_CHARTS])
     ]
     columns = Columns()
@@ -55,17 +60,28 @@ def overlay_of(runs: Sequence[PageRun], by: Unit) -> Overlay:
     return Overlay(
         charts=charts,
         names=[run.name for run in runs],
-        results=[[name, *(_value(run, name) for run in runs)] for name in metrics],
+        unplaced=_unplaced(runs, by),
+        results=[[name, *(_shown(run, name) for run in runs)] for name in metrics],
         config=differing_config(runs, NOT_SET),
         page_data=data,
         columns=columns.texts,
+        points=POINTS if any(chart.is_thinned for chart in charts) else None,
     )
+
+
+def _unplaced(runs: Sequence[PageRun], by: Unit) -> str:
+    without = [run.name for run in runs if not run.has(by)]
+    if not without:
+        return ""
+    what = "times" if by == "second" else f"{by}s"
+    return f"{joined(without)} {'has' if len(without) == 1 else 'have'} no {what} on record: choose another axis."
 
 
 def _lines(runs: Sequence[PageRun], name: str, by: Unit) -> list[Line]:
     found = []
     for place, run in enumerate(runs):
-        points = run.results.get(name) or run.batches.get(name)
+        known = [points[name] for points in (run.results, run.batches) if name in points]
+        points = next((each for each in known if each.has(by)), None)
         if points is not None:
             found.append(Line(run.name, _numbers(run, points, by), points.values, place % 6))
     return found
@@ -79,7 +95,6 @@ def _numbers(run: PageRun, points: Points, by: Unit) -> NDArray[np.int64]:
     return numbers
 
 
-def _value(run: PageRun, name: str) -> str:
-    if (best := run.summary.best.get(name)) is not None:
-        return format_value(best.value)
-    return format_value(run.summary.last[name]) if name in run.summary.last else ""
+def _shown(run: PageRun, name: str) -> str:
+    found = value_of(run, name)
+    return "" if found is None else format_value(found[1])

@@ -41,6 +41,8 @@ from monitor_core.page.words import moment
 if TYPE_CHECKING:
     from monitor_core.page.control import Panel
 
+POINTS, LEAST_POINTS = 100_000, 100
+"""How many points of a curve a page holds, unless more or fewer are asked for, and how many it may be asked for."""
 BUILT = Path(__file__).with_name("built")
 """The page's script and style, which the build makes of ``web/``."""
 NOT_BUILT = (
@@ -56,13 +58,19 @@ def write_report(
     path: str | PathLike[str] | None = None,
     *,
     baseline: RecordedRun | str | PathLike[str] | None = None,
+    points: int | None = POINTS,
 ) -> Path:
     """Write the report of a recorded run; an existing file is replaced atomically.
 
     Args:
-        recorded: What `open_run` returned, or the run's folder. Of several runs in a folder, the last is shown.
-        path: The file; by default ``report.html`` in the run's folder.
+        recorded: What `open_run` returned, or a path that it opens: a run's folder, or the log of another library. Of
+            several runs there, the last is shown.
+        path: The file; by default ``report.html`` in the run's folder, and next to a log that is one file, its name
+            with ``.html``.
         baseline: A run to compare it with, in the same forms.
+        points: How many points of a curve the file holds at most, from 100 on; None for all. A longer curve is thinned,
+            and the page says so: of each stretch the lowest, the middle and the highest value are kept, and one that is
+            not finite.
 
     Returns:
         The file's path.
@@ -71,34 +79,39 @@ def write_report(
         FileNotFoundError: There is no journal, or the page is not built.
         ImportError: Jinja2 is not installed.
         OSError: The file cannot be written.
-        ValueError: The journal holds no run, or the file would replace one of a recorded run.
+        ValueError: There is no run, ``points`` is less than 100, or the file would replace one of a recorded run.
 
     Example:
         >>> write_report("runs/a", "a.html")  # doctest: +SKIP
         PosixPath('a.html')
     """
     run = _opened(recorded)
-    target = Path(path) if path is not None else _folder(run.path) / "report.html"
+    target = Path(path) if path is not None else _next_to(run.path)
     other = None if baseline is None else _opened(baseline)
     if _is_recorded(target, [each.path for each in (run, other) if each is not None]):
         raise ValueError(f"path must not be a file of a recorded run, which a report would replace (got {target})")
-    text = report_html(run, baseline=other)
+    text = report_html(run, baseline=other, points=points)
     with replacing(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return target
 
 
 def report_html(
-    recorded: RecordedRun | str | PathLike[str], *, baseline: RecordedRun | str | PathLike[str] | None = None
+    recorded: RecordedRun | str | PathLike[str],
+    *,
+    baseline: RecordedRun | str | PathLike[str] | None = None,
+    points: int | None = POINTS,
 ) -> str:
     """Return the report of a recorded run as a string; see `write_report`."""
+    if points is not None and points < LEAST_POINTS:
+        raise ValueError(f"points must be >= {LEAST_POINTS}, or None for all (got {points!r})")
     shown = _opened(recorded)
     if not shown.runs:
         why = f": {shown.damage[0].reason}" if shown.damage else ""
         raise ValueError(f"{shown.path} holds no run that can be read{why}")
     run = PageRun.of(shown)
     other = None if baseline is None else PageRun.of(_opened(baseline))
-    return render(run, other)
+    return render(run, other, points=points)
 
 
 def _opened(recorded: RecordedRun | str | PathLike[str]) -> RecordedRun:
@@ -109,8 +122,11 @@ def _opened(recorded: RecordedRun | str | PathLike[str]) -> RecordedRun:
     raise TypeError(f"a report is of what open_run returned, or of a run's folder (got {type(recorded).__name__})")
 
 
-def _folder(path: Path) -> Path:
-    return path if path.is_dir() else path.parent
+def _next_to(path: Path) -> Path:
+    """Return where a report is written by default."""
+    if path.is_dir() or file_number(path.name) is not None:
+        return (path if path.is_dir() else path.parent) / "report.html"
+    return path.with_name(f"{path.name}.html")
 
 
 def _is_recorded(target: Path, sources: Iterable[Path]) -> bool:
@@ -122,10 +138,15 @@ def _is_recorded(target: Path, sources: Iterable[Path]) -> bool:
 
 
 def render(
-    run: PageRun, baseline: PageRun | None = None, *, events: str | None = None, control: Panel | None = None
+    run: PageRun,
+    baseline: PageRun | None = None,
+    *,
+    events: str | None = None,
+    control: Panel | None = None,
+    points: int | None = POINTS,
 ) -> str:
     """Return a run's page; one that lives listens for changes at the address ``events``, and may have a panel."""
-    parts = _Parts.of(run, baseline)
+    parts = _Parts.of(run, baseline, points)
     columns = Columns()
     charts = {chart.key: chart.as_json(columns) for chart in parts.charts}
     script, style = built("page.js"), built("page.css")
@@ -143,11 +164,12 @@ def render(
         results=results_of(run),
         origin=origin_of(run),
         config=config_of(run),
-        missing=missing_from(run),
+        missing=missing_from(run, parts.cost),
         damage=[str(each) for each in run.recorded.damage],
         baseline=None if baseline is None else compared(run, baseline),
         page_data=as_json({"charts": charts}),
         columns=columns.texts,
+        points=points if any(chart.is_thinned for chart in parts.charts) else None,
         **attrs.asdict(parts, recurse=False),
     )
     return as_ascii(page)
@@ -170,15 +192,15 @@ class _Parts:
     cost: ShownCost | None
 
     @classmethod
-    def of(cls, run: PageRun, baseline: PageRun | None) -> _Parts:
+    def of(cls, run: PageRun, baseline: PageRun | None, points: int | None) -> _Parts:
         curves = curves_of(run, baseline)
         recorded = run.recorded
         snapshot = recorded.snapshot or Snapshot(epoch=-1, step=0)
         return cls(
-            curves=curves.charts,
+            curves=[chart.thinned(points) for chart in curves.charts],
             omitted=curves.omitted,
-            happened=run.events(),
-            findings=findings_of(run),
+            happened=run.events,
+            findings=[each.thinned(points) for each in findings_of(run)],
             heat_maps=heat_maps(recorded.layers, recorded.weights),
             distributions=list(distributions(recorded.histograms)),
             scatter=None if snapshot.embedding is None else scatter_of(snapshot.embedding),

@@ -23,7 +23,7 @@ class Result:
         name: Its name.
         last: The last value.
         best: The best value, "" if its direction is not known.
-        where: In which epoch that was.
+        where: In which epoch that was, or at which step if epochs are not on record.
     """
 
     name: str
@@ -43,7 +43,8 @@ def _result(run: PageRun, name: str) -> Result:
     best = run.summary.best.get(name)
     if best is None:
         return Result(name, format_value(last))
-    return Result(name, format_value(last), format_value(best.value), number(best.epoch + 1))
+    where = number(best.epoch + 1) if best.epoch >= 0 else f"step {number(best.step)}"
+    return Result(name, format_value(last), format_value(best.value), where)
 
 
 @attrs.frozen
@@ -54,26 +55,32 @@ class Comparison:
         name: The baseline's name.
         results: Metric, this run's best or last value, the baseline's, and the difference.
         config: What differs in configuration: name, this run's value, the baseline's.
+        undrawn: Why its curves are not in the charts, as a sentence; the empty string if they are.
     """
 
     name: str
     results: Sequence[tuple[str, str, str, str]]
     config: Sequence[tuple[str, ...]]
+    undrawn: str = ""
 
 
 def compared(run: PageRun, baseline: PageRun) -> Comparison:
     """Return how a run differs from a baseline."""
     rows = []
     for name in run.metrics()[:MOST_METRICS]:
-        here, there = _value(run, name), _value(baseline, name)
+        here, there = value_of(run, name), value_of(baseline, name)
         if here is None or there is None:
             continue
         difference = f"{here[1] - there[1]:+.4g}"
         rows.append((f"{name}, {here[0]}", format_value(here[1]), format_value(there[1]), difference))
-    return Comparison(baseline.name, rows, differing_config([run, baseline], NOT_SET))
+    undrawn = ""
+    if not any(map(baseline.has, (run.unit, run.results_unit))):
+        undrawn = f"The curves of {baseline.name} are not in the charts: it has no {run.unit}s."
+    return Comparison(baseline.name, rows, differing_config([run, baseline], NOT_SET), undrawn)
 
 
-def _value(run: PageRun, name: str) -> tuple[str, float] | None:
+def value_of(run: PageRun, name: str) -> tuple[str, float] | None:
+    """Return the value by which a run is compared, and which it is, ``"best"`` or ``"last"``; None if it has none."""
     if (best := run.summary.best.get(name)) is not None:
         return "best", best.value
     if name in run.summary.last:

@@ -17,9 +17,10 @@ from monitor_core.diagnosis.offline import diagnose, recorded_findings
 from monitor_core.journal.evaluations import epochs_and_evaluations
 from monitor_core.journal.facts import Asked, Checkpoint, Raised, RateChange, SinkFailure, Stop
 from monitor_core.journal.files import Kind
+from monitor_core.journal.imported import EVENTS
 from monitor_core.journal.recorded import RecordedRun
 from monitor_core.journal.rows import Rows, present_values
-from monitor_core.journal.run_records import RunRecord
+from monitor_core.journal.run_records import Log, RunRecord
 from monitor_core.journal.summary import Summary, summary_of
 from monitor_core.page.charts import MarkKind, Unit
 from monitor_core.page.words import joined, number, plural
@@ -35,12 +36,20 @@ class Points:
         steps: Each value's step, ``(n,) int64``, ascending.
         times: When each was recorded, seconds since 1970, ``(n,) float64``.
         values: ``(n,) float64``.
+        has_epochs: Whether the epochs are on record; some logs have steps alone.
     """
 
     epochs: NDArray[np.int64]
     steps: NDArray[np.int64]
     times: NDArray[np.float64]
     values: NDArray[np.float64]
+    has_epochs: bool = True
+
+    def has(self, unit: Unit) -> bool:
+        """Return whether an axis can place the values: some logs have no steps, no epochs or no times."""
+        if unit == "epoch":
+            return self.has_epochs
+        return bool((self.steps if unit == "step" else self.times).max(initial=0) > 0)
 
     def numbers(self, unit: Unit) -> NDArray[np.int64]:
         """Return where each value is on the axis: its step, or its epoch from 1."""
@@ -82,6 +91,7 @@ class PageRun:
         batches: Each metric's values of every batch.
         results: Each metric's values of every epoch, and of the evaluations within them.
         unit: What the axis of its curves counts.
+        results_unit: What that of its results counts: epochs, where a log has the steps of batches alone.
         prefixes: The prefixes of evaluations, such as ``val_``.
     """
 
@@ -92,6 +102,7 @@ class PageRun:
     batches: Mapping[str, Points]
     results: Mapping[str, Points]
     unit: Unit
+    results_unit: Unit
     prefixes: tuple[str, ...]
 
     @classmethod
@@ -99,8 +110,11 @@ class PageRun:
         """Return the last run of a record."""
         record = recorded.last
         rows = list(epochs_and_evaluations(record))
-        batches = _points(record.rows(Kind.BATCHES))
+        batches = _points(record.rows(Kind.BATCHES), has_epochs=record.log is None or record.log.kind != EVENTS)
+        results = _points([_prefixed(each) for _, each in rows])
         by_step = bool(batches) or any(kind is Kind.EVALUATION for kind, _ in rows)
+        has_steps = _any_has(results, "step")
+        unit: Unit = "step" if by_step and (has_steps or _any_has(batches, "step")) else "epoch"
         prefixes = {each.evaluation.prefix for each in record.rows(Kind.EVALUATION) if each.evaluation is not None}
         return cls(
             name=recorded.path.resolve().name or str(recorded.path),
@@ -108,8 +122,9 @@ class PageRun:
             record=record,
             summary=summary_of(record),
             batches=batches,
-            results=_points([_prefixed(each) for _, each in rows]),
-            unit="step" if by_step else "epoch",
+            results=results,
+            unit=unit,
+            results_unit=unit if has_steps or not results else "epoch",
             prefixes=("val_", *sorted(prefixes - {"val_", ""})),
         )
 
@@ -123,6 +138,15 @@ class PageRun:
         """Whether a `Diagnosis` looked at it live."""
         return recorded_findings(self.record) is not None
 
+    @property
+    def log(self) -> Log | None:
+        """The log that it was read from; None if it recorded itself."""
+        return self.record.log
+
+    def has(self, unit: Unit) -> bool:
+        """Return whether an axis can place some of its values."""
+        return _any_has(self.results, unit) or _any_has(self.batches, unit)
+
     def metrics(self) -> list[str]:
         """Return the names of all metrics, in the order of their appearance."""
         return list(dict.fromkeys([*self.results, *self.batches]))
@@ -134,8 +158,9 @@ class PageRun:
                 return bare
         return name
 
+    @cached_property
     def events(self) -> list[Event]:
-        """Return what was decided and what failed, in order."""
+        """What was decided and what failed, in order."""
         found = [*self._resumed(), *self._decided(), *self._saved(), *self._failed(), *self._raised()]
         return sorted(found, key=lambda event: (event.step, event.epoch))
 
@@ -197,14 +222,17 @@ def _was_done(fact: Asked, verb: str) -> bool:
     return fact.verb == verb and ": refused: " not in fact.reason
 
 
-def _points(parts: list[Rows]) -> dict[str, Points]:
+def _any_has(points: Mapping[str, Points], unit: Unit) -> bool:
+    return any(each.has(unit) for each in points.values())
+
+
+def _points(parts: list[Rows], *, has_epochs: bool = True) -> dict[str, Points]:
     found = {}
     for name, (epochs, steps, times, values) in present_values(parts).items():
+        found[name] = Points(epochs, steps, times, values, has_epochs)
         if (np.diff(steps) < 0).any():  # a damaged record
             order = np.argsort(steps, kind="stable")
-            found[name] = Points(epochs[order], steps[order], times[order], values[order])
-        else:
-            found[name] = Points(epochs, steps, times, values)
+            found[name] = Points(epochs[order], steps[order], times[order], values[order], has_epochs)
     return found
 
 

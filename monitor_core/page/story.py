@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 
 from monitor_core.bus.finding import SEVERITIES
+from monitor_core.journal.imported import CSV, EVENTS, HISTORY
 from monitor_core.journal.summary import BestValue, main_metric
 from monitor_core.page.run import PageRun
 from monitor_core.page.words import joined, number, plural, seconds
@@ -23,6 +24,9 @@ def _how_it_went(run: PageRun) -> Iterator[str]:
     epochs = f"{number(summary.epochs)}{planned} epoch{'' if summary.epochs == 1 and not planned else 's'}"
     took = f" in {seconds(summary.seconds)}" if summary.begun and summary.seconds > 0 else ""
     steps = f" ({plural(summary.step, 'step')})" if summary.step else ""
+    if run.log is not None:
+        yield from _what_log(run, epochs, steps)
+        return
     what = _what(run)
     yield {
         "completed": f"{what} trained for {epochs}{steps}{took} and completed.",
@@ -38,6 +42,17 @@ def _how_it_went(run: PageRun) -> Iterator[str]:
         yield f"It raised {_sentence(summary.error)}"
 
 
+_LOGS = {CSV: "is a CSV log", HISTORY: "is a history", EVENTS: "holds TensorBoard's event files"}
+
+
+def _what_log(run: PageRun, epochs: str, steps: str) -> Iterator[str]:
+    kind = "" if run.log is None else run.log.kind
+    length = f"{epochs}{steps}" if run.summary.epochs else plural(run.summary.step, "step")
+    several = f", the last of {number(count)} in it" if (count := len(run.recorded.runs)) > 1 else ""
+    yield f"{run.name} {_LOGS[kind]}, with {length}{several}."
+    yield "It holds metrics alone; how the training ended is not on record."
+
+
 def _what(run: PageRun) -> str:
     begin = run.record.begin
     script = PurePath(begin.argv[0]).name if begin is not None and begin.argv and begin.argv[0] else ""
@@ -51,13 +66,12 @@ def _best(run: PageRun) -> Iterator[str]:
     name, best = found
     last = run.summary.last.get(name)
     word = "lowest" if best.mode == "min" else "highest"
-    where = f"epoch {number(best.epoch + 1)}"
     if last is None or _is_last(run, name, best):
-        yield f"The {word} {name} is {format_value(best.value)}, in {where}, the last value."
+        yield f"The {word} {name} is {format_value(best.value)}, {_where(best)}, the last value."
     else:
-        yield f"The {word} {name} is {format_value(best.value)}, in {where}; the last is {format_value(last)}."
+        yield f"The {word} {name} is {format_value(best.value)}, {_where(best)}; the last is {format_value(last)}."
     others = [
-        f"{other} {format_value(value.value)} in epoch {number(value.epoch + 1)}"
+        f"{other} {format_value(value.value)} {_where(value)}"
         for other, value in run.summary.best.items()
         if other != name and other.startswith("val_")
     ]
@@ -65,9 +79,15 @@ def _best(run: PageRun) -> Iterator[str]:
         yield f"Best of the others: {joined(others[:3])}."
 
 
+def _where(best: BestValue) -> str:
+    return f"in epoch {number(best.epoch + 1)}" if best.epoch >= 0 else f"at step {number(best.step)}"
+
+
 def _is_last(run: PageRun, name: str, best: BestValue) -> bool:
-    points = run.results.get(name)
-    return points is not None and (best.epoch, best.step) == (points.epochs[-1], points.steps[-1])
+    points = run.results.get(name) or run.batches.get(name)
+    if points is None or best.step != points.steps[-1]:
+        return False
+    return best.epoch == points.epochs[-1] or best.epoch < 0
 
 
 def _what_is_wrong(run: PageRun) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ _FORMAT = 2
 _LIMIT = 50_000
 """How many runs are remembered; of more, those that were used first are forgotten."""
 
+_PATIENCE = 20
 Stats = Sequence[tuple[str, int, int]]
 
 
@@ -32,6 +34,15 @@ def cache_file() -> Path:
     else:
         base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "monitor_core" / "runs.json"
+
+
+def _has(entry: dict[str, Any], stats: Stats) -> bool:
+    return bool(entry["files"] == [list(each) for each in stats])
+
+
+def _is_recent(entry: dict[str, Any]) -> bool:
+    read, seconds = entry.get("read", (0.0, 0.0))
+    return bool(entry["summary"] is not None and 0 <= time.time() - read < _PATIENCE * seconds)
 
 
 class Cache:
@@ -57,15 +68,33 @@ class Cache:
         """Return a folder's summary, None if its files have changed or are not known."""
         entry = self._entries.get(str(folder.absolute()))
         try:
-            if entry is None or entry["files"] != [list(each) for each in stats]:
+            if entry is None or not (_has(entry, stats) or _is_recent(entry)):
                 return None
             return Summary.from_data(entry["summary"])
         except (ValueError, LookupError, TypeError):
             return None
 
-    def put(self, folder: Path, stats: Stats, summary: Summary) -> None:
-        """Remember a folder's summary."""
-        entry = {"files": [list(each) for each in stats], "summary": json.loads(summary.to_json())}
+    def is_none(self, path: Path, stats: Stats) -> bool:
+        """Return whether it is known that these files have no summary."""
+        entry = self._entries.get(str(path.absolute()))
+        try:
+            return entry is not None and entry["summary"] is None and _has(entry, stats)
+        except (LookupError, TypeError):
+            return False
+
+    def put(self, folder: Path, stats: Stats, summary: Summary | None, *, seconds: float = 0.0) -> None:
+        """Remember a folder's summary, or that it has none.
+
+        Args:
+            folder: The folder, or the file.
+            stats: Its files.
+            summary: The summary; None for none.
+            seconds: How long it took to read. For `_PATIENCE` times as long it is taken as it is, also if the files
+                have changed since: a long log that grows is not read all the time.
+        """
+        data = None if summary is None else json.loads(summary.to_json())
+        entry = {"files": [list(each) for each in stats], "summary": data}
+        entry |= {"read": [time.time(), seconds]} if seconds else {}
         self._entries[str(folder.absolute())] = entry
         self._changed = True
 

@@ -1,6 +1,7 @@
-"""The catalogue: the runs below a folder with their summaries, read from as few files as possible.
+"""The catalogue: the runs and logs below a folder with their summaries, read from as few files as possible.
 
-Contract. A run's summary is its ``summary.json`` if that was written after the journal's last record, and is otherwise
+Contract. What is a log, `monitor_core.runs.logs` says; what is in or below a run's folder belongs to that run. A run's
+summary is its ``summary.json`` if that was written after the journal's last record, and is otherwise
 read from the journal; what was read is cached by path, size and time of the journal's files. Folders and files that
 cannot be read are reported, not raised. Nothing is written but the cache.
 """
@@ -8,6 +9,7 @@ cannot be read are reported, not raised. Nothing is written but the cache.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
@@ -19,11 +21,13 @@ from monitor_core.journal.files import file_number, journal_files
 from monitor_core.journal.recorded import read_runs
 from monitor_core.journal.summary import SUMMARY_NAME, Summary, main_metric, summary_of
 from monitor_core.runs.cache import Cache
+from monitor_core.runs.logs import LARGEST, FoundLog, LogFinder
 from monitor_core.values.html import card, table
 from monitor_core.values.text import format_value
 
 _SLACK_NS = 2_000_000_000
 """How much older than the journal an ended run's summary may be: file systems round times."""
+RUN = "run"
 _DEPTH = 8
 _SHOWN = 100
 """How many runs a notebook shows at most."""
@@ -34,14 +38,21 @@ class FoundRun:
     """A run that was found.
 
     Attributes:
-        path: The run's folder.
-        summary: Its last run's summary.
-        problem: Why it could not be read, human-readable, or None; the summary is then empty.
+        path: What `open_run` opens: the run's folder, or a log.
+        summary: Its last run's summary. A log's status is ``"unknown"``; its time is the file's if it has no times.
+        problem: Why it was not read, human-readable, or None; the summary is then empty.
+        kind: ``"run"``, or what kind of log it is: ``"CSV log"``, ``"history"`` or ``"event files"``.
     """
 
     path: Path
     summary: Summary
     problem: str | None = None
+    kind: str = RUN
+
+    @property
+    def time(self) -> float:
+        """When it began, or when a log without times was written, seconds since 1970; 0.0 if that is not known."""
+        return self.summary.begun or (0.0 if self.kind == RUN else self.summary.time)
 
 
 class FoundRuns(list[FoundRun]):
@@ -66,10 +77,10 @@ def _shown(run: FoundRun) -> tuple[object, ...]:
 
 
 def find_runs(folder: str | PathLike[str], *, cache: Path | None = None) -> FoundRuns:
-    """Return the runs in a folder and below it, in the order in which they began, as a list.
+    """Return the runs and logs in a folder and below it, in the order in which they began, as a list.
 
     Args:
-        folder: The folder; itself a run's, or one with runs below it, at most eight levels deep.
+        folder: The folder; itself a run's, or one with runs or logs below it, at most eight levels deep.
         cache: The file of the cache; None: in the user's cache folder.
 
     Raises:
@@ -83,13 +94,17 @@ def find_runs(folder: str | PathLike[str], *, cache: Path | None = None) -> Foun
     root = Path(folder)
     os.listdir(root)  # raises where it cannot be read  # noqa: PTH208
     known = Cache(cache)
-    found = [_found(path, journals, known) for path, journals in _folders(root, _DEPTH)]
+    finder = LogFinder()
+    found = [_found(path, journals, known) for path, journals in _folders(root, _DEPTH, finder)]
+    found += [run for log in finder.logs() if (run := _found_log(log, known)) is not None]
     known.save()
-    return FoundRuns(sorted(found, key=lambda run: (run.summary.begun, str(run.path))))
+    return FoundRuns(sorted(found, key=lambda run: (run.time, str(run.path))))
 
 
 def run_paths(paths: Iterable[str | PathLike[str]]) -> list[Path]:
     """Return paths that `open_run` opens: a folder without a record stands for the runs in it and below it.
+
+    If there are none, it stands for the logs; next to runs they may be of the same trainings.
 
     Raises:
         FileNotFoundError: There is no such path.
@@ -97,13 +112,20 @@ def run_paths(paths: Iterable[str | PathLike[str]]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, paths):
         path.stat()  # raises if it is not there
-        below = [] if not path.is_dir() or journal_files(path) else [folder for folder, _ in _folders(path, _DEPTH)]
-        found += sorted(below) or [path]
+        found += [path] if not path.is_dir() or journal_files(path) else _below(path)
     return found
 
 
-def _folders(folder: Path, depth: int) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
-    """Yield each folder with journals, and the journals."""
+def _below(folder: Path) -> list[Path]:
+    finder = LogFinder()
+    runs = [each for each, _ in _folders(folder, _DEPTH, finder)]
+    return sorted(runs) or sorted(log.path for log in finder.logs()) or [folder]
+
+
+def _folders(
+    folder: Path, depth: int, finder: LogFinder, *, is_of_run: bool = False
+) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
+    """Yield each folder with journals, and the journals; show a finder of logs the files that are of no run."""
     try:
         with os.scandir(folder) as entries:
             inside = list(entries)
@@ -112,10 +134,13 @@ def _folders(folder: Path, depth: int) -> Iterator[tuple[Path, list[os.DirEntry[
     journals = [each for each in inside if file_number(each.name) is not None and _is_file(each)]
     if journals:
         yield folder, journals
+    is_of_run = is_of_run or bool(journals)
+    if not is_of_run:
+        finder.look(folder, inside)
     if depth:
         for entry in inside:
             if not entry.name.startswith(".") and _is_folder(entry):
-                yield from _folders(Path(entry.path), depth - 1)
+                yield from _folders(Path(entry.path), depth - 1, finder, is_of_run=is_of_run)
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
@@ -142,6 +167,23 @@ def _found(path: Path, journals: list[os.DirEntry[str]], cache: Cache) -> FoundR
     except (OSError, ValueError) as error:
         return FoundRun(path, Summary(), f"{type(error).__name__}: {error}")
     return FoundRun(path, attrs.evolve(summary, status=_status(summary)))
+
+
+def _found_log(log: FoundLog, cache: Cache) -> FoundRun | None:
+    """Return a log with its summary, None if it is no training's."""
+    if cache.is_none(log.path, log.stats):
+        return None
+    if (summary := cache.get(log.path, log.stats)) is None:
+        if log.size > LARGEST:
+            reason = f"it has {log.size / 1e6:,.0f} MB; {LARGEST / 1e6:.0f} are read for a list"
+            return FoundRun(log.path, Summary(status="unknown", time=log.time), reason, log.kind)
+        began = time.monotonic()
+        try:
+            summary = log.summary()
+        except (ImportError, OSError) as error:
+            return FoundRun(log.path, Summary(status="unknown", time=log.time), str(error), log.kind)
+        cache.put(log.path, log.stats, summary, seconds=time.monotonic() - began)
+    return None if summary is None else FoundRun(log.path, summary, kind=log.kind)
 
 
 def _written(path: Path, stats: Iterable[tuple[str, int, int]]) -> Summary | None:

@@ -21,7 +21,7 @@ import numpy as np
 from monitor_core.journal.evaluations import results
 from monitor_core.journal.facts import Asked, Found, RateChange, Stop
 from monitor_core.journal.files import Kind
-from monitor_core.journal.recorded import read_runs
+from monitor_core.journal.recorded import read_any_runs
 from monitor_core.journal.run_records import RunRecord
 from monitor_core.journal.summary import LATEST
 from monitor_core.runs.catalogue import FoundRun, find_runs
@@ -216,8 +216,8 @@ def _shown(run: FoundRun, folder: Path) -> str:
 
 def _record(run: FoundRun) -> RunRecord | None:
     try:
-        runs, _ = read_runs(run.path)
-    except OSError:
+        runs, _ = read_any_runs(run.path)
+    except (ImportError, OSError, ValueError):
         return None
     return runs[-1] if runs else None
 
@@ -227,8 +227,9 @@ def _runs(path: str, run: FoundRun) -> Iterator[Row]:
     config = _escaped(json.dumps(summary.config, ensure_ascii=False))
     yield (
         path,
+        run.kind,
         summary.id,
-        "damaged" if run.problem is not None else summary.status,
+        "damaged" if run.problem is not None and run.kind == "run" else summary.status,
         summary.begun,
         summary.seconds,
         summary.epochs,
@@ -305,9 +306,10 @@ _VALUE = {"metric": "VARCHAR", "value": "DOUBLE"}
 TABLES: Mapping[str, Table] = MappingProxyType(
     {
         "runs": Table(
-            "the runs, of a folder with several its last one; moments are in UTC",
+            "the runs and logs, of a folder or file with several its last one; moments are in UTC",
             _PATH
-            | {"id": "VARCHAR", "status": "VARCHAR", "begun": "TIMESTAMP", "seconds": "DOUBLE", "epochs": "BIGINT"}
+            | {"kind": "VARCHAR", "id": "VARCHAR", "status": "VARCHAR", "begun": "TIMESTAMP", "seconds": "DOUBLE"}
+            | {"epochs": "BIGINT"}
             | {"planned_epochs": "BIGINT", "steps": "BIGINT", "git_commit": "VARCHAR", "host": "VARCHAR"}
             | {"stop_reason": "VARCHAR", "error": "VARCHAR", "problem": "VARCHAR", "config": "JSON"},
             False,

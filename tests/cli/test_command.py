@@ -219,7 +219,7 @@ def test_a_narrow_terminal_is_not_exceeded(tmp_path):
     [
         (("show", "none"), 1, "there is no none"),
         (("list", "none"), 1, "there is no folder none"),
-        (("list", "empty"), 1, "there is no recorded run in empty or below it"),
+        (("list", "empty"), 1, "there is no recorded run and no log in empty or below it"),
         (("list", "file.csv"), 1, "file.csv is not a folder: monitor-core show file.csv"),
         (("show", "empty"), 1, "empty holds no recorded run"),
         (("show", "file.csv"), 1, "it must have a column 'epoch'"),

@@ -93,6 +93,71 @@ def test_a_chart_is_read_by_the_keyboard(report):
         assert shown.page.locator("[data-chart=metric-0] .reset").is_hidden()
 
 
+def test_a_finding_opens_where_it_speaks_and_the_whole_curve_is_a_key_away(report):
+    """The marked stretch is shaded; keyboard, button and double click lead to the whole range, and back."""
+    chart = "[data-chart=finding-0]"
+    with sheet() as shown:
+        shown.open(report)
+        figure = shown.page.locator(chart)
+        reset, plot = figure.locator(".reset"), figure.locator(".plot")
+        assert "Marked: steps 40,000 to 50,000; shown first: steps 35,000 to 55,000" in shown.text(
+            f"{chart} figcaption"
+        )
+
+        def ends():
+            plot.focus()
+            shown.page.keyboard.press("Home")
+            first = shown.text(f"{chart} .readout").split()[1]
+            shown.page.keyboard.press("End")
+            return first, shown.text(f"{chart} .readout").split()[1]
+
+        def shaded():
+            left, wide, end = figure.locator(".u-over").evaluate(
+                "(over) => [over.offsetLeft, over.offsetWidth, over.offsetTop + over.offsetHeight]"
+            )
+            places = [x for x, y in shown.pixels(chart, RED) if y > end - 4]
+            return [(each - left) / wide for each in (min(places), max(places))]
+
+        near = ends()
+        assert near[0] == "35,000"
+        assert near[1].startswith("54,9")
+        assert shaded() == pytest.approx([0.25, 0.75], abs=0.03)
+        assert reset.inner_text() == "Whole range"
+        shown.page.keyboard.press("0")
+        whole = ends()
+        assert whole[0] == "1"
+        assert shaded() == pytest.approx([0.4, 0.5], abs=0.03)
+        assert reset.inner_text() == "Where it speaks"
+        shown.page.keyboard.press("f")
+        assert ends() == near
+        reset.click()
+        assert ends() == whole
+        reset.click()
+        assert ends() == near
+        figure.locator(".u-over").dblclick()
+        assert ends() == whole
+        assert shown.problems == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_spike_and_nan_are_seen_in_a_thinned_report(report, tmp_path, width):
+    """Of 100,000 values it holds 2,000, these among them."""
+    chart = "[data-chart=metric-0]"
+    with sheet(width) as shown:
+        shown.open(write_report(report.with_name("noisy"), tmp_path / "a.html", points=2000))
+        assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
+        left, wide, top, high = shown.page.locator(f"{chart} .u-over").evaluate(
+            "(over) => [over.offsetLeft, over.offsetWidth, over.offsetTop, over.offsetHeight]"
+        )
+        spike = [y for x, y in shown.pixels(chart, BLUE) if abs(x - left - wide * 50_018 / 100_000) < 4]
+        assert min(spike) < top + 0.15 * high
+        lost = [x for x, y in shown.pixels(chart, RED) if y > top + high - 10]
+        assert lost
+        assert all(abs(x - left - wide * 50_325 / 100_000) < 4 for x in lost)
+        assert "Curves of more than 2,000 values are thinned on this page" in shown.text("#curves")
+        assert violations(shown) == []
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [([3e-50, 2e-50, 1e-50], "1e-50"), ([1e300, -1e300, 5e299], "5e299"), ([1.7e308, -1.7e308, 2.0], "2")],

@@ -1,20 +1,10 @@
 """Columns as the page holds them, decoded as the page decodes them."""
 
-import base64
-import gzip
-
 import numpy as np
 import pytest
 
 from monitor_core.page.columns import Columns
-
-
-def decoded(columns, spec):
-    """Return a column's values."""
-    if "stride" in spec:
-        return spec["first"] + spec["stride"] * np.arange(spec["count"])
-    data = np.frombuffer(gzip.decompress(base64.b64decode(columns.texts[spec["id"]])), np.uint8)
-    return np.ascontiguousarray(data.reshape(int(spec["type"][1]), -1).T).view("<" + spec["type"]).ravel()
+from page_support import decoded
 
 
 def test_values_keep_six_digits():

@@ -110,6 +110,32 @@ def test_several_runs_are_overlaid(runs):
         assert ask(address, "/overlay?run=a&run=deep&run=nowhere&run=a")[0] == 200
 
 
+def test_logs_are_listed_opened_and_overlaid(runs):
+    """With what they know; one that an axis cannot place is named."""
+    (runs / "log.csv").write_text("epoch,loss\n0,3\n1,0.5\n")
+    (runs / "data.csv").write_text("x,y\n0,3\n")
+    (runs / "a" / "own.csv").write_text("epoch,loss\n0,3\n")
+    with served(runs) as address:
+        page = ask(address, "/")[2]
+        assert sorted(re.findall(r'<a href="(/runs/[^"]*)"', page)) == ["/runs/a", "/runs/deep/b", "/runs/log.csv"]
+        text = " ".join(re.sub(r"<[^>]*>", " ", page).split())
+        assert re.search(r"log.csv unknown CSV log 2 loss 0.5 written \d+ \w+ \d{4}, \d\d:\d\d UTC", text)
+        status, _, page = ask(address, "/runs/log.csv")
+        assert status == 200
+        assert "It holds metrics alone" in page
+        assert 'data-events="/events?run=log.csv"' in page
+        page = ask(address, "/overlay?run=a&run=log.csv&by=epoch")[2]
+        chart = json.loads(re.search(r'id="page-data">(.*?)</script>', page)[1])["charts"]["metric-0"]
+        assert [line["name"] for line in chart["lines"]] == ["a", "log.csv"]
+        assert "on record: choose" not in page
+        page = ask(address, "/overlay?run=a&run=log.csv&by=second")[2]
+        assert "log.csv has no times on record: choose another axis." in page
+        status, _, said = ask(address, "/runs/data.csv")
+        assert (status, "must have a column" in said) == (404, True)
+        assert ask(address, "/overlay?run=data.csv&run=a")[0] == 404
+        assert ask(address, "/runs/../cache/monitor_core/runs.json")[0] == 404
+
+
 def test_hostile_names_are_text(runs):
     """Of folders, metrics and configurations, in the list and in an overlay."""
     hostile = "<img src=x onerror=alert(1)>&\"'"
@@ -129,7 +155,7 @@ def test_an_empty_folder_is_shown(tmp_path):
     """It says that runs will appear."""
     (tmp_path / "runs").mkdir()
     with served(tmp_path / "runs") as address:
-        assert "There is no recorded run in this folder yet" in ask(address, "/")[2]
+        assert "There is no recorded run or log in this folder yet" in ask(address, "/")[2]
 
 
 def test_a_port_in_use_is_an_error(runs):
@@ -166,6 +192,23 @@ def test_a_curve_grows_without_a_reload(runs):
 
 
 @in_browser
+def test_the_curve_of_a_log_grows_too(runs):
+    """As another program appends to it."""
+    log = runs / "log.csv"
+    log.write_text("epoch,loss\n0,3\n1,2\n")
+    with served(runs) as address, sheet() as shown:
+        with shown.page.expect_response(lambda answer: "/events" in answer.url):
+            shown.page.goto(address + "runs/log.csv")
+        shown.page.evaluate("window.opened = 1")
+        summary = shown.page.locator("[data-part=metric-0-summary]")
+        assert "in 2 values" in summary.inner_text()
+        with log.open("a") as file:
+            file.write("2,0.5\n")
+        shown.page.locator("[data-part=metric-0-summary]", has_text="in 3 values").wait_for()
+        assert shown.page.evaluate("window.opened") == 1
+
+
+@in_browser
 def test_it_survives_that_a_run_ends_or_is_deleted(runs):
     """The end is shown, and of a deleted run what was seen last, with a sentence."""
     with served(runs) as address, sheet() as shown:
@@ -181,11 +224,12 @@ def test_it_survives_that_a_run_ends_or_is_deleted(runs):
 
 
 @in_browser
-@pytest.mark.parametrize("path", ["", "runs/a", "overlay?run=a&run=deep/b"])
+@pytest.mark.parametrize("path", ["", "runs/a", "runs/log.csv", "overlay?run=a&run=deep/b&run=log.csv"])
 def test_axe_finds_no_violation(runs, path):
-    """In the list, a run's page, and an overlay."""
+    """In the list, a run's page, a log's, and an overlay."""
     if not AXE.exists():
         pytest.skip("axe-core is not installed: make test-page")
+    (runs / "log.csv").write_text("epoch,loss\n0,3\n1,0.5\n")
     with served(runs) as address, sheet() as shown:
         shown.page.goto(address + path)
         shown.page.wait_for_timeout(300)

@@ -1,5 +1,6 @@
 """The report's text: what it says of a run, and what becomes of names and damage."""
 
+import contextlib
 import html
 import json
 import re
@@ -8,15 +9,16 @@ import numpy as np
 import pytest
 
 from cli_support import command
-from monitor_core import EarlyStopping, Journal, Loop, open_run
+from monitor_core import Block, EarlyStopping, Journal, Loop, TensorBoard, open_run
 from monitor_core.journal.arrays import Arrays
 from monitor_core.journal.facts import Begin, End, Found
 from monitor_core.journal.provenance import describe
 from monitor_core.journal.writer import JournalWriter
 from monitor_core.page import report_html, write_report
+from monitor_core.page.columns import Columns
 from monitor_core.page.overlay import overlay_of
 from monitor_core.page.run import PageRun
-from page_support import noisy_run
+from page_support import decoded, noisy_run
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>\x1b[31m"
 
@@ -84,10 +86,10 @@ def test_decisions_and_failures_are_listed(page):
 
 def test_findings_stand_with_their_evidence(page):
     """Severity, symptom, place, sentence, advice, numbers and source."""
-    assert text_of(page, "findings").startswith(
-        "Findings problem · overfitting · epoch 5, step 2,000 val_loss has risen by 120% since epoch 4. Stop earlier. "
+    assert (
+        "problem · overfitting · epoch 5, step 2,000 val_loss has risen by 120% since epoch 4. Stop earlier. "
         "turned 4 rise 1.2 metric val_loss Rule: Prechelt 1998"
-    )
+    ) in text_of(page, "findings")
 
 
 def test_the_origin_has_command_versions_and_configuration(page):
@@ -292,6 +294,170 @@ def test_a_folder_without_a_run_is_an_error(tmp_path):
         write_report(tmp_path)
     with pytest.raises(TypeError, match=r"a report is of what open_run returned.*\(got int\)"):
         write_report(3)
+
+
+LOGS = {
+    "log.csv": ("epoch,loss,val_loss\n0,3,3\n1,2,1\n2,1,2\n", "is a CSV log, with 3 epochs."),
+    "history.json": ('{"loss": [3, 2, 1], "val_loss": [3, 1, 2]}', "is a history, with 3 epochs."),
+}
+
+
+@pytest.mark.parametrize("name", LOGS)
+def test_a_log_of_others_has_a_report(tmp_path, name):
+    """It says what a log does not hold, and stands next to the log."""
+    text, what = LOGS[name]
+    (tmp_path / name).write_text(text)
+    written = write_report(tmp_path / name)
+    assert written == tmp_path / f"{name}.html"
+    page = written.read_text(encoding="utf-8")
+    assert text_of(page, "story") == (
+        f"{name} {what} It holds metrics alone; how the training ended is not on record. "
+        "The lowest val_loss is 1, in epoch 2; the last is 2."
+    )
+    assert "val_loss goes from 3 to 2 in 3 values; lowest 1 at epoch 2" in text_of(page, "curves")
+    said = text_of(page, "missing")
+    assert said.startswith("What this log does not hold This log holds metrics alone.")
+    assert said.endswith("It has no values of each batch, no steps and no times.")
+    assert "The log has no command, code, versions or machine." in text_of(page, "origin")
+    assert "Report of a" in page
+    assert "Journal(" not in page[page.index("<main>") : page.index("</main>")]
+
+
+def charts_of(page):
+    """Return the charts as the page's script reads them."""
+    return json.loads(re.search(r'id="page-data">(.*?)</script>', page)[1])["charts"]
+
+
+def test_event_files_of_batches_and_epochs_have_charts_of_both(tmp_path):
+    """At which step an epoch ended is not in the files, so that its results are by epoch."""
+    pytest.importorskip("tensorboard")
+    with Loop(TensorBoard(tmp_path / "board", update_freq="batch")) as loop:
+        for epoch in loop.epochs(3):
+            for _ in loop.batches(range(4)):
+                loop.log(loss=3.0 - epoch)
+            loop.log(val_loss=[3.0, 1.0, 2.0][epoch])
+    page = report_html(tmp_path / "board")
+    assert "board holds TensorBoard&#39;s event files, with 3 epochs (12 steps)." in text_of(page, "story")
+    charts = charts_of(page)
+    assert {key: (each["unit"], [line["name"] for line in each["lines"]]) for key, each in charts.items()} == {
+        "metric-0": ("step", ["loss"]),
+        "metric-0-epoch": ("epoch", ["loss", "val_loss"]),
+        **{key: (each["unit"], ["steps_per_second"]) for key, each in charts.items() if key.startswith("metric-1")},
+    }
+    assert "highest 3 at step 1." in text_of(page, "curves")
+
+
+def test_event_files_without_epochs_are_shown_by_step(tmp_path):
+    """A finding in them is at a step too."""
+    pytest.importorskip("tensorboard")
+    from monitor_core.tensorboard.formats.event_file import EventFile
+
+    steps, values = np.arange(0, 1000, 10), 1 / np.arange(1.0, 101)
+    values[60] = np.nan
+    with contextlib.closing(EventFile(tmp_path / "a")) as file:
+        file.add_columns(steps, steps + 1.7e9, {"loss": values}, {"loss": None})
+    page = report_html(tmp_path / "a")
+    assert "a holds TensorBoard&#39;s event files, with 990 steps." in text_of(page, "story")
+    assert "The lowest loss is 0.01, at step 990, the last value." in text_of(page, "story")
+    assert charts_of(page)["metric-0"]["unit"] == "step"
+    assert "each value counts as one" in text_of(page, "findings")
+    assert "non finite · step 600 " in text_of(page, "findings")
+    assert "Marked: step 600;" in text_of(page, "findings")
+    assert "It has no results of validation and no epochs." in text_of(page, "missing")
+
+
+def test_a_log_as_baseline_says_where_its_curves_are_not(tmp_path):
+    """A run by steps has no place for values whose steps are not known."""
+    (tmp_path / "log.csv").write_text(LOGS["log.csv"][0])
+    folder = train(tmp_path / "a", [1.0, 0.5])
+    said = text_of(report_html(folder, baseline=tmp_path / "log.csv"), "baseline")
+    assert "The curves of log.csv are not in the charts: it has no steps." in said
+    assert "val_loss, best 0.5 1 -0.5" in said
+    page = report_html(tmp_path / "log.csv", baseline=folder)
+    assert "baseline: val_loss" in [line["name"] for line in charts_of(page)["metric-0"]["lines"]]
+
+
+def test_a_finding_is_shown_where_it_speaks(tmp_path):
+    """From the epoch that its message names to the one in which it was found, which are marked, with some around."""
+    with Loop(Journal(tmp_path)) as loop:
+        for epoch in loop.epochs(60):
+            for _ in loop.batches(range(10)):
+                loop.log(loss=1 / (1 + epoch))
+            loop.log(val_loss=abs(epoch - 19) / 100 + 0.2)
+    page = report_html(tmp_path)
+    [finding] = [each for each in PageRun.of(open_run(tmp_path)).findings if each.symptom == "overfitting"]
+    assert "best in epoch 20" in finding.message
+    chart = next(each for key, each in charts_of(page).items() if "span" in each)
+    end = 10 * (finding.epoch + 1)
+    assert chart["span"] == [200, end]
+    first, last = chart["focus"]
+    assert 100 < first < 200
+    assert end < last < 600
+    said = f"Marked: steps 200 to {end}; shown first: steps {first:.0f} to {last:.0f}, of steps 1 to 600."
+    assert said in text_of(page, "findings")
+
+
+@pytest.mark.parametrize(
+    ("message", "span"),
+    [
+        ("It rose in the last 3 epochs.", [70, 100]),
+        ("It was best in epoch 2, 0.5, and rose.", [20, 100]),
+        ("At step 35 it was 7, in epoch 4.", [35, 100]),
+        ("It has no place.", [100, 100]),
+        ("Epoch 2 is not named so; epoch 9999999999999999999999 is.", [20, 100]),
+    ],
+)
+def test_a_finding_speaks_of_what_its_message_names(tmp_path, message, span):
+    """Epochs, a number of epochs up to its own, or steps; nothing beyond the curve."""
+    writer = JournalWriter(tmp_path)
+    writer.fact(Begin(id="a", index=0, continues=None, epoch=-1, step=0, config={}, time=1.0, **describe()))
+    for epoch in range(20):
+        steps = np.arange(10) + 1 + 10 * epoch
+        writer.block(Block(epoch, steps, steps / 1.0, {"loss": steps / 1.0}, {"loss": None}))
+        writer.epoch(epoch, int(steps[-1]), float(steps[-1]), {"loss": 1.0})
+    place = {"epoch": 9, "step": 100, "time": 1.0}
+    writer.fact(
+        Found(symptom="x", severity="note", message=message.replace("Epoch 2", "epoch 2"), evidence={}, advice="",
+              source="", layer=None, **place)
+    )  # fmt: skip
+    writer.close()
+    chart = charts_of(report_html(tmp_path))["finding-0"]
+    if "9999" in message:
+        span = [20, 200]
+    assert chart["span"] == span
+
+
+def test_a_long_curve_is_thinned_and_says_so(tmp_path):
+    """Its spike and its NaN are among what is kept; all values are kept if asked for."""
+    folder = noisy_run(tmp_path / "a", steps=40_000)
+    page = report_html(folder, points=400)
+    line = charts_of(page)["metric-0"]["lines"][0]
+    texts = re.findall(r'id="column-\d+">([^<]*)</script>', page)
+    columns = Columns(texts=texts)
+    x, y = decoded(columns, line["x"]), decoded(columns, line["y"])
+    assert len(x) <= 400
+    assert x[np.nanargmax(y)] == 20_018
+    assert set(x[np.isnan(y)]) <= set(range(20_301, 20_351))
+    assert np.isnan(y).any()
+    assert "in 40,000 values; lowest" in text_of(page, "curves")
+    assert "50 NaN" in text_of(page, "curves")
+    assert f"; {len(x)} of them are in this page;" in text_of(page, "curves")
+    assert "Curves of more than 400 values are thinned on this page" in text_of(page, "curves")
+    assert "nothing is left out" not in page
+    for whole in (report_html(folder, points=None), report_html(folder)):
+        assert charts_of(whole)["metric-0"]["lines"][0]["y"]["count"] == 40_000
+        assert "thinned" not in text_of(whole, "curves")
+        assert "nothing is left out" in whole
+
+
+def test_how_many_points_is_checked(tmp_path):
+    """In Python and by the command, which takes all too."""
+    folder = train(tmp_path / "a", [1.0])
+    with pytest.raises(ValueError, match=r"points must be >= 100, or None for all \(got 99\)"):
+        write_report(folder, points=99)
+    assert command("report", folder, "--points", "all").code == 0
+    for wrong in ("99", "-1", "many", ""):
+        assert command("report", folder, "--points", wrong).code == 2
 
 
 def test_the_page_must_be_built(tmp_path, monkeypatch):

@@ -29,6 +29,10 @@ export interface ChartSpec {
   unit: "step" | "epoch" | "second";
   lines: LineSpec[];
   marks: MarkSpec[];
+  /** A stretch that is marked. */
+  span?: [number, number];
+  /** The stretch that is shown first; all without it. */
+  focus?: [number, number];
 }
 
 /** How all charts are drawn. */
@@ -87,10 +91,11 @@ export class Chart {
     this.lines = await this.read();
     this.buildLegend();
     this.range = this.wholeRange();
-    this.shownRange = this.range;
-    this.reset.addEventListener("click", () => this.zoom(...this.range));
+    this.shownRange = this.focus();
+    this.reset.addEventListener("click", () => this.zoom(...(this.isWhole() ? this.focus() : this.range)));
     this.listenToKeys();
     this.draw();
+    this.offerReturn();
     this.figure.dataset.drawn = "yes";
   }
 
@@ -101,6 +106,7 @@ export class Chart {
 
   /** Take another version of the chart: a whole range stays whole, a zoom stays where it is. */
   async update(spec: ChartSpec, reader: ColumnReader): Promise<void> {
+    const focus = this.focus();
     this.replace(spec, reader);
     const before = new Map(this.lines.map((line) => [line.spec.name, line]));
     this.lines = await this.read();
@@ -108,10 +114,29 @@ export class Chart {
       for (const line of this.lines) line.shown = before.get(line.spec.name)!.shown;
     }
     this.buildLegend();
-    const isWhole = this.reset.hidden;
+    const [isWhole, isFocus] = [this.isWhole(), isSame(this.shownRange, focus)];
     this.range = this.wholeRange();
-    if (isWhole) this.shownRange = this.range;
+    if (isFocus) this.shownRange = this.focus();
+    else if (isWhole) this.shownRange = this.range;
     this.draw();
+    this.offerReturn();
+  }
+
+  private isWhole(): boolean {
+    return this.shownRange[0] <= this.range[0] && this.shownRange[1] >= this.range[1];
+  }
+
+  /** Return the stretch that is shown first. */
+  private focus(): [number, number] {
+    const [from, to] = this.spec.focus ?? this.range;
+    return [Math.max(from, this.range[0]), Math.min(to, this.range[1])];
+  }
+
+  /** Let the button lead to the whole range, and from there to the stretch that is shown first. */
+  private offerReturn(): void {
+    const isWhole = this.isWhole();
+    this.reset.hidden = isWhole && this.spec.focus === undefined;
+    this.reset.textContent = isWhole ? "Where it speaks" : "Whole range";
   }
 
   private async read(): Promise<Line[]> {
@@ -156,7 +181,7 @@ export class Chart {
       plot.setScale("x", { min: begin, max: end });
       plot.setScale("y", { min: low, max: high });
     });
-    this.reset.hidden = begin <= first && end >= last;
+    this.offerReturn();
   }
 
   private wholeRange(): [number, number] {
@@ -272,6 +297,7 @@ export class Chart {
     const { left, top, width, height } = plot.bbox;
     const scale = uPlot.pxRatio;
     ctx.save();
+    this.paintSpan(plot, scale);
     this.paintMarks(plot, scale);
     ctx.beginPath();
     ctx.rect(left, top, width, height);
@@ -428,6 +454,22 @@ export class Chart {
     });
   }
 
+  /** Shade the stretch that is marked; a short one is a few pixels wide. */
+  private paintSpan(plot: uPlot, scale: number): void {
+    if (this.spec.span === undefined) return;
+    const { ctx } = plot;
+    const { left, top, width, height } = plot.bbox;
+    const [from, to] = this.spec.span.map((each) => plot.valToPos(each, "x", true));
+    const begin = Math.max(Math.min(from, (from + to) / 2 - 4 * scale), left);
+    const end = Math.min(Math.max(to, (from + to) / 2 + 4 * scale), left + width);
+    if (end <= begin) return;
+    ctx.fillStyle = colour("problem");
+    ctx.globalAlpha = 0.12;
+    ctx.fillRect(begin, top, end - begin, height);
+    ctx.globalAlpha = 1;
+    ctx.fillRect(begin, top + height - 2 * scale, end - begin, 2 * scale);
+  }
+
   private paintMarks(plot: uPlot, scale: number): void {
     const { ctx } = plot;
     const { left, top, width, height } = plot.bbox;
@@ -531,6 +573,8 @@ export class Chart {
         "-": () => scaleBy(2),
         Escape: () => this.zoom(...this.range),
         "0": () => this.zoom(...this.range),
+        f: () => this.zoom(...this.focus()),
+        F: () => this.zoom(...this.focus()),
       };
       const action = actions[event.key];
       if (action) {
@@ -539,6 +583,10 @@ export class Chart {
       }
     });
   }
+}
+
+function isSame(one: [number, number], other: [number, number]): boolean {
+  return one[0] === other[0] && one[1] === other[1];
 }
 
 /** Distances between ticks of steps and epochs: whole numbers. */

@@ -13,6 +13,7 @@ import hmac
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
@@ -34,6 +35,8 @@ from monitor_core.values.text import format_value
 
 NO_SERVER = 'the live page needs Starlette and uvicorn: pip install "monitor_core[serve]"'
 _LOOK_SECONDS = 0.5
+_PAUSE = 4
+"""How many times as long as a look took the pause before the next one lasts, where there are thousands of runs."""
 _BEAT_SECONDS = 15.0
 _MOST_OVERLAID = 12
 _CACHED = 8
@@ -272,16 +275,18 @@ def _runs(folder: Path) -> list[FoundRun]:
 
 
 async def _changes(request: Any, look: Callable[[], Any]) -> AsyncIterator[str]:
-    known, quiet = await asyncio.to_thread(look), 0.0
+    begin = monotonic()
+    known, beat = await asyncio.to_thread(look), begin
     yield "retry: 1000\n\n"
     while not await request.is_disconnected():
-        await asyncio.sleep(_LOOK_SECONDS)
-        present, quiet = await asyncio.to_thread(look), quiet + _LOOK_SECONDS
+        await asyncio.sleep(max(_LOOK_SECONDS, _PAUSE * (monotonic() - begin)))
+        begin = monotonic()
+        present = await asyncio.to_thread(look)
         if present != known:
-            known, quiet = present, 0.0
+            known, beat = present, monotonic()
             yield "event: changed\ndata: \n\n"
-        elif quiet >= _BEAT_SECONDS:
-            quiet = 0.0
+        elif monotonic() - beat >= _BEAT_SECONDS:
+            beat = monotonic()
             yield ": still here\n\n"
 
 

@@ -24,7 +24,7 @@ SECONDS = 30.0
 """How long an answer is waited for; the request then stays."""
 _LOOK_SECONDS = 0.1
 _SENTENCES = {
-    "listens": "The run acts on a request before its next batch. Who asked, and what became of it, is in its journal.",
+    "listens": "The run acts before its next batch, or at its epoch's end; its journal says who asked for what.",
     "deaf": "This run cannot be controlled: add Control() to its sinks.",
     "ended": "The run is not training: there is nothing to control.",
 }

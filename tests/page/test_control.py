@@ -14,9 +14,10 @@ from cli_support import TRAINING, train, training_process
 from monitor_core import open_run
 from monitor_core.files import requests
 from monitor_core.files.requests import asker
-from monitor_core.journal.facts import Asked, Begin
+from monitor_core.journal.facts import Asked, Begin, RateChange, Stop
 from monitor_core.journal.provenance import describe
 from monitor_core.journal.writer import JournalWriter
+from monitor_core.page.run import PageRun
 from page_support import AXE, IS_REQUIRED, MISSING, ask, port_of, served, sheet
 
 pytest.importorskip("starlette")
@@ -142,6 +143,7 @@ def test_the_token_is_nowhere_but_in_the_address(live):
         _, headers, page = ask(base, path)
         assert token not in page
         assert "set-cookie" not in headers
+        assert headers["x-frame-options"] == "DENY"  # no other page can have the panel clicked
     assert post(base + "#control=", Authorization=None, cookie=f"monitor_core_token={token}")[0] == 403
 
 
@@ -223,6 +225,42 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
             assert post(address) == (403, "the run's folder cannot be written: Read-only file system")
     finally:
         subprocess.run(["umount", "-l", str(runs)], check=True, timeout=60)
+
+
+def test_requests_are_events_and_one_that_led_to_a_decision_is_told_with_it(tmp_path):
+    """A note and a refusal are marked for themselves, a stop and a rate once."""
+    writer = JournalWriter(tmp_path)
+    about = {**describe(), "id": "a", "index": 0, "continues": None, "epoch": -1, "step": 0}
+    writer.fact(Begin(**about, config={}, time=1.0))
+
+    def fact(kind, epoch, **members):
+        writer.fact(kind(epoch=epoch, step=10 * (epoch + 1), time=2.0 + epoch, **members))
+
+    def asks(epoch, verb, wish, outcome):
+        fact(Asked, epoch, verb=verb, who="ada@host", asked=2.0, reason=f"ada@host asked for {wish}: {outcome}")
+
+    asks(0, "note", "note: it was refused: no", "noted")
+    asks(1, "rate", "the learning rate 0.1", "the learning rate is 0.1, after 0.2")
+    fact(RateChange, 1, reason="the learning rate changed from 0.2 to 0.1", before=[0.2], after=[0.1])
+    asks(2, "rate", "the learning rate 0.1", "the learning rate is 0.1, after 0.1")
+    asks(2, "checkpoint", "checkpoint", "refused: no model")
+    asks(3, "stop", "stop: enough", "the run stops")
+    fact(Stop, 3, reason="ada@host asked to stop: enough", failed=False)
+    asks(3, "stop", "stop", "refused: the run has ended")
+    writer.close()
+    events = PageRun.of(open_run(tmp_path)).events()
+    assert [(event.kind, event.label, event.epoch) for event in events] == [
+        ("asked", "note", 0),
+        ("rate", "rate 0.1", 1),
+        ("asked", "rate asked", 2),
+        ("asked", "checkpoint asked", 2),
+        ("stop", "stopped", 3),
+        ("asked", "stop asked", 3),
+    ]
+    assert events[1].text == (
+        "the learning rate changed from 0.2 to 0.1 (from 0.2); "
+        "ada@host asked for the learning rate 0.1: the learning rate is 0.1, after 0.2"
+    )
 
 
 # --- in a browser ----------------------------------------------------------------------------------------------------
@@ -371,9 +409,8 @@ def test_without_the_token_the_panel_says_where_it_is(live):
 
 
 @in_browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
-def test_axe_finds_no_violation(live, scheme, width):
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
+def test_axe_finds_no_violation(live, width, scheme):
     """In the panel with its answers, and in the question before a stop."""
     if not AXE.exists():
         pytest.skip("axe-core is not installed: make test-page")

@@ -1,6 +1,8 @@
 // The panel by which a live run is controlled: it sends what is asked for to the page's server, with the token that is in
 // the address which the server printed, and shows what became of it.
 
+import { shortened } from "./format";
+
 const TOKEN = "monitor_core control";
 /** How many requests are shown. */
 const MOST = 8;
@@ -115,7 +117,7 @@ export class Controls {
       const line = document.createElement("li");
       line.className = each.state;
       const what = document.createElement("b");
-      what.textContent = each.what;
+      what.textContent = shortened(each.what, 80);
       line.append(what, ` ${each.answer}`);
       return line;
     });

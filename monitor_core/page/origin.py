@@ -6,15 +6,17 @@ import itertools
 import json
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from monitor_core.page.run import PageRun
 from monitor_core.page.words import moment
 from monitor_core.values.text import shortened
 
+NOT_RECORDED = "not on record"
 _LONGEST = 400
 _MOST = 200
 _LEAD = 20
+T = TypeVar("T")
 
 
 def origin_of(run: PageRun) -> list[tuple[str, str]]:
@@ -41,14 +43,30 @@ def config_of(run: PageRun) -> list[tuple[str, str]]:
 
 
 def differing_config(runs: Sequence[PageRun], missing: str) -> list[tuple[str, ...]]:
-    """Return what differs in configuration: a name, and each run's value; ``missing`` for none."""
+    """Return what differs in configuration: a name, and each run's value; ``missing`` for none.
+
+    A log has no configuration: nothing differs from it, and its values are `NOT_RECORDED`.
+    """
     configs = [_settings(run) for run in runs]
     rows = {name: [config.get(name) for config in configs] for name in itertools.chain(*configs)}
-    differing = [(name, values) for name, values in rows.items() if len(set(values)) > 1]
+    differing = [(name, values) for name, values in rows.items() if len(set(_recorded(runs, values))) > 1]
+    unset = [missing if run.log is None else NOT_RECORDED for run in runs]
     return [
-        (name, *_cut_apart([missing if each is None else each for each in values]))
+        (name, *_cut_apart([none if each is None else each for each, none in zip(values, unset, strict=True)]))
         for name, values in differing[:_MOST]
     ]
+
+
+def same_config(runs: Sequence[PageRun]) -> str:
+    """Return what is said of configurations in which nothing differs."""
+    if len(_recorded(runs, runs)) < 2:
+        return "Their configurations cannot be compared: a log has none."
+    return "Their configurations are the same."
+
+
+def _recorded(runs: Sequence[PageRun], values: Sequence[T]) -> list[T]:
+    """Return the values of the runs that recorded themselves."""
+    return [value for run, value in zip(runs, values, strict=True) if run.log is None]
 
 
 def _settings(run: PageRun) -> dict[str, str]:

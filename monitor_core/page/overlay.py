@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from monitor_core.journal.summary import PREFERRED
 from monitor_core.page.charts import Chart, Line, Unit
 from monitor_core.page.columns import Columns
-from monitor_core.page.origin import differing_config
+from monitor_core.page.origin import differing_config, same_config
 from monitor_core.page.report import POINTS, as_json
 from monitor_core.page.results import NOT_SET, value_of
 from monitor_core.page.run import PageRun, Points
@@ -32,6 +32,7 @@ class Overlay:
         unplaced: The runs that the axis cannot place, in a sentence; the empty string if there is none.
         results: For each metric its name and each run's best or last value.
         config: What differs in configuration: the name and each run's value.
+        same: What is said if nothing does.
         page_data: The charts for the page.
         columns: Their columns.
         points: To how many points lines are thinned, None if none is.
@@ -42,6 +43,7 @@ class Overlay:
     unplaced: str
     results: list[list[str]]
     config: list[tuple[str, ...]]
+    same: str
     page_data: str
     columns: list[str]
     points: int | None
@@ -63,6 +65,7 @@ def overlay_of(runs: Sequence[PageRun], by: Unit) -> Overlay:
         unplaced=_unplaced(runs, by),
         results=[[name, *(_shown(run, name) for run in runs)] for name in metrics],
         config=differing_config(runs, NOT_SET),
+        same=same_config(runs),
         page_data=data,
         columns=columns.texts,
         points=POINTS if any(chart.is_thinned for chart in charts) else None,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from monitor_core.page.origin import differing_config
+from monitor_core.page.origin import differing_config, same_config
 from monitor_core.page.run import PageRun
 from monitor_core.page.words import number
 from monitor_core.values.text import format_value
@@ -55,13 +55,15 @@ class Comparison:
         name: The baseline's name.
         results: Metric, this run's best or last value, the baseline's, and the difference.
         config: What differs in configuration: name, this run's value, the baseline's.
+        same: What is said if nothing does.
         undrawn: Why its curves are not in the charts, as a sentence; the empty string if they are.
     """
 
     name: str
     results: Sequence[tuple[str, str, str, str]]
     config: Sequence[tuple[str, ...]]
-    undrawn: str = ""
+    same: str
+    undrawn: str
 
 
 def compared(run: PageRun, baseline: PageRun) -> Comparison:
@@ -76,7 +78,8 @@ def compared(run: PageRun, baseline: PageRun) -> Comparison:
     undrawn = ""
     if not any(map(baseline.has, (run.unit, run.results_unit))):
         undrawn = f"The curves of {baseline.name} are not in the charts: it has no {run.unit}s."
-    return Comparison(baseline.name, rows, differing_config([run, baseline], NOT_SET), undrawn)
+    both = [run, baseline]
+    return Comparison(baseline.name, rows, differing_config(both, NOT_SET), same_config(both), undrawn)
 
 
 def value_of(run: PageRun, name: str) -> tuple[str, float] | None:

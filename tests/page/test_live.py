@@ -128,7 +128,8 @@ def test_logs_are_listed_opened_and_overlaid(runs):
         chart = json.loads(re.search(r'id="page-data">(.*?)</script>', page)[1])["charts"]["metric-0"]
         assert [line["name"] for line in chart["lines"]] == ["a", "log.csv"]
         assert "on record: choose" not in page
-        page = ask(address, "/overlay?run=a&run=log.csv&by=second")[2]
+        page = ask(address, "/overlay?run=a&run=log.csv&run=deep/b&by=second")[2]
+        assert re.search(r"width.*8.*not on record.*16", page, re.DOTALL)
         assert "log.csv has no times on record: choose another axis." in page
         status, _, said = ask(address, "/runs/data.csv")
         assert (status, "must have a column" in said) == (404, True)

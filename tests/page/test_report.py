@@ -373,6 +373,7 @@ def test_a_log_as_baseline_says_where_its_curves_are_not(tmp_path):
     said = text_of(report_html(folder, baseline=tmp_path / "log.csv"), "baseline")
     assert "The curves of log.csv are not in the charts: it has no steps." in said
     assert "val_loss, best 0.5 1 -0.5" in said
+    assert said.endswith("Their configurations cannot be compared: a log has none.")
     page = report_html(tmp_path / "log.csv", baseline=folder)
     assert "baseline: val_loss" in [line["name"] for line in charts_of(page)["metric-0"]["lines"]]
 

@@ -337,7 +337,7 @@ def test_event_files_of_batches_and_epochs_have_charts_of_both(tmp_path):
                 loop.log(loss=3.0 - epoch)
             loop.log(val_loss=[3.0, 1.0, 2.0][epoch])
     page = report_html(tmp_path / "board")
-    assert "board holds TensorBoard&#39;s event files, with 3 epochs (12 steps)." in text_of(page, "story")
+    assert "board holds TensorBoard's event files, with 3 epochs (12 steps)." in text_of(page, "story")
     charts = charts_of(page)
     assert {key: (each["unit"], [line["name"] for line in each["lines"]]) for key, each in charts.items()} == {
         "metric-0": ("step", ["loss"]),
@@ -357,7 +357,7 @@ def test_event_files_without_epochs_are_shown_by_step(tmp_path):
     with contextlib.closing(EventFile(tmp_path / "a")) as file:
         file.add_columns(steps, steps + 1.7e9, {"loss": values}, {"loss": None})
     page = report_html(tmp_path / "a")
-    assert "a holds TensorBoard&#39;s event files, with 990 steps." in text_of(page, "story")
+    assert "a holds TensorBoard's event files, with 990 steps." in text_of(page, "story")
     assert "The lowest loss is 0.01, at step 990, the last value." in text_of(page, "story")
     assert charts_of(page)["metric-0"]["unit"] == "step"
     assert "each value counts as one" in text_of(page, "findings")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from monitor_core.cli.opening import UnreadableError
+from monitor_core.cli.opening import UnreadableError, no_run_at
 from monitor_core.cli.text import plain
 from monitor_core.journal.recorded import RecordedRun, open_run
 
@@ -39,9 +39,6 @@ def _opened(path: Path, run: int) -> RecordedRun:
     try:
         return open_run(path, run=run)
     except FileNotFoundError:
-        raise UnreadableError(
-            f"{path} holds no recorded run: there is no journal-*.mcj in it. To see the runs below it: "
-            f"monitor-core list {path}"
-        ) from None
+        raise UnreadableError(no_run_at(path)) from None
     except (ImportError, IndexError, ValueError) as error:
         raise UnreadableError(str(error)) from None

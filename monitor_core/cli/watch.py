@@ -20,6 +20,7 @@ from monitor_core.files.state import finite_or_name
 from monitor_core.journal import provenance
 from monitor_core.journal.files import journal_files
 from monitor_core.records.frames import with_labels
+from monitor_core.store.addresses import StorePath, located
 from monitor_core.values.text import format_value
 
 _ENDS = ("completed", "stopped", "failed", "interrupted", "killed")
@@ -102,5 +103,6 @@ def _is_alive(opened: Opened) -> bool:
 
 
 def _signature(path: Path) -> list[tuple[str, int, int]]:
-    files = journal_files(path) if path.is_dir() else [path] if path.exists() else []
+    is_folder = isinstance(located(path), StorePath) or path.is_dir()
+    files = journal_files(path) if is_folder else [path] if path.exists() else []
     return [(str(each), each.stat().st_size, each.stat().st_mtime_ns) for each in files]

@@ -26,10 +26,13 @@ from monitor_core.page.report import built, content_policy, render, template
 from monitor_core.page.run import PageRun
 from monitor_core.page.words import moment, number, plural, seconds
 from monitor_core.runs.catalogue import FoundRun, find_runs
+from monitor_core.store.addresses import StorePath, located
 from monitor_core.values.text import format_value
 
 NO_SERVER = 'the live page needs Starlette and uvicorn: pip install "monitor_core[serve]"'
 _LOOK_SECONDS = 0.5
+_STORE_LOOK_SECONDS = 5.0
+"""Each look at a store is a request, which some bill."""
 _BEAT_SECONDS = 15.0
 _MOST_OVERLAID = 12
 _CACHED = 8
@@ -62,7 +65,7 @@ def application(
         from starlette.routing import Route
     except ImportError as error:
         raise ImportError(NO_SERVER) from error
-    pages = _Pages(folder.resolve())
+    pages = _Pages(located(folder).resolve())
     routes = [
         Route("/", pages.listing),
         Route("/runs/{path:path}", pages.run),
@@ -176,7 +179,8 @@ class _Pages:
 
         paths = [self._path(name) for name in request.query_params.getlist("run")]
         look = self._of_runs([path for path in paths if path is not None]) if paths else _of_folder(self.folder)
-        return StreamingResponse(_changes(request, look), media_type="text/event-stream", headers=_HEADERS)
+        every = _LOOK_SECONDS if not isinstance(self.folder, StorePath) else _STORE_LOOK_SECONDS
+        return StreamingResponse(_changes(request, look, every), media_type="text/event-stream", headers=_HEADERS)
 
     def _path(self, name: str) -> Path | None:
         """Return the folder of a run, None if it is outside this one."""
@@ -190,7 +194,7 @@ class _Pages:
         """Return what a folder has on record, None if there is no run; remember which process records it."""
         try:
             recorded = open_run(path)
-        except OSError:
+        except (OSError, ValueError):
             return None
         if not recorded.runs:
             return None
@@ -219,12 +223,12 @@ def _runs(folder: Path) -> list[FoundRun]:
         return []
 
 
-async def _changes(request: Any, look: Callable[[], Any]) -> AsyncIterator[str]:
+async def _changes(request: Any, look: Callable[[], Any], every: float) -> AsyncIterator[str]:
     known, quiet = await asyncio.to_thread(look), 0.0
     yield "retry: 1000\n\n"
     while not await request.is_disconnected():
-        await asyncio.sleep(_LOOK_SECONDS)
-        present, quiet = await asyncio.to_thread(look), quiet + _LOOK_SECONDS
+        await asyncio.sleep(every)
+        present, quiet = await asyncio.to_thread(look), quiet + every
         if present != known:
             known, quiet = present, 0.0
             yield "event: changed\ndata: \n\n"

@@ -37,6 +37,7 @@ from monitor_core.page.results import compared, results_of
 from monitor_core.page.run import Event, PageRun
 from monitor_core.page.story import story
 from monitor_core.page.words import moment
+from monitor_core.store.addresses import StorePath
 
 BUILT = Path(__file__).with_name("built")
 """The page's script and style, which the build makes of ``web/``."""
@@ -58,7 +59,7 @@ def write_report(
 
     Args:
         recorded: What `open_run` returned, or the run's folder. Of several runs in a folder, the last is shown.
-        path: The file; by default ``report.html`` in the run's folder.
+        path: The file; by default ``report.html`` in the run's folder; to be given for a run in a store.
         baseline: A run to compare it with, in the same forms.
 
     Returns:
@@ -75,6 +76,8 @@ def write_report(
         PosixPath('a.html')
     """
     run = _opened(recorded)
+    if path is None and isinstance(run.path, StorePath):
+        raise ValueError(f"path must be given: {run.path} is in a store, where no report is written")
     target = Path(path) if path is not None else _folder(run.path) / "report.html"
     other = None if baseline is None else _opened(baseline)
     if _is_recorded(target, [each.path for each in (run, other) if each is not None]):

@@ -1,8 +1,8 @@
 """The catalogue: the runs below a folder with their summaries, read from as few files as possible.
 
 Contract. A run's summary is its ``summary.json`` if that was written after the journal's last record, and is otherwise
-read from the journal; what was read is cached by path, size and time of the journal's files. Folders and files that
-cannot be read are reported, not raised. Nothing is written but the cache.
+read from the journal; of a run in a store, it is always ``summary.json``. What was read is cached by path, size and
+time of the files. Folders and files that cannot be read are reported, not raised. Nothing is written but the cache.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from monitor_core.journal.files import file_number, journal_files
 from monitor_core.journal.recorded import read_runs
 from monitor_core.journal.summary import SUMMARY_NAME, Summary, main_metric, summary_of
 from monitor_core.runs.cache import Cache
+from monitor_core.store.addresses import StorePath, located
+from monitor_core.store.fetching import StoredRuns, is_run
 from monitor_core.values.html import card, table
 from monitor_core.values.text import format_value
 
@@ -69,21 +71,25 @@ def find_runs(folder: str | PathLike[str], *, cache: Path | None = None) -> Foun
     """Return the runs in a folder and below it, in the order in which they began, as a list.
 
     Args:
-        folder: The folder; itself a run's, or one with runs below it, at most eight levels deep.
+        folder: The folder; itself a run's, or one with runs below it, at most eight levels deep. Or the address of one
+            in a store.
         cache: The file of the cache; None: in the user's cache folder.
 
     Raises:
         FileNotFoundError: There is no such folder.
+        ImportError: The package for the address is not installed.
         OSError: It cannot be read.
 
     Example:
         >>> for run in find_runs("runs"):
         ...     print(run.path, run.summary.status, run.summary.best)
     """
-    root = Path(folder)
-    os.listdir(root)  # raises where it cannot be read  # noqa: PTH208
-    known = Cache(cache)
-    found = [_found(path, journals, known) for path, journals in _folders(root, _DEPTH)]
+    root, known = located(folder), Cache(cache)
+    if isinstance(root, StorePath):
+        found = _stored(StoredRuns(root), known)
+    else:
+        os.listdir(root)  # raises where it cannot be read  # noqa: PTH208
+        found = [_found(path, journals, known) for path, journals in _folders(root, _DEPTH)]
     known.save()
     return FoundRuns(sorted(found, key=lambda run: (run.summary.begun, str(run.path))))
 
@@ -95,7 +101,10 @@ def run_paths(paths: Iterable[str | PathLike[str]]) -> list[Path]:
         FileNotFoundError: There is no such path.
     """
     found: list[Path] = []
-    for path in map(Path, paths):
+    for path in map(located, paths):
+        if isinstance(path, StorePath):
+            found += [path] if is_run(path) else sorted(each.path for each in StoredRuns(path).summaries) or [path]
+            continue
         path.stat()  # raises if it is not there
         below = [] if not path.is_dir() or journal_files(path) else [folder for folder, _ in _folders(path, _DEPTH)]
         found += sorted(below) or [path]
@@ -140,6 +149,32 @@ def _found(path: Path, journals: list[os.DirEntry[str]], cache: Cache) -> FoundR
             summary = _written(path, stats) or _read(path)
             cache.put(path, stats, summary)
     except (OSError, ValueError) as error:
+        return FoundRun(path, Summary(), f"{type(error).__name__}: {error}")
+    return FoundRun(path, attrs.evolve(summary, status=_status(summary)))
+
+
+def _stored(runs: StoredRuns, cache: Cache) -> list[FoundRun]:
+    """Return the runs in a store, by their summaries alone."""
+    found, unknown = {}, []
+    for each in runs.summaries:
+        summary = cache.get(each.path, [(each.version, each.size, 0)])
+        if summary is None:
+            unknown.append(each)
+        else:
+            found[each.path] = FoundRun(each.path, attrs.evolve(summary, status=_status(summary)))
+    for each, text in zip(unknown, runs.read(unknown), strict=True):
+        found[each.path] = _of_text(each.path, text)
+        if found[each.path].problem is None:
+            cache.put(each.path, [(each.version, each.size, 0)], found[each.path].summary)
+    return list(found.values())
+
+
+def _of_text(path: Path, text: bytes | Exception) -> FoundRun:
+    if isinstance(text, Exception):
+        return FoundRun(path, Summary(), f"{type(text).__name__}: {text}")
+    try:
+        summary = Summary.from_json(text)
+    except ValueError as error:
         return FoundRun(path, Summary(), f"{type(error).__name__}: {error}")
     return FoundRun(path, attrs.evolve(summary, status=_status(summary)))
 

@@ -11,7 +11,9 @@ s3fs = pytest.importorskip("s3fs")
 moto_server = pytest.importorskip("moto.server")
 
 _DENIED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
-_EMPTY = b"<?xml version='1.0'?><ListBucketResult><IsTruncated>false</IsTruncated><KeyCount>0</KeyCount></ListBucketResult>"
+_EMPTY = (
+    b"<?xml version='1.0'?><ListBucketResult><IsTruncated>false</IsTruncated><KeyCount>0</KeyCount></ListBucketResult>"
+)
 
 
 class S3Server:
@@ -61,6 +63,8 @@ class S3Server:
 
     def stop(self):
         """Answer no more, not over connections that are open either; what is stored stays."""
+        if self.is_down:
+            return
         self.is_down = True
         self._server.shutdown()
         self._server.server_close()

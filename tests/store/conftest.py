@@ -3,9 +3,9 @@
 import itertools
 
 import pytest
-from store_support import become_machine
 
 from monitor_core.store import mirror
+from store_support import become_machine
 
 
 @pytest.fixture(autouse=True)

@@ -5,10 +5,9 @@ import os
 import time
 
 import pytest
+
 import s3_server
 from faults.children import answer_of, playing
-from store_support import expected, losses, spool_of, train
-
 from monitor_core import Journal, Loop, SetupError, open_run
 from monitor_core.adapters.pytree import PytreeModel
 from monitor_core.loop import resume
@@ -18,6 +17,7 @@ from monitor_core.store.addresses import located
 from monitor_core.store.fetching import is_run
 from monitor_core.store.spool import Spool
 from monitor_core.store.uploading import upload
+from store_support import expected, losses, spool_of, train
 
 _numbers = itertools.count()
 
@@ -110,7 +110,9 @@ def test_what_is_left_at_the_end_is_said_and_uploaded_by_the_next_run(bucket, se
 
 def test_a_bucket_that_does_not_exist_is_an_error_at_once(server):
     """It is not made; the message says what is missing."""
-    with pytest.raises(SetupError, match="s3://no-such-bucket/a cannot be written: The specified bucket does not exist"):
+    with pytest.raises(
+        SetupError, match="s3://no-such-bucket/a cannot be written: The specified bucket does not exist"
+    ):
         Loop(record="s3://no-such-bucket/a")
 
 
@@ -211,7 +213,7 @@ def epochs_of(address):
         return []
 
 
-KILLS = 5
+KILLS = 4
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills are those of POSIX")

@@ -296,8 +296,8 @@ class Journal(Sink):
             self._summarize(self._open)
             self._open = None
             self._writer.close()
-        if self._mirror is not None:
-            self._mirror.finish()
+            if self._mirror is not None:
+                self._mirror.finish()
 
     def _note_findings(self, on_record: _OnRecord) -> None:
         """Record the findings that are not recorded yet."""

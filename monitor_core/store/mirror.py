@@ -71,7 +71,8 @@ class Mirror:
         self._attempts = Backoff()
         self._round = threading.Lock()
         self._changed = threading.Condition()
-        self._is_prepared = self._is_training = self._is_taken = self._warned = False
+        self._is_prepared = self._is_taken = self._warned = False
+        self._training = 0
         self._asked = self._done = 0
         self._thread = DeliveryThread(self._look, "monitor_core store")
         watch(self, exits_last=True)
@@ -109,7 +110,7 @@ class Mirror:
     def begin(self) -> None:
         """Begin to upload; raises as `prepare` does."""
         self.prepare()
-        self._is_training = True
+        self._training += 1
         _at_work.add(self)
         self._thread.wake()
 
@@ -119,7 +120,8 @@ class Mirror:
         Args:
             seconds: For how many seconds to wait at most.
         """
-        self._is_training = self._is_prepared = False
+        self._training = max(self._training - 1, 0)  # several runs of this process may record to the address
+        self._is_prepared = self._training > 0
         if os.getpid() != self._pid or self._is_taken:
             return Left()
         deadline = monotonic() + seconds
@@ -199,7 +201,7 @@ class Mirror:
                 if not self._attempts.failures and pause != _OWNED_SECONDS:
                     self._done = asked
                 self._changed.notify_all()
-                if self._is_training or self._asked > self._done or self._is_taken:
+                if self._training or self._asked > self._done or self._is_taken:
                     return None if self._is_taken else pause
             with suppress(OSError):
                 if self._uploader.left():

@@ -6,11 +6,13 @@ uploads from it; several may record into it. Nothing in it is removed but by `mo
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import sha256
@@ -19,7 +21,6 @@ from pathlib import Path
 import attrs
 
 from monitor_core.files.ownership import Ownership
-from monitor_core.files.replacing import replacing
 from monitor_core.files.user_folders import state_folder
 from monitor_core.store.addresses import StorePath, located
 
@@ -82,12 +83,21 @@ class Spool:
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         about = self.folder / _ABOUT
-        with suppress(FileNotFoundError, ValueError, LookupError, TypeError):
+        if not about.exists():
+            text = json.dumps({"format": _FORMAT, "address": str(self.address), "id": secrets.token_hex(8)})
+            with tempfile.NamedTemporaryFile("w", dir=self.folder, prefix=".", encoding="ascii") as written:
+                written.write(text)
+                written.flush()
+                try:
+                    os.link(written.name, about)
+                except FileExistsError:  # another process was first
+                    pass
+                except OSError:  # a file system without links
+                    about.write_text(text, encoding="ascii")
+        try:
             self.id = _about(about)[0]
-            return
-        self.id = secrets.token_hex(8)
-        with replacing(about) as temporary:
-            temporary.write_text(json.dumps({"format": _FORMAT, "address": str(self.address), "id": self.id}))
+        except (ValueError, LookupError, TypeError) as error:
+            raise OSError(errno.EINVAL, f"it is damaged ({error}): move the folder away", str(about)) from error
 
     @property
     def is_there(self) -> bool:

@@ -195,3 +195,17 @@ def test_resume_keeps_its_checkpoints_in_the_store(store):
     names = {name.rpartition("/")[2] for name in Objects(located(f"{store}/a")).find() if name.startswith("resume/")}
     assert names == {path.name for path in (spool_of(f"{store}/a") / "resume").iterdir() if path.name[0] != "."}
     assert "epoch.latest.json" in names
+
+
+def test_two_runs_of_one_process_record_to_one_address_at_the_same_time(store):
+    """The end of one does not end the upload of the other."""
+    with Loop(Journal(f"{store}/a")) as outer:
+        for epoch in outer.epochs(3):
+            outer.log(loss=float(epoch))
+            if epoch == 0:
+                train(f"{store}/a", epochs=1, batches=1)
+        deadline = time.monotonic() + 30
+        while len(open_run(f"{store}/a").history) < 4 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert len(open_run(f"{store}/a").history) == 4
+    assert {run.status for run in open_run(f"{store}/a").runs} == {"completed"}

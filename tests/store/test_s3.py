@@ -38,7 +38,7 @@ def bucket(server):
 
 
 def test_a_run_arrives_whole(bucket):
-    """Whoever opens the address reads what was recorded, bit by bit."""
+    """A reader of the address gets what was recorded, bit by bit."""
     loop = train(f"{bucket}/runs/a")
     run = open_run(f"{bucket}/runs/a")
     assert (run.status, run.damage, str(run.path)) == ("completed", (), f"{bucket}/runs/a")

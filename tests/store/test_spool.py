@@ -2,6 +2,9 @@
 
 import os
 import stat
+import threading
+
+import pytest
 
 from monitor_core.store.addresses import located
 from monitor_core.store.spool import Spool, all_spools
@@ -64,3 +67,27 @@ def test_what_is_for_this_machine_stays_here(tmp_path):
     (spool.folder / "link").symlink_to(tmp_path)
     os.mkfifo(spool.folder / "pipe")
     assert spool.files() == []
+
+
+def test_processes_that_make_it_at_the_same_time_have_one():
+    """The first one's id is that of all."""
+    ids, barrier = set(), threading.Barrier(8)
+
+    def make():
+        barrier.wait()
+        ids.add(made("s3://bucket/a").id)
+
+    threads = [threading.Thread(target=make) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == 1
+
+
+def test_one_that_is_damaged_is_said():
+    """Its records may be all that there is of a run, so none is made over them."""
+    spool = made("s3://bucket/a")
+    (spool.folder / "spool.json").write_text("{")
+    with pytest.raises(OSError, match=r"it is damaged .*: move the folder away"):
+        made("s3://bucket/a")

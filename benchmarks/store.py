@@ -1,9 +1,9 @@
 """What it costs a training that its run goes to a store, and how fast runs get there and back.
 
-Floor. The same training, recorded in a folder. Both are runs of 2 metrics and steps that take NumPy about a millisecond,
-of which only the steps are timed, not the run's begin and end. The store is moto's S3 server in another process of this
-machine, which takes its share of the processor; the mirror looks every second, ten times as often as by default. Goal:
-no step waits for the store, so a ratio of 1 within the noise.
+Floor. The same training, recorded in a folder. Both are runs of 2 metrics, with steps that take NumPy a millisecond, of
+which only the steps are timed, not the begin and the end of the run. The store is the S3 server of moto in another
+process of this machine, which takes its share of the processor; the mirror looks every second, ten times as often as by
+default. Goal: no step waits for the store, so a ratio of 1 within the noise.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import arguments, interleave, machine, report
+from harness import CONTROL, arguments, machine, report, rows
 from monitor_core import Journal, Loop
 from monitor_core.runs import find_runs
 from monitor_core.store import mirror
@@ -29,6 +29,7 @@ from monitor_core.store.addresses import located
 from monitor_core.store.fetching import fetched
 from monitor_core.store.spool import Spool
 from monitor_core.store.uploading import upload
+from support.timing import Times, turns
 
 MEGABYTES, RUNS, STEPS = 100, 1000, 2000
 
@@ -61,31 +62,33 @@ def server():
         process.wait()
 
 
-def trained(address: str, steps: int) -> tuple[float, float]:
-    """Train a run; return the seconds that its steps took, and those of its end."""
+def trained(address: str, steps: int) -> tuple[float, float, float]:
+    """Train a run; return the seconds of its steps, what the processor worked meanwhile, and those of the run's end."""
     values = np.random.default_rng(0).normal(size=60_000)
     with Loop(Journal(address)) as loop:
         for _ in loop.epochs(1):
-            began = time.perf_counter()
+            began, worked = time.perf_counter(), time.process_time()
             for step in loop.batches(range(steps)):
                 loop.log(loss=float(np.sin(values).sum()), accuracy=step / steps)
-            ended = time.perf_counter()
-    return ended - began, time.perf_counter() - ended
+            ended, worked = time.perf_counter(), time.process_time() - worked
+    return ended - began, worked, time.perf_counter() - ended
 
 
-def steps_table(folder: Path, store: str, rounds: int, steps: int) -> tuple[list[dict], float]:
-    ends = []
-
-    def to_store(calls: int) -> float:
-        seconds, end = trained(f"{store}/steps/{len(ends)}", calls)
-        ends.append(end)
-        return seconds
-
-    variants = {
-        "recorded in a folder": lambda calls: trained(str(folder / os.urandom(4).hex()), calls)[0],
-        "recorded to S3": to_store,
+def steps_tables(folder: Path, store: str, rounds: int, steps: int) -> tuple[dict[str, list[dict]], float]:
+    floor, ends = "recorded in a folder", []
+    names = [floor, "recorded to S3", CONTROL]
+    wall, processor = ({name: Times() for name in names} for _ in range(2))
+    for turn, name in enumerate(turns(names, rounds + 1)):
+        address = f"{store}/steps/{turn}" if name == names[1] else str(folder / str(turn))
+        seconds, worked, end = trained(address, steps)
+        wall[name].wall.append(seconds)
+        processor[name].wall.append(worked)
+        ends += [end] if name == names[1] else []
+    tables = {
+        "A step": rows(wall, floor, steps),
+        "A step, the processor's time of all threads": rows(processor, floor, steps),
     }
-    return interleave(variants, "recorded in a folder", steps, rounds), float(np.median(ends))
+    return tables, float(np.median(ends))
 
 
 def throughput(store: str, megabytes: int) -> dict[str, float]:
@@ -118,10 +121,11 @@ def listing(store: str, runs: int) -> dict[str, float]:
     """Return how long a list takes, in seconds, of summaries that were not read before and of such that were."""
     import s3fs
 
-    system, source = s3fs.S3FileSystem(), Spool(located(f"{store}/steps/0")).folder
-    manifest = system.cat_file(f"{store}/steps/0/store.json")
+    trained(f"{store}/listed", 10)
+    system = s3fs.S3FileSystem()
+    manifest, summary = (system.cat_file(f"{store}/listed/{name}") for name in ("store.json", "summary.json"))
     for number in range(runs):
-        system.pipe_file(f"{store}/many/{number}/summary.json", (source / "summary.json").read_bytes())
+        system.pipe_file(f"{store}/many/{number}/summary.json", summary)
         system.pipe_file(f"{store}/many/{number}/store.json", manifest)
     found = {}
     for name in (f"list of {runs} runs, s", "the same again, s"):
@@ -132,14 +136,14 @@ def listing(store: str, runs: int) -> dict[str, float]:
 
 
 def main() -> None:
-    options = arguments(__doc__, rounds=15)
+    options = arguments(__doc__, rounds=11)
     mirror.SECONDS = 1.0
     scale = 50 if options.quick else 1
     with tempfile.TemporaryDirectory() as folder, server() as store:
         os.environ |= {"XDG_STATE_HOME": f"{folder}/state", "XDG_CACHE_HOME": f"{folder}/cache"}
-        table, end = steps_table(Path(folder), store, options.rounds, STEPS // scale)
+        tables, end = steps_tables(Path(folder), store, options.rounds, STEPS // scale)
         figures = {"the run's end, s": end, **throughput(store, MEGABYTES // scale), **listing(store, RUNS // scale)}
-    report({"A step": table}, machine("numpy", "s3fs", "moto"), as_json=options.json, figures=figures)
+    report(tables, machine("numpy", "s3fs", "moto"), as_json=options.json, figures=figures)
 
 
 if __name__ == "__main__":

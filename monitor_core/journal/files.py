@@ -28,7 +28,6 @@ from monitor_core.journal.arrays import Arrays, parse_arrays
 from monitor_core.journal.facts import Fact, parse_fact
 from monitor_core.journal.rows import Rows, parse_evaluation, parse_rows
 from monitor_core.store.addresses import StorePath, located
-from monitor_core.store.fetching import fetched
 
 _SIGNATURE = b"\x89MCJ\r\n\x1a\n"  # not ASCII, and changed by any translation of line ends
 _VERSION = 2
@@ -89,6 +88,8 @@ def journal_files(folder: str | PathLike[str]) -> list[Path]:
     """
     place = located(folder)
     if isinstance(place, StorePath):
+        from monitor_core.store.fetching import fetched  # not before: a run in a folder needs none of it
+
         place = fetched(place)
     files = [path for path in place.iterdir() if file_number(path) is not None and path.is_file()]
     return sorted(files, key=lambda path: file_number(path) or 0)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -20,9 +21,11 @@ from monitor_core.journal.recorded import read_runs
 from monitor_core.journal.summary import SUMMARY_NAME, Summary, main_metric, summary_of
 from monitor_core.runs.cache import Cache
 from monitor_core.store.addresses import StorePath, located
-from monitor_core.store.fetching import StoredRuns, is_run
 from monitor_core.values.html import card, table
 from monitor_core.values.text import format_value
+
+if TYPE_CHECKING:
+    from monitor_core.store.fetching import StoredRuns
 
 _SLACK_NS = 2_000_000_000
 """How much older than the journal an ended run's summary may be: file systems round times."""
@@ -86,6 +89,8 @@ def find_runs(folder: str | PathLike[str], *, cache: Path | None = None) -> Foun
     """
     root, known = located(folder), Cache(cache)
     if isinstance(root, StorePath):
+        from monitor_core.store.fetching import StoredRuns  # here and below, not before: folders need none of it
+
         found = _stored(StoredRuns(root), known)
     else:
         os.listdir(root)  # raises where it cannot be read  # noqa: PTH208
@@ -103,6 +108,8 @@ def run_paths(paths: Iterable[str | PathLike[str]]) -> list[Path]:
     found: list[Path] = []
     for path in map(located, paths):
         if isinstance(path, StorePath):
+            from monitor_core.store.fetching import StoredRuns, is_run
+
             found += [path] if is_run(path) else sorted(each.path for each in StoredRuns(path).summaries) or [path]
             continue
         path.stat()  # raises if it is not there

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
@@ -51,10 +51,11 @@ from monitor_core.journal.writer import JournalWriter
 from monitor_core.model.probe import Probe
 from monitor_core.model.snapshot import Snapshot
 from monitor_core.store.addresses import StorePath, located
-from monitor_core.store.mirror import Mirror, check, mirror_of
-from monitor_core.store.spool import Spool
 from monitor_core.values.blocks import Block
 from monitor_core.values.labels import EvaluationLabel
+
+if TYPE_CHECKING:
+    from monitor_core.store.mirror import Mirror
 
 
 def _copied_config(value: Any) -> dict[str, Any]:
@@ -160,12 +161,18 @@ class Journal(Sink):
 
     def __attrs_post_init__(self) -> None:
         if isinstance(self.folder, StorePath):
+            from monitor_core.store.mirror import check  # here and below, not before: a folder needs none of it
+
             check(self.folder)
 
     @property
     def home(self) -> Path:
         """The folder on this machine: where a store is recorded in, or the folder itself."""
-        return Spool(self.folder).folder if isinstance(self.folder, StorePath) else self.folder
+        if not isinstance(self.folder, StorePath):
+            return self.folder
+        from monitor_core.store.spool import Spool
+
+        return Spool(self.folder).folder
 
     def prepare(self) -> None:
         """Fetch what a store has of the run, before it is continued; nothing for a folder on this machine.
@@ -174,6 +181,8 @@ class Journal(Sink):
             SetupError: It does not answer, or both it and this machine have gone on.
         """
         if isinstance(self.folder, StorePath):
+            from monitor_core.store.mirror import mirror_of
+
             mirror_of(self.folder).prepare(must_reach=True)
 
     @property
@@ -195,6 +204,8 @@ class Journal(Sink):
     def on_train_begin(self, run: Run) -> None:
         """Create this process's file if there is none, and record the run's provenance."""
         if isinstance(self.folder, StorePath):
+            from monitor_core.store.mirror import mirror_of
+
             self._mirror = mirror_of(self.folder)
             self._mirror.begin()
         if self._writer is None or not self._writer.is_ours:

@@ -50,6 +50,7 @@ EXAMPLES = [name for name in EXAMPLES if not name.startswith("track_")]
 def test_examples_of_a_page_run(page, tmp_path, monkeypatch):
     """Every Python block of a page runs, in order, in one namespace; a page whose framework is missing is skipped."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / ".state"))
     blocks = CODE[page]
     if page.name in ("README.md", "sinks.md"):  # of several frameworks
         pytest.importorskip("keras")

@@ -17,7 +17,6 @@ import functools
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
-from pathlib import Path
 from typing import Any, TypeVar
 
 import sklearn
@@ -29,6 +28,7 @@ from monitor_core.adapters.sklearn.tasks import Context, Key, begins_run, is_cal
 from monitor_core.checks import require_version
 from monitor_core.errors import SetupError
 from monitor_core.loop.rounds import Rounds
+from monitor_core.store.addresses import located
 
 __all__ = ["SklearnAdapter"]
 
@@ -78,7 +78,7 @@ class SklearnAdapter(Attached):
         self._scoring = scoring
         self._validation_data = validation_data
         self._make_sinks = children
-        self._folder = None if record is None else Path(record).absolute()
+        self._folder = None if record is None else located(record).absolute()
         self._strict = strict
         self._fits = Fits()
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "report": "report",
     "serve": "serve",
     "control": "control",
+    "upload": "upload_runs",
 }
 """The subcommands, each with its function in the module of its name; in the order of the help."""
 _OBJECTS = 200_000

@@ -14,6 +14,8 @@ from monitor_core.cli.opening import UnreadableError, open_path, readable
 from monitor_core.cli.text import plain
 from monitor_core.files.requests import asker
 from monitor_core.runs.control import NOT_ANSWERED, Pending, ask
+from monitor_core.store.addresses import StorePath, located
+from monitor_core.store.spool import Spool
 
 
 class Verb(StrEnum):
@@ -35,6 +37,7 @@ def control(
     as_json: Annotated[bool, typer.Option("--json", help="JSON, for programs.")] = False,
 ) -> None:
     """Control a running training through its folder; it acts before its next batch, or at its epoch's end."""
+    path = _on_this_machine(path)
     summary = open_path(path).summary
     if not path.is_dir():
         raise UnreadableError(f"{path} is not a run's folder")
@@ -44,6 +47,17 @@ def control(
     typer.echo(json.dumps({"done": done, "answer": text}) if as_json else plain(text).plain)
     if done is False:
         raise typer.Exit(1)
+
+
+def _on_this_machine(path: Path) -> Path:
+    """Return a run's folder; of a run in a store, the one that it is recorded in."""
+    place = located(path)
+    if not isinstance(place, StorePath):
+        return path
+    folder = Spool(place).folder
+    if not folder.is_dir():
+        raise UnreadableError(f"no request reaches a run through a store: ask on the machine that records to {place}")
+    return folder
 
 
 def _wait(pending: Pending, seconds: float) -> tuple[bool, str] | None:

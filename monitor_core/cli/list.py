@@ -15,6 +15,7 @@ from monitor_core.cli.opening import UnreadableError
 from monitor_core.cli.text import ago, console, duration, plain, print_table, status
 from monitor_core.journal.summary import Summary, main_metric
 from monitor_core.runs.catalogue import RUN, FoundRun, find_runs
+from monitor_core.store.addresses import located
 from monitor_core.values.text import format_value
 
 
@@ -35,8 +36,11 @@ def list_runs(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
 ) -> None:
     """List the runs and logs in a folder, with their status and their best value."""
+    folder = located(folder)
     try:
         found = find_runs(folder)
+    except (ImportError, ValueError) as error:
+        raise UnreadableError(str(error)) from None
     except FileNotFoundError:
         raise UnreadableError(f"there is no folder {folder}") from None
     except NotADirectoryError:

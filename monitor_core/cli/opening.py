@@ -27,6 +27,7 @@ from monitor_core.journal.recorded_rows import RecordedBatches
 from monitor_core.journal.rows import presence
 from monitor_core.journal.run_records import RunRecord
 from monitor_core.journal.summary import Summary, summary_of
+from monitor_core.store.addresses import StorePath, located
 
 FINDINGS = 3
 """The exit code of a command that found something."""
@@ -108,6 +109,15 @@ class Opened:
         return {name: float(values[place]) for name, values in self.columns.items() if self.present[name][place]}
 
 
+def no_run_at(path: Path) -> str:
+    """Return what to say about a path without a run."""
+    what = "store.json" if isinstance(located(path), StorePath) else "journal-*.mcj"
+    shown = located(path)
+    return (
+        f"{shown} holds no recorded run: there is no {what} in it. To see the runs below it: monitor-core list {shown}"
+    )
+
+
 def open_path(path: Path, run: int = -1) -> Opened:
     """Read what is at a path.
 
@@ -130,15 +140,13 @@ def open_recorded(path: Path, run: int = -1) -> RecordedRun:
 
 def _runs(path: Path, run: int) -> tuple[list[RunRecord], list[Damage]]:
     """Return the runs at a path, among them the one that is asked for, and what could not be read."""
-    if not path.exists():
+    path = located(path)
+    if not isinstance(path, StorePath) and not path.exists():
         raise UnreadableError(f"there is no {path}")
     try:
         runs, damage = read_any_runs(path)
     except FileNotFoundError:
-        raise UnreadableError(
-            f"{path} holds no recorded run: there is no journal-*.mcj in it. To see the runs below it: "
-            f"monitor-core list {path}"
-        ) from None
+        raise UnreadableError(no_run_at(path)) from None
     except (ImportError, ValueError) as error:
         raise UnreadableError(str(error)) from None
     if not runs:

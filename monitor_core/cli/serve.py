@@ -12,8 +12,9 @@ from typing import Annotated
 
 import typer
 
-from monitor_core.cli.opening import UnreadableError
+from monitor_core.cli.opening import UnreadableError, readable
 from monitor_core.page.live import NO_SERVER, application
+from monitor_core.store.addresses import located
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -31,7 +32,10 @@ def serve(
     as_json: Annotated[bool, typer.Option("--json", help="The address as JSON, for programs.")] = False,
 ) -> None:
     """Show the runs of a folder in a browser, and follow those that train."""
-    if not folder.is_dir():
+    folder = located(folder)
+    with readable():
+        is_there = folder.is_dir()
+    if not is_there:
         raise UnreadableError(f"there is no folder {folder}")
     token = None if _is_loopback(host) else secrets.token_urlsafe(24)
     controls = secrets.token_urlsafe(24) if control else None

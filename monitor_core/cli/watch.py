@@ -13,7 +13,7 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from monitor_core.cli.curves import curve
-from monitor_core.cli.opening import Opened, open_path
+from monitor_core.cli.opening import Opened, open_path, readable
 from monitor_core.cli.show import sentences
 from monitor_core.cli.text import console, plain
 from monitor_core.files.state import finite_or_name
@@ -83,7 +83,8 @@ def _versions(path: Path, every: float) -> Iterator[Opened]:
     known: list[tuple[str, int, int]] | None = None
     opened: Opened | None = None
     while opened is None or not _has_ended(opened):
-        present = _signature(path)
+        with readable():
+            present = _signature(path)
         if opened is None or present != known or not _is_alive(opened):
             known, began = present, time.monotonic()
             opened = open_path(path)

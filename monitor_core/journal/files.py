@@ -27,6 +27,7 @@ import attrs
 from monitor_core.journal.arrays import Arrays, parse_arrays
 from monitor_core.journal.facts import Fact, parse_fact
 from monitor_core.journal.rows import Rows, parse_evaluation, parse_rows
+from monitor_core.store.addresses import StorePath, located
 
 _SIGNATURE = b"\x89MCJ\r\n\x1a\n"  # not ASCII, and changed by any translation of line ends
 _VERSION = 2
@@ -76,10 +77,21 @@ def frame(kind: Kind, run: int, number: int, payload: bytes) -> bytes:
 def journal_files(folder: str | PathLike[str]) -> list[Path]:
     """Return a folder's journals in the order in which they were begun; only regular files count.
 
+    Args:
+        folder: The folder, or the address of one in a store, whose journals are then copied to this machine.
+
     Raises:
+        FileNotFoundError: There is no such folder.
+        ImportError: The package for this address is not installed.
         OSError: The folder cannot be read.
+        ValueError: The address is of an unknown protocol.
     """
-    files = [path for path in Path(folder).iterdir() if file_number(path.name) is not None and path.is_file()]
+    place = located(folder)
+    if isinstance(place, StorePath):
+        from monitor_core.store.fetching import fetched  # not before: a run in a folder needs none of it
+
+        place = fetched(place)
+    files = [path for path in place.iterdir() if file_number(path.name) is not None and path.is_file()]
     return sorted(files, key=lambda path: file_number(path.name) or 0)
 
 

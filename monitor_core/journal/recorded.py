@@ -40,6 +40,7 @@ from monitor_core.journal.snapshots import last_snapshot
 from monitor_core.metrics.outcome import Outcome
 from monitor_core.model.snapshot import Snapshot
 from monitor_core.records.html import results_html
+from monitor_core.store.addresses import StorePath, located
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -202,14 +203,14 @@ def open_run(path: str | PathLike[str], *, run: int | None = None) -> RecordedRu
     """Read what a `Journal` has recorded, in this process or another, finished, running or killed.
 
     Args:
-        path: The run's folder, or one of the journals in it. Or what else recorded a training, as far as it did: the
-            CSV file of a `CSVLogger` or of Keras's; a history as JSON, of `History.to_json` or a mapping from names to
-            lists of one length; TensorBoard's event files, or the folder that they are in.
+        path: The run's folder, its address in a store, or one of the journals in it. Or what else recorded a training,
+            as far as it did: the CSV file of a `CSVLogger` or of Keras's; a history as JSON, of `History.to_json` or a
+            mapping from names to lists of one length; TensorBoard's event files, or the folder that they are in.
         run: Which of several runs, as an index from the first (0) or the last (-1); None for all of them.
 
     Raises:
         FileNotFoundError: There is no journal, and no event file.
-        ImportError: The tensorboard package, which reads event files, is not installed.
+        ImportError: The tensorboard package, which reads event files, or that of the address, is not installed.
         IndexError: There is no such run.
         OSError: It cannot be read.
         ValueError: The file is not a training's log.
@@ -219,7 +220,7 @@ def open_run(path: str | PathLike[str], *, run: int | None = None) -> RecordedRu
         >>> recorded.status, recorded.history["loss"]
         ('killed', array([1. , 0.5]))
     """
-    source = Path(path)
+    source = located(path)
     found, damage = read_any_runs(source)
     if run is not None:
         if not -len(found) <= run < len(found):
@@ -230,6 +231,9 @@ def open_run(path: str | PathLike[str], *, run: int | None = None) -> RecordedRu
 
 def read_any_runs(source: Path) -> tuple[list[RunRecord], list[Damage]]:
     """Return the runs at a path, from a journal or another log; see `open_run`."""
+    source = located(source)
+    if isinstance(source, StorePath):
+        return read_runs(source)
     if source.is_dir() and journal_files(source):
         return read_runs(source)
     return import_runs(source) or read_runs(source)
@@ -237,6 +241,9 @@ def read_any_runs(source: Path) -> tuple[list[RunRecord], list[Damage]]:
 
 def record_files(source: Path) -> list[Path]:
     """Return the files that hold what is at a path: a folder's journals, or else its event files; or the one file."""
+    source = located(source)
+    if isinstance(source, StorePath):
+        return journal_files(source)
     if source.is_dir():
         return journal_files(source) or log_files(source)
     return [source] if source.exists() else []
@@ -244,7 +251,8 @@ def record_files(source: Path) -> list[Path]:
 
 def read_runs(source: Path) -> tuple[list[RunRecord], list[Damage]]:
     """Return the runs that a folder's journals, or one journal, hold, and what could not be read."""
-    files = journal_files(source) if source.is_dir() else [source]
+    source = located(source)
+    files = journal_files(source) if isinstance(source, StorePath) or source.is_dir() else [source]
     if not files:
         raise FileNotFoundError(errno.ENOENT, "there is no journal", str(source))
     return join_runs(read_journal(file) for file in files)

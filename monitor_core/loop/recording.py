@@ -2,7 +2,8 @@
 
 Contract. Either adds a `Journal` for the folder, unless there is one among the sinks; earlier runs are kept, and new
 ones are appended. Every batch is recorded if another sink records batches. ``resume`` also keeps
-checkpoints, and continues; see `monitor_core.loop.resume`. Folders that differ are an error that names both.
+checkpoints, and continues; see `monitor_core.loop.resume`. Folders that differ are an error that names both. A folder
+may be the address of a store; what resumes a run then works in the local folder that it is recorded in.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from monitor_core.bus.bus import Bus
 from monitor_core.loop.resume import Resume
 from monitor_core.sinks.journal import Journal
+from monitor_core.store.addresses import located
 
 
 def attach(bus: Bus, *, record: str | PathLike[str] | None, resume: str | PathLike[str] | None) -> Resume | None:
@@ -20,13 +22,15 @@ def attach(bus: Bus, *, record: str | PathLike[str] | None, resume: str | PathLi
 
     Args:
         bus: The bus, with its sinks.
-        record: The folder to record in, or None.
-        resume: The folder to record and to continue in, or None.
+        record: The folder to record in, or its address in a store, or None.
+        resume: The folder to record and to continue in, or its address in a store, or None.
 
     Returns:
         The object that resumes the run, None without ``resume``.
 
     Raises:
+        ImportError: fsspec, or its package for the address, is not installed.
+        SetupError: The store refuses to be written, or has no such bucket.
         TypeError: A folder is not a path.
         ValueError: The folders differ, or a `Journal` among the sinks records elsewhere.
     """
@@ -37,19 +41,19 @@ def attach(bus: Bus, *, record: str | PathLike[str] | None, resume: str | PathLi
     if len({each.resolve() for each in folders.values()}) > 1:
         raise ValueError(f"record and resume must name one folder (got record={record!r} and resume={resume!r})")
     option, folder = folders.popitem()
-    bus.resumption.home = folder
-    _add_journal(bus, option, folder)
-    return None if resume is None else Resume(bus, folder)
+    journal = _journal_of(bus, option, folder)
+    bus.resumption.home = journal.home
+    return None if resume is None else Resume(bus, journal.home, prepare=journal.prepare)
 
 
 def _checked(name: str, folder: object) -> Path:
     if not isinstance(folder, (str, PathLike)):
         raise TypeError(f"{name} must be the path of the run's folder (got {folder!r})")
-    return Path(folder).absolute()  # so that a later chdir does not move it
+    return located(folder).absolute()  # so that a later chdir does not move it
 
 
-def _add_journal(bus: Bus, option: str, folder: Path) -> None:
-    """Add a journal for a folder, unless there is one."""
+def _journal_of(bus: Bus, option: str, folder: Path) -> Journal:
+    """Return the journal for a folder, which is added unless there is one."""
     journals = [sink for sink in bus.sinks if isinstance(sink, Journal)]
     for journal in journals:
         if journal.folder.resolve() != folder.resolve():
@@ -58,4 +62,6 @@ def _add_journal(bus: Bus, option: str, folder: Path) -> None:
                 f"Journal({str(journal.folder)!r})): leave one of them out"
             )
     if not journals:
-        bus.add(Journal(folder, per_batch=bus.has_listeners("on_block")))
+        journals.append(Journal(folder, per_batch=bus.has_listeners("on_block")))
+        bus.add(journals[0])
+    return journals[0]

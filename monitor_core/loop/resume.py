@@ -12,7 +12,7 @@ This module combines sinks. Only it and `monitor_core.loop.recording` import sin
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -122,10 +122,12 @@ class Resume:
     Args:
         bus: The bus, with its sinks.
         folder: The run's folder, absolute.
+        prepare: Called before the folder is read.
     """
 
-    def __init__(self, bus: Bus, folder: Path) -> None:
+    def __init__(self, bus: Bus, folder: Path, prepare: Callable[[], None] = lambda: None) -> None:
         self.folder = folder
+        self._prepare = prepare
         self._bus = bus
         self._is_used = False
 
@@ -148,6 +150,7 @@ class Resume:
         rank, ranks = frameworks.ranks()
         if ranks > 1:
             raise SetupError(f"resume= is for one process, and this is rank {rank} of {ranks}: use record=")
+        self._prepare()
         point = self._owned_point()
         runs, damage = self._runs()
         if not point.store.index_path.exists():

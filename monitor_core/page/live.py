@@ -31,12 +31,15 @@ from monitor_core.page.run import PageRun
 from monitor_core.page.words import moment, number, plural, seconds
 from monitor_core.runs.catalogue import RUN, FoundRun, find_runs
 from monitor_core.runs.control import Pending, ask
+from monitor_core.store.addresses import StorePath, located
 from monitor_core.values.text import format_value
 
 NO_SERVER = 'the live page needs Starlette and uvicorn: pip install "monitor_core[serve]"'
 _LOOK_SECONDS = 0.5
 _PAUSE = 4
 """How many times as long as a look took the pause before the next one lasts, where there are thousands of runs."""
+_STORE_LOOK_SECONDS = 5.0
+"""Each look at a store is a request, which some bill."""
 _BEAT_SECONDS = 15.0
 _MOST_OVERLAID = 12
 _CACHED = 8
@@ -74,7 +77,7 @@ def application(
         from starlette.routing import Route
     except ImportError as error:
         raise ImportError(NO_SERVER) from error
-    pages = _Pages(folder.resolve(), control=control)
+    pages = _Pages(located(folder).resolve(), control=control)
     routes = [
         Route("/", pages.listing),
         Route("/runs/{path:path}", pages.run),
@@ -171,7 +174,8 @@ class _Pages:
                 return _missing(request.path_params["path"])
             liveness = self._liveness(path)
             run, name = PageRun.of(recorded), _quoted(self._name(path))
-            panel = None if self.control is None else Panel.of(f"/control/{name}", run.summary, path)
+            is_here = self.control is not None and not isinstance(path, StorePath)
+            panel = None if not is_here else Panel.of(f"/control/{name}", run.summary, path)
             page = render(run, events=f"/events?run={name}", control=panel)
             self._known[path] = known = ((files, liveness), page)
             for old in list(self._known)[:-_CACHED]:
@@ -228,7 +232,8 @@ class _Pages:
 
         paths = [self._path(name) for name in request.query_params.getlist("run")]
         look = self._of_runs([path for path in paths if path is not None]) if paths else _of_folder(self.folder)
-        return StreamingResponse(_changes(request, look), media_type="text/event-stream", headers=_HEADERS)
+        every = _LOOK_SECONDS if not isinstance(self.folder, StorePath) else _STORE_LOOK_SECONDS
+        return StreamingResponse(_changes(request, look, every), media_type="text/event-stream", headers=_HEADERS)
 
     def _path(self, name: str) -> Path | None:
         """Return the path of a run or a log, None if it is outside the folder."""
@@ -274,12 +279,12 @@ def _runs(folder: Path) -> list[FoundRun]:
         return []
 
 
-async def _changes(request: Any, look: Callable[[], Any]) -> AsyncIterator[str]:
+async def _changes(request: Any, look: Callable[[], Any], every: float) -> AsyncIterator[str]:
     begin = monotonic()
     known, beat = await asyncio.to_thread(look), begin
     yield "retry: 1000\n\n"
     while not await request.is_disconnected():
-        await asyncio.sleep(max(_LOOK_SECONDS, _PAUSE * (monotonic() - begin)))
+        await asyncio.sleep(max(every, _PAUSE * (monotonic() - begin)))
         begin = monotonic()
         present = await asyncio.to_thread(look)
         if present != known:

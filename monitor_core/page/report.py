@@ -37,6 +37,7 @@ from monitor_core.page.results import compared, results_of
 from monitor_core.page.run import Event, PageRun
 from monitor_core.page.story import story
 from monitor_core.page.words import moment
+from monitor_core.store.addresses import StorePath
 
 if TYPE_CHECKING:
     from monitor_core.page.control import Panel
@@ -66,7 +67,7 @@ def write_report(
         recorded: What `open_run` returned, or a path that it opens: a run's folder, or the log of another library. Of
             several runs there, the last is shown.
         path: The file; by default ``report.html`` in the run's folder, and next to a log that is one file, its name
-            with ``.html``.
+            with ``.html``; to be given for a run in a store.
         baseline: A run to compare it with, in the same forms.
         points: How many points of a curve the file holds at most, from 100 on; None for all. A longer curve is thinned,
             and the page says so: of each stretch the lowest, the middle and the highest value are kept, and one that is
@@ -86,6 +87,8 @@ def write_report(
         PosixPath('a.html')
     """
     run = _opened(recorded)
+    if path is None and isinstance(run.path, StorePath):
+        raise ValueError(f"path must be given: {run.path} is in a store, where no report is written")
     target = Path(path) if path is not None else _next_to(run.path)
     other = None if baseline is None else _opened(baseline)
     if _is_recorded(target, [each.path for each in (run, other) if each is not None]):

@@ -7,14 +7,13 @@ time.
 from __future__ import annotations
 
 import json
-import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from monitor_core.files.replacing import replacing
+from monitor_core.files.user_folders import cache_folder
 from monitor_core.journal.summary import Summary
 
 _FORMAT = 2
@@ -26,14 +25,8 @@ Stats = Sequence[tuple[str, int, int]]
 
 
 def cache_file() -> Path:
-    """Return where the cache is: ``XDG_CACHE_HOME`` and its like on other systems."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = str(Path.home() / "Library" / "Caches")
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "monitor_core" / "runs.json"
+    """Return where the cache is, in the user's cache folder."""
+    return cache_folder() / "runs.json"
 
 
 def _has(entry: dict[str, Any], stats: Stats) -> bool:

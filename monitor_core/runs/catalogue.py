@@ -1,9 +1,9 @@
 """The catalogue: the runs and logs below a folder with their summaries, read from as few files as possible.
 
 Contract. What is a log, `monitor_core.runs.logs` says; what is in or below a run's folder belongs to that run. A run's
-summary is its ``summary.json`` if that was written after the journal's last record, and is otherwise
-read from the journal; what was read is cached by path, size and time of the journal's files. Folders and files that
-cannot be read are reported, not raised. Nothing is written but the cache.
+summary is its ``summary.json`` if that was written after the journal's last record, and is otherwise read from the
+journal; of a run in a store, it is always ``summary.json``. What was read is cached by path, size and time of the
+files. Folders and files that cannot be read are reported, not raised. Nothing is written but the cache.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -22,8 +23,12 @@ from monitor_core.journal.recorded import read_runs
 from monitor_core.journal.summary import SUMMARY_NAME, Summary, main_metric, summary_of
 from monitor_core.runs.cache import Cache
 from monitor_core.runs.logs import LARGEST, FoundLog, LogFinder
+from monitor_core.store.addresses import StorePath, located
 from monitor_core.values.html import card, table
 from monitor_core.values.text import format_value
+
+if TYPE_CHECKING:
+    from monitor_core.store.fetching import StoredRuns
 
 _SLACK_NS = 2_000_000_000
 """How much older than the journal an ended run's summary may be: file systems round times."""
@@ -80,23 +85,29 @@ def find_runs(folder: str | PathLike[str], *, cache: Path | None = None) -> Foun
     """Return the runs and logs in a folder and below it, in the order in which they began, as a list.
 
     Args:
-        folder: The folder; itself a run's, or one with runs or logs below it, at most eight levels deep.
+        folder: The folder; itself a run's, or one with runs or logs below it, at most eight levels deep. Or the address
+            of one in a store, which has runs alone.
         cache: The file of the cache; None: in the user's cache folder.
 
     Raises:
         FileNotFoundError: There is no such folder.
+        ImportError: The package for the address is not installed.
         OSError: It cannot be read.
 
     Example:
         >>> for run in find_runs("runs"):
         ...     print(run.path, run.summary.status, run.summary.best)
     """
-    root = Path(folder)
-    os.listdir(root)  # raises where it cannot be read  # noqa: PTH208
-    known = Cache(cache)
-    finder = LogFinder()
-    found = [_found(path, journals, known) for path, journals in _folders(root, _DEPTH, finder)]
-    found += [run for log in finder.logs() if (run := _found_log(log, known)) is not None]
+    root, known = located(folder), Cache(cache)
+    if isinstance(root, StorePath):
+        from monitor_core.store.fetching import StoredRuns  # here and below, not before: folders need none of it
+
+        found = _stored(StoredRuns(root), known)
+    else:
+        os.listdir(root)  # raises where it cannot be read  # noqa: PTH208
+        finder = LogFinder()
+        found = [_found(path, journals, known) for path, journals in _folders(root, _DEPTH, finder)]
+        found += [run for log in finder.logs() if (run := _found_log(log, known)) is not None]
     known.save()
     return FoundRuns(sorted(found, key=lambda run: (run.time, str(run.path))))
 
@@ -110,7 +121,12 @@ def run_paths(paths: Iterable[str | PathLike[str]]) -> list[Path]:
         FileNotFoundError: There is no such path.
     """
     found: list[Path] = []
-    for path in map(Path, paths):
+    for path in map(located, paths):
+        if isinstance(path, StorePath):
+            from monitor_core.store.fetching import StoredRuns, is_run
+
+            found += [path] if is_run(path) else sorted(each.path for each in StoredRuns(path).summaries) or [path]
+            continue
         path.stat()  # raises if it is not there
         found += [path] if not path.is_dir() or journal_files(path) else _below(path)
     return found
@@ -184,6 +200,32 @@ def _found_log(log: FoundLog, cache: Cache) -> FoundRun | None:
             return FoundRun(log.path, Summary(status="unknown", time=log.time), str(error), log.kind)
         cache.put(log.path, log.stats, summary, seconds=time.monotonic() - began)
     return None if summary is None else FoundRun(log.path, summary, kind=log.kind)
+
+
+def _stored(runs: StoredRuns, cache: Cache) -> list[FoundRun]:
+    """Return the runs in a store, by their summaries alone."""
+    found, unknown = {}, []
+    for each in runs.summaries:
+        summary = cache.get(each.path, [(each.version, each.size, 0)])
+        if summary is None:
+            unknown.append(each)
+        else:
+            found[each.path] = FoundRun(each.path, attrs.evolve(summary, status=_status(summary)))
+    for each, text in zip(unknown, runs.read(unknown), strict=True):
+        found[each.path] = _of_text(each.path, text)
+        if found[each.path].problem is None:
+            cache.put(each.path, [(each.version, each.size, 0)], found[each.path].summary)
+    return list(found.values())
+
+
+def _of_text(path: Path, text: bytes | Exception) -> FoundRun:
+    if isinstance(text, Exception):
+        return FoundRun(path, Summary(), f"{type(text).__name__}: {text}")
+    try:
+        summary = Summary.from_json(text)
+    except ValueError as error:
+        return FoundRun(path, Summary(), f"{type(error).__name__}: {error}")
+    return FoundRun(path, attrs.evolve(summary, status=_status(summary)))
 
 
 def _written(path: Path, stats: Iterable[tuple[str, int, int]]) -> Summary | None:

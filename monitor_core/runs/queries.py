@@ -25,6 +25,7 @@ from monitor_core.journal.recorded import read_any_runs
 from monitor_core.journal.run_records import RunRecord
 from monitor_core.journal.summary import LATEST
 from monitor_core.runs.catalogue import FoundRun, find_runs
+from monitor_core.store.addresses import located
 from monitor_core.values.labels import UNNAMED
 from monitor_core.values.text import valid_text
 
@@ -102,7 +103,7 @@ def query(
             statements = duckdb.extract_statements(sql)
             if [each.type for each in statements] != [duckdb.StatementType.SELECT]:
                 raise ValueError(f"sql must be one query that begins with select, from or with (got {sql!r})")
-            _make_tables(connection, _named(sql), find_runs(folder, cache=cache), Path(folder))
+            _make_tables(connection, _named(sql), find_runs(folder, cache=cache), located(folder))
             connection.execute("set enable_external_access = false")
             connection.execute("set lock_configuration = true")
             done = connection.execute(sql, parameters)

@@ -3,6 +3,7 @@
 Contract. When a hook returns, the operating system has what it recorded: it survives a killed process; a power failure
 loses what was not yet synced. Once the run has begun, a failure to write the file does not end it: records that cannot
 be written wait, see `AppendFile`. Each process writes its own file in the folder. `monitor_core.open_run` reads them.
+Where the folder is in a store, all this holds for a local one, from which a mirror uploads: see `monitor_core.store`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
@@ -22,7 +24,6 @@ from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.finding import Finding
 from monitor_core.bus.run import Failure, Run
 from monitor_core.bus.sink import Logs, Sink
-from monitor_core.files.folders import absolute
 from monitor_core.journal import provenance
 from monitor_core.journal.facts import (
     Asked,
@@ -49,8 +50,12 @@ from monitor_core.journal.summary import Tally, tally_of
 from monitor_core.journal.writer import JournalWriter
 from monitor_core.model.probe import Probe
 from monitor_core.model.snapshot import Snapshot
+from monitor_core.store.addresses import StorePath, located
 from monitor_core.values.blocks import Block
 from monitor_core.values.labels import EvaluationLabel
+
+if TYPE_CHECKING:
+    from monitor_core.store.mirror import Mirror
 
 
 def _copied_config(value: Any) -> dict[str, Any]:
@@ -62,6 +67,10 @@ def _copied_config(value: Any) -> dict[str, Any]:
     except (RecursionError, ValueError) as error:
         raise ValueError(f"config must be storable as JSON: {error}") from None
     return copy
+
+
+def _placed(folder: str | PathLike[str]) -> Path:
+    return located(folder).absolute()
 
 
 SUMMARY_SECONDS = 60.0
@@ -105,21 +114,24 @@ class Journal(Sink):
     each, and their runs stay separate.
 
     Args:
-        folder: The run's folder; created if missing.
+        folder: The run's folder; created if missing. Or its address in a store, such as ``s3://bucket/runs/a``: the run
+            is then recorded in a local folder, and uploaded from there in the background.
         per_batch: Whether to record every batch: 24 bytes, and 8 for each further metric.
         per_rank: Whether every rank of a job records, each in a file of its own; otherwise rank 0 does.
         config: The run's configuration, such as hyperparameters by name; it is copied. Values that JSON cannot hold
             are recorded as strings.
 
     Attributes:
-        path: The file, None before the first run.
+        path: The file on this machine, None before the first run.
         dropped: How many values were dropped because they could not be written for too long; a decision, a failure or
             another fact counts as one.
 
     Raises:
+        ImportError: fsspec, or its package for the address, is not installed.
         TypeError: ``config`` is not a mapping.
         ValueError: ``config`` contains itself, or an integer with too many digits to write.
-        SetupError: At train begin: the folder cannot be written.
+        SetupError: The store refuses to be written, or has no such bucket. At train begin: the folder cannot be
+            written, or what another machine has recorded at the address cannot be fetched.
 
     Example:
         >>> with Loop(Journal("runs/a", config={"width": 8})) as loop:
@@ -135,7 +147,7 @@ class Journal(Sink):
     writes: ClassVar[bool] = True
     background: ClassVar[bool] = True
 
-    folder: Path = attrs.field(converter=absolute)
+    folder: Path = attrs.field(converter=_placed)
     per_batch: bool = attrs.field(default=True, kw_only=True, validator=checks.boolean)
     per_rank: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)  # type: ignore[misc]
     config: dict[str, Any] = attrs.field(default=None, kw_only=True, converter=_copied_config, repr=False)
@@ -145,6 +157,33 @@ class Journal(Sink):
     _rates: list[float] | None = attrs.field(init=False, default=None, repr=False)
     _stop: list[Any] | None = attrs.field(init=False, default=None, repr=False)
     _last_time: float = attrs.field(init=False, default=0.0, repr=False)
+    _mirror: Mirror | None = attrs.field(init=False, default=None, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if isinstance(self.folder, StorePath):
+            from monitor_core.store.mirror import check  # here and below, not before: a folder needs none of it
+
+            check(self.folder)
+
+    @property
+    def home(self) -> Path:
+        """The folder on this machine: where a store is recorded in, or the folder itself."""
+        if not isinstance(self.folder, StorePath):
+            return self.folder
+        from monitor_core.store.spool import Spool
+
+        return Spool(self.folder).folder
+
+    def prepare(self) -> None:
+        """Fetch what a store has of the run, before it is continued; nothing for a folder on this machine.
+
+        Raises:
+            SetupError: It does not answer, or both it and this machine have gone on.
+        """
+        if isinstance(self.folder, StorePath):
+            from monitor_core.store.mirror import mirror_of
+
+            mirror_of(self.folder).prepare(must_reach=True)
 
     @property
     def path(self) -> Path | None:
@@ -164,8 +203,13 @@ class Journal(Sink):
 
     def on_train_begin(self, run: Run) -> None:
         """Create this process's file if there is none, and record the run's provenance."""
+        if isinstance(self.folder, StorePath):
+            from monitor_core.store.mirror import mirror_of
+
+            self._mirror = mirror_of(self.folder)
+            self._mirror.begin()
         if self._writer is None or not self._writer.is_ours:
-            self._writer = JournalWriter(self.folder)
+            self._writer = JournalWriter(self.home)
         elif self._open is not None:  # an exception may have ended the run without its bus being notified
             self._write(End(status="interrupted", **self._place(self._open.run)))
         self._rates = self._stop = None
@@ -174,7 +218,7 @@ class Journal(Sink):
         begin = Begin(id=run.id, index=run.index, continues=run.id if run.resumed else None, **about)
         self._write(begin)
         self._open = self._last = _OnRecord(run, Tally(begin))
-        run.folder = self.folder
+        run.folder = self.home
         self._note_findings(self._open)
         if run.probe is not None:  # of a sink whose train begin comes before
             self.on_probe(run, run.probe)
@@ -263,6 +307,8 @@ class Journal(Sink):
             self._summarize(self._open)
             self._open = None
             self._writer.close()
+            if self._mirror is not None:
+                self._mirror.finish()
 
     def _note_findings(self, on_record: _OnRecord) -> None:
         """Record the findings that are not recorded yet."""
@@ -283,7 +329,7 @@ class Journal(Sink):
     def _tally_again(self, on_record: _OnRecord) -> None:
         """Add up the run's results from the record, of earlier processes too: the run went back, or is resumed."""
         with suppress(OSError):
-            runs, _ = read_runs(self.folder)
+            runs, _ = read_runs(self.home)
             for record in runs:
                 if record.begin is not None and record.begin.id == on_record.run.id:
                     on_record.tally = tally_of(record)
@@ -300,7 +346,7 @@ class Journal(Sink):
         on_record.due = time.monotonic() + SUMMARY_SECONDS
         on_record.tally.summary.stop_reason = on_record.run.stop_reason
         with suppress(OSError):
-            on_record.tally.summary.write(self.folder)
+            on_record.tally.summary.write(self.home)
 
     # --- decisions and failures ---------------------------------------------------------------------------------------
 
@@ -356,7 +402,7 @@ class Journal(Sink):
     @property
     def identity(self) -> Mapping[str, Any]:
         """The folder."""
-        return {"folder": self.folder}
+        return {"folder": self.home}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the learning rates and the request to stop, which is recorded before a checkpoint that has it."""

@@ -173,6 +173,20 @@ def record(folder, rate, seconds):
                 loop.log(loss=1 / (loop.run.step + 1))
 
 
+def record_to_store(address, state):
+    """Record batches to a store, with a spool in a folder, until the test ends the process."""
+    from monitor_core.store import mirror
+
+    os.environ["XDG_STATE_HOME"] = state
+    mirror.SECONDS = 0.1
+    with unhurried(Journal(address)) as loop:
+        tell("ready")
+        for epoch in loop.epochs(1000):
+            for batch in loop.batches(range(100)):
+                time.sleep(0.001)
+                loop.log(loss=epoch + batch / 100)
+
+
 def record_until_told(folder, rate, seconds):
     """Record likewise; SIGTERM raises SystemExit."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))

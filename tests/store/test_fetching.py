@@ -1,0 +1,138 @@
+"""Copies of what is in a store: a reader's, which gets only what is new."""
+
+import threading
+
+import pytest
+
+from monitor_core import open_run
+from monitor_core.runs import find_runs
+from monitor_core.store import fetching, uploading
+from monitor_core.store.addresses import located
+from monitor_core.store.fetching import fetched
+from monitor_core.store.manifest import MANIFEST, Manifest, StoredFile, read_manifest
+from monitor_core.store.objects import Objects
+from store_support import expected, losses, spool_of, train
+
+ADDRESS = "memory://fetching/run"
+
+
+@pytest.fixture(autouse=True)
+def _store(monkeypatch):
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    MemoryFileSystem.store.clear()
+    monkeypatch.setattr(uploading, "SEGMENT_BYTES", 500)
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """Return the names of the objects that are read, as they are."""
+    names, one, many = [], Objects.read, Objects.read_all
+    monkeypatch.setattr(Objects, "read", lambda self, name: names.append(name) or one(self, name))
+    monkeypatch.setattr(Objects, "read_all", lambda self, them: names.extend(them) or many(self, them))
+    return names
+
+
+def test_a_copy_gets_only_what_is_new(read):
+    """Closed segments are read once."""
+    train(ADDRESS, epochs=1)
+    assert losses(ADDRESS) == expected(1)
+    del read[:]
+    assert losses(ADDRESS) == expected(1)
+    assert read == [MANIFEST]
+    train(ADDRESS, epochs=1, batches=5)
+    del read[:]
+    assert len(open_run(ADDRESS).runs) == 2
+    assert [name for name in read if name.startswith("journal-0000")] == []
+    assert [name for name in read if name.startswith("journal-0001")]
+
+
+def test_a_run_that_was_replaced_is_read_from_its_beginning(machine):
+    """The copy of one run is not the beginning of another at the same address."""
+    train(ADDRESS, epochs=2)
+    assert losses(ADDRESS) == expected(2)
+    objects = Objects(located(ADDRESS))
+    objects.remove(list(objects.find()))
+    copies = fetching.cache_folder()
+    machine()
+    train(ADDRESS, epochs=1, batches=10)
+    folder = fetching.cache_folder()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    copies.rename(folder)
+    assert losses(ADDRESS) == expected(1, 10)
+
+
+def test_a_damaged_copy_is_made_again():
+    """It may be removed, or a process may have been killed while it wrote there."""
+    train(ADDRESS, epochs=1)
+    folder = fetched(located(ADDRESS))
+    (folder / ".copy.json").write_text("[3")
+    (folder / "journal-0000.mcj").write_bytes(b"nonsense")
+    assert losses(ADDRESS) == expected(1)
+    (folder / "journal-0000.mcj").unlink()
+    assert losses(ADDRESS) == expected(1)
+
+
+def test_a_reader_follows_a_manifest_that_is_replaced_meanwhile(monkeypatch):
+    """What the old one names may be gone."""
+    train(ADDRESS, epochs=1)
+    objects = Objects(located(ADDRESS))
+    manifests = [read_manifest(objects)]
+    gone = Manifest("other", files={"journal-0000.mcj": StoredFile(3, 0, "abcd", 500, [1])})
+    manifests.insert(0, gone)
+    monkeypatch.setattr(fetching, "read_manifest", lambda objects: manifests.pop(0))
+    assert losses(ADDRESS) == expected(1)
+
+
+def test_objects_that_are_missing_are_said():
+    """A reader does not make up what a store has lost."""
+    train(ADDRESS, epochs=1)
+    objects = Objects(located(ADDRESS))
+    objects.remove([name for name in objects.find() if name.endswith("000001")])
+    with pytest.raises(FileNotFoundError, match=r"fetching/run/journal-0000.mcj.*000001"):
+        open_run(ADDRESS)
+
+
+def test_many_threads_read_one_run():
+    """Their copy is one; each gets all of it."""
+    train(ADDRESS, epochs=1)
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(losses(ADDRESS))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [expected(1)] * 8
+
+
+def test_a_list_reads_summaries_that_have_changed_and_nothing_else(read):
+    """A bucket of a thousand runs is listed by a thousand small objects, once."""
+    for name in "ab":
+        train(f"memory://fetching/many/{name}", epochs=1)
+    del read[:]
+    assert [str(run.path) for run in find_runs("memory://fetching")] == [
+        "memory://fetching/many/a",
+        "memory://fetching/many/b",
+    ]
+    assert read == ["many/a/summary.json", "many/b/summary.json"]
+    del read[:]
+    train("memory://fetching/many/b", epochs=1)
+    del read[:]
+    assert len(find_runs("memory://fetching")) == 2
+    assert read == ["many/b/summary.json"]
+
+
+def test_what_is_no_run_is_reported_or_left_out():
+    """A summary of something else is left out; a run's that is damaged has a problem."""
+    train("memory://fetching/a", epochs=1)
+    train("memory://fetching/b", epochs=1)
+    train("memory://fetching/c", epochs=1)
+    Objects(located("memory://fetching/other")).write("summary.json", b"{}")
+    Objects(located("memory://fetching/b")).write("summary.json", b"{")
+    Objects(located("memory://fetching/c")).remove(["summary.json"])
+    found = {run.path.name: run.problem for run in find_runs("memory://fetching")}
+    assert found.keys() == {"a", "b", "c"}
+    assert found["a"] is None
+    assert "it is not a run's summary" in found["b"]
+    assert "FileNotFoundError" in found["c"]
+    assert spool_of("memory://fetching/a").is_dir()

@@ -13,6 +13,7 @@ import attrs
 from monitor_core._log import logger
 from monitor_core.bus.costs import Cost
 from monitor_core.bus.finding import Finding
+from monitor_core.bus.origin import Origin
 from monitor_core.model.handles import ModelHandle
 from monitor_core.model.probe import Probe
 from monitor_core.model.snapshot import Snapshot
@@ -150,6 +151,7 @@ class Run:
         call_soon: While the run is open, a function that has another one called on the training's thread, just before
             the next batch; any thread may use it.
         folder: The folder in which a `Journal` records the run, None if none does.
+        origin: What the run is part of, by the first sink that knows it; None if none does.
         requests: What was asked of the run from outside, see `Control`, and what became of each.
     """
 
@@ -178,6 +180,7 @@ class Run:
         "loaded_epoch",
         "on_report",
         "on_sample",
+        "origin",
         "partial",
         "probe",
         "rank",
@@ -238,6 +241,7 @@ class Run:
         self.on_report: Callable[[str, Any], None] | None = None
         self.call_soon: Callable[[Callable[[], None]], None] | None = None
         self.folder: Path | None = None
+        self.origin: Origin | None = None
         self.requests: list[tuple[Any, str]] = []
 
     def __repr__(self) -> str:

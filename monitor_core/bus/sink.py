@@ -10,6 +10,7 @@ from monitor_core.checks import known_arguments
 
 if TYPE_CHECKING:
     from monitor_core.bus.finding import Finding
+    from monitor_core.bus.origin import Origin
     from monitor_core.bus.run import Run
     from monitor_core.model.probe import Probe
     from monitor_core.model.snapshot import Snapshot
@@ -159,6 +160,11 @@ class Sink:
     def wants_hook(self, hook: str) -> bool:
         """Return whether to call a hook that this sink overrides; called once per hook, when the sink is added."""
         return True
+
+    @property
+    def origin(self) -> Origin | None:
+        """What the runs with this sink are part of, such as a study whose trial they are; None for nothing."""
+        return None
 
     @property
     def identity(self) -> Mapping[str, Any]:

@@ -50,6 +50,7 @@ MAY_IMPORT = {
     "network": [*GROUND, "background", "values", "bus"],
     "sinks": [*CORE, "tensorboard"],
     "trackers": [*CORE],
+    "tuners": [*CORE],
     "diagnosis": [*CORE],
     "loop": [*CORE, "sinks"],
     "replay": [*CORE],
@@ -104,6 +105,8 @@ FRAMEWORKS = [
     "tensorflow",
     "torch",
     "tqdm",
+    "optuna",
+    "ray",
     "transformers",
     "xgboost",
 ]

@@ -391,6 +391,7 @@ class Bus:
         Raises:
             OrderError: No run is open, or an epoch is.
             RankError: Of several ranks, not all end the run.
+            BaseException: What a sink asked for by ``run.stop(..., raising=error)``.
         """
         self._order.require_run("train_end()", self.run)
         self._order.require_no_epoch()
@@ -404,6 +405,9 @@ class Bus:
         run = self.run
         status: Status = "completed" if not run.stopped else "failed" if run.failed else "stopped"
         self._close(status, None if logs is None else to_floats(logs, self.warn_skipped))
+        if run.raising is not None:
+            raising, run.raising = run.raising, None  # whose frames the run must not keep alive
+            raise raising
 
     def exception(self, error: BaseException) -> None:
         """End the run because the training raised: as interrupted after Ctrl-C or an exit, else as failed.

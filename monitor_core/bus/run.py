@@ -110,6 +110,7 @@ class Run:
         epochs: How many epochs are planned, None if unknown.
         epoch_began_at: The step at which that epoch began; in a run that continues within an epoch, before it was cut.
         steps_per_epoch: How many batches an epoch has, None if unknown.
+        raising: What is raised once the run has ended, see `stop`, or None.
         rank: The number of this process in its job, from 0, as the framework that connects them has it, or else
             torchrun's environment.
         ranks: How many processes the job has.
@@ -183,6 +184,7 @@ class Run:
         "origin",
         "partial",
         "probe",
+        "raising",
         "rank",
         "rank_requests",
         "ranks",
@@ -221,6 +223,7 @@ class Run:
         self.waiting: Waiting | None = None
         self.stop_reason: str | None = None
         self.failed = False
+        self.raising: BaseException | None = None
         self.failures: list[Failure] = []
         self.saves: list[Save] = []
         self.findings: list[Finding] = []
@@ -293,7 +296,7 @@ class Run:
         """Whether a stop was requested."""
         return self.stop_reason is not None
 
-    def stop(self, reason: str, *, failed: bool = False) -> None:
+    def stop(self, reason: str, *, failed: bool = False, raising: BaseException | None = None) -> None:
         """Request the end of the training; the loop or adapter stops at its next opportunity.
 
         Where several ranks train together, all of them stop at the next step at which they agree, and `stopped` is
@@ -302,6 +305,9 @@ class Run:
         Args:
             reason: Why, human-readable. The first request's reason is kept.
             failed: Whether the training has failed, for example because the loss is not finite.
+            raising: An exception, which the loop or the framework's training raises once the run has ended and every
+                sink has had its train end, also if the run was asked to stop before. If the training raises another,
+                that one is raised. The first such exception is kept.
 
         Raises:
             ValueError: The reason is empty.
@@ -309,6 +315,7 @@ class Run:
         reason = str(reason)  # an exception may be passed
         if not reason:
             raise ValueError("reason must not be empty: say why the training should stop")
+        self.raising = self.raising or raising
         if self.stop_reason is not None:
             return
         if self.rank_requests is None:

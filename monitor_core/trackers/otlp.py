@@ -17,10 +17,11 @@ import attrs
 import numpy as np
 
 from monitor_core._version import __version__
+from monitor_core.checks import required
 from monitor_core.network.http import TIMEOUT, Poster, check_url, origin
 from monitor_core.trackers.names import Names
 from monitor_core.trackers.points import About, End, Points
-from monitor_core.trackers.tracker import Tracker, flattened, required
+from monitor_core.trackers.tracker import Tracker, flattened
 
 ENDPOINT = "http://localhost:4318"
 """Where a collector listens by default."""

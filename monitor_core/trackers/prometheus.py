@@ -16,11 +16,12 @@ from typing import Any
 import attrs
 
 from monitor_core.bus.run import Run
+from monitor_core.checks import required
 from monitor_core.errors import SetupError
 from monitor_core.files.folders import absolute
 from monitor_core.network.retries import DeliveryError
 from monitor_core.trackers.points import About, End, Points
-from monitor_core.trackers.tracker import Tracker, required, root_cause
+from monitor_core.trackers.tracker import Tracker, root_cause
 
 PORT = 9464
 """The default port: OpenTelemetry's for exporters of this kind. Prometheus's own server has 9090."""

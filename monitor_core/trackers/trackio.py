@@ -14,10 +14,11 @@ from typing import Any
 
 import attrs
 
+from monitor_core.checks import required
 from monitor_core.errors import SetupError
 from monitor_core.network.retries import DeliveryError
 from monitor_core.trackers.points import About, End, Points
-from monitor_core.trackers.tracker import Tracker, optional_string, required, root_cause
+from monitor_core.trackers.tracker import Tracker, optional_string, root_cause
 
 
 @attrs.define(eq=False)

@@ -27,7 +27,7 @@ trainers_pages := transformers or lightning or accelerate or ignite or skorch
 arrays_packages := jax optax flax equinox grain torch==2.13.0
 arrays_tests := adapters/flax adapters/equinox loop/test_streams.py
 arrays_pages := flax or equinox
-trackers_packages := mlflow wandb trackio prometheus-client opentelemetry-exporter-otlp-proto-http
+trackers_packages := mlflow wandb trackio prometheus-client promql-parser pyyaml opentelemetry-exporter-otlp-proto-http
 trackers_tests := trackers
 trackers_pages := mlflow or wandb or trackio or prometheus or otlp
 fleets_packages := optuna optuna-integration keras 'ray[train,tune]' torch==2.13.0

@@ -30,7 +30,7 @@ from monitor_core.bus.evaluation_blocks import EvaluationBlocks
 from monitor_core.bus.hooks import sink_name
 from monitor_core.bus.members import Call, Member
 from monitor_core.bus.order import Order
-from monitor_core.bus.origin import origin_among
+from monitor_core.bus.origin import origin_of
 from monitor_core.bus.run import Evaluation, Failure, Run, Status
 from monitor_core.bus.shared_run import SharedRun
 from monitor_core.bus.sink import Logs
@@ -318,7 +318,7 @@ class Bus:
             member.check_needs(run.model)
             self._require_alone(member.sink)
         run.epochs, run.steps_per_epoch = epochs, steps_per_epoch
-        run.origin = origin_among(self.sinks)
+        run.origin = origin_of(self.sinks)
         run.status = "running"
         _open.add(self)
         deferred_interrupts.install(self)

@@ -68,6 +68,11 @@ def origin_among(sinks: Iterable[object]) -> Origin | None:
     return next((each for each in found if isinstance(each, Origin)), None)
 
 
+def origin_of(sinks: Iterable[object]) -> Origin | None:
+    """Return what a run with these sinks is part of: what a sink knows, a parent run, or an array; None for nothing."""
+    return origin_among(sinks) or parent_run() or slurm_task()
+
+
 def announce(run: str, folder: Path, recorder: object) -> None:
     """Name an open run to the processes that start from now on, until `withdraw`.
 

@@ -152,7 +152,7 @@ class Run:
         call_soon: While the run is open, a function that has another one called on the training's thread, just before
             the next batch; any thread may use it.
         folder: The folder in which a `Journal` records the run, None if none does.
-        origin: What the run is part of, by the first sink that knows it; None if none does.
+        origin: What the run is part of, such as a study or the run in which this process was started; None for nothing.
         requests: What was asked of the run from outside, see `Control`, and what became of each.
     """
 

@@ -20,7 +20,7 @@ import attrs
 from monitor_core import checks
 from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.finding import Finding
-from monitor_core.bus.origin import announce, parent_run, slurm_task, withdraw
+from monitor_core.bus.origin import announce, withdraw
 from monitor_core.bus.run import Failure, Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.files.folders import absolute
@@ -182,9 +182,8 @@ class Journal(Sink):
         elif self._open is not None:  # an exception may have ended the run without its bus being notified
             self._write(End(status="interrupted", **self._place(self._open.run)))
         self._rates = self._stop = None
-        origin = run.origin or parent_run() or slurm_task()
         config = {**as_json({} if run.origin is None else run.origin.config), **self.config}
-        parent = self.parent or (None if origin is None else origin.parent)
+        parent = self.parent or (None if run.origin is None else run.origin.parent)
         about = {**provenance.describe(), "config": config, "parent": parent, "rank": run.rank, "ranks": run.ranks}
         about.update(self._place(run))
         begin = Begin(id=run.id, index=run.index, continues=run.id if run.resumed else None, **about)

@@ -9,9 +9,11 @@ from monitor_core import EarlyStopping, Journal, Loop, SetupError, open_run
 from monitor_core.runs.catalogue import find_runs
 from monitor_core.testing import Recorder
 
-optuna = pytest.importorskip("optuna")
+pytest.importorskip("optuna")
 
-from monitor_core.tuners import OptunaPruning  # noqa: E402 (which needs it)
+import optuna
+
+from monitor_core.tuners import OptunaPruning
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -315,7 +315,7 @@ class Run:
         reason = str(reason)  # an exception may be passed
         if not reason:
             raise ValueError("reason must not be empty: say why the training should stop")
-        self.raising = self.raising or raising
+        self.raising = raising if self.raising is None else self.raising
         if self.stop_reason is not None:
             return
         if self.rank_requests is None:

@@ -49,6 +49,7 @@ class Sink:
         writes: Whether this sink writes files, draws, or talks to servers. If a run has several processes, such a sink
             is called on rank 0 only.
         per_rank: Whether it is called on every rank nevertheless.
+        origin: What the runs with this sink are part of, such as the study whose trial they are; None for nothing.
         wants_interval_means: Whether this sink reads ``run.interval_means``, which costs as much as recording blocks.
     """
 
@@ -61,6 +62,7 @@ class Sink:
     wants_interval_means: ClassVar[bool] = False
     writes: ClassVar[bool] = False
     per_rank: ClassVar[bool] = False
+    origin: Origin | None = None
 
     if not TYPE_CHECKING:  # for type checkers the constructor is that of the subclass
 
@@ -160,11 +162,6 @@ class Sink:
     def wants_hook(self, hook: str) -> bool:
         """Return whether to call a hook that this sink overrides; called once per hook, when the sink is added."""
         return True
-
-    @property
-    def origin(self) -> Origin | None:
-        """What the runs with this sink are part of, such as a study whose trial they are; None for nothing."""
-        return None
 
     @property
     def identity(self) -> Mapping[str, Any]:

@@ -181,6 +181,7 @@ class Journal(Sink):
             self._writer = JournalWriter(self.folder)
         elif self._open is not None:  # an exception may have ended the run without its bus being notified
             self._write(End(status="interrupted", **self._place(self._open.run)))
+            withdraw(self._open.run.id)
         self._rates = self._stop = None
         config = {**as_json({} if run.origin is None else run.origin.config), **self.config}
         parent = self.parent or (None if run.origin is None else run.origin.parent)

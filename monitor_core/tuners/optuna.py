@@ -98,7 +98,7 @@ class OptunaPruning(Sink):
         return self.at == "evaluation"
 
     @property
-    def origin(self) -> Origin:
+    def origin(self) -> Origin:  # type: ignore[override]
         """The study, with the trial's number and its parameters so far."""
         study = getattr(self.trial, "study", None)
         name = getattr(study, "study_name", None) or "optuna"

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import attrs
-import numpy as np
 
 from monitor_core import checks
 from monitor_core.background.watch import watch
@@ -80,8 +79,11 @@ class RayReport(Sink):
     The results of each epoch are reported, with ``epoch``, 0-based, and ``step``. Where a scheduler stops or pauses the
     trial, the run ends as stopped, and every sink has its train end.
 
+    What saving or reporting raises ends the training, as in any function of Ray's: the other workers would wait for
+    this one's report.
+
     The run is part of the experiment: with ``record="/runs/a"``, a trial records in a folder inside that is named after
-    it. If the same trial runs again, ``resume="/runs/a"`` continues there.
+    it. If the same trial runs again, ``resume="/runs/a"`` continues after its last checkpoint there.
 
     Args:
         config: The trial's configuration, as Ray passes it to the function; it becomes the run's.
@@ -109,6 +111,7 @@ class RayReport(Sink):
     __copy__ = independent_copy
 
     read_only: ClassVar[bool] = True
+    critical: ClassVar[bool] = True
 
     config: Mapping[str, Any] = attrs.field(factory=dict, validator=_check_config, repr=False)
     at: At = attrs.field(default="epoch", kw_only=True, validator=checks.one_of("epoch", "evaluation"))
@@ -131,7 +134,7 @@ class RayReport(Sink):
         return self.at == "evaluation"
 
     @property
-    def origin(self) -> Origin | None:
+    def origin(self) -> Origin | None:  # type: ignore[override]
         """The experiment, with the trial's name and its configuration; None outside of Ray."""
         if (place := _place()) is None:
             return None
@@ -173,8 +176,10 @@ class RayReport(Sink):
                 self.save(run, Path(folder))
                 checkpoint = place.api.Checkpoint.from_directory(folder)
             try:
-                place.api.report(_plain(results), checkpoint=checkpoint)
+                place.api.report(dict(results), checkpoint=checkpoint)
             except SystemExit as error:
+                if place.trial is None:
+                    raise
                 self.ended = True
                 run.stop(f"Ray Tune stopped or paused the trial after report {self._reports}", raising=error)
 
@@ -187,8 +192,3 @@ class RayReport(Sink):
     def after_fork(self) -> None:
         """Forget the training's thread, which does not run in a forked process."""
         self._thread = None
-
-
-def _plain(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return results as Python numbers: Ray sends them to processes that may lack NumPy's version."""
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in results.items()}

@@ -150,6 +150,23 @@ def test_the_evaluations_within_an_epoch_are_reported_too(tmp_path):
     assert open_run(folder).status == "completed"
 
 
+def test_a_checkpoint_that_cannot_be_saved_ends_the_trial(tmp_path):
+    """With its error: in Ray Train, the other workers would wait."""
+
+    def monitored(config):
+        def save(run: Run, folder: Path):
+            raise ValueError("there is nothing to save")
+
+        with Loop(RayReport(config, save=save), record=config["folder"]) as loop:
+            fit(loop, 1.0)
+
+    where = tune.RunConfig(name="exp", storage_path=str(tmp_path / "storage"), verbose=0)
+    (result,) = tune.Tuner(monitored, param_space={"folder": str(tmp_path / "runs")}, run_config=where).fit()
+    assert "there is nothing to save" in str(result.error)
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert open_run(folder).status == "failed"
+
+
 def test_workers_report_together_and_the_journal_keeps_what_ray_drops(tmp_path):
     """Of ranks with different numbers of batches: the exact means, of every epoch, once; a checkpoint rides along."""
     pytest.importorskip("torch")

@@ -27,11 +27,18 @@ trainers_pages := transformers or lightning or accelerate or ignite or skorch
 arrays_packages := jax optax flax equinox grain torch==2.13.0
 arrays_tests := adapters/flax adapters/equinox loop/test_streams.py
 arrays_pages := flax or equinox
-trackers_packages := mlflow wandb trackio prometheus-client opentelemetry-exporter-otlp-proto-http
+trackers_packages := mlflow wandb trackio prometheus-client promql-parser pyyaml opentelemetry-exporter-otlp-proto-http
 trackers_tests := trackers
 trackers_pages := mlflow or wandb or trackio or prometheus or otlp
+fleets_packages := optuna optuna-integration keras 'ray[train,tune]' torch==2.13.0
+fleets_tests := tuners
+fleets_pages := tuning or tune_optuna or tune_ray
+# One Ray at a time.
+fleets_options := -n 0
+fleets_backend := torch
 # The page of reports, which installing builds too; here it is built again when its sources have changed.
 PAGE := monitor_core/page/built/stamp
+GROUP_PYTEST = $(if $($(GROUP)_backend),KERAS_BACKEND=$($(GROUP)_backend)) $(VENV)-$(GROUP)/bin/python -m pytest $($(GROUP)_options)
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
@@ -43,7 +50,7 @@ help:
 	@echo "make test    run the tests (KERAS_BACKEND=$(KERAS_BACKEND))"
 	@echo "make test-long  the same with 5,000 random sequences where make test draws 100"
 	@echo "make test-backend KERAS_BACKEND=jax   what depends on the backend"
-	@echo "make test-group GROUP=trees   the tests of optional frameworks: trees, trainers, arrays, trackers"
+	@echo "make test-group GROUP=trees   the tests of optional frameworks: trees, trainers, arrays, trackers, fleets"
 	@echo "make test-page  the page's own linters and tests; needs npm"
 	@echo "make unit    those of the core alone, in less than two minutes"
 	@echo "make lint    ruff, codespell and mypy --strict"
@@ -65,8 +72,8 @@ test-backend: $(VENV)/dev.stamp $(PAGE)
 	$(BIN)/python -m pytest $(BACKEND_TESTS:%=tests/%)
 
 test-group: $(VENV)-$(GROUP)/group.stamp
-	$(VENV)-$(GROUP)/bin/python -m pytest $(wildcard $($(GROUP)_tests:%=tests/%))
-	$(if $($(GROUP)_pages),$(VENV)-$(GROUP)/bin/python -m pytest tests/test_readme.py -k "$($(GROUP)_pages)")
+	$(GROUP_PYTEST) $(wildcard $($(GROUP)_tests:%=tests/%))
+	$(if $($(GROUP)_pages),$(GROUP_PYTEST) tests/test_readme.py -k "$($(GROUP)_pages)")
 
 test-long: $(VENV)/dev.stamp $(PAGE)
 	MONITOR_CORE_LONG=1 $(BIN)/python -m pytest --timeout=3600
@@ -117,7 +124,7 @@ $(VENV)/dev.stamp: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/demo.stamp
 
 $(VENV)-$(GROUP)/group.stamp: pyproject.toml
-	@test -n "$($(GROUP)_packages)" || { echo "GROUP must be trees, trainers, arrays or trackers (got '$(GROUP)')"; exit 2; }
+	@test -n "$($(GROUP)_packages)" || { echo "GROUP must be trees, trainers, arrays, trackers or fleets (got '$(GROUP)')"; exit 2; }
 	$(PYTHON) -m venv $(VENV)-$(GROUP)
 	$(VENV)-$(GROUP)/bin/python -m pip install --quiet --upgrade pip
 	$(VENV)-$(GROUP)/bin/python -m pip install -qq $($(GROUP)_packages) --editable ".[test]"

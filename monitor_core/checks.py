@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import inspect
 import math
 import operator
@@ -134,3 +135,17 @@ def require_version(owner: str, package: str, found: str, least: tuple[int, ...]
         raise SetupError(
             f'{owner} needs {package} {needed} or newer (got {found}): run pip install -U "monitor_core[{extra}]"'
         )
+
+
+def required(sink: str, extra: str, *modules: str) -> None:
+    """Import what a sink needs, so that a missing package is noticed when the sink is made.
+
+    Raises:
+        SetupError: It cannot be imported; the message names the extra.
+    """
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            package = module.partition(".")[0]
+            raise SetupError(f'{sink} needs {package}: pip install "monitor_core[{extra}]" ({error})') from error

@@ -52,6 +52,7 @@ MAY_IMPORT = {
     "journal": [*GROUND, "frameworks", "values", "model", "metrics", "files", "records", "store", "tensorboard"],
     "sinks": [*CORE, "tensorboard"],
     "trackers": [*CORE],
+    "tuners": [*CORE],
     "diagnosis": [*CORE],
     "loop": [*CORE, "sinks"],
     "replay": [*CORE],
@@ -106,6 +107,8 @@ FRAMEWORKS = [
     "tensorflow",
     "torch",
     "tqdm",
+    "optuna",
+    "ray",
     "transformers",
     "xgboost",
 ]

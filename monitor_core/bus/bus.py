@@ -30,6 +30,7 @@ from monitor_core.bus.evaluation_blocks import EvaluationBlocks
 from monitor_core.bus.hooks import sink_name
 from monitor_core.bus.members import Call, Member
 from monitor_core.bus.order import Order
+from monitor_core.bus.origin import origin_of
 from monitor_core.bus.run import Evaluation, Failure, Run, Status
 from monitor_core.bus.shared_run import SharedRun
 from monitor_core.bus.sink import Logs
@@ -317,6 +318,7 @@ class Bus:
             member.check_needs(run.model)
             self._require_alone(member.sink)
         run.epochs, run.steps_per_epoch = epochs, steps_per_epoch
+        run.origin = origin_of(self.sinks)
         run.status = "running"
         _open.add(self)
         deferred_interrupts.install(self)
@@ -389,6 +391,7 @@ class Bus:
         Raises:
             OrderError: No run is open, or an epoch is.
             RankError: Of several ranks, not all end the run.
+            BaseException: What a sink asked for by ``run.stop(..., raising=error)``.
         """
         self._order.require_run("train_end()", self.run)
         self._order.require_no_epoch()
@@ -402,6 +405,9 @@ class Bus:
         run = self.run
         status: Status = "completed" if not run.stopped else "failed" if run.failed else "stopped"
         self._close(status, None if logs is None else to_floats(logs, self.warn_skipped))
+        if run.raising is not None:
+            raising, run.raising = run.raising, None  # whose frames the run must not keep alive
+            raise raising
 
     def exception(self, error: BaseException) -> None:
         """End the run because the training raised: as interrupted after Ctrl-C or an exit, else as failed.

@@ -13,6 +13,7 @@ import attrs
 from monitor_core._log import logger
 from monitor_core.bus.costs import Cost
 from monitor_core.bus.finding import Finding
+from monitor_core.bus.origin import Origin
 from monitor_core.model.handles import ModelHandle
 from monitor_core.model.probe import Probe
 from monitor_core.model.snapshot import Snapshot
@@ -109,6 +110,7 @@ class Run:
         epochs: How many epochs are planned, None if unknown.
         epoch_began_at: The step at which that epoch began; in a run that continues within an epoch, before it was cut.
         steps_per_epoch: How many batches an epoch has, None if unknown.
+        raising: What is raised once the run has ended, see `stop`, or None.
         rank: The number of this process in its job, from 0, as the framework that connects them has it, or else
             torchrun's environment.
         ranks: How many processes the job has.
@@ -150,6 +152,7 @@ class Run:
         call_soon: While the run is open, a function that has another one called on the training's thread, just before
             the next batch; any thread may use it.
         folder: The folder in which a `Journal` records the run, None if none does.
+        origin: What the run is part of, such as a study or the run in which this process was started; None for nothing.
         requests: What was asked of the run from outside, see `Control`, and what became of each.
     """
 
@@ -178,8 +181,10 @@ class Run:
         "loaded_epoch",
         "on_report",
         "on_sample",
+        "origin",
         "partial",
         "probe",
+        "raising",
         "rank",
         "rank_requests",
         "ranks",
@@ -218,6 +223,7 @@ class Run:
         self.waiting: Waiting | None = None
         self.stop_reason: str | None = None
         self.failed = False
+        self.raising: BaseException | None = None
         self.failures: list[Failure] = []
         self.saves: list[Save] = []
         self.findings: list[Finding] = []
@@ -238,6 +244,7 @@ class Run:
         self.on_report: Callable[[str, Any], None] | None = None
         self.call_soon: Callable[[Callable[[], None]], None] | None = None
         self.folder: Path | None = None
+        self.origin: Origin | None = None
         self.requests: list[tuple[Any, str]] = []
 
     def __repr__(self) -> str:
@@ -289,7 +296,7 @@ class Run:
         """Whether a stop was requested."""
         return self.stop_reason is not None
 
-    def stop(self, reason: str, *, failed: bool = False) -> None:
+    def stop(self, reason: str, *, failed: bool = False, raising: BaseException | None = None) -> None:
         """Request the end of the training; the loop or adapter stops at its next opportunity.
 
         Where several ranks train together, all of them stop at the next step at which they agree, and `stopped` is
@@ -298,6 +305,9 @@ class Run:
         Args:
             reason: Why, human-readable. The first request's reason is kept.
             failed: Whether the training has failed, for example because the loss is not finite.
+            raising: An exception, which the loop or the framework's training raises once the run has ended and every
+                sink has had its train end, also if the run was asked to stop before. If the training raises another,
+                that one is raised. The first such exception is kept.
 
         Raises:
             ValueError: The reason is empty.
@@ -305,6 +315,7 @@ class Run:
         reason = str(reason)  # an exception may be passed
         if not reason:
             raise ValueError("reason must not be empty: say why the training should stop")
+        self.raising = raising if self.raising is None else self.raising
         if self.stop_reason is not None:
             return
         if self.rank_requests is None:

@@ -10,6 +10,7 @@ from monitor_core.checks import known_arguments
 
 if TYPE_CHECKING:
     from monitor_core.bus.finding import Finding
+    from monitor_core.bus.origin import Origin
     from monitor_core.bus.run import Run
     from monitor_core.model.probe import Probe
     from monitor_core.model.snapshot import Snapshot
@@ -48,6 +49,7 @@ class Sink:
         writes: Whether this sink writes files, draws, or talks to servers. If a run has several processes, such a sink
             is called on rank 0 only.
         per_rank: Whether it is called on every rank nevertheless.
+        origin: What the runs with this sink are part of, such as the study whose trial they are; None for nothing.
         wants_interval_means: Whether this sink reads ``run.interval_means``, which costs as much as recording blocks.
     """
 
@@ -60,6 +62,7 @@ class Sink:
     wants_interval_means: ClassVar[bool] = False
     writes: ClassVar[bool] = False
     per_rank: ClassVar[bool] = False
+    origin: Origin | None = None
 
     if not TYPE_CHECKING:  # for type checkers the constructor is that of the subclass
 

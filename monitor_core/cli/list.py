@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +26,7 @@ class Order(StrEnum):
     BEGUN = "begun"
     BEST = "best"
     NAME = "name"
+    PARENT = "parent"
 
 
 def list_runs(
@@ -52,8 +54,13 @@ def list_runs(
         return
     if not runs:
         raise UnreadableError(f"there is no recorded run and no log in {folder} or below it")
-    headers = ("run", "status", "epochs", "steps", "best", "", "begun", "took")
-    print_table(console(), headers, [_row(run, folder, metric) for run in runs], right=(2, 3, 5))
+    headers = ["run", "status", "epochs", "steps", "best", "", "begun", "took"]
+    rows = [_row(run, folder, metric) for run in runs]
+    if any(run.summary.parent for run in runs):
+        headers.append("parent")
+        names = {run.summary.id: _name(run, folder) for run in runs}
+        rows = [[*row, _parent(run.summary.parent, names)] for row, run in zip(rows, runs, strict=True)]
+    print_table(console(), headers, rows, right=(2, 3, 5))
     for run in runs:
         if run.problem is not None:
             how = "cannot be" if run.kind == RUN else "is not"
@@ -85,6 +92,11 @@ def _row(run: FoundRun, folder: Path, metric: str | None) -> list[Text | str]:
     ]
 
 
+def _parent(parent: str | None, names: Mapping[str, str]) -> str:
+    """Return the parent run's path if it is in the list, else its id or name."""
+    return "" if parent is None else names.get(parent, parent)
+
+
 def _best(summary: Summary, metric: str | None) -> tuple[str, float] | None:
     if metric is not None:
         if metric in summary.best:
@@ -99,7 +111,15 @@ def _sorted(runs: list[FoundRun], order: Order, metric: str | None) -> list[Foun
         return sorted(runs, key=lambda run: str(run.path))
     if order is Order.BEST:
         return sorted(runs, key=lambda run: _rank(run.summary, metric))
-    return runs
+    return _grouped(runs) if order is Order.PARENT else runs
+
+
+def _grouped(runs: list[FoundRun]) -> list[FoundRun]:
+    """Return the runs, in the order in which they began, with those of each parent together, after the parent."""
+    groups: dict[str, list[FoundRun]] = {}
+    for run in runs:
+        groups.setdefault(run.summary.parent or run.summary.id or str(run.path), []).append(run)
+    return [run for group in groups.values() for run in sorted(group, key=lambda run: bool(run.summary.parent))]
 
 
 def _rank(summary: Summary, metric: str | None) -> tuple[int, float]:

@@ -62,6 +62,8 @@ def sentences(opened: Opened) -> Iterator[str]:
         yield f"  {summary.stop_reason}"
     if summary.error:
         yield f"  {summary.error}"
+    if summary.parent:
+        yield f"  part of {summary.parent}"
     if (found := main_metric(summary)) is not None:
         name, best = found
         where = f"at step {best.step}" if opened.unit == "step" else f"in epoch {best.epoch + 1}"
@@ -117,6 +119,8 @@ def _print_notes(out: Console, opened: Opened) -> None:
         notes.append(f"{len(failures)} failures of sinks, the first of {failures[0].sink}: {failures[0].error}")
     notes += [f"damaged: {each}" for each in opened.damage]
     notes += [f"{name}: {value}" for name, value in opened.summary.config.items()]
+    if record.begin is not None and record.begin.job:
+        notes.append(", ".join(f"{name} {each}" for name, each in record.begin.job.items()))
     if opened.summary.git_commit:
         notes.append(f"commit {opened.summary.git_commit}")
     if notes:

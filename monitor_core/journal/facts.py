@@ -65,6 +65,8 @@ class Begin:
         time: When, seconds since 1970.
         rank: The number of this process in its job, from 0.
         ranks: How many processes the job has.
+        parent: What the run is part of, by its id or name, see `monitor_core.bus.origin.Origin`; None for nothing.
+        job: The scheduler's ids of the job, see `monitor_core.journal.provenance.job`.
     """
 
     id: str
@@ -81,6 +83,8 @@ class Begin:
     time: float
     rank: int = 0
     ranks: int = 1
+    parent: str | None = None
+    job: dict[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True, field_transformer=_checked)

@@ -22,6 +22,7 @@ from monitor_core._version import __version__
 from monitor_core.journal.masking import masked
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_SLURM = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -128,6 +129,11 @@ def _birth(pid: int) -> dict[str, str]:
     return {}
 
 
+def job() -> dict[str, str]:
+    """Return the ids of the SLURM job, as strings by the variables' names in lower case; empty outside of one."""
+    return {name.lower(): os.environ[name] for name in _SLURM if os.environ.get(name)}
+
+
 def describe() -> dict[str, Any]:
     """Return the provenance to record for a run."""
     return {
@@ -136,4 +142,5 @@ def describe() -> dict[str, Any]:
         "platform": platform.platform(),
         "argv": masked(map(str, sys.argv)),
         "process": this_process(),
+        "job": job(),
     }

@@ -94,8 +94,9 @@ class RecordedRun:
     def status(self) -> RecordedStatus:
         """How the run ended, as in `Run.status`.
 
-        If it had not ended when this was read: ``"running"`` if its process was alive, ``"killed"`` if it was not, and
-        ``"unknown"`` if that cannot be determined, as on another host, or after the journal was removed from its bus.
+        If it had not ended when this was read: ``"running"`` if its process was alive; ``"killed"`` if it was not, but
+        ``"stopped"`` or ``"failed"`` if it had been asked to stop; ``"unknown"`` if that cannot be determined, as on
+        another host, or after the journal was removed from its bus.
         """
         return self.last.status
 

@@ -67,7 +67,7 @@ class RunRecord:
         begin: How it began, or was last continued; None if that record is lost.
         records: What was recorded, in order.
         status: How it ended. If it has not, ``"running"`` if its process was alive when the record was read,
-            ``"killed"`` if it was not, ``"unknown"`` if that cannot be determined.
+            ``"killed"`` if it was not, unless a stop had been requested, ``"unknown"`` if that cannot be determined.
         first_begin: How it began before it was continued; None if it was not continued.
         log: The log that it was read from; None if that is a journal.
     """
@@ -205,7 +205,12 @@ def _status(run: RunRecord) -> RecordedStatus:
     ends = run.facts(End)
     if ends:
         return _ENDS.get(ends[-1].status, "unknown")
-    return "unknown" if run.begin is None else _OF_ALIVE[provenance.is_alive(run.begin.process)]
+    if run.begin is None:
+        return "unknown"
+    status, stops = _OF_ALIVE[provenance.is_alive(run.begin.process)], run.facts(Stop)
+    if status == "killed" and stops:  # as Ray kills the process of a trial that it has stopped
+        return "failed" if stops[-1].failed else "stopped"
+    return status
 
 
 def _lasting(damage: list[Damage], parts: list[RunRecord]) -> list[Damage]:

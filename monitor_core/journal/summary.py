@@ -78,6 +78,7 @@ class Summary:
         error: What the training raised, or None.
         process: Which process recorded it, see `monitor_core.journal.provenance.this_process`.
         git_commit: The commit of the working directory, or None.
+        parent: What the run is part of, by its id or name, or None.
     """
 
     id: str = ""
@@ -94,6 +95,7 @@ class Summary:
     error: str | None = None
     process: dict[str, Any] = attrs.field(factory=dict)
     git_commit: str | None = None
+    parent: str | None = None
 
     def advance(self, step: int, time: float) -> None:
         """Take how far the run has come."""
@@ -183,7 +185,8 @@ def _checked(summary: Summary) -> Summary:
     counts = [summary.epochs, summary.step, *(number for best in bests for number in (best.epoch, best.step))]
     counts += [] if summary.planned_epochs is None else [summary.planned_epochs]
     texts = [summary.id, summary.status, *(best.mode for best in bests)]
-    texts += [each for each in (summary.git_commit, summary.stop_reason, summary.error) if each is not None]
+    optional = (summary.git_commit, summary.stop_reason, summary.error, summary.parent)
+    texts += [each for each in optional if each is not None]
     if (
         not _all_are(str, texts)
         or not _all_are(dict, (summary.config, summary.process))
@@ -281,6 +284,7 @@ class Tally:
                 config=begin.config,
                 process=begin.process,
                 git_commit=begin.git_commit,
+                parent=_cut(begin.parent),
             )
 
     def plan(self, plan: Plan) -> None:

@@ -180,6 +180,9 @@ def _found(path: Path, journals: list[os.DirEntry[str]], cache: Cache) -> FoundR
         if summary is None:
             summary = _written(path, stats) or _read(path)
             cache.put(path, stats, summary)
+        if summary.status == "running" and summary.stop_reason is not None and _status(summary) == "killed":
+            summary = _read(path)  # which knows whether it was stopped before its process ended
+            cache.put(path, stats, summary)
     except (OSError, ValueError) as error:
         return FoundRun(path, Summary(), f"{type(error).__name__}: {error}")
     return FoundRun(path, attrs.evolve(summary, status=_status(summary)))

@@ -238,6 +238,7 @@ def _runs(path: str, run: FoundRun) -> Iterator[Row]:
         summary.step,
         summary.git_commit,
         _text(summary.process.get("host")),
+        summary.parent,
         summary.stop_reason,
         summary.error,
         run.problem,
@@ -312,7 +313,8 @@ TABLES: Mapping[str, Table] = MappingProxyType(
             | {"kind": "VARCHAR", "id": "VARCHAR", "status": "VARCHAR", "begun": "TIMESTAMP", "seconds": "DOUBLE"}
             | {"epochs": "BIGINT"}
             | {"planned_epochs": "BIGINT", "steps": "BIGINT", "git_commit": "VARCHAR", "host": "VARCHAR"}
-            | {"stop_reason": "VARCHAR", "error": "VARCHAR", "problem": "VARCHAR", "config": "JSON"},
+            | {"parent": "VARCHAR", "stop_reason": "VARCHAR", "error": "VARCHAR", "problem": "VARCHAR"}
+            | {"config": "JSON"},
             False,
             _runs,
         ),

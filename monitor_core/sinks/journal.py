@@ -22,6 +22,7 @@ import attrs
 from monitor_core import checks
 from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.finding import Finding
+from monitor_core.bus.origin import announce, withdraw
 from monitor_core.bus.run import Failure, Run
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.journal import provenance
@@ -73,6 +74,13 @@ def _placed(folder: str | PathLike[str]) -> Path:
     return located(folder).absolute()
 
 
+def _check_parent(_: Any, __: Any, value: Any) -> None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"parent must be the id of a run or a name (got {value!r})")
+    if value is not None and not value:
+        raise ValueError("parent must not be empty: leave it out if the run is part of nothing")
+
+
 SUMMARY_SECONDS = 60.0
 """After how long the summary is written again."""
 
@@ -113,13 +121,17 @@ class Journal(Sink):
     what was recorded after the checkpoint. Later runs are appended. Processes that write to one folder have a file
     each, and their runs stay separate.
 
+    It also records what the run is part of: ``parent``; or the study whose trial it is, if a sink knows that; or the
+    run of another process during which this process was started; or the SLURM array that this process is a task of.
+
     Args:
         folder: The run's folder; created if missing. Or its address in a store, such as ``s3://bucket/runs/a``: the run
             is then recorded in a local folder, and uploaded from there in the background.
         per_batch: Whether to record every batch: 24 bytes, and 8 for each further metric.
         per_rank: Whether every rank of a job records, each in a file of its own; otherwise rank 0 does.
         config: The run's configuration, such as hyperparameters by name; it is copied. Values that JSON cannot hold
-            are recorded as strings.
+            are recorded as strings. The hyperparameters that a study chose for the run are added.
+        parent: What the run is part of: the id of a run, or any name that is not empty; None: see above.
 
     Attributes:
         path: The file on this machine, None before the first run.
@@ -128,8 +140,8 @@ class Journal(Sink):
 
     Raises:
         ImportError: fsspec, or its package for the address, is not installed.
-        TypeError: ``config`` is not a mapping.
-        ValueError: ``config`` contains itself, or an integer with too many digits to write.
+        TypeError: ``config`` is not a mapping, or ``parent`` is not a string.
+        ValueError: ``config`` contains itself, or an integer with too many digits to write; or ``parent`` is empty.
         SetupError: The store refuses to be written, or has no such bucket. At train begin: the folder cannot be
             written, or what another machine has recorded at the address cannot be fetched.
 
@@ -151,6 +163,7 @@ class Journal(Sink):
     per_batch: bool = attrs.field(default=True, kw_only=True, validator=checks.boolean)
     per_rank: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)  # type: ignore[misc]
     config: dict[str, Any] = attrs.field(default=None, kw_only=True, converter=_copied_config, repr=False)
+    parent: str | None = attrs.field(default=None, kw_only=True, validator=_check_parent)
     _writer: JournalWriter | None = attrs.field(init=False, default=None, repr=False)
     _open: _OnRecord | None = attrs.field(init=False, default=None, repr=False)
     _last: _OnRecord | None = attrs.field(init=False, default=None, repr=False)
@@ -212,13 +225,17 @@ class Journal(Sink):
             self._writer = JournalWriter(self.home)
         elif self._open is not None:  # an exception may have ended the run without its bus being notified
             self._write(End(status="interrupted", **self._place(self._open.run)))
+            withdraw(self._open.run.id)
         self._rates = self._stop = None
-        about = {**provenance.describe(), "config": self.config, "rank": run.rank, "ranks": run.ranks}
+        config = {**as_json({} if run.origin is None else run.origin.config), **self.config}
+        parent = self.parent or (None if run.origin is None else run.origin.parent)
+        about = {**provenance.describe(), "config": config, "parent": parent, "rank": run.rank, "ranks": run.ranks}
         about.update(self._place(run))
         begin = Begin(id=run.id, index=run.index, continues=run.id if run.resumed else None, **about)
         self._write(begin)
         self._open = self._last = _OnRecord(run, Tally(begin))
         run.folder = self.home
+        announce(run.id, self.folder, self)
         self._note_findings(self._open)
         if run.probe is not None:  # of a sink whose train begin comes before
             self.on_probe(run, run.probe)
@@ -306,6 +323,7 @@ class Journal(Sink):
             self._open.tally.summary.status = run.status
             self._summarize(self._open)
             self._open = None
+            withdraw(run.id)
             self._writer.close()
             if self._mirror is not None:
                 self._mirror.finish()

@@ -20,7 +20,7 @@ from monitor_core.errors import SetupError
 from monitor_core.trackers.mlflow_stores import Found, Store, store_of
 from monitor_core.trackers.names import Names
 from monitor_core.trackers.points import About, End, Points
-from monitor_core.trackers.tracker import Floors, Tracker, flattened, required, root_cause
+from monitor_core.trackers.tracker import Floors, Tracker, flattened, root_cause
 
 RUN_TAG = "monitor_core.run"
 """The tag by which a resumed run is found."""
@@ -102,7 +102,7 @@ class MLflow(Tracker):
     _run_id: str | None = attrs.field(init=False, default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        required("MLflow", "mlflow", "mlflow")
+        checks.required("MLflow", "mlflow", "mlflow")
         try:
             store_of(self.tracking_uri, self.timeout)
         except Exception as error:

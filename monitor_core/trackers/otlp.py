@@ -16,11 +16,12 @@ from urllib.parse import unquote
 import attrs
 import numpy as np
 
+from monitor_core import checks
 from monitor_core._version import __version__
 from monitor_core.network.http import TIMEOUT, Poster, check_url, origin
 from monitor_core.trackers.names import Names
 from monitor_core.trackers.points import About, End, Points
-from monitor_core.trackers.tracker import Tracker, flattened, required
+from monitor_core.trackers.tracker import Tracker, flattened
 
 ENDPOINT = "http://localhost:4318"
 """Where a collector listens by default."""
@@ -58,8 +59,10 @@ def _headers(value: Any) -> Any:
 class OTLP(Tracker):
     """Post a run's results to an OpenTelemetry receiver, as gauges ``training.<metric>``.
 
-    The resource has the attributes ``service.name``, ``monitor_core.run``, ``monitor_core.run_name`` and the
-    configuration's, and at the end ``training.status`` is posted, with the status as an attribute.
+    The resource has the attributes ``service.name``, ``service.instance.id``, ``monitor_core.run``,
+    ``monitor_core.run_name``, ``monitor_core.rank``, ``monitor_core.job`` and the configuration's. The job is what the
+    run is part of, such as a study or a SLURM array, by its id or name; else the SLURM job. At the end
+    ``training.status`` is posted, with the status as an attribute.
 
     Args:
         endpoint: Where to post, such as ``"http://localhost:4318/v1/metrics"``; None: the protocol's variables
@@ -68,6 +71,7 @@ class OTLP(Tracker):
         headers: Headers to send, such as ``Authorization``; None: as ``OTEL_EXPORTER_OTLP_HEADERS`` says.
         timeout: How many seconds a post may take in all, above 0; a slower receiver counts as down.
         run_name: The run's name; None: none.
+        per_rank: Whether every rank of a job posts its own values. Otherwise rank 0 does.
         per_batch: Whether to post the values of every batch too.
         config: The run's configuration.
         limit: How many messages wait at most; when there are more, the oldest are dropped.
@@ -87,18 +91,22 @@ class OTLP(Tracker):
     endpoint: str = attrs.field(default=None, converter=_endpoint, validator=check_url, repr=origin)
     headers: Mapping[str, str] = attrs.field(default=None, kw_only=True, converter=_headers, repr=False)
     timeout: float = attrs.field(default=TIMEOUT, kw_only=True, repr=False)
+    per_rank: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)  # type: ignore[misc]
     _poster: Poster = attrs.field(init=False, default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        required("OTLP", "otlp", "opentelemetry.proto.collector.metrics.v1.metrics_service_pb2")
+        checks.required("OTLP", "otlp", "opentelemetry.proto.collector.metrics.v1.metrics_service_pb2")
         self._poster = Poster(self.endpoint, self.headers, self.timeout)
 
     def start_session(self, about: About) -> Posts:
         """Return what posts the run's values."""
         attributes = {
             "service.name": os.environ.get("OTEL_SERVICE_NAME", "monitor_core"),
+            "service.instance.id": f"{about.id}-{about.rank}",  # else the series of two runs would be one
             "monitor_core.run": about.id,
+            "monitor_core.rank": about.rank,
             **({"monitor_core.run_name": self.run_name} if self.run_name else {}),
+            **({"monitor_core.job": about.job} if about.job else {}),
             **{f"config.{name.replace('/', '.')}": value for name, value in flattened(self.config).items()},
         }
         return Posts(self._poster, attributes, Names(accepted, self._warn_of_names, reserved=("step", "status")))

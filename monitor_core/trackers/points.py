@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor_core.bus.run import Run, Status
+from monitor_core.journal import provenance
 from monitor_core.values.blocks import Block
 
 BATCH = "batch/"
@@ -109,6 +110,8 @@ class About:
         step: The step from which it continues.
         epochs: How many epochs are planned, or None.
         began: When it began, in seconds since 1970.
+        rank: The number of this process in its job, from 0.
+        job: What the run is part of, by its id or name; else the SLURM job, as ``slurm-<id>``; else empty.
     """
 
     id: str
@@ -116,11 +119,20 @@ class About:
     step: int
     epochs: int | None
     began: float
+    rank: int = 0
+    job: str = ""
 
     @classmethod
     def of(cls, run: Run) -> About:
         """Return what a run is, as plain values."""
-        return cls(run.id, run.resumed, run.step, run.epochs, time.time())
+        return cls(run.id, run.resumed, run.step, run.epochs, time.time(), run.rank, _job(run))
+
+
+def _job(run: Run) -> str:
+    if run.origin is not None:
+        return run.origin.parent
+    slurm = provenance.job().get("slurm_job_id")
+    return "" if slurm is None else f"slurm-{slurm}"
 
 
 @attrs.frozen(eq=False)

@@ -2,7 +2,8 @@
 
 Contract. That of `monitor_core.trackers.tracker`. A gauge holds the latest value alone; its history is what Prometheus
 scraped. The port opens with the first run and stays open until the sink is freed, so that the last values can still be
-scraped. The file is replaced as a whole after each message.
+scraped. The file is replaced as a whole after each message. Every gauge has the labels in `LABELS`; Prometheus adds its
+own ``job`` and ``instance``, so none of them is called that.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ from typing import Any
 
 import attrs
 
+from monitor_core import checks
 from monitor_core.bus.run import Run
 from monitor_core.errors import SetupError
 from monitor_core.files.folders import absolute
 from monitor_core.network.retries import DeliveryError
 from monitor_core.trackers.points import About, End, Points
-from monitor_core.trackers.tracker import Tracker, required, root_cause
+from monitor_core.trackers.tracker import Tracker, root_cause
 
 PORT = 9464
 """The default port: OpenTelemetry's for exporters of this kind. Prometheus's own server has 9090."""
+LABELS = ("run", "rank", "training_job")
 STATUSES = ("running", "completed", "stopped", "failed", "interrupted")
 
 
@@ -61,14 +64,14 @@ class Gauges:
         self.registry = CollectorRegistry()
 
         def gauge(name: str, text: str, *labels: str) -> Any:
-            return Gauge(f"training_{name}", text, ["run", *labels], registry=self.registry)
+            return Gauge(f"training_{name}", text, [*LABELS, *labels], registry=self.registry)
 
         self.metric = gauge("metric", "The latest value of a metric.", "metric")
         self.step = gauge("step", "The step of the latest value.")
         self.epoch = gauge("epoch", "The epoch of the latest value, from 0.")
         self.epochs = gauge("epochs", "How many epochs are planned.")
         self.status = gauge("status", "1 for the run's status, 0 for the others.", "status")
-        self.updated = gauge("updated_timestamp_seconds", "When the latest value was logged.")
+        self.updated = gauge("updated_timestamp_seconds", "When the latest value was logged, or the run began.")
         self.all = (self.metric, self.step, self.epoch, self.epochs, self.status, self.updated)
         self._made = True
 
@@ -77,15 +80,20 @@ class Gauges:
 class Prometheus(Tracker):
     """Offer the latest results of a run to Prometheus, as gauges.
 
-    ``training_metric{run, metric}`` has the value of each metric, ``training_step``, ``training_epoch`` and
-    ``training_epochs`` say how far the run is, ``training_status{run, status}`` how it is, and
+    ``training_metric{metric}`` has the value of each metric, ``training_step``, ``training_epoch`` and
+    ``training_epochs`` say how far the run is, ``training_status{status}`` how it is, and
     ``training_updated_timestamp_seconds`` when the latest value came: an alert on it finds a training that hangs.
+
+    Each has the labels ``run``, ``rank``, and ``training_job``: what the run is part of, such as a study or a SLURM
+    array, by its id or name; else the SLURM job; else empty.
 
     Args:
         port: The port to offer them at, 0 for any free one; None: at no port.
         host: The address to listen at; by default only this machine can connect.
         textfile: A file for the node exporter's textfile collector, which must end in ``.prom``; None: no file.
         run_name: The label ``run``; None: the run's own id.
+        per_rank: Whether every rank of a job offers its own: at the port plus its rank, and in a file with ``-rank1``,
+            ``-rank2``, ... before the ending. Otherwise rank 0 does.
         per_batch: Whether to offer the values of batches too, about once a second.
         limit: How many messages wait at most; when there are more, the oldest are dropped.
         retry_seconds: For how many seconds to try to write the file again.
@@ -106,6 +114,7 @@ class Prometheus(Tracker):
     textfile: Path | None = attrs.field(
         default=None, kw_only=True, converter=attrs.converters.optional(absolute), validator=_check_textfile
     )
+    per_rank: bool = attrs.field(default=False, kw_only=True, validator=checks.boolean)  # type: ignore[misc]
     _gauges: Gauges = attrs.field(init=False, factory=Gauges, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -113,7 +122,7 @@ class Prometheus(Tracker):
             raise ValueError("config must be empty: gauges have numbers alone (pass it to another tracker)")
         if self.port is None and self.textfile is None:
             raise ValueError("port must not be None without textfile: there is nothing to read the gauges from")
-        required("Prometheus", "prometheus", "prometheus_client")
+        checks.required("Prometheus", "prometheus", "prometheus_client")
 
     @property
     def url(self) -> str | None:
@@ -129,7 +138,7 @@ class Prometheus(Tracker):
         """
         self._gauges.make()
         if self.port is not None and self._gauges.server is None:
-            self._serve(self.port)
+            self._serve(self.port + run.rank if self.port else 0)
         super().on_train_begin(run)
 
     def _serve(self, port: int) -> None:
@@ -137,15 +146,19 @@ class Prometheus(Tracker):
 
         try:
             server, _ = start_http_server(port, self.host, self._gauges.registry)
-        except OSError as error:
-            where = f"{self.host}:{port}"
-            raise SetupError(f"port must be free at {where} ({error.strerror}): pass another, or 0 for any") from error
+        except (OSError, OverflowError) as error:
+            where, why = f"{self.host}:{port}", getattr(error, "strerror", None) or error
+            raise SetupError(f"port must be free at {where} ({why}): pass another, or 0 for any") from error
         self._gauges.server = server
         weakref.finalize(self, _stop, server, os.getpid()).atexit = False  # its thread ends with the process
 
     def start_session(self, about: About) -> GaugesOfRun:
         """Clear the gauges of the run before."""
-        return GaugesOfRun(self._gauges, self.run_name or about.id, about.epochs, self.textfile)
+        labels = (self.run_name or about.id, str(about.rank), about.job)
+        textfile = self.textfile
+        if textfile is not None and about.rank:
+            textfile = textfile.with_name(f"{textfile.stem}-rank{about.rank}{textfile.suffix}")
+        return GaugesOfRun(self._gauges, labels, about, textfile)
 
 
 def _stop(server: Any, process: int) -> None:
@@ -159,24 +172,25 @@ def _stop(server: Any, process: int) -> None:
 class GaugesOfRun:
     """The gauges of one run."""
 
-    def __init__(self, gauges: Gauges, name: str, epochs: int | None, textfile: Path | None) -> None:
+    def __init__(self, gauges: Gauges, labels: tuple[str, ...], about: About, textfile: Path | None) -> None:
         self._gauges = gauges
-        self._name = name
+        self._labels = labels
         self._textfile = textfile
         for gauge in gauges.all:
             gauge.clear()
-        if epochs is not None:
-            gauges.epochs.labels(name).set(epochs)
+        if about.epochs is not None:
+            gauges.epochs.labels(*labels).set(about.epochs)
+        gauges.updated.labels(*labels).set(about.began)  # so that one that hangs before its first value is found too
         self._set_status("running")
 
     def write(self, points: Points) -> None:
         """Set the gauges to the latest values."""
-        gauges, name = self._gauges, self._name
+        gauges, labels = self._gauges, self._labels
         for metric, value in points.last():
-            gauges.metric.labels(name, metric).set(value)
-        gauges.step.labels(name).set(int(points.steps[-1]))
-        gauges.epoch.labels(name).set(points.epoch)
-        gauges.updated.labels(name).set(float(points.times[-1]))
+            gauges.metric.labels(*labels, metric).set(value)
+        gauges.step.labels(*labels).set(int(points.steps[-1]))
+        gauges.epoch.labels(*labels).set(points.epoch)
+        gauges.updated.labels(*labels).set(float(points.times[-1]))
         self._write_file()
 
     def rewind(self, step: int) -> None:
@@ -188,7 +202,7 @@ class GaugesOfRun:
 
     def _set_status(self, status: str) -> None:
         for each in STATUSES:
-            self._gauges.status.labels(self._name, each).set(each == status)
+            self._gauges.status.labels(*self._labels, each).set(each == status)
         self._write_file()
 
     def _write_file(self) -> None:

@@ -8,7 +8,6 @@ resumed, or goes back, is left out. For outages, see `monitor_core.network.sink`
 
 from __future__ import annotations
 
-import importlib
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -23,7 +22,6 @@ from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.hooks import sink_name
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
-from monitor_core.errors import SetupError
 from monitor_core.journal.facts import as_json
 from monitor_core.network.outbox import LIMIT
 from monitor_core.network.sink import NetworkSink
@@ -119,20 +117,6 @@ def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in config.items():
         found |= flattened(value, f"{prefix}{name}/") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return found
-
-
-def required(sink: str, extra: str, *modules: str) -> None:
-    """Import what a tracker needs, so that a missing package is noticed when the sink is made.
-
-    Raises:
-        SetupError: It cannot be imported; the message names the extra.
-    """
-    for module in modules:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            package = module.partition(".")[0]
-            raise SetupError(f'{sink} needs {package}: pip install "monitor_core[{extra}]" ({error})') from error
 
 
 def root_cause(error: BaseException) -> str:

@@ -14,10 +14,11 @@ from typing import Any
 
 import attrs
 
+from monitor_core import checks
 from monitor_core.errors import SetupError
 from monitor_core.network.retries import DeliveryError
 from monitor_core.trackers.points import About, End, Points
-from monitor_core.trackers.tracker import Tracker, optional_string, required, root_cause
+from monitor_core.trackers.tracker import Tracker, optional_string, root_cause
 
 
 @attrs.define(eq=False)
@@ -53,7 +54,7 @@ class Trackio(Tracker):
     def __attrs_post_init__(self) -> None:
         if reserved := [name for name in self.config if name.startswith("_")]:
             raise ValueError(f"config must have names that do not begin with an underscore (got {reserved[0]!r})")
-        required("Trackio", "trackio", "trackio", "trackio.sqlite_storage")
+        checks.required("Trackio", "trackio", "trackio", "trackio.sqlite_storage")
         from trackio.sqlite_storage import SQLiteStorage
 
         write = getattr(SQLiteStorage, "bulk_log", None)

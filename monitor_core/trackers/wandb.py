@@ -24,7 +24,7 @@ from monitor_core.errors import SetupError
 from monitor_core.files.folders import absolute
 from monitor_core.network.retries import DeliveryError
 from monitor_core.trackers.points import BATCH, About, End, Points
-from monitor_core.trackers.tracker import Tracker, optional_string, required, root_cause
+from monitor_core.trackers.tracker import Tracker, optional_string, root_cause
 
 AXIS = "step"
 """The column with the training's step, the axis of all charts."""
@@ -85,7 +85,7 @@ class WandB(Tracker):
     _run_id: str | None = attrs.field(init=False, default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        required("WandB", "wandb", "wandb")
+        checks.required("WandB", "wandb", "wandb")
         if (self.mode or os.environ.get("WANDB_MODE", "online")) == "online" and not _has_login():
             raise SetupError('WandB has no login for W&B: run "wandb login", set WANDB_API_KEY, or pass mode="offline"')
 

@@ -109,12 +109,35 @@ def test_the_resource_is_the_run(receiver):
     }
     assert attributes == {
         "service.name": "monitor_core",
+        "service.instance.id": f"{loop.run.id}-0",
         "monitor_core.run": loop.run.id,
+        "monitor_core.rank": 0,
         "monitor_core.run_name": "first",
         "config.width": 4,
         "config.optimizer.rate": 0.1,
         "config.optimizer.nesterov": True,
         "config.name": "None",
+    }
+
+
+def test_each_rank_posts_as_an_instance_if_asked_to(receiver, monkeypatch):
+    """With its rank, and the job that it is part of; otherwise rank 0 does."""
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    train_two_epochs(OTLP(receiver.url))
+    assert receiver.requests == []
+    loop = train_two_epochs(OTLP(receiver.url, per_rank=True))
+    attributes = {
+        each.key: getattr(each.value, each.value.WhichOneof("value"))
+        for each in receiver.requests[0][2].resource_metrics[0].resource.attributes
+    }
+    assert attributes == {
+        "service.name": "monitor_core",
+        "service.instance.id": f"{loop.run.id}-1",
+        "monitor_core.run": loop.run.id,
+        "monitor_core.rank": 1,
+        "monitor_core.job": "slurm-12",
     }
 
 

@@ -5,6 +5,7 @@ import gc
 import math
 import os
 import socket
+import time
 import urllib.request
 
 import pytest
@@ -33,11 +34,17 @@ class TestContract(SinkContract):
         return lambda: Prometheus(None, textfile=textfile)
 
 
+def _own(labels):
+    """Return the labels' values, without those of a run that is alone."""
+    assert (labels["rank"], labels["training_job"]) == ("0", "")
+    return [value for name, value in labels.items() if name not in ("rank", "training_job")]
+
+
 def parsed(text):
     """Return the samples of a page by their names and labels, without the time of the last value."""
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     return {
-        (sample.name.removeprefix("training_"), *sorted(sample.labels.values())): sample.value
+        (sample.name.removeprefix("training_"), *sorted(_own(sample.labels))): sample.value
         for sample in samples
         if sample.name != "training_updated_timestamp_seconds"
     }
@@ -109,6 +116,74 @@ def test_a_second_run_replaces_the_first():
         ("epoch", run): 0.0,
         **statuses(run, "completed"),
     }
+
+
+@pytest.fixture
+def second_rank(monkeypatch):
+    """This process is rank 1 of 2, as torchrun says."""
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+
+def labels_of(text):
+    """Return the labels that all samples of a page have in common."""
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return set.intersection(*(set(sample.labels.items()) for sample in samples))
+
+
+@pytest.mark.usefixtures("second_rank")
+def test_a_rank_offers_its_own_gauges_if_asked_to(tmp_path):
+    """At a port and in a file of its own; otherwise rank 0 does."""
+    assert train_two_epochs(Prometheus(0, run_name="first")).bus.sinks[0].url is None
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    sink = Prometheus(port - 1, textfile=tmp_path / "training.prom", run_name="first", per_rank=True)
+    train_two_epochs(sink)
+    assert sink.url == f"http://127.0.0.1:{port}/metrics"
+    text = (tmp_path / "training-rank1.prom").read_text()
+    assert os.listdir(tmp_path) == ["training-rank1.prom"]  # noqa: PTH208 - names alone
+    assert labels_of(text) == {("run", "first"), ("rank", "1"), ("training_job", "")}
+
+
+@pytest.mark.usefixtures("second_rank")
+def test_a_port_that_no_rank_can_have_is_an_error_at_train_begin():
+    """The last port has none after it."""
+    with pytest.raises(SetupError, match=r"port must be free at 127\.0\.0\.1:65536 "):
+        Bus(Prometheus(65535, per_rank=True)).train_begin()
+
+
+@pytest.mark.parametrize(
+    ("variables", "job"),
+    [
+        ({"MONITOR_CORE_PARENT_RUN": "sweep"}, "sweep"),
+        ({"SLURM_JOB_ID": "12", "SLURM_ARRAY_JOB_ID": "10", "SLURM_ARRAY_TASK_ID": "2"}, "slurm-10"),
+        ({"SLURM_JOB_ID": "12"}, "slurm-12"),
+    ],
+)
+def test_the_job_is_what_the_run_is_part_of(variables, job, tmp_path, monkeypatch):
+    """Else that of SLURM."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    train_two_epochs(Prometheus(None, textfile=tmp_path / "training.prom", run_name="first"))
+    assert labels_of((tmp_path / "training.prom").read_text()) == {
+        ("run", "first"),
+        ("rank", "0"),
+        ("training_job", job),
+    }
+
+
+def test_a_run_that_has_logged_nothing_has_a_time(tmp_path):
+    """Of its begin, so that one which hangs from the start is found."""
+    bus = Bus(sink := Prometheus(None, textfile=tmp_path / "training.prom"))
+    before = time.time()
+    bus.train_begin()
+    assert sink.flush(20)
+    page = text_string_to_metric_families((tmp_path / "training.prom").read_text())
+    families = {family.name: family for family in page}
+    (sample,) = families["training_updated_timestamp_seconds"].samples
+    assert before <= sample.value <= time.time()
+    bus.interrupt()
 
 
 def test_only_this_machine_can_connect():

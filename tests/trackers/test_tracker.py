@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from monitor_core import Block, Bus, DeliveryError, Loop, Run, SetupError, TerminateOnNaN
+from monitor_core.checks import required
 from monitor_core.testing import SinkContract
 from monitor_core.trackers.points import About, Points
-from monitor_core.trackers.tracker import Desk, Floors, Tracker, flattened, required, root_cause
+from monitor_core.trackers.tracker import Desk, Floors, Tracker, flattened, root_cause
 from trackers_support import train_epoch, train_two_epochs, train_with_kill
 
 

@@ -22,6 +22,7 @@ from monitor_core.ranks.layout import Layout
 from monitor_core.ranks.options import Ranks
 from monitor_core.ranks.positions import Kind, Position, completed, named
 from monitor_core.ranks.requests import Requests
+from monitor_core.ranks.unwatched import Unwatched
 from monitor_core.ranks.watch import Watch
 
 _POSITION = slice(0, 4)
@@ -52,7 +53,7 @@ class Agreement:
     def __init__(
         self,
         collective: Collective,
-        watch: Watch,
+        watch: Watch | Unwatched,
         options: Ranks,
         requests: Requests,
         *,
@@ -77,6 +78,7 @@ class Agreement:
         weights: Mapping[str, float] | None = None,
         *,
         acts: bool = False,
+        of_all: bool = False,
     ) -> dict[str, float]:
         """Exchange results with the ranks that are at the same point, and requests with all.
 
@@ -85,6 +87,7 @@ class Agreement:
             results: Its results by metric.
             weights: Their weights in the means over the ranks, 1 by default.
             acts: Whether it has a sink that may act on the results.
+            of_all: Whether they are the results of all ranks already; those of the first rank count then.
 
         Returns:
             The results of all: this rank's metrics first, in its order.
@@ -104,7 +107,7 @@ class Agreement:
             self._agree(rows)
             if self._collective.rank in arrived:
                 break
-        found = self._layout.reduce(rows[arrived, _HEAD:], self._options.reductions)
+        found = self._layout.reduce(rows[arrived, _HEAD:], None if of_all else self._options.reductions)
         return {**{name: found[name] for name in own}, **found}
 
     def _head(self, position: Position, results: Mapping[str, float], *, acts: bool) -> NDArray[np.float64]:
@@ -144,13 +147,12 @@ class Agreement:
     # --- collectives -------------------------------------------------------------------------------------------------
 
     def _gather_texts(self, text: str) -> list[str]:
-        """Return every rank's text, each byte as a number, because not every collective has bytes."""
-        own = np.frombuffer(text.encode(errors="replace"), np.uint8).astype(np.float64)
+        """Return every rank's text, eight bytes in a number, because not every collective has bytes."""
+        own = text.encode(errors="replace")
         lengths = self._gather(np.array([float(len(own))]))[:, 0].astype(int)
-        padded = np.zeros(max(1, int(lengths.max())))
-        padded[: len(own)] = own
-        rows = self._gather(padded).astype(np.uint8)
-        return [row[:length].tobytes().decode() for row, length in zip(rows, lengths, strict=True)]
+        size = 8 * -(-max(1, int(lengths.max())) // 8)
+        rows = self._gather(np.frombuffer(bytearray(own.ljust(size, b"\0"))))
+        return [row.tobytes()[:length].decode() for row, length in zip(rows, lengths, strict=True)]
 
     def _gather(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
         self.collectives += 1

@@ -319,7 +319,7 @@ class Bus:
         run.epochs, run.steps_per_epoch = epochs, steps_per_epoch
         run.status = "running"
         _open.add(self)
-        deferred_interrupts.install(self)
+        deferred_interrupts.install(self, None if self._shared is None else _weakly(self._take_interrupt))
         self._dispatch.meter = CostMeter(run.step)
         self._delivery.thread = threading.get_ident()
         run.bus_state, run.cost = _weakly(self.state_dict, _refuse_state), _weakly(self.cost, _no_cost)
@@ -368,6 +368,10 @@ class Bus:
             self._dropped.atexit = False
             self._members.last = shared.member
             self._refresh()
+
+    def _take_interrupt(self) -> bool:
+        """Take a Ctrl-C, so that it ends the run on all ranks together; return whether there are others."""
+        return self._shared is not None and self._shared.interrupt()
 
     def _part_from_ranks(self, why: str | None = None) -> None:
         """Continue without the other ranks; they learn why, unless the run has ended on all of them."""

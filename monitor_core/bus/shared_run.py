@@ -132,6 +132,20 @@ class SharedRun:
 
     # --- called by the bus -------------------------------------------------------------------------------------------
 
+    def interrupt(self) -> bool:
+        """Let Ctrl-C end the run on all ranks when they agree next; return False if it was pressed before."""
+        asked = self._run.rank_requests
+        if asked is None or asked.interrupted:
+            return False
+        asked.interrupted = True
+        logger.warning(
+            "Ctrl-C on rank %d: all ranks end together when they agree next, after at most %d steps of an epoch; "
+            "press it again to end this one at once",
+            self._run.rank,
+            self._options.every,
+        )
+        return True
+
     def begun(self) -> None:
         """Agree that all ranks have begun the run, with the same options.
 
@@ -219,6 +233,8 @@ class SharedRun:
 
     def fail(self, error: BaseException) -> None:
         """Leave the run because the training raised; if it lost its connection, once it is known which rank is gone."""
+        if self.agreement.interrupted and isinstance(error, KeyboardInterrupt):
+            return  # which was raised on all ranks
         if self._collective.is_broken(error) and self._collective.is_open:
             self.agreement.find_gone()
         self._watch.leave(f"{type(error).__name__}: {error}")

@@ -1,7 +1,11 @@
 """Real processes that PyTorch connects: one run over them, whatever happens to one of them."""
 
+import signal
+
 import pytest
-from ranks_support import UNEVEN, reports, require_exact_means, run_ranks, torchrun
+from ranks_support import UNEVEN, outputs, reports, require_exact_means, run_ranks, start, torchrun
+
+from monitor_core import open_run
 
 pytest.importorskip("torch")
 
@@ -81,3 +85,61 @@ def test_a_process_group_that_is_destroyed_in_the_loop(tmp_path):
     for output in run_ranks(TORN_DOWN, tmp_path):
         assert "its process group was destroyed before the run ended. Leave the loop first" in output
         assert output.endswith("completed\n")
+
+
+INTERRUPTED = """
+from pathlib import Path
+
+def train():
+    with Loop(Journal("journal"), ranks=Ranks(every=10)) as loop:
+        for epoch in loop.epochs(1000):
+            for i in loop.batches(range(25)):
+                loop.log(loss=1.0)
+                if rank == 1 and epoch == 1 and i == 3:
+                    print("trains", flush=True)
+                if not Path("waits").exists():
+                    couple()
+                elif (rank, epoch, i) == (0, 1, 3):
+                    time.sleep(4)
+                time.sleep(0.002)
+
+try:
+    train()
+except BaseException as error:
+    run = error.__traceback__.tb_next.tb_frame.f_locals["loop"].run
+    print("\\n" + json.dumps([run.status, run.step, f"{type(error).__name__}: {error}"]))
+"""
+
+
+def interrupted(folder, times):
+    """Start two ranks, interrupt the second one so many times, and return what each has written."""
+    processes = start(INTERRUPTED, folder)
+    for line in iter(processes[1].stdout.readline, "trains\n"):
+        assert line, "the rank has ended"
+    processes[1].send_signal(signal.SIGINT)
+    for _ in range(times - 1):
+        for line in iter(processes[1].stdout.readline, ""):
+            if "press it again" in line:
+                break
+        processes[1].send_signal(signal.SIGINT)
+    return outputs(processes)
+
+
+def test_ctrl_c_on_one_rank_ends_all_at_the_same_step(tmp_path):
+    """As interrupted, with everything recorded, and without an error about a rank that is gone."""
+    written = interrupted(tmp_path, times=1)
+    (zero,), (one,) = map(reports, written)
+    assert zero == one == ["interrupted", zero[1], "KeyboardInterrupt: Ctrl-C on rank 1"]
+    assert "is gone" not in "".join(written)
+    recorded = open_run(tmp_path / "journal")
+    assert (recorded.status, recorded.batches.steps[-1]) == ("interrupted", zero[1])
+
+
+def test_a_second_ctrl_c_ends_its_rank_at_once(tmp_path):
+    """The others learn why; they are not left waiting."""
+    (tmp_path / "waits").touch()
+    (zero,), (one,) = map(reports, interrupted(tmp_path, times=2))
+    assert one[::2] == ["interrupted", "KeyboardInterrupt: "]
+    assert zero[0] == "failed"
+    where = "the run cannot continue at step 10 of epoch 2"
+    assert zero[2].startswith(f"RankError: {where} without rank 1 (rank 1: KeyboardInterrupt")

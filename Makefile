@@ -6,26 +6,27 @@ BIN := $(VENV)/bin
 EPOCHS ?= 400
 # What depends on Keras's backend, or on JAX or PyTorch; the rest of the suite runs once, with TensorFlow.
 BACKEND_TESTS := adapters diagnosis/test_keras.py frameworks model benchmarks/test_harness.py faults/test_resume.py faults/test_forks.py \
-	bus/test_ranks.py loop/test_resume.py loop/test_streams.py journal/test_provenance.py plotting/models tensorboard/formats/test_jax_graphs.py \
+	bus/test_ranks.py loop/test_resume.py loop/test_streams.py journal/test_provenance.py plotting/models ranks/test_keras.py tensorboard/formats/test_jax_graphs.py \
 	tensorboard/formats/test_torch_graphs.py tensorboard/parts sinks/test_activation_dump.py \
 	sinks/test_early_stopping_steps.py sinks/test_csv_logger_keras.py \
 	sinks/test_learning_rate_scheduler.py sinks/test_model_checkpoint_fits.py sinks/test_model_checkpoint_state.py \
 	sinks/test_reduce_lr_on_plateau.py sinks/test_tensorboard_models.py sinks/test_terminate_on_nan.py test_readme.py \
 	test_schedules.py testing/test_handles.py values
 # What trains with a framework, or runs other processes and programs.
-INTEGRATION := adapters benchmarks cli diagnosis faults network/test_outbox.py network/test_sink.py ranks/test_torch.py sinks store test_notebook.py test_packaging.py \
+INTEGRATION := adapters benchmarks cli diagnosis faults network/test_outbox.py network/test_sink.py ranks/test_engines.py ranks/test_jax.py \
+	ranks/test_torch.py sinks store test_notebook.py test_packaging.py \
 	test_readme.py test_tensorboard_browser.py test_typing.py
 # Frameworks that pip can install together, what they are, their tests, and what their pages' and examples' names contain;
 # each group has an environment of its own.
 trees_packages := xgboost-cpu lightgbm 'scikit-learn>=1.9' pandas
-trees_tests := adapters/xgboost adapters/lightgbm adapters/sklearn
+trees_tests := adapters/xgboost adapters/lightgbm adapters/sklearn ranks/test_xgboost.py
 trees_pages := xgboost or lightgbm or scikit or sklearn
 trainers_packages := torch==2.13.0 transformers accelerate lightning pytorch-ignite skorch torchdata
 trainers_tests := adapters/transformers adapters/lightning adapters/accelerate adapters/ignite adapters/skorch \
-	loop/test_streams.py ranks
+	loop/test_streams.py ranks/test_frameworks.py
 trainers_pages := transformers or lightning or accelerate or ignite or skorch
 arrays_packages := jax optax flax equinox grain torch==2.13.0
-arrays_tests := adapters/flax adapters/equinox loop/test_streams.py
+arrays_tests := adapters/flax adapters/equinox loop/test_streams.py ranks
 arrays_pages := flax or equinox
 trackers_packages := mlflow wandb trackio prometheus-client promql-parser pyyaml opentelemetry-exporter-otlp-proto-http
 trackers_tests := trackers

@@ -1,8 +1,12 @@
-"""Ranks for the tests: as threads of this process, over a collective in its memory, or as processes over PyTorch's."""
+"""Ranks for the tests: as threads over a collective in memory, or as processes that a framework connects."""
 
+import json
+import os
+import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -155,28 +159,87 @@ class Member:
 
 ROOT = str(Path(__file__).parents[1])
 
-PREAMBLE = """
-import logging, os, signal, sys, time
+TORCH = """
+import json, logging, os, signal, sys, time
 import torch, torch.distributed as dist
 from monitor_core import *
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout)
 if "RANK" in os.environ:
     dist.init_process_group("gloo")
 else:
-    rank, ranks, store = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=ranks)
+    rank, ranks, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=ranks)
 rank = dist.get_rank()
+barrier = dist.barrier
 couple = lambda: dist.all_reduce(torch.ones(1))
 """
 
+JAX = """
+import json, logging, os, signal, sys, time
+import jax
+from jax.experimental.multihost_utils import process_allgather, sync_global_devices
+from monitor_core import *
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+rank, ranks, port = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[4])
+jax.distributed.initialize(f"127.0.0.1:{port}", ranks, rank)
+logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout)
+barrier = lambda: sync_global_devices("barrier")
+couple = lambda: process_allgather(jax.numpy.ones(1))
+"""
 
-def start(code, folder, ranks=2):
-    """Start a program as plain processes that meet by a file; return them."""
+ENGINES = {"torch": TORCH, "jax": JAX}
+
+
+UNEVEN = """
+import numpy as np
+
+random = np.random.default_rng(0)
+history = History()
+errors = []
+with Loop(history, CSVLogger("run.csv"), Progress(bars=False), EarlyStopping("val_loss", patience=200),
+          ranks=Ranks(every=10)) as loop:
+    for epoch in loop.epochs(300):
+        shards = [[random.normal(3, 1, random.integers(1, 9)) for _ in range(random.integers(1, 30))] for _ in (0, 1)]
+        for batch in loop.batches(shards[rank]):
+            loop.log(loss=batch.mean(), weight=len(batch))
+        with loop.evaluation() as results:
+            for batch in loop.batches(shards[rank][:3]):
+                loop.log(loss=batch.mean() + epoch, weight=len(batch))
+        held_out = np.concatenate(shards[0][:3] + shards[1][:3])
+        errors.append(results["loss"] / (held_out.mean() + epoch) - 1)
+        errors.append(np.concatenate(shards[0] + shards[1]).mean())
+losses = list(history["loss"])
+for epoch, loss in enumerate(losses):
+    errors[2 * epoch + 1] = loss / errors[2 * epoch + 1] - 1
+worst = max(map(abs, errors))
+print("\\n" + json.dumps([rank, loop.run.status, loop.run.stop_reason, len(losses), bool(worst < 1e-12), losses]))
+"""
+
+
+def reports(output):
+    """Return what a rank has printed as JSON, each on a line of its own; frameworks print other lines."""
+    found = []
+    for line in output.splitlines():
+        if line.startswith(("{", "[")):
+            with suppress(ValueError):
+                found.append(json.loads(line))
+    return found
+
+
+def free_port():
+    """Return a port of this machine that nothing uses."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def start(code, folder, ranks=2, engine="torch"):
+    """Start a program as plain processes, which a framework connects; return them."""
     program = Path(folder, "program.py")
-    program.write_text(PREAMBLE + code, encoding="utf-8")
+    program.write_text(ENGINES[engine] + code, encoding="utf-8")
+    port = str(free_port())
     return [
         subprocess.Popen(
-            [sys.executable, str(program), str(rank), str(ranks), f"file://{folder}/store"],
+            [sys.executable, str(program), str(rank), str(ranks), str(folder), port],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -189,8 +252,6 @@ def start(code, folder, ranks=2):
 
 def environment():
     """Return the environment of the ranks, which import the package from here."""
-    import os
-
     without = {name: value for name, value in os.environ.items() if name not in {"RANK", "WORLD_SIZE"}}
     return {**without, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
 
@@ -204,15 +265,15 @@ def outputs(processes, seconds=150):
             process.kill()
 
 
-def run_ranks(code, folder, ranks=2):
+def run_ranks(code, folder, ranks=2, engine="torch"):
     """Run a program on several ranks; return what each has written."""
-    return outputs(start(code, folder, ranks))
+    return outputs(start(code, folder, ranks, engine))
 
 
 def torchrun(code, folder, ranks=2):
     """Run a program under torchrun; return its exit status and all that was written."""
     program = Path(folder, "program.py")
-    program.write_text(PREAMBLE + code, encoding="utf-8")
+    program.write_text(TORCH + code, encoding="utf-8")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
     done = subprocess.run(
         [*command, str(program)],
@@ -225,3 +286,14 @@ def torchrun(code, folder, ranks=2):
         check=False,
     )
     return done.returncode, done.stdout
+
+
+def require_exact_means(found, written, folder):
+    """Require that both ranks had exact means of what `UNEVEN` logged, stopped together, and that one of them wrote."""
+    found = sorted(each for each in found if isinstance(each, list))
+    reason = found[0][2]
+    assert [each[:5] for each in found] == [[rank, "stopped", reason, 201, True] for rank in (0, 1)], written
+    assert reason.startswith("val_loss did not improve for 200 epochs")
+    assert found[0][5] == found[1][5]  # to the last bit
+    assert len((folder / "run.csv").read_text().splitlines()) == 202
+    assert written.count("epoch 201/300") == 1

@@ -21,7 +21,7 @@ from monitor_core.adapters.attached import Attached
 from monitor_core.adapters.keras.callbacks import CallbackSink
 from monitor_core.adapters.keras.caller import Call, find_call, is_within_hook
 from monitor_core.adapters.keras.counting import BatchCounter
-from monitor_core.adapters.keras.evaluations import ModelHooks
+from monitor_core.adapters.keras.evaluations import ModelHooks, has_global_results
 from monitor_core.adapters.keras.hooks import count_batch, while_listening
 from monitor_core.adapters.keras.late_begin import LateBegin
 from monitor_core.adapters.keras.model import KerasModel, reset_states
@@ -285,7 +285,7 @@ class KerasAdapter(Attached, ModelHooks):
                 self.bus.flush()
                 self._loop.log(dict(flatten(logs or {})))
             else:
-                self.bus.epoch_end(run.epoch, logs)
+                self.bus.epoch_end(run.epoch, logs, of_all_ranks=has_global_results())
             if self._keras_history is not None:
                 self._keras_history.on_epoch_end(epoch, event.logs)
         self._obey()

@@ -14,6 +14,14 @@ from monitor_core.bus.bus import Bus
 from monitor_core.bus.sink import Logs
 
 
+def has_global_results() -> bool:
+    """Return whether the logs of Keras are those of all ranks: with a distribution, it computes them of global arrays.
+
+    Distributions are for JAX. PyTorch's ranks, which share gradients, have logs of their own each.
+    """
+    return keras.backend.backend() == "jax" and keras.distribution.distribution() is not None
+
+
 class ModelHooks(keras.callbacks.CallbackList):
     """A callback list that knows its model, and feeds a bus from `evaluate` and `predict`.
 
@@ -88,7 +96,8 @@ class ModelHooks(keras.callbacks.CallbackList):
         """End an evaluation."""
         with self._events.during(0, logs):
             # Keras validates after an epoch's last batch; only a callback may evaluate before it.
-            self.bus.evaluation_end(logs, followed=False if self._is_in_fit else None)
+            followed = False if self._is_in_fit else None
+            self.bus.evaluation_end(logs, followed=followed, of_all_ranks=has_global_results())
         self._end_outside()
 
     @while_listening("on_evaluation_batch_begin", "on_evaluation_batch_end", "on_evaluation_block")

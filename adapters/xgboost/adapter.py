@@ -113,7 +113,8 @@ class XGBoostAdapter(AttachedToRounds, xgboost.callback.TrainingCallback):
                     target[metric], target[f"{metric}_std"] = value
                 else:
                     target[metric] = value
-        self._rounds.end_round(training, evaluations)
+        reduced = xgboost.collective.is_distributed()  # by XGBoost, over its workers
+        self._rounds.end_round(training, evaluations, of_all_ranks=reduced)
 
     def _set_best(self, model: Any) -> None:
         """Note the best round on the booster; ``cv`` needs one of every training that is stopped."""

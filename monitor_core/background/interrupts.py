@@ -2,7 +2,8 @@
 
 Contract. A run that begins on the main thread, where Python handles signals, installs its own handler in front of those
 that are Python functions. It forwards a signal immediately or, inside a `deferred_interrupts` block, when the outermost
-block exits. A second signal is always forwarded immediately. A handler installed later is left in place.
+block exits. A second signal is always forwarded immediately. A handler installed later is left in place. A run may take
+the first Ctrl-C itself, in place of the `KeyboardInterrupt` that Python's own handler would raise.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class _Held:
         self._waiting: dict[int, FrameType | None] = {}
         # A run that is dropped without an end is no reason to stay. Keyed by identity: owners need no hash.
         self._owners: dict[int, ref[object]] = {}
+        self._takers: dict[int, Callable[[], bool]] = {}
+        self._has_taken = False
 
     def __enter__(self) -> None:
         if _on_main_thread():
@@ -78,15 +81,22 @@ class _Held:
         finally:
             self._depth = depth
 
-    def install(self, owner: object) -> None:
+    def install(self, owner: object, take: Callable[[], bool] | None = None) -> None:
         """Wrap the existing handlers until the last owner uninstalls this one, or is garbage collected.
 
         Does nothing outside the main thread.
+
+        Args:
+            owner: The run's bus.
+            take: Called on a Ctrl-C that would raise `KeyboardInterrupt`; returns whether the run has taken it, so that
+                nothing is raised. It must not keep the owner alive.
         """
         if not _on_main_thread():
             return
         key = id(owner)
         self._owners[key] = ref(owner, lambda _: self._disown(key))
+        if take is not None:
+            self._takers[key] = take
         for each in _SIGNALS:
             handler = signal.getsignal(each)
             if callable(handler) and handler != self._handle:
@@ -99,7 +109,9 @@ class _Held:
 
     def _disown(self, key: int) -> None:
         self._owners.pop(key, None)
+        self._takers.pop(key, None)
         if not self._owners:
+            self._has_taken = False
             self._restore()
 
     def _restore(self) -> None:
@@ -111,7 +123,14 @@ class _Held:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if not self._owners:  # the last one was collected on another thread
             self._restore()
-        if self._depth and number not in self._waiting:
+        is_again = number in self._waiting
+        if number == signal.SIGINT and self._before[number] is signal.default_int_handler:
+            is_again = is_again or self._has_taken
+            taken = [take() for take in list(self._takers.values())]
+            if any(taken):
+                self._has_taken = True
+                return
+        if self._depth and not is_again:
             self._waiting[number] = frame
         else:
             self._waiting.pop(number, None)

@@ -321,7 +321,7 @@ class Bus:
         run.origin = origin_of(self.sinks)
         run.status = "running"
         _open.add(self)
-        deferred_interrupts.install(self)
+        deferred_interrupts.install(self, None if self._shared is None else _weakly(self._take_interrupt))
         self._dispatch.meter = CostMeter(run.step)
         self._delivery.thread = threading.get_ident()
         run.bus_state, run.cost = _weakly(self.state_dict, _refuse_state), _weakly(self.cost, _no_cost)
@@ -370,6 +370,10 @@ class Bus:
             self._dropped.atexit = False
             self._members.last = shared.member
             self._refresh()
+
+    def _take_interrupt(self) -> bool:
+        """Take a Ctrl-C, so that it ends the run on all ranks together; return whether there are others."""
+        return self._shared is not None and self._shared.interrupt()
 
     def _part_from_ranks(self, why: str | None = None) -> None:
         """Continue without the other ranks; they learn why, unless the run has ended on all of them."""
@@ -484,7 +488,13 @@ class Bus:
             self._path.before_next(_weakly(self._catch_up))
 
     def epoch_end(
-        self, epoch: int, logs: Logs | None = None, *, partial: bool = False, weights: Weights | None = None
+        self,
+        epoch: int,
+        logs: Logs | None = None,
+        *,
+        partial: bool = False,
+        weights: Weights | None = None,
+        of_all_ranks: bool = False,
     ) -> None:
         """End an epoch, after delivering its last block.
 
@@ -495,6 +505,7 @@ class Bus:
             partial: Whether it was left early; sinks see this as ``run.partial``.
             weights: Returns the weight of each result in the mean over several ranks, 1 for those that it leaves out;
                 by default, each has as many as the epoch had batches. It is called only if there are other ranks.
+            of_all_ranks: Whether they are the results of all ranks already, as the framework has reduced them.
 
         Raises:
             OrderError: This epoch is not open.
@@ -506,7 +517,8 @@ class Bus:
         self._order.close()
         floats = to_floats(logs, self.warn_skipped)
         if self._shared is not None:
-            floats = self._shared.epoch_ends(floats, None if weights is None else weights(), acts=self._may_act())
+            own = None if weights is None else weights()
+            floats = self._shared.epoch_ends(floats, own, acts=self._may_act(), of_all=of_all_ranks)
         rate = self._reported_rate()
         if rate is not None:
             floats.setdefault("learning_rate", rate)
@@ -638,7 +650,12 @@ class Bus:
         self._evaluation_blocks.flush()
 
     def evaluation_results(
-        self, logs: Logs | None = None, *, weights: Weights | None = None, among_batches: bool = False
+        self,
+        logs: Logs | None = None,
+        *,
+        weights: Weights | None = None,
+        among_batches: bool = False,
+        of_all_ranks: bool = False,
     ) -> dict[str, float]:
         """Return the results of the evaluation that is about to end, as floats: of several ranks, those of all.
 
@@ -648,6 +665,7 @@ class Bus:
             logs: Those of this rank.
             weights: As in `epoch_end`, but 1 by default.
             among_batches: Whether more batches of the epoch follow; without, it may be the only rank that evaluates.
+            of_all_ranks: As in `epoch_end`.
 
         Raises:
             RankError: Of several ranks, not all end this evaluation.
@@ -656,9 +674,17 @@ class Bus:
         floats = to_floats(logs, self.warn_skipped)
         if self._shared is None or threading.get_ident() != self._delivery.thread:
             return floats
-        return self._shared.evaluated(floats, {} if weights is None else weights(), among_batches=among_batches)
+        own = {} if weights is None else weights()
+        return self._shared.evaluated(floats, own, among_batches=among_batches, of_all=of_all_ranks)
 
-    def evaluation_end(self, logs: Logs | None = None, *, followed: bool | None = None, reduced: bool = False) -> None:
+    def evaluation_end(
+        self,
+        logs: Logs | None = None,
+        *,
+        followed: bool | None = None,
+        reduced: bool = False,
+        of_all_ranks: bool = False,
+    ) -> None:
         """End an evaluation, after delivering its last block.
 
         In an epoch, its results are delivered once more: by ``on_midepoch_evaluation`` if more batches follow, else
@@ -669,6 +695,7 @@ class Bus:
             followed: Whether more batches follow in this epoch. By default, they do if fewer than
                 ``run.steps_per_epoch`` have ended; if False or unknown, the next batch tells.
             reduced: Whether they are what `evaluation_results` returned.
+            of_all_ranks: As in `epoch_end`.
 
         Raises:
             RankError: Of several ranks, not all end this evaluation.
@@ -681,7 +708,7 @@ class Bus:
             followed = planned is not None and self.run.epoch_step < planned
         try:
             if not reduced and self._shared is not None:
-                floats = self.evaluation_results(logs, among_batches=followed)
+                floats = self.evaluation_results(logs, among_batches=followed, of_all_ranks=of_all_ranks)
             elif is_in_epoch or self.has_listeners("on_evaluation_end"):
                 floats = to_floats(logs, self.warn_skipped)
             self._emit("on_evaluation_end", floats)

@@ -19,19 +19,20 @@ from monitor_core.bus.hooks import Hook
 from monitor_core.bus.members import Member
 from monitor_core.bus.run import Run
 from monitor_core.errors import RankError
-from monitor_core.ranks import torch
+from monitor_core.ranks import jax, torch, xgboost
 from monitor_core.ranks.agreement import Agreement
 from monitor_core.ranks.collective import Collective
 from monitor_core.ranks.meeting import meet
 from monitor_core.ranks.options import Ranks
 from monitor_core.ranks.positions import Kind, Position, named
 from monitor_core.ranks.requests import Requests
+from monitor_core.ranks.unwatched import Unwatched
 from monitor_core.ranks.watch import Watch
 
 EXIT_STATUS = 75
 """With which a process ends because another rank is lost: ``EX_TEMPFAIL``, for schedulers that start it again."""
 
-_CONNECTED: list[Callable[[], Collective | None]] = [torch.connected]
+_CONNECTED: list[Callable[[], Collective | None]] = [torch.connected, jax.connected, xgboost.connected]
 _NEVER = sys.maxsize
 
 _numbers = itertools.count()
@@ -54,7 +55,7 @@ class SharedRun:
 
     critical = read_only = True
 
-    def __init__(self, run: Run, options: Ranks, collective: Collective, watch: Watch) -> None:
+    def __init__(self, run: Run, options: Ranks, collective: Collective, watch: Watch | Unwatched) -> None:
         self._run = run
         self._options = options
         self._collective = collective
@@ -79,10 +80,12 @@ class SharedRun:
         """
         if run.ranks < 2 or not options.together:
             return None
-        collective = next(filter(None, (connected() for connected in _CONNECTED)), None)
+        found = filter(None, (connected() for connected in _CONNECTED))
+        collective = next((each for each in found if (each.rank, each.ranks) == (run.rank, run.ranks)), None)
         if collective is None:
             return None
-        job = collective.board
+        if (job := collective.board) is None:
+            return cls(run, options, collective, Unwatched())
         notes = job.part(f"run {next(_numbers)}")
         watch = Watch(
             notes,
@@ -129,6 +132,20 @@ class SharedRun:
 
     # --- called by the bus -------------------------------------------------------------------------------------------
 
+    def interrupt(self) -> bool:
+        """Let Ctrl-C end the run on all ranks when they agree next; return False if it was pressed before."""
+        asked = self._run.rank_requests
+        if asked is None or asked.interrupted:
+            return False
+        asked.interrupted = True
+        logger.warning(
+            "Ctrl-C on rank %d: all ranks end together when they agree next, after at most %d steps of an epoch; "
+            "press it again to end this one at once",
+            self._run.rank,
+            self._options.every,
+        )
+        return True
+
     def begun(self) -> None:
         """Agree that all ranks have begun the run, with the same options.
 
@@ -145,7 +162,7 @@ class SharedRun:
         self._next = run.epoch_began_at + every * (run.epoch_step // every + 1)
 
     def evaluated(
-        self, results: dict[str, float], weights: Mapping[str, float], *, among_batches: bool
+        self, results: dict[str, float], weights: Mapping[str, float], *, among_batches: bool, of_all: bool
     ) -> dict[str, float]:
         """Return the results of the evaluation that ends, reduced over the ranks.
 
@@ -153,6 +170,7 @@ class SharedRun:
             results: Those of this rank.
             weights: Their weights, 1 for those that are missing.
             among_batches: Whether this rank has more batches of the epoch to train.
+            of_all: Whether they are the results of all ranks already.
 
         Raises:
             RankError: Not all ranks have evaluated the same.
@@ -161,14 +179,14 @@ class SharedRun:
         name = "" if evaluation is None else f"{evaluation.name} {evaluation.prefix}"
         label = zlib.crc32(name.encode(errors="replace"))
         if not self._in_epoch:
-            return self._exchange(Kind.TEST, results, weights, label=label)
+            return self._exchange(Kind.TEST, results, weights, label=label, of_all=of_all)
         if not among_batches or evaluation is None:
-            return self._exchange(Kind.VALIDATION, results, weights, label=label)
+            return self._exchange(Kind.VALIDATION, results, weights, label=label, of_all=of_all)
         step = evaluation.step - run.epoch_began_at
-        return self._exchange(Kind.EVALUATION, results, weights, step=step, label=label)
+        return self._exchange(Kind.EVALUATION, results, weights, step=step, label=label, of_all=of_all)
 
     def epoch_ends(
-        self, results: dict[str, float], weights: Mapping[str, float] | None, *, acts: bool
+        self, results: dict[str, float], weights: Mapping[str, float] | None, *, acts: bool, of_all: bool
     ) -> dict[str, float]:
         """Return the results of the epoch that ends, reduced over the ranks, once all have come to its end.
 
@@ -176,6 +194,7 @@ class SharedRun:
             results: Those of this rank.
             weights: Their weights, 1 for those that are missing; None for the number of the epoch's batches.
             acts: Whether a sink of this rank may act on the results.
+            of_all: Whether they are the results of all ranks already.
 
         Raises:
             RankError: A rank is elsewhere.
@@ -183,7 +202,7 @@ class SharedRun:
         self._next = _NEVER
         if weights is None:
             weights = dict.fromkeys(results, float(self._run.epoch_step))
-        return self._exchange(Kind.EPOCH, results, weights, acts=acts)
+        return self._exchange(Kind.EPOCH, results, weights, acts=acts, of_all=of_all)
 
     def epoch_ended(self) -> None:
         """Agree on what sinks have decided at the epoch's end, if any rank has one that may."""
@@ -214,6 +233,8 @@ class SharedRun:
 
     def fail(self, error: BaseException) -> None:
         """Leave the run because the training raised; if it lost its connection, once it is known which rank is gone."""
+        if self.agreement.interrupted and isinstance(error, KeyboardInterrupt):
+            return  # which was raised on all ranks
         if self._collective.is_broken(error) and self._collective.is_open:
             self.agreement.find_gone()
         self._watch.leave(f"{type(error).__name__}: {error}")
@@ -233,10 +254,11 @@ class SharedRun:
         step: int = 0,
         label: int = 0,
         acts: bool = False,
+        of_all: bool = False,
     ) -> dict[str, float]:
         position = Position(kind, self._run.epoch, step, label)
         try:
-            return self.agreement.exchange(position, results, weights, acts=acts)
+            return self.agreement.exchange(position, results, weights, acts=acts, of_all=of_all)
         except RankError as error:
             self._watch.leave(str(error))
             raise

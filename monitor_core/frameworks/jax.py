@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -105,6 +106,18 @@ class Jax(Framework):
         """Return a container's children and its structure."""
         flatten: Callable[..., tuple[list[Any], Any]] = self.module.tree_util.tree_flatten
         return flatten(tree, is_leaf=lambda each: each is not tree)
+
+    def distributed_client(self) -> Any:
+        """Return JAX's client of its distributed service; None if ``jax.distributed`` is not initialized."""
+        state = getattr(sys.modules.get("jax._src.distributed"), "global_state", None)
+        return getattr(state, "client", None)
+
+    def ranks(self) -> tuple[int, int] | None:
+        """Return the rank among the processes of ``jax.distributed``, without initializing devices."""
+        if self.distributed_client() is None:
+            return None
+        state = sys.modules["jax._src.distributed"].global_state
+        return state.process_id, state.num_processes
 
     def start_profile(self, folder: Path) -> Stop:
         """Start a profile of the devices and the host."""

@@ -17,5 +17,10 @@ class XGBoost(Framework):
         """Return whether objects of this type are boosters; estimators have one once they are fitted."""
         return ("xgboost.core", "Booster") in bases(kind)
 
+    def ranks(self) -> tuple[int, int] | None:
+        """Return the rank among XGBoost's workers, each of which is a thread's."""
+        collective = self.module.collective
+        return (collective.get_rank(), collective.get_world_size()) if collective.is_distributed() else None
+
 
 XGBOOST = XGBoost()

@@ -120,21 +120,22 @@ class Rounds:
         self.bus.epoch_begin(run.epoch + 1)
         self.bus.batch_begin(run.step + 1)
 
-    def end_round(self, training: Mapping[str, float], evaluations: Results) -> None:
+    def end_round(self, training: Mapping[str, float], evaluations: Results, *, of_all_ranks: bool = False) -> None:
         """End a round.
 
         Args:
             training: The results of the training data.
             evaluations: The results of the other sets.
+            of_all_ranks: Whether they are those of all ranks already, as the framework has reduced them.
         """
         bus = self.bus
         bus.batch_end(bus.run.step + 1, training)
         for name, results in evaluations.items():
             bus.evaluation_begin(name=name)
-            bus.evaluation_end(results)
+            bus.evaluation_end(results, of_all_ranks=of_all_ranks)
         self.is_in_round = False
         self.done += 1
-        bus.epoch_end(bus.run.epoch, training)
+        bus.epoch_end(bus.run.epoch, training, of_all_ranks=of_all_ranks)
 
     def abandon_round(self) -> None:
         """Close the open round, if any, without a record: the framework has begun it and not trained it."""

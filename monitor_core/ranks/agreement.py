@@ -22,12 +22,16 @@ from monitor_core.ranks.layout import Layout
 from monitor_core.ranks.options import Ranks
 from monitor_core.ranks.positions import Kind, Position, completed, named
 from monitor_core.ranks.requests import Requests
+from monitor_core.ranks.unwatched import Unwatched
 from monitor_core.ranks.watch import Watch
 
 _POSITION = slice(0, 4)
 _UNKNOWN, _STOP, _RATE, _ACTS, _HEAD = 4, 5, 6, 7, 8
-"""Where a vector has how many names have no place, 1 for a stop and 2 for a failure, a rate or NaN, and whether a sink
-may act on the results; and how many numbers come before the results."""
+"""Where a vector has how many names have no place, what is asked for, a rate or NaN, and whether a sink may act on the
+results; and how many numbers come before the results."""
+
+_STOPS, _FAILS, _INTERRUPTS = 1, 2, 3
+"""What may be asked for."""
 
 _NAMING_SECONDS = 3.0
 """How much longer than ``lost_after`` to wait until it is known whose connection broke."""
@@ -47,12 +51,13 @@ class Agreement:
     Attributes:
         collectives: How many collectives it has taken.
         any_acts: Whether, in the last exchange, any rank had a sink that may act on the results.
+        interrupted: Whether Ctrl-C has ended the run on all ranks.
     """
 
     def __init__(
         self,
         collective: Collective,
-        watch: Watch,
+        watch: Watch | Unwatched,
         options: Ranks,
         requests: Requests,
         *,
@@ -61,6 +66,7 @@ class Agreement:
     ) -> None:
         self.collectives = 0
         self.any_acts = False
+        self.interrupted = False
         self._collective = collective
         self._watch = watch
         self._options = options
@@ -77,6 +83,7 @@ class Agreement:
         weights: Mapping[str, float] | None = None,
         *,
         acts: bool = False,
+        of_all: bool = False,
     ) -> dict[str, float]:
         """Exchange results with the ranks that are at the same point, and requests with all.
 
@@ -85,12 +92,14 @@ class Agreement:
             results: Its results by metric.
             weights: Their weights in the means over the ranks, 1 by default.
             acts: Whether it has a sink that may act on the results.
+            of_all: Whether they are the results of all ranks already; those of the first rank count then.
 
         Returns:
             The results of all: this rank's metrics first, in its order.
 
         Raises:
             RankError: The ranks are at different points, or one has left, or is lost.
+            KeyboardInterrupt: Ctrl-C was pressed on a rank; it is raised on all of them.
         """
         own, self._position = results or {}, position
         while True:
@@ -104,7 +113,7 @@ class Agreement:
             self._agree(rows)
             if self._collective.rank in arrived:
                 break
-        found = self._layout.reduce(rows[arrived, _HEAD:], self._options.reductions)
+        found = self._layout.reduce(rows[arrived, _HEAD:], None if of_all else self._options.reductions)
         return {**{name: found[name] for name in own}, **found}
 
     def _head(self, position: Position, results: Mapping[str, float], *, acts: bool) -> NDArray[np.float64]:
@@ -112,7 +121,7 @@ class Agreement:
         head = np.empty(_HEAD)
         head[_POSITION] = position.to_list()
         head[_UNKNOWN] = len(self._layout.unknown(results))
-        head[_STOP] = 0 if asked.stop_reason is None else 1 + asked.failed
+        head[_STOP] = _INTERRUPTS if asked.interrupted else _asked_for(asked)
         head[_RATE] = np.nan if asked.rate is None else asked.rate
         head[_ACTS] = acts
         return head
@@ -128,12 +137,15 @@ class Agreement:
         """Adopt what any rank has asked for; of several rates or reasons, that of the first rank."""
         asked = self._requests
         stops, rates = rows[:, _STOP], rows[:, _RATE]
+        if (interrupting := np.flatnonzero(stops == _INTERRUPTS)).size:
+            asked.interrupted, self.interrupted = False, True
+            raise KeyboardInterrupt(f"Ctrl-C on {named(interrupting.tolist())}")
         if stops.any():
             reasons = self._gather_texts(asked.stop_reason or "")
             asking = np.flatnonzero(stops).tolist()
             reason = reasons[asking[0]] + ("" if len(asking) == len(stops) else f" ({named(asking)})")
             asked.stop_reason, asked.failed = None, False
-            self._on_stop(reason, bool((stops == 2).any()))
+            self._on_stop(reason, bool((stops == _FAILS).any()))
         setting = np.flatnonzero(~np.isnan(rates))
         if len(setting):
             rate = float(rates[setting[0]])
@@ -144,13 +156,12 @@ class Agreement:
     # --- collectives -------------------------------------------------------------------------------------------------
 
     def _gather_texts(self, text: str) -> list[str]:
-        """Return every rank's text, each byte as a number, because not every collective has bytes."""
-        own = np.frombuffer(text.encode(errors="replace"), np.uint8).astype(np.float64)
+        """Return every rank's text, eight bytes in a number, because not every collective has bytes."""
+        own = text.encode(errors="replace")
         lengths = self._gather(np.array([float(len(own))]))[:, 0].astype(int)
-        padded = np.zeros(max(1, int(lengths.max())))
-        padded[: len(own)] = own
-        rows = self._gather(padded).astype(np.uint8)
-        return [row[:length].tobytes().decode() for row, length in zip(rows, lengths, strict=True)]
+        size = 8 * -(-max(1, int(lengths.max())) // 8)
+        rows = self._gather(np.frombuffer(bytearray(own.ljust(size, b"\0"))))
+        return [row.tobytes()[:length].decode() for row, length in zip(rows, lengths, strict=True)]
 
     def _gather(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
         self.collectives += 1
@@ -209,6 +220,12 @@ class Agreement:
         if gone := self.find_gone():
             return _without(gone, self._position)
         return RankError(f"the ranks lost their connection at {self._position}{why}")
+
+
+def _asked_for(asked: Requests) -> int:
+    if asked.stop_reason is None:
+        return 0
+    return _FAILS if asked.failed else _STOPS
 
 
 def _without(gone: Mapping[int, str], position: Position) -> RankError:

@@ -45,13 +45,13 @@ class Collective(Protocol):
     Attributes:
         rank: The number of this process, from 0.
         ranks: How many there are.
-        board: Their notes.
+        board: Their notes; None if the framework has no store, so that they cannot watch each other.
         patience: How many seconds the ranks wait for each other at most, as the framework does.
     """
 
     rank: int
     ranks: int
-    board: Board
+    board: Board | None
     patience: float
 
     def open(self) -> None:
@@ -64,7 +64,7 @@ class Collective(Protocol):
         ...
 
     def gather(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return every rank's numbers, unchanged.
+        """Return every rank's numbers, unchanged to the last bit: they may be anything, also text.
 
         Args:
             numbers: Those of this rank, ``(n,) float64``.

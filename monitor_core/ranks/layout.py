@@ -45,18 +45,26 @@ class Layout:
                 packed[:, place] = value, max(0.0, weights.get(name, 1.0))
         return packed.ravel()
 
-    def reduce(self, rows: NDArray[np.float64], reductions: Mapping[str, Reduction]) -> dict[str, float]:
+    def reduce(self, rows: NDArray[np.float64], reductions: Mapping[str, Reduction] | None) -> dict[str, float]:
         """Return one result for each name that any rank reports.
 
         Args:
             rows: What each rank packed, ``(ranks, 2 * names) float64``.
-            reductions: How values become one, where it is not the mean.
+            reductions: How values become one, where it is not the mean; None for the value of the first rank that
+                reports it.
         """
         values, weights = rows.reshape(len(rows), 2, len(self._places)).transpose(1, 2, 0)
+        present = weights != _ABSENT
+        if reductions is None:
+            return {
+                name: float(values[place, present[place].argmax()])
+                for name, place in self._places.items()
+                if present[place].any()
+            }
         return {
             name: reduced(values[place], weights[place], reductions.get(name, "mean"))
             for name, place in self._places.items()
-            if (weights[place] != _ABSENT).any()
+            if present[place].any()
         }
 
 

@@ -81,7 +81,7 @@ class TorchCollective:
     def __init__(self, distributed: Any, rank: int, ranks: int) -> None:
         self.rank = rank
         self.ranks = ranks
-        self.board: Board = TorchBoard.of_job(distributed)
+        self.board: Board | None = TorchBoard.of_job(distributed)
         self.patience = distributed.distributed_c10d.default_pg_timeout.total_seconds()
         self._distributed = distributed
         self._group: Any = None

@@ -188,3 +188,30 @@ def test_a_run_that_is_collected_on_another_thread_is_noticed_with_the_next_sign
         print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
     """
     assert ends_as_it_began(script) == "interrupted\nTrue"
+
+
+def test_a_run_may_take_the_first_ctrl_c():
+    """At once, also inside a block; a second one is raised at once, and so are those of a run that takes none."""
+    owner, other, asked = Recorder(), Recorder(), []
+    deferred_interrupts.install(owner, lambda: asked.append(None) or len(asked) == 1)
+    deferred_interrupts.install(other)
+    with deferred_interrupts:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert len(asked) == 1
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    deferred_interrupts.uninstall(owner)
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+    deferred_interrupts.uninstall(other)
+    assert len(asked) == 2
+
+
+def test_a_handler_of_the_user_comes_before_the_run():
+    """The run takes no Ctrl-C that Python itself would not raise."""
+    owner, numbers = Recorder(), []
+    signal.signal(signal.SIGINT, lambda number, frame: numbers.append(number))
+    deferred_interrupts.install(owner, lambda: True)
+    os.kill(os.getpid(), signal.SIGINT)
+    deferred_interrupts.uninstall(owner)
+    assert numbers == [signal.SIGINT]

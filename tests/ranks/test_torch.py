@@ -1,205 +1,20 @@
 """Real processes that PyTorch connects: one run over them, whatever happens to one of them."""
 
-import json
-import os
 import signal
-import time
 
 import pytest
-from ranks_support import outputs, run_ranks, start, torchrun
+from ranks_support import UNEVEN, outputs, reports, require_exact_means, run_ranks, start, torchrun
+
+from monitor_core import open_run
 
 pytest.importorskip("torch")
 
 
-def reports(output):
-    """Return what a rank has printed as JSON."""
-    return [json.loads(line) for line in output.splitlines() if line.startswith(("{", "["))]
-
-
-EARLY_STOP = """
-import json, math
-import numpy as np
-
-random = np.random.default_rng(0)
-history = History()
-errors = []
-with Loop(history, CSVLogger("run.csv"), Progress(bars=False), EarlyStopping("val_loss", patience=200),
-          ranks=Ranks(every=10)) as loop:
-    for epoch in loop.epochs(300):
-        shards = [[random.normal(3, 1, random.integers(1, 9)) for _ in range(random.integers(1, 30))] for _ in (0, 1)]
-        for batch in loop.batches(shards[rank]):
-            loop.log(loss=batch.mean(), weight=len(batch))
-        with loop.evaluation() as results:
-            for batch in loop.batches(shards[rank][:3]):
-                loop.log(loss=batch.mean() + epoch, weight=len(batch))
-        held_out = np.concatenate(shards[0][:3] + shards[1][:3])
-        errors.append(results["loss"] / (held_out.mean() + epoch) - 1)
-        errors.append(np.concatenate(shards[0] + shards[1]).mean())
-losses = list(history["loss"])
-for epoch, loss in enumerate(losses):
-    errors[2 * epoch + 1] = loss / errors[2 * epoch + 1] - 1
-worst = max(map(abs, errors))
-print("\\n" + json.dumps([rank, loop.run.status, loop.run.stop_reason, len(losses), bool(worst < 1e-12), losses]))
-"""
-
-
 def test_a_run_under_torchrun_has_exact_means_and_stops_on_both_ranks(tmp_path):
     """Random uneven splits; early stopping; the second rank writes and draws nothing, and raises no error."""
-    status, written = torchrun(EARLY_STOP, tmp_path)
+    status, written = torchrun(UNEVEN, tmp_path)
     assert status == 0, written
-    found = sorted(reports(written))
-    reason = found[0][2]
-    assert [each[:5] for each in found] == [[rank, "stopped", reason, 201, True] for rank in (0, 1)], written
-    assert reason.startswith("val_loss did not improve for 200 epochs")
-    assert found[0][5] == found[1][5]  # to the last bit
-    assert len((tmp_path / "run.csv").read_text().splitlines()) == 202
-    assert written.count("epoch 201/300") == 1
-
-
-AGREED = """
-import json
-
-def report(*values):
-    print("\\n" + json.dumps(values), flush=True)
-
-def attempt(name, train):
-    try:
-        train(name)
-    except Exception as error:
-        report(name, type(error).__name__, str(error))
-    dist.barrier()
-
-def count(name):
-    with Loop(EarlyStopping("loss", patience=9), ranks=Ranks(every=10)) as loop:
-        agreement = loop.bus._shared.agreement
-        begun = agreement.collectives
-        for epoch in loop.epochs(3):
-            for i in loop.batches(range(25)):
-                loop.log(loss=1.0)
-            with loop.evaluation():
-                loop.log(loss=1.0)
-    report(name, begun, agreement.collectives)
-
-def nan(name):
-    seen = []
-    watch = on("batch_end", lambda run, step, logs: seen.append(logs["loss"]))
-    with Loop(TerminateOnNaN(), watch, ranks=Ranks(every=10)) as loop:
-        for epoch in loop.epochs(3):
-            for i in loop.batches(range(25)):
-                loop.log(loss=float("nan") if (epoch, i, rank) == (1, 13, 1) else float(rank))
-    assert not (rank == 0 and float("nan") in seen)  # a rank's batches are its own
-    report(name, loop.run.status, loop.run.step, loop.run.stop_reason)
-
-def stop(name):
-    with Loop(ranks=Ranks(every=10)) as loop:
-        for epoch in loop.epochs(3):
-            for i in loop.batches(range(25 + 10 * rank)):
-                loop.log(loss=1.0)
-            if (rank, epoch) == (0, 1):
-                loop.run.stop("enough")
-    report(name, loop.run.status, loop.run.epoch, loop.run.step, loop.run.stop_reason)
-
-def decision(name):
-    sinks = [on("epoch_end", lambda run, epoch, logs: run.stop("only here"))] if rank else []
-    with Loop(*sinks) as loop:
-        for epoch in loop.epochs(3):
-            loop.log(loss=1.0)
-    report(name, loop.run.status, loop.run.epoch, loop.run.stop_reason)
-
-def rate(name):
-    module = torch.nn.Linear(1, 1)
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.5)
-    rates = []
-    with Loop(model=module, optimizer=optimizer, ranks=Ranks(every=10)) as loop:
-        for epoch in loop.epochs(1):
-            for i in loop.batches(range(25)):
-                loop.log(loss=1.0)
-                if (rank, i) == (1, 12):
-                    loop.run.learning_rate = 0.25
-                rates.append(loop.run.learning_rate)
-    report(name, rates.index(0.25), set(rates) == {0.5, 0.25})
-
-def one_rank(name):
-    with Loop(history := History()) as loop:
-        for epoch in loop.epochs(2):
-            for i in loop.batches(range(5)):
-                loop.log(loss=1.0, **{f"only{rank}": 1.0})
-            if rank == 0:
-                with loop.evaluation():
-                    loop.log(loss=7.0)
-        if rank == 0:
-            with loop.evaluation(name="test"):
-                loop.log(acc=1.0)
-    report(name, sorted(history), list(history["val_loss"]))
-
-def epochs(name):
-    with Loop() as loop:
-        for epoch in loop.epochs(2 + rank):
-            for i in loop.batches(range(150)):
-                loop.log(loss=1.0)
-
-def options(name):
-    with Loop(ranks=Ranks(every=10 + rank)):
-        pass
-
-def setup(name):
-    with Loop(CSVLogger("/proc/none/run.csv")) as loop:
-        pass
-
-def leaves(name):
-    with Loop(ranks=Ranks(every=10)) as loop:
-        for epoch in loop.epochs(2):
-            for i in loop.batches(range(25)):
-                loop.log(loss=1.0)
-                if (rank, i) == (1, 13):
-                    raise KeyError("a batch")
-
-def apart(name):
-    with Loop(ranks=Ranks(together=False)) as loop:
-        for epoch in loop.epochs(1):
-            for i in loop.batches(range(150 * rank)):
-                loop.log(loss=1.0)
-            if rank:
-                loop.run.stop("at once")
-                assert loop.run.stopped
-    report(name, loop.run.status)
-
-for train in (count, nan, stop, decision, rate, one_rank, epochs, options, setup, leaves, apart):
-    attempt(train.__name__, train)
-"""
-
-WHERE = "rank 0 at the end of the run, after epoch 2, rank 1 at step 100 of epoch 3"
-
-
-def test_ranks_agree(tmp_path):
-    """On stops, rates and results; a mismatch is an error on each of them."""
-    zero, one = ({name: rest for name, *rest in reports(output)} for output in run_ranks(AGREED, tmp_path))
-    both = {
-        "nan": ["failed", 45, one["nan"][2]],
-        "decision": ["stopped", 0, "only here (rank 1)"],
-        "one_rank": [["loss", "only0", "only1", "val_loss"], [7.0, 7.0]],
-    }
-    assert {name: zero[name] for name in both} == both
-    assert {name: one[name] for name in both} == both
-    assert one["nan"][2].endswith("(rank 1)")
-    in_epoch = 2 + 1 + 1 + 1  # steps 10 and 20, the evaluation, the end, and what sinks decide there
-    new_names = 2 * 3  # of the evaluation and of the epoch: two for their exchange, and the one that found them
-    assert zero["count"] == one["count"] == [1, 1 + 3 * in_epoch + 1 + new_names]
-    assert zero["stop"] == ["stopped", 1, 50, "enough (rank 0)"]
-    assert one["stop"] == ["stopped", 1, 65, "enough (rank 0)"]
-    assert (one["rate"], zero["rate"]) == ([12, True], [20, True])  # the next agreed step
-    for found in (zero, one):
-        assert found["epochs"][0] == "RankError"
-        assert WHERE in found["epochs"][1]
-        assert found["options"][0] == "RankError"
-        assert "the ranks differ at the begin of the run" in found["options"][1]
-    assert zero["setup"][0] == "SetupError"
-    assert one["setup"][0] == "RankError"
-    assert "without rank 0 (rank 0: its run could not begin: /proc/none/run.csv cannot be" in one["setup"][1]
-    assert one["leaves"] == ["KeyError", "'a batch'"]
-    assert zero["leaves"][0] == "RankError"
-    assert "without rank 1 (rank 1: KeyError: 'a batch')" in zero["leaves"][1]
-    assert (zero["apart"], one["apart"]) == (["completed"], ["stopped"])
+    require_exact_means(reports(written), written, tmp_path)
 
 
 ELSEWHERE = """
@@ -272,36 +87,59 @@ def test_a_process_group_that_is_destroyed_in_the_loop(tmp_path):
         assert output.endswith("completed\n")
 
 
-LOST = """
-with Loop(CSVLogger("run.csv", per_batch=True), ranks=Ranks(every=10, lost_after=8, on_lost_rank="ON_LOST")) as loop:
-    for epoch in loop.epochs(1000):
-        for i in loop.batches(range(25)):
-            loop.log(loss=1.0)
-            COUPLE
-            time.sleep(0.002)
-            if (epoch, i) == (1, 3):
-                print("trains", flush=True)
+INTERRUPTED = """
+from pathlib import Path
+
+def train():
+    with Loop(Journal("journal"), ranks=Ranks(every=10)) as loop:
+        for epoch in loop.epochs(1000):
+            for i in loop.batches(range(25)):
+                loop.log(loss=1.0)
+                if rank == 1 and epoch == 1 and i == 3:
+                    print("trains", flush=True)
+                if not Path("waits").exists():
+                    couple()
+                elif (rank, epoch, i) == (0, 1, 3):
+                    time.sleep(4)
+                time.sleep(0.002)
+
+try:
+    train()
+except BaseException as error:
+    run = error.__traceback__.tb_next.tb_frame.f_locals["loop"].run
+    print("\\n" + json.dumps([run.status, run.step, f"{type(error).__name__}: {error}"]))
 """
 
 
-@pytest.mark.parametrize(
-    ("how", "couple"), [(signal.SIGKILL, "couple()"), (signal.SIGKILL, "pass"), (signal.SIGSTOP, "couple()")]
-)
-def test_a_lost_rank_is_named_by_the_others_which_end(tmp_path, how, couple):
-    """Whether they wait for it in the training or in an exchange; what rank 0 wrote is whole."""
-    processes = start(LOST.replace("ON_LOST", "exit").replace("COUPLE", couple), tmp_path, 3)
-    while processes[1].stdout.readline() != "trains\n":
-        assert processes[1].poll() is None
-    os.kill(processes[1].pid, how)
-    began = time.monotonic()
-    found = outputs([processes[0], processes[2]], seconds=60)
-    processes[1].kill()
-    processes[1].communicate()
-    for output in found:
-        assert "ERROR rank 1 is gone: no sign of life for 8 s" in output
-    statuses = {process.wait() for process in (processes[0], processes[2])}
-    assert statuses <= {75, 1}  # 1 where the training itself noticed that its connection broke
-    assert time.monotonic() - began < 60
-    header, *rows = (tmp_path / "run.csv").read_text().splitlines()
-    assert rows
-    assert all(row.count(",") == header.count(",") for row in rows)
+def interrupted(folder, times):
+    """Start two ranks, interrupt the second one so many times, and return what each has written."""
+    processes = start(INTERRUPTED, folder)
+    for line in iter(processes[1].stdout.readline, "trains\n"):
+        assert line, "the rank has ended"
+    processes[1].send_signal(signal.SIGINT)
+    for _ in range(times - 1):
+        for line in iter(processes[1].stdout.readline, ""):
+            if "press it again" in line:
+                break
+        processes[1].send_signal(signal.SIGINT)
+    return outputs(processes)
+
+
+def test_ctrl_c_on_one_rank_ends_all_at_the_same_step(tmp_path):
+    """As interrupted, with everything recorded, and without an error about a rank that is gone."""
+    written = interrupted(tmp_path, times=1)
+    (zero,), (one,) = map(reports, written)
+    assert zero == one == ["interrupted", zero[1], "KeyboardInterrupt: Ctrl-C on rank 1"]
+    assert "is gone" not in "".join(written)
+    recorded = open_run(tmp_path / "journal")
+    assert (recorded.status, recorded.batches.steps[-1]) == ("interrupted", zero[1])
+
+
+def test_a_second_ctrl_c_ends_its_rank_at_once(tmp_path):
+    """The others learn why; they are not left waiting."""
+    (tmp_path / "waits").touch()
+    (zero,), (one,) = map(reports, interrupted(tmp_path, times=2))
+    assert one[::2] == ["interrupted", "KeyboardInterrupt: "]
+    assert zero[0] == "failed"
+    where = "the run cannot continue at step 10 of epoch 2"
+    assert zero[2].startswith(f"RankError: {where} without rank 1 (rank 1: KeyboardInterrupt")

@@ -128,19 +128,20 @@ def open_path(path: Path, run: int = -1) -> Opened:
     Raises:
         UnreadableError: Nothing there can be shown; the message says what can be.
     """
+    path = located(path)
     runs, damage = _runs(path, run)
     return attrs.evolve(_of_record(path, runs[run], tuple(damage), len(runs)), run=run % len(runs))
 
 
 def open_recorded(path: Path, run: int = -1) -> RecordedRun:
     """Read what is at a path, in the form that `open_run` returns; see `open_path`."""
+    path = located(path)
     runs, damage = _runs(path, run)
     return record_of(path, [runs[run]], damage)
 
 
 def _runs(path: Path, run: int) -> tuple[list[RunRecord], list[Damage]]:
     """Return the runs at a path, among them the one that is asked for, and what could not be read."""
-    path = located(path)
     if not isinstance(path, StorePath) and not path.exists():
         raise UnreadableError(f"there is no {path}")
     try:

@@ -34,7 +34,7 @@ def test_a_file_is_replaced_by_what_was_written(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes by name are those of POSIX")
 def test_a_pipe_is_written_to_and_stays(tmp_path):
-    """As /dev/stdout may be one: a file in its place would be read by nobody."""
+    """As /dev/stdout may be one: what reads it would never see a file in its place."""
     os.mkfifo(pipe := tmp_path / "pipe")
     with ThreadPoolExecutor() as pool:
         read = pool.submit(pipe.read_text)

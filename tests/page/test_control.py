@@ -248,7 +248,7 @@ def test_requests_are_events_and_one_that_led_to_a_decision_is_told_with_it(tmp_
     fact(Stop, 3, reason="ada@host asked to stop: enough", failed=False)
     asks(3, "stop", "stop", "refused: the run has ended")
     writer.close()
-    events = PageRun.of(open_run(tmp_path)).events()
+    events = PageRun.of(open_run(tmp_path)).events
     assert [(event.kind, event.label, event.epoch) for event in events] == [
         ("asked", "note", 0),
         ("rate", "rate 0.1", 1),

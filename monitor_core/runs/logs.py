@@ -9,8 +9,8 @@ Contract. A log is what `open_run` opens and, as datasets are CSV and JSON files
 - A JSON file of at most 8 MB that `open_run` opens as a history, with a metric whose direction is known, such as
   ``loss``.
 
-Links are not followed. Of a file that is none, its first lines are read at most, or the whole of a JSON file that begins
-as a history does. Of a folder with more than a thousand CSV and JSON files, as datasets are, none is looked at.
+Links are not followed. Of a file that is none, its first lines are read at most, or the whole of a JSON file that
+begins as a history does. Of a folder with more than a thousand CSV and JSON files, as datasets are, none is looked at.
 """
 
 from __future__ import annotations

@@ -26,8 +26,9 @@ from monitor_core.journal.facts import Begin, End
 from monitor_core.journal.provenance import describe
 from monitor_core.journal.writer import JournalWriter
 from monitor_core.page import write_report
+from monitor_core.page.report import POINTS
 
-METRICS, STEPS, EPOCHS, NOISE = 10, 100_000, 10, 0.1
+METRICS, STEPS, EPOCHS, NOISE, LONGER = 10, 100_000, 10, 0.1, 10
 FLOOR = "a page without a value"
 FRAMES = 40
 DRAWN = "() => document.querySelectorAll('[data-chart]:not([data-drawn])').length === 0"
@@ -171,6 +172,17 @@ def latency(folder: Path, blocks: int) -> float:
     return statistics.median(times[1:])
 
 
+def thinned(folder: Path, steps: int) -> dict[str, float]:
+    """Return what the report of a longer run costs, in MB and s: thinned as it is by default, and with all values."""
+    run, figures = noisy_run(folder / "long", steps), {}
+    for name, points in (("thinned", POINTS), ("with all values", None)):
+        began = time.perf_counter()
+        size = write_report(run, folder / "long.html", points=points).stat().st_size
+        figures[f"{METRICS * steps:,} values {name}, MB"] = size / 1e6
+        figures[f"{METRICS * steps:,} values {name}, s"] = time.perf_counter() - began
+    return figures
+
+
 def main() -> None:
     options = arguments(__doc__)
     steps, rounds = (2_000, 2) if options.quick else (STEPS, 7)
@@ -184,6 +196,7 @@ def main() -> None:
         tables = {"making the file": interleave(variants, FLOOR, 1, rounds)}
         figures = {"the file, MB": (folder / "run.html").stat().st_size / 1e6}
         figures |= in_the_browser(folder / "run.html", rounds)
+        figures |= thinned(folder, LONGER * steps)
         floor = in_the_browser(folder / "empty.html", rounds)
         figures |= {f"{name}, floor": value for name, value in floor.items() if "zoom" not in name}
         figures["a point on the live page after its block, s"] = latency(folder / "runs", 3 if options.quick else 12)

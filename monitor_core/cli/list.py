@@ -75,7 +75,7 @@ def _name(run: FoundRun, folder: Path) -> str:
 def _row(run: FoundRun, folder: Path, metric: str | None) -> list[Text | str]:
     summary = run.summary
     begun = ago(run.time) if run.kind == RUN or summary.begun else f"written {ago(run.time)}"
-    how = f"unknown, {run.kind}" if run.kind != RUN else status(summary.status if run.problem is None else "damaged")
+    how = _status(run)
     if run.problem is not None:
         return [_name(run, folder), how, *[""] * 4, begun, ""]
     best = _best(summary, metric)
@@ -95,6 +95,12 @@ def _row(run: FoundRun, folder: Path, metric: str | None) -> list[Text | str]:
 def _parent(parent: str | None, names: Mapping[str, str]) -> str:
     """Return the parent run's path if it is in the list, else its id or name."""
     return "" if parent is None else names.get(parent, parent)
+
+
+def _status(run: FoundRun) -> Text | str:
+    if run.kind != RUN:
+        return f"{run.summary.status}, {run.kind}"
+    return status(run.summary.status if run.problem is None else "damaged")
 
 
 def _best(summary: Summary, metric: str | None) -> tuple[str, float] | None:

@@ -75,7 +75,7 @@ class Line:
                 f"highest {format_value(self.y[high])} at {unit} {number(self.x[high])}"
             )
         if self.kept is not None:
-            said += f"; {number(len(self.kept))} of them are in this page"
+            said += f"; {number(len(self.kept))} of them are on this page"
         return f"{said}{f'; {lost}' if lost else ''}."
 
 

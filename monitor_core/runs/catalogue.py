@@ -78,7 +78,8 @@ def _shown(run: FoundRun) -> tuple[object, ...]:
         return run.path, run.problem, "", "", "", ""
     best = main_metric(summary)
     values = ("", "") if best is None else (best[0], format_value(best[1].value))
-    return run.path, summary.status, summary.epochs, summary.step, *values
+    status = summary.status if run.kind == RUN else f"{summary.status}, {run.kind}"
+    return run.path, status, summary.epochs, summary.step, *values
 
 
 def find_runs(folder: str | PathLike[str], *, cache: Path | None = None) -> FoundRuns:

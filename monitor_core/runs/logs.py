@@ -9,14 +9,15 @@ Contract. A log is what `open_run` opens and, as datasets are CSV and JSON files
 - A JSON file of at most 8 MB that `open_run` opens as a history, with a metric whose direction is known, such as
   ``loss``.
 
-Of a file that is none, its first lines are read at most, or the whole of a JSON file that begins as a history does. Of
-a folder with more than a thousand CSV and JSON files, as datasets are, none is looked at.
+Links are not followed. Of a file that is none, its first lines are read at most, or the whole of a JSON file that
+begins as a history does. Of a folder with more than a thousand CSV and JSON files, as datasets are, none is looked at.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -127,12 +128,12 @@ class LogFinder:
 
 
 def _stats(entry: os.DirEntry[str]) -> Stats:
-    """Return the name, size and time of a file; nothing of a folder, a pipe, or what is gone."""
+    """Return the name, size and time of a file; nothing of a folder, a pipe, a link, or what is gone."""
     try:
-        found = entry.stat()
-        return [(entry.name, found.st_size, found.st_mtime_ns)] if entry.is_file() else []
+        found = entry.stat(follow_symlinks=False)
     except OSError:
         return []
+    return [(entry.name, found.st_size, found.st_mtime_ns)] if stat.S_ISREG(found.st_mode) else []
 
 
 def _is_candidate(entry: os.DirEntry[str], kind: str) -> bool:

@@ -39,6 +39,22 @@ def test_list_has_a_line_for_each_run(tmp_path):
     assert command("list", tmp_path / "runs", "--sort", "best").out.splitlines()[1].startswith("b ")
 
 
+def test_list_has_a_line_for_each_log(tmp_path):
+    """Its status is unknown, and it was written when its file was; one that is not read says why."""
+    (tmp_path / "log.csv").write_text("epoch,loss\n0,3\n1,0.5\n")
+    (tmp_path / "long.csv").write_text("epoch,loss\n" + "0,1.00000000\n" * 1_400_000)
+    (tmp_path / "data.csv").write_text("x,y\n1,2\n")
+    done = command("list", tmp_path)
+    lines = {line.split()[0]: " ".join(line.split()[1:]) for line in done.out.splitlines()}
+    assert lines["log.csv"] == "unknown, CSV log 2 loss 0.5 written now"
+    assert lines["long.csv"] == "is not read: it has 18 MB; 16 are read for a list"
+    assert "data.csv" not in lines
+    listed = [json.loads(line) for line in command("list", tmp_path, "--json").out.splitlines()]
+    assert {Path(each["path"]).name: (each["kind"], each["status"], each["last"]) for each in listed} == {
+        "log.csv": ("CSV log", "unknown", {"loss": 0.5}), "long.csv": ("CSV log", "unknown", {})
+    }  # fmt: skip
+
+
 def test_list_for_programs(tmp_path):
     """One JSON object a line."""
     train(tmp_path / "a", [3.0, 1.0], config={"width": 8})

@@ -115,6 +115,8 @@ def test_logs_are_listed_opened_and_overlaid(runs):
     (runs / "log.csv").write_text("epoch,loss\n0,3\n1,0.5\n")
     (runs / "data.csv").write_text("x,y\n0,3\n")
     (runs / "a" / "own.csv").write_text("epoch,loss\n0,3\n")
+    (runs.parent / "secret.csv").write_text("epoch,loss\n0,7\n")
+    (runs / "link.csv").symlink_to(runs.parent / "secret.csv")
     with served(runs) as address:
         page = ask(address, "/")[2]
         assert sorted(re.findall(r'<a href="(/runs/[^"]*)"', page)) == ["/runs/a", "/runs/deep/b", "/runs/log.csv"]
@@ -134,7 +136,8 @@ def test_logs_are_listed_opened_and_overlaid(runs):
         status, _, said = ask(address, "/runs/data.csv")
         assert (status, "must have a column" in said) == (404, True)
         assert ask(address, "/overlay?run=data.csv&run=a")[0] == 404
-        assert ask(address, "/runs/../cache/monitor_core/runs.json")[0] == 404
+        for path in ("/runs/../cache/monitor_core/runs.json", "/runs/../secret.csv", "/runs/link.csv"):
+            assert ask(address, path)[0] == 404, path
 
 
 def test_hostile_names_are_text(runs):

@@ -442,7 +442,7 @@ def test_a_long_curve_is_thinned_and_says_so(tmp_path):
     assert np.isnan(y).any()
     assert "in 40,000 values; lowest" in text_of(page, "curves")
     assert "50 NaN" in text_of(page, "curves")
-    assert f"; {len(x)} of them are in this page;" in text_of(page, "curves")
+    assert f"; {len(x)} of them are on this page;" in text_of(page, "curves")
     assert "Curves of more than 400 values are thinned on this page" in text_of(page, "curves")
     assert "nothing is left out" not in page
     for whole in (report_html(folder, points=None), report_html(folder)):

@@ -86,7 +86,9 @@ def test_other_files_are_no_logs(folder, name, text):
 
 
 def test_what_is_no_plain_file_is_no_log(folder):
-    """A folder, a pipe, which must not be waited for, and a link to nothing."""
+    """A folder, a pipe, which must not be waited for, and links."""
+    (folder.parent / "log.csv").write_text("epoch,loss\n0,1\n")
+    (folder / "d.csv").symlink_to(folder.parent / "log.csv")
     (folder / "a.csv").mkdir()
     os.mkfifo(folder / "b.csv")
     (folder / "c.json").symlink_to(folder / "nowhere")

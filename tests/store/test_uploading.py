@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 
 import pytest
 
@@ -155,6 +156,19 @@ def test_files_that_are_removed_go_and_journals_stay(spool, tmp_path):
     uploader.round()
     assert stored(tmp_path) == {"journal-0000.mcj": b"a", "2.npz": b"2"}
     assert "1.npz" not in Objects(spool.address).find()
+
+
+def test_a_spool_that_is_removed_changes_nothing_in_the_store(spool, tmp_path):
+    """A journal that begins in the middle of a run would replace the whole one."""
+    append(spool, b"a" * 200)
+    uploader = Uploader(spool, Objects(spool.address))
+    uploader.round()
+    shutil.rmtree(spool.folder)
+    spool.folder.mkdir()
+    append(spool, b"b")
+    with pytest.raises(OSError, match="the run's local folder was removed"):
+        uploader.round()
+    assert stored(tmp_path) == {"journal-0000.mcj": b"a" * 200}
 
 
 def test_a_file_that_goes_meanwhile_is_looked_for_again(spool, monkeypatch):

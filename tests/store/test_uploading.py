@@ -219,7 +219,7 @@ def test_another_machine_takes_over_and_the_first_stops(spool, tmp_path, machine
 
 
 def test_a_store_that_was_emptied_is_filled_again(spool, tmp_path):
-    """Somebody may have removed the objects; the spool has all of it."""
+    """The objects may have been removed; the spool has all of it."""
     append(spool, b"a" * 200)
     uploader = Uploader(spool, Objects(spool.address))
     uploader.round()

@@ -22,7 +22,7 @@ from monitor_core.files.user_folders import cache_folder
 from monitor_core.store.addresses import StorePath
 from monitor_core.store.manifest import MANIFEST, Manifest, StoredFile, read_manifest
 from monitor_core.store.objects import Objects
-from monitor_core.store.spool import folder_name
+from monitor_core.store.spool import belongs_to_store, folder_name
 
 SUMMARY = "summary.json"
 DEPTH = 8
@@ -85,7 +85,7 @@ def fetch(
 
 def _fetch(objects: Objects, manifest: Manifest, folder: Path, wanted: Callable[[str, StoredFile], bool]) -> None:
     known = _known(folder)
-    now = {name: _state(file) for name, file in manifest.files.items() if wanted(name, file)}
+    now = {name: _state(file) for name, file in manifest.files.items() if belongs_to_store(name) and wanted(name, file)}
     for name in known.keys() - now.keys():
         with suppress(FileNotFoundError):
             (folder / name).unlink()

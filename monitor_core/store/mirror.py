@@ -105,7 +105,7 @@ class Mirror:
             if refuses(error) or isinstance(error, SetupError) or (must_reach and is_new):
                 raise SetupError(f"{self.spool.address} cannot be continued: {cause(error)}") from error
             self._warn(error)
-        self._is_prepared = True
+        self._is_prepared, self._is_taken = True, False
 
     def begin(self) -> None:
         """Begin to upload; raises as `prepare` does."""
@@ -144,10 +144,11 @@ class Mirror:
         if left and not self._is_taken:
             logger.warning(
                 "%s lacks %s of the run, which are in %s; they are uploaded while this process lives, at the next run "
-                "at this address, or by: monitor-core upload",
+                "at this address, or by: monitor-core upload %s",
                 self.spool.address,
                 left,
                 self.spool.folder,
+                self.spool.address,
             )
         return left
 
@@ -237,10 +238,12 @@ class Mirror:
             return SECONDS
         try:
             self._uploader.look()
-            return _OWNED_SECONDS if self._uploader.left() else SECONDS
+            is_whole = not self._uploader.left()
         except Exception as error:
             self._fail(error)
             return _OWNED_SECONDS
+        self._attempts.succeed()
+        return SECONDS if is_whole else _OWNED_SECONDS
 
     def _fail(self, error: Exception) -> None:
         if not self._attempts.fail(error, float("inf")):  # a mistake of a package: it may still be the store's answer

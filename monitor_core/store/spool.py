@@ -134,16 +134,18 @@ class Spool:
 
     def _walk(self) -> Iterator[SpooledFile]:
         for folder, folders, names in os.walk(self.folder, onerror=_raise):
-            folders[:] = [each for each in folders if not each.startswith(".") and each not in _NOT_UPLOADED]
-            for each in names:
-                if each.startswith(".") or each in _NOT_UPLOADED:
-                    continue
-                path = Path(folder, each)
+            folders[:] = [each for each in folders if belongs_to_store(each)]
+            for path in (Path(folder, each) for each in names if belongs_to_store(each)):
                 with suppress(FileNotFoundError):
                     about = path.lstat()
                     if stat.S_ISREG(about.st_mode):
                         name = path.relative_to(self.folder).as_posix()
                         yield SpooledFile(name, path, about.st_size, about.st_mtime_ns)
+
+
+def belongs_to_store(name: str) -> bool:
+    """Return whether a file of this name is uploaded, and fetched; locks, requests and the like are of one machine."""
+    return not any(part.startswith(".") or part in _NOT_UPLOADED for part in name.split("/"))
 
 
 def _raise(error: OSError) -> None:

@@ -6,6 +6,7 @@ after the last manifest, and a later round, also of another process, continues f
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
@@ -104,10 +105,11 @@ class Uploader:
             TakenError: Another spool has taken the address over.
             Exception: Whatever the store raises.
         """
+        if not self._spool.is_there:  # else what is recorded again from the middle on would replace what is stored
+            raise OSError(errno.ENOENT, f"the run's local folder was removed: {self._spool.folder}")
         self.look()
         draft = self._draft
-        if draft is None:  # pragma: no cover - `look` has made it
-            return
+        assert draft is not None  # noqa: S101 - `look` has made it
         for attempt in range(_SCANS):
             files = self._spool.files()
             try:
@@ -175,10 +177,8 @@ class Uploader:
 
     def _forget(self, draft: Manifest, names: set[str]) -> None:
         """Leave out what was removed from the spool; a journal stays in the store."""
-        if self._spool.is_there:
-            gone = [name for name, file in draft.files.items() if name not in names and not file.id]
-            for name in gone:
-                del draft.files[name]
+        for name in [name for name, file in draft.files.items() if name not in names and not file.id]:
+            del draft.files[name]
 
     def _commit(self, draft: Manifest) -> None:
         """Write the manifest, then remove the objects that it no longer names."""

@@ -1,9 +1,12 @@
 """The command, on runs in a store; most of it in this process, which is as quick as it can be."""
 
 import json
+import subprocess
 import sys
 import threading
 import time
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -78,20 +81,47 @@ def test_an_unknown_protocol_is_said(subcommand, called):
 
 
 def test_the_live_page_shows_a_store(tmp_path):
-    """A list of the runs, and each; what leads out of the address is not found."""
-    pytest.importorskip("httpx")
-    from starlette.testclient import TestClient
-
-    from monitor_core.page.live import application
-
+    """A list of the runs, and each, with changes as they come; what leads out of the address is not found."""
+    pytest.importorskip("starlette")
+    pytest.importorskip("uvicorn")
     store = f"file://{tmp_path}/store"
     train(f"{store}/runs/a", epochs=2)
     train(f"{store}/secret", epochs=1)
-    client = TestClient(application(located(f"{store}/runs")), base_url="http://localhost")
-    assert 'href="/runs/a"' in client.get("/").text
-    assert "600" in client.get("/runs/a").text
-    assert client.get("/runs/..%2Fsecret").status_code == 404
-    assert client.get("/runs/none").status_code == 404
+    line = [sys.executable, "-m", "monitor_core", "serve", f"{store}/runs", "--port", "0", "--json"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            address = urlsplit(json.loads(server.stdout.readline())["address"])
+            listed, run = asked(address, "/"), asked(address, "/runs/a")
+            assert (listed[0], run[0]) == (200, 200)
+            assert 'href="/runs/a"' in listed[1]
+            assert "600" in run[1]
+            assert [asked(address, f"/runs/{name}")[0] for name in ("none", "..%2fsecret", "../secret")] == [404] * 3
+            client = HTTPConnection(address.hostname, address.port, timeout=60)
+            client.request("GET", "/events?run=a")
+            events = client.getresponse()
+            train(f"{store}/runs/a", epochs=1)
+            assert b"changed" in read_until(events, b"changed")
+            client.close()
+        finally:
+            server.terminate()
+
+
+def asked(address, path):
+    """Ask a server for a path as it stands; return the status and the text."""
+    client = HTTPConnection(address.hostname, address.port, timeout=60)
+    client.request("GET", path)
+    answer = client.getresponse()
+    found = answer.status, answer.read().decode()
+    client.close()
+    return found
+
+
+def read_until(answer, text):
+    """Return what an answer holds up to a text."""
+    found = b""
+    while text not in found and (line := answer.readline()):
+        found += line
+    return found
 
 
 def test_it_uploads_what_is_left(tmp_path, called):

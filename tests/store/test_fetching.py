@@ -84,6 +84,16 @@ def test_a_reader_follows_a_manifest_that_is_replaced_meanwhile(monkeypatch):
     assert losses(ADDRESS) == expected(1)
 
 
+def test_a_store_cannot_bring_requests_or_locks(tmp_path):
+    """They are of one machine, and a bucket may be written by others."""
+    objects = Objects(located(ADDRESS))
+    names = ["control/request-1-00000000.json", ".monitor_core-lock-1", "spool.json", "deep/.hidden", "model.npz"]
+    for name in names:
+        objects.write(name, b"1")
+    fetching.fetch(objects, Manifest("other", files={name: StoredFile(1, 5) for name in names}), tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [".copy.json", "model.npz"]
+
+
 def test_objects_that_are_missing_are_said():
     """A reader does not make up what a store has lost."""
     train(ADDRESS, epochs=1)

@@ -124,6 +124,7 @@ def test_a_machine_that_comes_back_fetches_what_another_recorded(store, machine,
 def test_two_machines_that_have_both_continued_are_told(store, machine, tmp_path, monkeypatch):
     """Nothing is thrown away: the message says where the records are."""
     train(f"{store}/a", epochs=1)
+    wait_for(lambda: not mirror._at_work)
     with (spool_of(f"{store}/a") / "journal-0000.mcj").open("ab") as file:
         file.write(b"never uploaded")
     machine()
@@ -150,6 +151,29 @@ def test_a_machine_that_was_taken_over_says_so_once(store, machine, warned):
     assert f"this run is no longer uploaded to {store}/a; its record stays in {spool}" in warned()[0]
     assert open_run(spool).history["loss"].tolist() == [0.0, 1.0]
     assert open_run(f"{store}/a").runs[-1].status == "completed"
+
+
+def test_a_machine_that_was_taken_over_can_begin_again(store, machine, tmp_path, monkeypatch):
+    """As the message of the error says: once its folder is moved away."""
+    with Loop(Journal(f"{store}/a")) as loop:
+        first = loop.bus.sinks[0]._mirror
+        wait_for(lambda: first._uploader.stored is not None)
+        machine()
+        train(f"{store}/a", epochs=1, batches=1)
+        wait_for(lambda: first._is_taken)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "machine-1" / "state"))
+    mirror._mirrors[located(f"{store}/a")] = first  # as in a process that trains again
+    spool_of(f"{store}/a").rename(tmp_path / "moved")
+    train(f"{store}/a", epochs=1, batches=5)
+    assert len(open_run(f"{store}/a", run=-1).batches) == 5
+
+
+def wait_for(condition):
+    """Wait until something becomes true, for half a minute at most."""
+    deadline = time.monotonic() + 30
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert condition()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

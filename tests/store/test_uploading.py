@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 
 import pytest
 
@@ -157,6 +158,19 @@ def test_files_that_are_removed_go_and_journals_stay(spool, tmp_path):
     assert "1.npz" not in Objects(spool.address).find()
 
 
+def test_a_spool_that_is_removed_changes_nothing_in_the_store(spool, tmp_path):
+    """A journal that begins in the middle of a run would replace the whole one."""
+    append(spool, b"a" * 200)
+    uploader = Uploader(spool, Objects(spool.address))
+    uploader.round()
+    shutil.rmtree(spool.folder)
+    spool.folder.mkdir()
+    append(spool, b"b")
+    with pytest.raises(OSError, match="the run's local folder was removed"):
+        uploader.round()
+    assert stored(tmp_path) == {"journal-0000.mcj": b"a" * 200}
+
+
 def test_a_file_that_goes_meanwhile_is_looked_for_again(spool, monkeypatch):
     """Checkpoints are removed while others are uploaded."""
     (spool.folder / "1.npz").write_bytes(b"1")
@@ -205,7 +219,7 @@ def test_another_machine_takes_over_and_the_first_stops(spool, tmp_path, machine
 
 
 def test_a_store_that_was_emptied_is_filled_again(spool, tmp_path):
-    """A user may have removed the objects; the spool has all of it."""
+    """The objects may have been removed; the spool has all of it."""
     append(spool, b"a" * 200)
     uploader = Uploader(spool, Objects(spool.address))
     uploader.round()

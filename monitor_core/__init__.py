@@ -9,6 +9,7 @@ from monitor_core import _lazy
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.finding import Finding
 from monitor_core.bus.hooks import on
+from monitor_core.bus.origin import Origin
 from monitor_core.bus.run import Failure, Run
 from monitor_core.bus.sink import Sink
 from monitor_core.errors import HookError, MonitorError, OrderError, RankError, SetupError
@@ -101,6 +102,7 @@ __all__ = [
     "MonitorError",
     "NetworkSink",
     "OrderError",
+    "Origin",
     "Progress",
     "RankError",
     "Ranks",

@@ -31,6 +31,11 @@ def _check_trial(_: Any, __: Any, trial: Any) -> None:
         )
 
 
+def _check_study(_: Any, __: Any, value: Any) -> None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise TypeError(f"study must be the name of a study, or None (got {value!r})")
+
+
 @attrs.define(eq=False)
 class OptunaPruning(Sink):
     """Report a metric to an Optuna trial after each epoch, and end the run if Optuna prunes the trial.
@@ -49,6 +54,7 @@ class OptunaPruning(Sink):
         interval: Every how many values to report one, at least 1: the last of each ``interval``.
         at: When a metric of the training is reported: ``"epoch"``, at each epoch's end; or ``"evaluation"``, at each
             evaluation, by its weighted mean since the one before.
+        study: The study's name, where the trial does not know it, as a ``TorchDistributedTrial``; None: the trial's.
 
     Attributes:
         pruned: Whether Optuna has pruned the trial.
@@ -77,6 +83,7 @@ class OptunaPruning(Sink):
     monitor: str = attrs.field(default="val_loss")
     interval: int = attrs.field(default=1, kw_only=True, validator=checks.count(least=1))
     at: At = attrs.field(default="epoch", kw_only=True, validator=checks.one_of("epoch", "evaluation"))
+    study: str | None = attrs.field(default=None, kw_only=True, validator=_check_study)
     pruned: bool = attrs.field(init=False, default=False)
     _monitor: Monitor = attrs.field(init=False, repr=False)
     _occasions: Occasions = attrs.field(init=False, repr=False)
@@ -100,9 +107,10 @@ class OptunaPruning(Sink):
     @property
     def origin(self) -> Origin:  # type: ignore[override]
         """The study, with the trial's number and its parameters so far."""
-        study = getattr(self.trial, "study", None)
-        name = getattr(study, "study_name", None) or "optuna"
-        return Origin(name, name=f"trial-{self.trial.number}", config=dict(self.trial.params))
+        known: str | None = getattr(getattr(self.trial, "study", None), "study_name", None)
+        return Origin(
+            self.study or known or "optuna", name=f"trial-{self.trial.number}", config=dict(self.trial.params)
+        )
 
     def on_train_begin(self, run: Run) -> None:
         """Begin to count, and tell the trial which run it is.

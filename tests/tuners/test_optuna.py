@@ -244,6 +244,7 @@ def test_a_metric_that_is_missing_warns_once_with_the_names(caplog):
         ((asked(), ""), {}, ValueError, "^monitor must be a metric's name"),
         ((asked(),), {"interval": 0}, ValueError, r"^interval must be >= 1 \(got 0\)"),
         ((asked(),), {"interval": 1.5}, TypeError, r"^interval must be an integer \(got 1\.5\)"),
+        ((asked(),), {"study": asked().study}, TypeError, "^study must be the name of a study, or None"),
         ((asked(),), {"at": "step"}, ValueError, "^at must be 'epoch' or 'evaluation'"),
     ],
 )
@@ -258,6 +259,45 @@ def test_a_study_of_several_objectives_is_refused():
     trial = optuna.create_study(directions=["minimize", "minimize"]).ask()
     with pytest.raises(ValueError, match=r"^trial must be of a study with one objective, not 2: "):
         OptunaPruning(trial)
+
+
+TWO_RANKS = """
+import optuna
+from optuna_integration import TorchDistributedTrial
+from monitor_core.tuners import OptunaPruning
+
+pruner = optuna.pruners.ThresholdPruner(upper=2.5)
+study = optuna.create_study(study_name="widths", pruner=pruner) if rank == 0 else None
+trial = TorchDistributedTrial(study.ask() if rank == 0 else None)
+trial.suggest_float("rate", 0.25, 0.25)
+pruned = False
+try:
+    with Loop(OptunaPruning(trial, "loss", study="widths"), record="runs") as loop:
+        for epoch in loop.epochs(9):
+            for _ in loop.batches(range(1 + 2 * rank)):  # of four batches, one on rank 0
+                loop.log(loss=float(epoch + rank))
+except optuna.TrialPruned as error:
+    pruned = str(error) == loop.run.stop_reason
+print("RESULT", rank, loop.run.status, loop.run.epoch, pruned, trial.user_attrs["monitor_core.run"] == loop.run.id)
+if rank == 0:
+    print("REPORTED", study.trials[0].intermediate_values)
+"""
+
+
+def test_ranks_report_one_value_and_are_pruned_together(tmp_path):
+    """With Optuna's trial for several ranks: the exact mean, by which only the third epoch is too bad."""
+    pytest.importorskip("torch")
+    pytest.importorskip("optuna_integration")
+    from ranks_support import run_ranks
+
+    written = run_ranks(TWO_RANKS, tmp_path)
+    lines = [line.split() for output in written for line in output.splitlines()]
+    found = {int(line[1]): line[2:] for line in lines if line[:1] == ["RESULT"]}
+    assert found[0] == ["stopped", "2", "True", "True"], written
+    assert found[1][:3] == ["stopped", "2", "True"], written
+    assert "REPORTED {0: 0.75, 1: 1.75, 2: 2.75}" in "".join(written)
+    recorded = open_run(tmp_path / "runs" / "trial-0")
+    assert (recorded.begin.parent, recorded.config, recorded.status) == ("widths", {"rate": 0.25}, "stopped")
 
 
 def test_a_journal_of_ones_own_is_written_where_it_says(tmp_path):

@@ -2,7 +2,8 @@
 
 The ranks are processes on this machine, connected by PyTorch over gloo, or by JAX. An exchange waits until all have
 come, by way of the store, and then gathers; with a metric more the vector has two numbers more. The fastest of several
-series is printed: the ranks share this machine's cores, so the others measure its scheduler.
+series is printed: the ranks share this machine's cores, so the others measure its scheduler. What a rank computes
+itself is measured for many ranks too.
 """
 
 from __future__ import annotations
@@ -76,6 +77,26 @@ def fastest(call: Callable[[], object], calls: int, rounds: int) -> float:
     return 1e3 * min(times)
 
 
+def own_work(ranks: int, metrics: int, calls: int, rounds: int) -> dict:
+    """Return what a rank computes in an exchange, apart from all communication: packing, comparing, reducing."""
+    from monitor_core.ranks.layout import Layout
+    from monitor_core.ranks.positions import Kind, Position, completed
+
+    layout, results = Layout(), {f"metric_{number}": 1.0 + number for number in range(metrics)}
+    layout.add(results)
+    waiting, there = Position(Kind.EPOCH, 0).to_list(), Position(Kind.STEP, 0, 100).to_list()
+    positions = np.array([*[waiting] * (ranks // 2), *[there] * (ranks - ranks // 2)])
+    rows = np.tile(layout.pack(results, {}), (ranks, 1)) * np.linspace(1.0, 2.0, ranks)[:, None]
+
+    def compute() -> None:
+        layout.pack(results, {})
+        completed([Position.of(each) for each in positions])
+        layout.reduce(rows, {})
+
+    ms = fastest(compute, max(1, calls // 20), rounds)
+    return {"connected by": "nothing", "ranks": ranks, "metrics": metrics, "own work, ms": round(ms, 3)}
+
+
 def measure(framework: str, ranks: int, calls: int, rounds: int) -> list[dict]:
     """Return the rows of so many ranks, each in a process of its own."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -97,7 +118,8 @@ def measure(framework: str, ranks: int, calls: int, rounds: int) -> list[dict]:
 def main() -> None:
     options = arguments(__doc__, rounds=7, parts=("torch", "jax"))
     calls, rounds, counts = (5, 2, RANKS[:1]) if options.quick else (100, options.rounds, RANKS)
-    rows = [
+    rows = [own_work(ranks, metrics, calls, rounds) for ranks in (2, 4, 100, 1_000) for metrics in METRICS]
+    rows += [
         row
         for framework in options.part or ("torch", "jax")
         if importlib.util.find_spec(framework) is not None

@@ -200,3 +200,13 @@ def mapped(function: Callable[[Any], Any], data: Any) -> Any:
         values = [mapped(function, value) for value in data]
         return values if isinstance(data, list) else tuple(values)
     return function(data) if isinstance(data, (torch.Tensor, np.ndarray)) else data
+
+
+def require_whole(state: Mapping[str, Any]) -> None:
+    """Raise a ValueError if tensors of a module's state are sharded over several ranks."""
+    for name, value in state.items():
+        if hasattr(value, "full_tensor") and value.device_mesh.size() > 1:
+            raise ValueError(
+                f"{name!r} is sharded over {value.device_mesh.size()} ranks, so one of them cannot save it: save the "
+                "model on all ranks with torch.distributed.checkpoint"
+            )

@@ -151,6 +151,7 @@ class TorchModel:
     def weights(self) -> Iterator[tuple[str, Array]]:
         """Yield the name and a host copy of each parameter, then of each buffer; bfloat16 as float32."""
         for name, tensor in insides.tensors(self.module):
+            insides.require_whole({name: tensor})
             yield name, to_host(tensor)
 
     def get_weights(self) -> list[Array]:
@@ -181,8 +182,12 @@ class TorchModel:
         Args:
             path: The file.
             weights_only: Whether to write only the modules' ``state_dict``, as other programs expect it.
+
+        Raises:
+            ValueError: The parameters are sharded over several ranks, of which each has a part.
         """
         state = self.module.state_dict()
+        insides.require_whole(state)
         if not weights_only:
             schedulers = insides.mapped(torch.as_tensor, self._training.scheduler_states())
             state = {
@@ -220,12 +225,12 @@ class TorchModel:
             The states of the optimizers and schedulers by name, and those of PyTorch's generators: the CPU's and, where
             CUDA is in use, each CUDA device's.
         """
+        return {**self._training.states(), **self.rank_state()}
+
+    def rank_state(self) -> dict[str, Any]:
+        """Return the part of `training_state` that each rank of a run has of its own: the generators' states."""
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-        return {
-            **self._training.states(),
-            "torch": to_host(torch.get_rng_state()),
-            "cuda": [to_host(state) for state in cuda],
-        }
+        return {"torch": to_host(torch.get_rng_state()), "cuda": [to_host(state) for state in cuda]}
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
         """Continue from what `training_state` returned; states of missing CUDA devices are ignored.

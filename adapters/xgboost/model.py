@@ -119,8 +119,21 @@ class XGBoostModel(FoldsModel):
         """Write all trees: as JSON if the name ends with ``.json``, else as UBJSON.
 
         ``weights_only`` makes no difference: a booster's file never has its training parameters.
+
+        Raises:
+            ValueError: It is trained by several workers, and has no round yet: XGBoost saves none then.
         """
-        name = fspath(path)
+        try:
+            self._write(fspath(path))
+        except xgboost.core.XGBoostError as error:
+            if not xgboost.collective.is_distributed():
+                raise
+            raise ValueError(
+                "XGBoost cannot save a booster of several workers before its first round, as resume= must: use "
+                "record=, and continue from a saved booster by xgb_model="
+            ) from error
+
+    def _write(self, name: str) -> None:
         if name.endswith((".json", ".ubj")):
             self.booster.save_model(name)
         else:

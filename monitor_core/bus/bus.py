@@ -13,7 +13,8 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn
 from weakref import WeakSet
 
@@ -102,6 +103,7 @@ class Bus:
         self.strict = strict
         self._ranks = Ranks() if ranks is None else ranks
         self._shared: SharedRun | None = None
+        self._has_met = False
         self._dropped: weakref.finalize[..., Bus]
         self.run = Run(model=frameworks.handle_of(model), validation_data=validation_data)
         self.warn_skipped = _Skips()
@@ -269,7 +271,7 @@ class Bus:
         """Start empty in a forked process: the parent delivers the pending values, and is the rank."""
         if self._shared is not None:
             self._dropped.detach()
-            self._shared = self._members.last = self.run.rank_requests = None
+            self._shared = self._members.last = self.run.rank_requests = self.run.rank_states = None
             self._dispatch.compile()
         self._delivery.after_fork()
         self._gather()
@@ -301,12 +303,28 @@ class Bus:
             self._follow(Run(before.index + 1, before.model, before.validation_data))
             self.run.training_data, self.run.shuffles = before.training_data, before.shuffles
             self._evaluations.begin_run()
-        run = self.run
-        run.rank, run.ranks = frameworks.ranks()
-        self._meet_ranks()
+        with self.among_ranks():
+            self._begin_run(self.run, epochs, steps_per_epoch)
+        self._has_met = False
+
+    @contextmanager
+    def among_ranks(self) -> Iterator[SharedRun | None]:
+        """Prepare the run within this block, among the ranks of the job, if it has several, which meet first.
+
+        They learn why if the block raises. `train_begin` does this; before it only `Resume` does, which yields what the
+        ranks share.
+
+        Raises:
+            RankError: A rank could not begin.
+        """
+        if not self._has_met:
+            self._has_met = True
+            self.run.rank, self.run.ranks = frameworks.ranks()
+            self._meet_ranks()
         try:
-            self._begin_run(run, epochs, steps_per_epoch)
+            yield self._shared
         except BaseException as error:
+            self._has_met = False
             self._part_from_ranks(f"its run could not begin: {error}")
             raise
 
@@ -383,7 +401,7 @@ class Bus:
                 shared.leave(why)
             shared.close()
             self._dropped.detach()
-            self._members.last = None
+            self._members.last = self.run.rank_states = None
             self._refresh()
 
     def train_end(self, logs: Logs | None = None) -> None:
@@ -532,7 +550,8 @@ class Bus:
 
     def _may_act(self) -> bool:
         """Return whether a sink may ask for something at an epoch's end, as those that write do not."""
-        return any(not getattr(each.member.sink, "writes", False) for each in self._dispatch.calls["on_epoch_end"])
+        ends = self._dispatch.calls["on_epoch_end"]
+        return self.run.rank_states is not None or any(not getattr(each.member.sink, "writes", False) for each in ends)
 
     def epoch_abandon(self) -> None:
         """Close the open epoch, if any, without a record: it was aborted. Its evaluations have their own."""

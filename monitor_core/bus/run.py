@@ -18,6 +18,7 @@ from monitor_core.model.handles import ModelHandle
 from monitor_core.model.probe import Probe
 from monitor_core.model.snapshot import Snapshot
 from monitor_core.ranks.requests import Requests
+from monitor_core.ranks.states import RankStates
 from monitor_core.values.html import card, table
 from monitor_core.values.labels import EvaluationLabel
 
@@ -116,6 +117,7 @@ class Run:
         ranks: How many processes the job has.
         rank_requests: While several ranks train together, what this one has asked for since they last agreed; else
             None.
+        rank_states: While they do, and the run is to be resumed, what they save together; else None.
         model: The model's handle, or None. After its end the run no longer keeps the model alive; the handle is
             available as long as the model exists.
         validation_data: The data given for sinks that look at the model, usually ``(x, y)``, or None.
@@ -187,6 +189,7 @@ class Run:
         "raising",
         "rank",
         "rank_requests",
+        "rank_states",
         "ranks",
         "requests",
         "resumed",
@@ -215,6 +218,7 @@ class Run:
         self.steps_per_epoch: int | None = None
         self.rank, self.ranks = 0, 1
         self.rank_requests: Requests | None = None
+        self.rank_states: RankStates | None = None
         self.model: ModelHandle | None = model
         self.validation_data = validation_data
         self.training_data: Any = None

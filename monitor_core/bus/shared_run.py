@@ -11,7 +11,8 @@ import itertools
 import os
 import sys
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from monitor_core._log import logger
@@ -205,10 +206,22 @@ class SharedRun:
         return self._exchange(Kind.EPOCH, results, weights, acts=acts, of_all=of_all)
 
     def epoch_ended(self) -> None:
-        """Agree on what sinks have decided at the epoch's end, if any rank has one that may."""
+        """Agree on what sinks have decided at the epoch's end, if any rank has one that may; then save what is due."""
         self._in_epoch = False
+        run, states = self._run, self._run.rank_states
         if self.agreement.any_acts:
-            self._exchange(Kind.DECISION)
+            self._exchange(Kind.DECISION, acts=states is not None and states.is_due())
+            if states is not None and not run.failed and (self.agreement.any_acts or run.stopped):
+                states.save(self._gather(states.own()))
+
+    def share(self, own: bytes) -> list[bytes]:
+        """Return what each rank passes, before the run begins on any of them.
+
+        Raises:
+            RankError: Not all ranks call this.
+        """
+        self._exchange(Kind.BEGIN, label=1)
+        return self._gather(own)
 
     def epoch_abandoned(self) -> None:
         """Note that the epoch was left without an end."""
@@ -257,8 +270,18 @@ class SharedRun:
         of_all: bool = False,
     ) -> dict[str, float]:
         position = Position(kind, self._run.epoch, step, label)
-        try:
+        with self._leaving():
             return self.agreement.exchange(position, results, weights, acts=acts, of_all=of_all)
+
+    def _gather(self, own: bytes) -> list[bytes]:
+        with self._leaving():
+            return self.agreement.gather_bytes(own)
+
+    @contextmanager
+    def _leaving(self) -> Iterator[None]:
+        """Let the other ranks know if the ranks cannot continue."""
+        try:
+            yield
         except RankError as error:
             self._watch.leave(str(error))
             raise

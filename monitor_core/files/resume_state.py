@@ -10,6 +10,7 @@ from typing import Any
 
 from monitor_core.errors import SetupError
 from monitor_core.files.checkpoints import CheckpointStore
+from monitor_core.files.rank_states import of_rank
 from monitor_core.files.state import check_storable
 from monitor_core.model.generators import generators_state, load_generators_state
 from monitor_core.model.handles import ModelHandle
@@ -55,13 +56,22 @@ def _of_bus(bus_state: BusState) -> dict[str, Any]:
     return bus_state()
 
 
-def resume(store: CheckpointStore, load_bus_state: Callable[[Mapping[str, Any]], None], model: ModelHandle) -> bool:
+def resume(
+    store: CheckpointStore,
+    load_bus_state: Callable[[Mapping[str, Any]], None],
+    model: ModelHandle,
+    *,
+    rank: int = 0,
+    ranks: int = 1,
+) -> bool:
     """Continue from the newest undamaged state; return whether there was one.
 
     Args:
         store: The checkpoints.
         load_bus_state: Called with the state that ``bus_state`` of `whole_state` returned.
         model: The model's handle, with ``load``.
+        rank: The number of this process.
+        ranks: How many train together.
 
     Raises:
         ValueError: There is no state, or all are damaged or do not fit, or the handle cannot load.
@@ -75,6 +85,7 @@ def resume(store: CheckpointStore, load_bus_state: Callable[[Mapping[str, Any]],
             f"bus must have a model's handle with 'load' (got {model!r}): pass model=... to the adapter or the Loop"
         )
     try:
+        state = of_rank(state, model, rank, ranks)
         load_bus_state(state["state"])
         if state.get("training") is not None:  # before the file: loading it may require a built optimizer
             model.load_training_state(state["training"])

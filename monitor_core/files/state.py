@@ -10,6 +10,7 @@ and ``-Infinity``, and are read back as floats.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 import re
@@ -82,6 +83,27 @@ def load_state(path: str | PathLike[str]) -> dict[str, Any]:
     return state
 
 
+def state_bytes(state: Mapping[str, Any]) -> bytes:
+    """Return a state as bytes: its JSON on a line, then its arrays.
+
+    Raises:
+        TypeError: The state holds something that `save_state` cannot write either.
+    """
+    arrays: list[Array] = []
+    text = json.dumps(_pack(state, "state", arrays), allow_nan=False)
+    buffer = io.BytesIO()
+    np.savez(buffer, **_entries(arrays))  # type: ignore[arg-type]
+    return text.encode() + b"\n" + buffer.getvalue()
+
+
+def parse_state(data: bytes) -> dict[str, Any]:
+    """Return the state of which `state_bytes` returned these bytes."""
+    text, _, arrays = data.partition(b"\n")
+    with np.load(io.BytesIO(arrays), allow_pickle=False) as archive:
+        state: dict[str, Any] = _unpack(json.loads(text), _arrays(archive))
+    return state
+
+
 def _checked_format(data: Any, path: Path) -> str | None:
     """Return the name of the file with the arrays, None if there are none."""
     if not isinstance(data, dict) or data.get("format") != _FORMAT or not isinstance(data.get("state"), dict):
@@ -100,6 +122,12 @@ def write_arrays(path: str | PathLike[str], arrays: Iterable[Array]) -> None:
     Raises:
         TypeError: An array holds Python objects.
     """
+    entries = _entries(arrays)
+    with Path(path).open("wb") as file:  # given a name, NumPy would append its suffix
+        np.savez(file, **entries)  # type: ignore[arg-type]
+
+
+def _entries(arrays: Iterable[Array]) -> dict[str, Array]:
     entries = {}
     for number, array in enumerate(arrays):
         if array.dtype.hasobject:
@@ -108,8 +136,7 @@ def write_arrays(path: str | PathLike[str], arrays: Iterable[Array]) -> None:
             entries[f"{number}.{array.dtype.name}"] = array.view(f"V{array.dtype.itemsize}")
         else:
             entries[f"{number}"] = array
-    with Path(path).open("wb") as file:  # given a name, NumPy would append its suffix
-        np.savez(file, **entries)  # type: ignore[arg-type]
+    return entries
 
 
 def read_arrays(path: str | PathLike[str]) -> list[Array]:
@@ -119,16 +146,20 @@ def read_arrays(path: str | PathLike[str]) -> list[Array]:
         OSError: The file cannot be read.
         ValueError: It holds no arrays, or is damaged.
     """
-    found: dict[int, Array] = {}
     with (
         refusing_damage(f"{path} holds no arrays"),
         Path(path).open("rb") as file,
         np.load(file, allow_pickle=False) as archive,
     ):
-        for key in archive.files:
-            number, _, dtype = key.partition(".")
-            array = archive[key]
-            found[int(number)] = array.view(_extension_dtype(dtype)) if dtype else array
+        return _arrays(archive)
+
+
+def _arrays(archive: Any) -> list[Array]:
+    found: dict[int, Array] = {}
+    for key in archive.files:
+        number, _, dtype = key.partition(".")
+        array = archive[key]
+        found[int(number)] = array.view(_extension_dtype(dtype)) if dtype else array
     return [found[number] for number in sorted(found)]
 
 

@@ -1,10 +1,12 @@
 """Resuming an interrupted run: what ``resume=...`` of a `Loop` or an adapter does besides recording.
 
-Contract. The run's folder gets a folder ``resume`` with the last checkpoint: the model's weights, and the states of the
-run, of all sinks, of the optimizer and of the random generators. The first checkpoint is saved at train begin, the
-others at the ends of epochs, but not of a run that has failed. A run that begins with such a folder continues after the
-epoch of its last checkpoint; what was recorded later is dropped, and trained again. It trains even if it had been asked
-to stop, unless a sink asks again at once. If the journal has epochs but there is no checkpoint, no file is changed.
+Contract. The run's folder gets a folder ``resume`` with the last checkpoint: the model's weights, and the states of
+the run, of all sinks, of the optimizer and of the random generators. The first checkpoint is saved at train begin,
+the others at the ends of epochs, but not of a run that has failed. On several ranks, rank 0 writes it once they have
+agreed on what is decided there, with the generators and the data's position of each; all read the same folder. A run
+that begins with such a folder continues after the epoch of its last checkpoint; what was recorded later is dropped,
+and trained again. It trains even if it had been asked to stop, unless a sink asks again at once. If the journal has
+epochs but there is no checkpoint, no file is changed.
 
 This module combines sinks. Only it and `monitor_core.loop.recording` import sinks within the core.
 """
@@ -12,26 +14,30 @@ This module combines sinks. Only it and `monitor_core.loop.recording` import sin
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import attrs
 
-from monitor_core import frameworks
 from monitor_core._log import logger
+from monitor_core.background.interrupts import deferred_interrupts
 from monitor_core.bus.bus import Bus
+from monitor_core.bus.hooks import sink_name
 from monitor_core.bus.run import Run
+from monitor_core.bus.shared_run import SharedRun
 from monitor_core.bus.sink import Logs, Sink
 from monitor_core.errors import OrderError, SetupError
 from monitor_core.files.checkpoint_index import STATES, Keep
 from monitor_core.files.checkpoints import CheckpointStore
+from monitor_core.files.rank_states import joined, own_part
 from monitor_core.files.resume_state import check_state, resume, whole_state
 from monitor_core.files.templates import Template
 from monitor_core.journal.facts import Raised, Stop
 from monitor_core.journal.files import Damage, Kind
 from monitor_core.journal.recorded import read_runs, record_of
 from monitor_core.journal.run_records import RunRecord
+from monitor_core.ranks.states import RankStates
 
 SHARE = 0.02
 """The share of the run's time that saving may take."""
@@ -52,6 +58,7 @@ class ResumePoint(Sink):
     needs: ClassVar[tuple[str, ...]] = ("save",)
 
     store: CheckpointStore
+    _parts: Sequence[bytes] = attrs.field(init=False, repr=False, default=())
     _due: float = attrs.field(init=False, repr=False, default=0.0)
 
     def own(self) -> None:
@@ -65,7 +72,23 @@ class ResumePoint(Sink):
 
     def resume(self, bus: Bus) -> bool:
         """Continue from the last checkpoint; return whether there was one."""
-        return resume(self.store, bus.load_state_dict, bus.run.model)
+        run = bus.run
+        ranks = 1 if run.rank_requests is None else run.ranks
+        return resume(self.store, lambda state: _load(bus, state), run.model, rank=run.rank, ranks=ranks)
+
+    def join_ranks(self, run: Run, parts: Sequence[bytes]) -> None:
+        """Save with the other ranks of a run, of which the first one writes.
+
+        Args:
+            run: The run.
+            parts: What each rank has of its own now.
+        """
+        self._parts = parts
+        run.rank_states = RankStates(
+            is_due=lambda: run.rank == 0 and self._is_due(run),
+            own=lambda: _own_part(run),
+            save=lambda parts: self._save_all(run, parts) if run.rank == 0 else None,
+        )
 
     def on_train_begin(self, run: Run) -> None:
         """Save the initial state, unless the run continues from a checkpoint.
@@ -79,29 +102,44 @@ class ResumePoint(Sink):
         self._due = 0.0
         if not run.resumed or not self.store.index_path.exists():
             try:
-                self._save(run)
+                self._save(run, self._parts)
             except Exception as error:
                 raise SetupError(f"resume: the model cannot be saved to {self.store.folder.path}: {error}") from error
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Save, unless the last save was too recent, or the run has failed: it then continues from an earlier save."""
-        if not run.failed and (time.monotonic() >= self._due or run.stopped or epoch + 1 == run.epochs):
+        if run.rank_states is None and not run.failed and self._is_due(run):
             self._save(run)
+
+    def _is_due(self, run: Run) -> bool:
+        return time.monotonic() >= self._due or run.stopped or run.epoch + 1 == run.epochs
+
+    def _save_all(self, run: Run, parts: list[bytes]) -> None:
+        """Save what all ranks have; if that fails, the last checkpoint stays, and the training continues."""
+        try:
+            with deferred_interrupts:
+                self._save(run, parts)
+        except Exception as error:
+            logger.warning("resume: the state of epoch %d could not be saved", run.epoch + 1, exc_info=error)
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
         """Let other processes continue the run."""
         self.store.folder.disown()
 
-    def _save(self, run: Run) -> None:
+    def _save(self, run: Run, parts: Sequence[bytes] = ()) -> None:
         began = time.monotonic()
         try:
             path = self.store.folder.file({"epoch": run.epoch + 1}, {})
             saved = self.store.write(run.model, path, epoch=run.epoch, step=run.step, value=None)
             if saved is not None:
-                self.store.enter(saved, lambda: whole_state(run.bus_state, run.model))
+                self.store.enter(saved, lambda: self._state(run, parts))
         finally:
             ended = time.monotonic()
             self._due = ended + (ended - began) / SHARE
+
+    def _state(self, run: Run, parts: Sequence[bytes]) -> dict[str, Any]:
+        state = whole_state(run.bus_state, run.model)
+        return state if run.rank_states is None else {**state, "ranks": joined(run.ranks, parts)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the kept files."""
@@ -114,6 +152,18 @@ class ResumePoint(Sink):
             ValueError: A file lies outside of the folder.
         """
         self.store.load_files(state["files"])
+
+
+def _own_part(run: Run) -> bytes:
+    return own_part(run.model, run.state_dict().get("data"))
+
+
+def _load(bus: Bus, state: Mapping[str, Any]) -> None:
+    """Load the state of a bus; on a rank that has fewer sinks than the first one, that of its own."""
+    if bus.run.rank:
+        names = set(map(sink_name, bus.sinks))
+        state = {**state, "sinks": [each for each in state["sinks"] if each["sink"] in names]}
+    bus.load_state_dict(state)
 
 
 class Resume:
@@ -139,20 +189,64 @@ class Resume:
 
         Raises:
             OrderError: A run of this bus has begun already.
-            SetupError: The job has several ranks, another process uses the folder, or its files are incomplete or do
-                not fit this run.
+            SetupError: The job has several ranks that are not connected, another process uses the folder, or its files
+                are incomplete, or do not fit this run.
+            RankError: Of several ranks, not all continue the run.
         """
         if self._is_used:
             raise OrderError(
                 f"resume={str(self.folder)!r} is for one run, and this is the second: put several fits into one "
                 "Loop(..., resume=...), or give each run its own folder"
             )
-        rank, ranks = frameworks.ranks()
-        if ranks > 1:
-            raise SetupError(f"resume= is for one process, and this is rank {rank} of {ranks}: use record=")
+        with self._bus.among_ranks() as shared:
+            run = self._bus.run
+            if shared is None and run.ranks > 1:
+                raise SetupError(
+                    f"resume= needs ranks that train together, and rank {run.rank} of {run.ranks} is not connected to "
+                    "the others: initialize torch.distributed or jax.distributed first, or use record="
+                )
+            return self._begin_here() if shared is None else self._begin_on_all(shared)
+
+    def _begin_on_all(self, shared: SharedRun) -> bool:
+        """Let rank 0 prepare the folder; then the others read the same checkpoint, before rank 0 changes anything."""
+        run = self._bus.run
+        if run.rank == 0:
+            point = self._prepared_point()
+            shared.share(str(self._newest(point)).encode())
+        else:
+            point = self._point()
+            theirs, own = shared.share(b"")[0].decode(), str(self._newest(point))
+            if own != theirs:
+                raise SetupError(
+                    f"resume: all ranks must see one folder, but rank {run.rank} has the checkpoint {own} in "
+                    f"{self.folder}, and rank 0 has {theirs}: pass a folder of a file system that they share"
+                )
+        continues = self._resume(point, *self._runs())
+        point.join_ranks(run, shared.share(_own_part(run)))
+        return continues
+
+    def _newest(self, point: ResumePoint) -> str | None:
+        """Return the name of the last checkpoint's file, None if there is none."""
+        try:
+            newest = point.store.newest_state()
+        except ValueError as error:
+            raise self._impossible(error) from error
+        return None if newest is None else newest[1].name
+
+    def _begin_here(self) -> bool:
+        return self._resume(self._prepared_point(), *self._runs())
+
+    def _prepared_point(self) -> ResumePoint:
+        """Take ownership of the run's folder for this process, before reading it."""
         self._prepare()
-        point = self._owned_point()
-        runs, damage = self._runs()
+        point = self._point()
+        try:
+            point.own()
+        except SetupError as error:
+            raise SetupError(f"resume: the run in {self.folder} cannot be begun: {error.__cause__ or error}") from error
+        return point
+
+    def _resume(self, point: ResumePoint, runs: list[RunRecord], damage: list[Damage]) -> bool:
         if not point.store.index_path.exists():
             self._begin_first(point, runs)
         self._bus.add(point)
@@ -160,26 +254,23 @@ class Resume:
         try:
             continues = point.resume(self._bus)
         except (ValueError, LookupError, OSError) as error:
-            raise SetupError(f"resume: the run in {self.folder} cannot continue: {error}") from error
+            raise self._impossible(error) from error
         if continues:
             self._continue(runs, damage)
         return continues
+
+    def _impossible(self, error: Exception) -> SetupError:
+        return SetupError(f"resume: the run in {self.folder} cannot continue: {error}")
 
     def continue_record(self) -> None:
         """Pass the journal's record up to the checkpoint to the sinks, where an adapter has loaded the run's state."""
         self._continue(*self._runs())
 
-    def _owned_point(self) -> ResumePoint:
-        """Take ownership of the run's folder for this process, before reading it."""
+    def _point(self) -> ResumePoint:
         suffix = getattr(self._bus.run.model, "weights_suffix", "")
         folder = str(self.folder / "resume").replace("{", "{{").replace("}", "}}")
         template = Template(f"{folder}/{{epoch:06d}}{suffix}", numbers=("epoch",))
-        point = ResumePoint(CheckpointStore(template, "resume", keep=Keep(last=STATES), weights_only=True))
-        try:
-            point.own()
-        except SetupError as error:
-            raise SetupError(f"resume: the run in {self.folder} cannot be begun: {error.__cause__ or error}") from error
-        return point
+        return ResumePoint(CheckpointStore(template, "resume", keep=Keep(last=STATES), weights_only=True))
 
     def _runs(self) -> tuple[list[RunRecord], list[Damage]]:
         try:

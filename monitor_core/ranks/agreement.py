@@ -156,12 +156,20 @@ class Agreement:
     # --- collectives -------------------------------------------------------------------------------------------------
 
     def _gather_texts(self, text: str) -> list[str]:
-        """Return every rank's text, eight bytes in a number, because not every collective has bytes."""
-        own = text.encode(errors="replace")
+        return [each.decode() for each in self.gather_bytes(text.encode(errors="replace"))]
+
+    def gather_bytes(self, own: bytes) -> list[bytes]:
+        """Return every rank's bytes, eight in a number, because not every collective has bytes.
+
+        All ranks must call this at the same point, on which they have agreed.
+
+        Raises:
+            RankError: A rank has left, or is lost.
+        """
         lengths = self._gather(np.array([float(len(own))]))[:, 0].astype(int)
         size = 8 * -(-max(1, int(lengths.max())) // 8)
         rows = self._gather(np.frombuffer(bytearray(own.ljust(size, b"\0"))))
-        return [row.tobytes()[:length].decode() for row, length in zip(rows, lengths, strict=True)]
+        return [row.tobytes()[:length] for row, length in zip(rows, lengths, strict=True)]
 
     def _gather(self, numbers: NDArray[np.float64]) -> NDArray[np.float64]:
         self.collectives += 1

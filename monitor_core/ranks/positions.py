@@ -96,8 +96,9 @@ def completed(positions: Sequence[Position]) -> list[int]:
     Raises:
         RankError: They do not fit together.
     """
-    first = next((each for each in positions if not any(map(each.waits_for, positions))), positions[0])
-    if any(each != first and not each.waits_for(first) for each in positions):
+    distinct = list(dict.fromkeys(positions))  # a few, of many ranks
+    first = next((each for each in distinct if not any(map(each.waits_for, distinct))), positions[0])
+    if any(each != first and not each.waits_for(first) for each in distinct):
         raise RankError(_differing(positions))
     return [rank for rank, each in enumerate(positions) if each == first]
 

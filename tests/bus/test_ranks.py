@@ -93,15 +93,17 @@ def test_the_model_needs_nothing_for_a_sink_that_is_not_called(monkeypatch):
     train(Needy())
 
 
-def test_a_run_of_several_ranks_is_not_resumed(monkeypatch, tmp_path):
-    """Two processes would save over each other; the message says what to use."""
+def test_a_run_of_ranks_that_are_not_connected_is_not_resumed(monkeypatch, tmp_path):
+    """Two processes would save over each other; the message says what to do."""
     torch = pytest.importorskip("torch")
     from monitor_core.adapters.torch import TorchModel
 
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with (
-        pytest.raises(SetupError, match=r"resume= is for one process, and this is rank 1 of 2: use record="),
+        pytest.raises(
+            SetupError, match=r"rank 1 of 2 is not connected to the others: initialize torch.*or use record="
+        ),
         Loop(model=TorchModel(torch.nn.Linear(1, 1)), resume=tmp_path),
     ):
         pass

@@ -124,7 +124,19 @@ def apart(name):
                 assert loop.run.stopped
     report(name, loop.run.status)
 
-for train in (count, nan, stop, decision, rate, one_rank, epochs, options, setup, leaves, apart):
+def fork(name):
+    with Loop(History(), ranks=Ranks(every=10)) as loop:
+        for epoch in loop.epochs(1):
+            for i in loop.batches(range(25)):
+                loop.log(loss=1.0)
+                if i == 5:
+                    child = os.fork()
+                    if not child:
+                        loop.run.stop("in the child")
+                        os._exit(7 if loop.run.stopped else 8)
+    report(name, loop.run.status, loop.run.step, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+for train in (count, nan, stop, decision, rate, one_rank, epochs, options, setup, leaves, apart, fork):
     attempt(train.__name__, train)
 """
 
@@ -162,6 +174,7 @@ def test_ranks_agree(engine, tmp_path):
     assert zero["leaves"][0] == "RankError"
     assert "without rank 1 (rank 1: KeyError: 'a batch')" in zero["leaves"][1]
     assert (zero["apart"], one["apart"]) == (["completed"], ["stopped"])
+    assert zero["fork"] == one["fork"] == ["completed", 25, 7]  # the child is not a rank: its stop is its own
 
 
 LOST = """

@@ -81,6 +81,11 @@ print(json.dumps(["same", *same, history["rmse"].tolist()]))
 asking = [on("epoch_end", lambda run, epoch, logs: run.stop("enough") if epoch == 3 else None)] if rank else []
 run, seen = train(*asking)
 print(json.dumps(["asked", run.status, run.epoch, run.stop_reason]), flush=True)
+try:
+    with XGBoostAdapter(resume="run") as adapter:
+        xgboost.train(parameters, training, 3, verbose_eval=False, callbacks=[adapter])
+except Exception as error:
+    print(json.dumps(["resumed", type(error).__name__, str(error)]), flush=True)
 """
 
 
@@ -96,6 +101,9 @@ def test_results_are_xgboosts_own_and_all_workers_stop_together(workers, tmp_pat
     assert len((tmp_path / "run.csv").read_text().splitlines()) == epoch + 2
     assert "".join(written).count(f"epoch {epoch + 1} ·") == 1
     assert zero["asked"] == one["asked"] == ["stopped", 3, "enough (rank 1)"]
+    assert zero["resumed"][0] == "SetupError"
+    assert "XGBoost cannot save a booster of several workers before its first round" in zero["resumed"][1]
+    assert one["resumed"][0] == "RankError"  # XGBoost's connection to it broke
 
 
 LOST = """

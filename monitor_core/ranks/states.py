@@ -1,0 +1,22 @@
+"""What the ranks of a run save together: rank 0 writes it, with the part that each rank has of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+
+@attrs.frozen
+class RankStates:
+    """Saves the states of all ranks at the end of an epoch, once they have agreed on its decisions.
+
+    Attributes:
+        is_due: Returns whether this rank asks for a save now; then all take part.
+        own: Returns this rank's part.
+        save: Gets the parts of all ranks, by rank; it does nothing on ranks that do not write.
+    """
+
+    is_due: Callable[[], bool]
+    own: Callable[[], bytes]
+    save: Callable[[list[bytes]], None]

@@ -134,9 +134,15 @@ def run_paths(paths: Iterable[str | PathLike[str]]) -> list[Path]:
 
 
 def _below(folder: Path) -> list[Path]:
+    """Return what a folder stands for: the runs in it, or else the logs; itself if it is one, or holds nothing."""
     finder = LogFinder()
     runs = [each for each, _ in _folders(folder, _DEPTH, finder)]
-    return sorted(runs) or sorted(log.path for log in finder.logs()) or [folder]
+    if runs:
+        return sorted(runs)
+    known = Cache(None)
+    logs = [log.path for log in finder.logs() if _found_log(log, known) is not None]
+    known.save()
+    return sorted(logs) if logs and folder not in logs else [folder]
 
 
 def _folders(

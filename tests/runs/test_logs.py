@@ -119,6 +119,18 @@ def test_event_files_are_one_log_a_folder(folder):
     assert time.time() - 100 < first.summary.begun <= first.summary.time
 
 
+def test_a_folder_of_event_files_is_one_log_also_where_others_are_in_it(folder):
+    """As `open_run` has it."""
+    pytest.importorskip("tensorboard")
+    from monitor_core import TensorBoard
+
+    train(TensorBoard(folder / "a"))
+    train(CSVLogger(folder / "a" / "log.csv"))
+    assert found(folder) == {"a": "event files", "a/log.csv": "CSV log"}
+    assert list(compare([folder / "a"]).runs) == ["a"]
+    assert len(compare([folder]).runs) == 2
+
+
 def test_event_files_without_epochs_have_a_best_step(folder):
     """Their epochs are not known."""
     pytest.importorskip("tensorboard")
@@ -171,6 +183,7 @@ def test_a_folder_of_logs_alone_is_compared(folder):
     """Next to runs they are left out: they may be of the same trainings."""
     train(CSVLogger(folder / "a.csv"))
     train(CSVLogger(folder / "b.csv"))
+    (folder / "config.json").write_text('{"layers": [32, 64]}')
     assert list(compare([folder]).runs) == ["a.csv", "b.csv"]
     train(Journal(folder / "c"))
     assert list(compare([folder]).runs) == ["c"]

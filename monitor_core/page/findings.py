@@ -25,6 +25,7 @@ _STEP = re.compile(r"\bstep (\d[\d,]*)")
 _EPOCH = re.compile(r"\bepoch (\d[\d,]*)")
 _EPOCHS = re.compile(r"\b(\d[\d,]*) epochs?\b")
 _LARGEST = 2**53
+_TURN = "turn"
 
 
 @attrs.frozen(eq=False)
@@ -68,7 +69,10 @@ def _when(found: Finding, spoken: _SpokenOf | None) -> str:
 
 def _evidence(found: Finding) -> Iterator[tuple[str, str]]:
     for name, value in found.evidence.items():
-        yield str(name).replace("_", " "), _shown(value)
+        if name == _TURN and isinstance(value, int):
+            yield "turning epoch", number(value + 1)  # as the sentence counts
+        else:
+            yield str(name).replace("_", " "), _shown(value)
 
 
 def _shown(value: Any) -> str:

@@ -218,7 +218,7 @@ KILLS = 4
 
 @pytest.mark.skipif(os.name != "posix", reason="kills are those of POSIX")
 def test_a_kill_costs_the_store_nothing_that_was_on_disk(bucket, tmp_path, monkeypatch):
-    """After a SIGKILL at any moment, the store has a readable beginning; the next run or the command brings the rest."""
+    """After a SIGKILL at any moment the store has a readable beginning; the next run or the command brings the rest."""
     import random
 
     for number in range(KILLS):

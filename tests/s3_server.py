@@ -1,6 +1,9 @@
 """A real S3 server on this machine, moto's, that can be stopped and told to refuse, to be slow, or to list late."""
 
+import contextlib
 import os
+import random
+import socket
 import threading
 import time
 from collections import Counter
@@ -33,7 +36,7 @@ class S3Server:
         self.lists_late = self.is_down = False
         self._app = moto_server.DomainDispatcherApplication(moto_server.create_backend_app)
         self._server = None
-        self._port = 0
+        self._port = _free_port()
 
     @property
     def address(self):
@@ -57,7 +60,6 @@ class S3Server:
 
         handler = moto_server.MotoRequestHandler
         self._server = make_server("127.0.0.1", self._port, self, threaded=True, request_handler=handler)
-        self._port = self._server.port
         self.is_down = False
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -88,6 +90,14 @@ class S3Server:
         if self.lists_late and method == "GET" and "list-type=2" in environ.get("QUERY_STRING", ""):
             return _answer(environ, start_response, "200 OK", _EMPTY)
         return self._app(environ, start_response)
+
+
+def _free_port():
+    """Return a port that no client gets: else one that connects while the server is stopped may take it."""
+    for port in random.sample(range(15000, 30000), 100):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError("there is no free port")
 
 
 def _answer(environ, start_response, status, body):

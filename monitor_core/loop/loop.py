@@ -49,8 +49,8 @@ class Loop:
             which is read without changing the training. Samples that you draw from a shuffled loader yourself use up
             random numbers and change the training that follows.
         initial_epoch: The first epoch's number, 0-based, at least 0.
-        record: The run's folder. A `Journal` is written there; earlier runs in it are kept. See
-            `monitor_core.loop.recording`.
+        record: The run's folder, or its address in a store, such as ``s3://bucket/runs/a``. A `Journal` is written
+            there; earlier runs in it are kept. See `monitor_core.loop.recording`.
         resume: The run's folder, to record in as by ``record``, and to save what the run needs to continue (weights,
             optimizer, random generators, the states of all sinks). If it holds an interrupted run, this one continues
             after its last checkpoint, with the same results as an uninterrupted run: `epochs` begins with the next
@@ -63,6 +63,8 @@ class Loop:
 
     Raises:
         HookError: An object is not a sink.
+        ImportError: fsspec, or its package for the address in ``record`` or ``resume``, is not installed.
+        SetupError: The store at that address refuses to be written, or has no such bucket.
         TypeError: ``record`` or ``resume`` is not a path, or ``optimizer`` is given without a PyTorch module.
         ValueError: ``initial_epoch`` is below 0; or ``record``, ``resume`` and a `Journal` name different folders.
 

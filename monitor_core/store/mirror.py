@@ -262,7 +262,10 @@ class Mirror:
         if os.getpid() != self._pid or self._is_taken or not self.spool.is_there:
             return
         with suppress(Exception):
-            if self in _at_work or self._uploader.left():
+            if self._attempts.is_failing:  # the run's end has said what is left, if there was one
+                if self._training:
+                    self._report()
+            elif self in _at_work or self._uploader.left():
                 self.finish(EXIT_SECONDS)
 
 

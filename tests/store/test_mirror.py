@@ -233,3 +233,23 @@ def test_two_runs_of_one_process_record_to_one_address_at_the_same_time(store):
             time.sleep(0.02)
         assert len(open_run(f"{store}/a").history) == 4
     assert {run.status for run in open_run(f"{store}/a").runs} == {"completed"}
+
+
+def test_a_store_that_fails_is_said_once_and_not_waited_for_again(store, warned, monkeypatch):
+    """The run's end has waited for three attempts; the interpreter's exit adds nothing."""
+    attempts = []
+
+    def failing(self, name, data):
+        attempts.append(name)
+        raise ConnectionError("it is down")
+
+    with Loop(Journal(f"{store}/a")) as loop:
+        monkeypatch.setattr(Objects, "write", failing)
+        for _ in loop.epochs(1):
+            loop.log(loss=1.0)
+    found, count = loop.bus.sinks[0]._mirror, len(warned())
+    assert "cannot be reached (it is down)" in warned()[0]
+    assert warned()[-1].endswith(f"at the next run at this address, or by: monitor-core upload {store}/a")
+    found.at_exit()
+    assert len(warned()) == count == 2
+    assert len(attempts) >= 3

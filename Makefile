@@ -14,7 +14,7 @@ BACKEND_TESTS := adapters diagnosis/test_keras.py frameworks model benchmarks/te
 	test_schedules.py testing/test_handles.py values
 # What trains with a framework, or runs other processes and programs.
 INTEGRATION := adapters benchmarks cli diagnosis faults network/test_outbox.py network/test_sink.py ranks/test_engines.py ranks/test_jax.py \
-	ranks/test_torch.py sinks store test_notebook.py test_packaging.py \
+	ranks/test_keras.py ranks/test_resume.py ranks/test_torch.py ranks/test_xgboost.py sinks store test_notebook.py test_packaging.py \
 	test_readme.py test_tensorboard_browser.py test_typing.py
 # Frameworks that pip can install together, what they are, their tests, and what their pages' and examples' names contain;
 # each group has an environment of its own.

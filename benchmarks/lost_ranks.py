@@ -166,7 +166,7 @@ def _environment() -> dict[str, str]:
 
 
 def _is_alive(process: int) -> bool:
-    """Return whether a process runs; one that has ended, and whose parent has not waited for it, does not."""
+    """Return whether a process runs; one that has ended and is still to be waited for does not."""
     try:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

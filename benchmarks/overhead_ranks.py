@@ -20,7 +20,7 @@ from typing import Any
 from harness import arguments, interleave, machine, report
 from support.processes import ON_THE_CPU, in_fresh_process
 
-RANKS = ("1", "2")
+RANKS = ("1", "2", "4")
 STEPS = 1_000
 STEP_SECONDS = 0.005
 FLOOR = "bare loop"

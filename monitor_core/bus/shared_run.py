@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import sys
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -35,6 +37,9 @@ EXIT_STATUS = 75
 
 _CONNECTED: list[Callable[[], Collective | None]] = [torch.connected, jax.connected, xgboost.connected]
 _NEVER = sys.maxsize
+
+_UNDER_TORCHRUN = 20.0
+"""After how many seconds Ctrl-C is raised under torchrun, if the ranks have not agreed: it kills them after 30."""
 
 _numbers = itertools.count()
 """Numbers the runs of this process that may have other ranks, so that each has notes of its own."""
@@ -145,7 +150,17 @@ class SharedRun:
             self._run.rank,
             self._options.every,
         )
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            timer = threading.Timer(_UNDER_TORCHRUN, self._interrupt_again)
+            timer.daemon = True
+            timer.start()
         return True
+
+    def _interrupt_again(self) -> None:
+        """Have Ctrl-C raised at once, as when it is pressed again, if the ranks have not agreed on it meanwhile."""
+        asked = self._run.rank_requests
+        if asked is not None and asked.interrupted:
+            os.kill(os.getpid(), signal.SIGINT)
 
     def begun(self) -> None:
         """Agree that all ranks have begun the run, with the same options.

@@ -77,7 +77,9 @@ class Request:
             if value is not None:
                 raise ValueError(f"checkpoint takes no value (got {value!r})")
         elif not (value is None and self.verb == "stop") and not _is_text(value, TEXT):
-            raise ValueError(f"{self.verb} must be a text of 1 to {TEXT} characters (got {_cut(value)})")
+            raise ValueError(
+                f"{self.verb} must be a text of 1 to {TEXT} characters, each of them printable (got {_cut(value)})"
+            )
 
     @who.validator
     def _check_who(self, _: Any, value: Any) -> None:
@@ -180,7 +182,9 @@ def take(folder: Path) -> Iterator[Request | str]:
         try:
             members = {each: data[each] for each in ("verb", "value", "who", "time", "run")}
             yield Request(**members, number=name.removeprefix("request-").removesuffix(".json"))
-        except (KeyError, TypeError, ValueError) as error:
+        except KeyError as error:
+            yield f"a request is malformed: it has no {error}"
+        except (TypeError, ValueError) as error:
             yield f"a request is malformed: {_cut(error)}"
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,8 @@ import attrs
 
 from monitor_core._version import __version__
 from monitor_core.files.replacing import replacing
-from monitor_core.journal.files import file_number, journal_files
+from monitor_core.journal.files import file_number
 from monitor_core.journal.recorded import RecordedRun, open_run
-from monitor_core.journal.summary import SUMMARY_NAME
 from monitor_core.model.snapshot import Snapshot
 from monitor_core.page.charts import Chart
 from monitor_core.page.columns import Columns
@@ -44,6 +43,8 @@ if TYPE_CHECKING:
 
 POINTS, LEAST_POINTS = 100_000, 100
 """How many points of a curve a page holds, unless more or fewer are asked for, and how many it may be asked for."""
+_HEAD, _GENERATOR = 4096, b'<meta name="generator" content="monitor_core '
+"""What a report has in so many first bytes."""
 BUILT = Path(__file__).with_name("built")
 """The page's script and style, which the build makes of ``web/``."""
 NOT_BUILT = (
@@ -61,7 +62,7 @@ def write_report(
     baseline: RecordedRun | str | PathLike[str] | None = None,
     points: int | None = POINTS,
 ) -> Path:
-    """Write the report of a recorded run; an existing file is replaced atomically.
+    """Write the report of a recorded run; an older report is replaced atomically.
 
     Args:
         recorded: What `open_run` returned, or a path that it opens: a run's folder, or the log of another library. Of
@@ -80,7 +81,7 @@ def write_report(
         FileNotFoundError: There is no journal, or the page is not built.
         ImportError: Jinja2 is not installed.
         OSError: The file cannot be written.
-        ValueError: There is no run, ``points`` is less than 100, or the file would replace one of a recorded run.
+        ValueError: There is no run, ``points`` is less than 100, or the file is there and is not a report.
 
     Example:
         >>> write_report("runs/a", "a.html")  # doctest: +SKIP
@@ -91,8 +92,8 @@ def write_report(
         raise ValueError(f"path must be given: {run.path} is in a store, where no report is written")
     target = Path(path) if path is not None else _next_to(run.path)
     other = None if baseline is None else _opened(baseline)
-    if _is_recorded(target, [each.path for each in (run, other) if each is not None]):
-        raise ValueError(f"path must not be a file of a recorded run, which a report would replace (got {target})")
+    if not _may_be_replaced(target):
+        raise ValueError(f"path is a file that is not a report, and would be replaced: {target}; write elsewhere")
     text = report_html(run, baseline=other, points=points)
     with replacing(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -132,12 +133,13 @@ def _next_to(path: Path) -> Path:
     return path.with_name(f"{path.name}.html")
 
 
-def _is_recorded(target: Path, sources: Iterable[Path]) -> bool:
-    """Return whether a file is one that the reported runs were read from, or another run's record."""
-    if not target.exists():
-        return False
-    is_record = file_number(target.name) is not None or (target.name == SUMMARY_NAME and journal_files(target.parent))
-    return bool(is_record) or any(source.exists() and source.samefile(target) for source in sources)
+def _may_be_replaced(target: Path) -> bool:
+    """Return whether there is no such file, or a report, or an empty one."""
+    if not target.is_file():
+        return True
+    with target.open("rb") as file:
+        head = file.read(_HEAD)
+    return not head or _GENERATOR in head
 
 
 def render(

@@ -62,7 +62,7 @@ def ask(folder: Path, summary: Summary, verb: str, value: str | None, *, who: st
     """
     called = folder if name is None else name
     if summary.status != "running":
-        raise ValueError(f"{called} is not running: it is {summary.status}")
+        raise ValueError(f"{called} is not running: its status is {summary.status}")
     if not listens(folder, summary.id):
         raise ValueError(f"{called} does not listen: add Control() to its sinks, or wait a second if it just began")
     request = Request(verb=verb, value=_number(value) if verb == "rate" else value, who=who, run=summary.id)

@@ -182,7 +182,8 @@ class _Listener:
             try:
                 self._settle(request, None, self._do(request))
             except Exception as error:
-                self._settle(request, f"{type(error).__name__}: {error}")
+                is_ours = isinstance(error, (AttributeError, ValueError))  # whose messages are sentences
+                self._settle(request, str(error) if is_ours else f"{type(error).__name__}: {error}")
         self._waiting.extendleft(reversed(late))
 
     def _waits_for_epoch(self) -> bool:

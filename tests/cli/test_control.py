@@ -22,7 +22,7 @@ def test_it_reaches_a_training(tmp_path, training):
     refused = command("control", folder, "checkpoint")
     assert (refused.code, refused.out) == (
         1,
-        "refused: ValueError: no model that can be saved was given: pass model=...\n",
+        "refused: no model that can be saved was given: pass model=...\n",
     )
     for args, message in (
         (("rate", "fast"), "rate must be a number > 0 and finite (got 'fast')"),
@@ -47,14 +47,14 @@ def test_a_training_that_is_killed_does_not_answer(tmp_path, training):
     training.kill()
     training.wait(60)
     done = command("control", tmp_path / "a", "stop")
-    assert (done.code, done.err) == (1, f"monitor-core: {tmp_path / 'a'} is not running: it is killed\n")
+    assert (done.code, done.err) == (1, f"monitor-core: {tmp_path / 'a'} is not running: its status is killed\n")
 
 
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
         (("control", "none", "stop"), 1, "there is no none"),
-        (("control", "a", "stop"), 1, "a is not running: it is completed"),
+        (("control", "a", "stop"), 1, "a is not running: its status is completed"),
         (("control", "a", "exec"), 2, "Invalid value for"),
         (("control", "log.csv", "stop"), 1, "log.csv is not a run's folder"),
         (("control",), 2, "Missing argument"),

@@ -71,7 +71,7 @@ def test_what_is_asked_for_is_done_and_says_that_it_came_from_the_page(live):
     assert post(address, wish={"verb": "rate", "value": "0.01"}) == (200, "the learning rate is 0.01, after 0.1")
     assert post(address, wish={"verb": "note", "value": "größer"}) == (200, "noted")
     status, answer = post(address, wish={"verb": "checkpoint"})
-    assert (status, answer.startswith("refused: ValueError: no model that can be saved")) == (200, True)
+    assert (status, answer.startswith("refused: no model that can be saved")) == (200, True)
     deadline = time.monotonic() + 60
     while len(found := asked(folder)) < 3 and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -178,7 +178,7 @@ def test_runs_that_cannot_be_controlled_say_why(tmp_path):
     runs = tmp_path / "runs"
     train(runs / "ended", [1.0])
     with training_process(runs / "deaf", WITHOUT_CONTROL, until="summary.json"), served(runs, "--control") as address:
-        assert post(address, "ended") == (400, "ended is not running: it is completed")
+        assert post(address, "ended") == (400, "ended is not running: its status is completed")
         status, sentence = post(address, "deaf")
         assert (status, sentence.startswith("deaf does not listen: add Control() to its sinks")) == (400, True)
         assert "This run cannot be controlled: add Control() to its sinks." in ask(address, "/runs/deaf")[2]
@@ -204,7 +204,7 @@ def test_a_run_that_was_killed_says_so(tmp_path):
         training.wait(60)
         waiting.join(60)
         assert found == [(200, "refused: the run has died")]
-        assert post(address) == (400, "a is not running: it is killed")
+        assert post(address) == (400, "a is not running: its status is killed")
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):

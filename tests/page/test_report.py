@@ -148,17 +148,23 @@ def test_the_best_value_is_the_last_one_only_in_the_last_epoch(tmp_path, losses,
     assert end in text_of(report_html(tmp_path), "story")
 
 
-def test_a_report_replaces_no_record(tmp_path):
-    """Neither the run's own files nor another's."""
+def test_a_report_replaces_nothing_but_reports(tmp_path):
+    """Neither the run's own files, nor another's, nor a page of the user; an older report is replaced."""
     folder, other = train(tmp_path / "a", [1.0]), train(tmp_path / "b", [1.0])
     log = tmp_path / "log.csv"
     log.write_text("epoch,loss\n0,1.0\n")
     for source, target in ((folder, folder), (folder, other), (log, None)):
         for file in [log] if target is None else sorted(target.iterdir()):
             before = file.read_bytes()
-            with pytest.raises(ValueError, match=f"path must not be a file of a recorded run.*{file.name}"):
+            with pytest.raises(ValueError, match=f"path is a file that is not a report.*{file.name}"):
                 write_report(source, file)
             assert file.read_bytes() == before
+    (folder / "report.html").write_text("<p>my own</p>")
+    with pytest.raises(ValueError, match="path is a file that is not a report"):
+        write_report(folder)
+    (folder / "report.html").write_text("")
+    for _ in range(2):
+        assert write_report(folder).read_text().startswith("<!doctype html>")
 
 
 def test_nothing_of_a_run_is_markup(tmp_path):

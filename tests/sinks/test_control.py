@@ -131,8 +131,8 @@ def test_a_note_is_a_decision_in_the_journal(tmp_path):
 @pytest.mark.parametrize(
     ("verb", "value", "reason"),
     [
-        ("rate", 0.5, "refused: AttributeError: there is no learning rate to read or set: no model was given"),
-        ("checkpoint", None, "refused: ValueError: no model that can be saved was given"),
+        ("rate", 0.5, "refused: there is no learning rate to read or set: no model was given"),
+        ("checkpoint", None, "refused: no model that can be saved was given"),
     ],
 )
 def test_what_cannot_be_done_is_refused(tmp_path, verb, value, reason):

@@ -82,6 +82,7 @@ class S3Server:
         method = environ["REQUEST_METHOD"]
         self.requests[method] += 1
         if self.is_down:
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)  # else the client waits for an answer
             raise ConnectionError
         if self.delay:
             time.sleep(self.delay)

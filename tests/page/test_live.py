@@ -3,17 +3,20 @@
 import contextlib
 import http.client
 import json
+import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from cli_support import command
 from monitor_core import Journal, Loop
+from monitor_core.page.live import LARGEST_OPENED
 from page_support import AXE, IS_REQUIRED, MISSING, ask, served, sheet
 
 pytest.importorskip("starlette")
@@ -153,6 +156,64 @@ def test_hostile_names_are_text(runs):
         for path in (link, link.replace("/runs/", "/overlay?run=")):
             status, _, page = ask(address, path)
             assert (status, page.count("<img")) == (200, 0)
+
+
+def test_a_served_link_and_links_in_it_are_listed(runs):
+    """The folder may be a link; a run is listed once, not by a link to it too, and links to nowhere break nothing."""
+    (runs / "again").symlink_to(runs / "a")
+    (runs / "gone.csv").symlink_to(runs / "nowhere.csv")
+    (runs / "circle").symlink_to(runs)
+    (runs.parent / "link").symlink_to(runs)
+    with served(runs.parent / "link") as address:
+        status, _, page = ask(address, "/")
+        assert status == 200
+        assert re.findall(r'<a href="(/runs/[^"]*)"', page) == ["/runs/deep/b", "/runs/a"]
+        assert [ask(address, f"/runs/{name}")[0] for name in ("a", "again", "gone.csv")] == [200, 200, 404]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_odd_names_lead_to_their_logs(runs):
+    """A line break, and bytes that are not UTF-8; a form cannot hold them, so that they cannot be chosen."""
+    for name in (b"new\nline.csv", b"bad\xff.csv", b"per%20cent #?.csv"):
+        Path(os.fsdecode(os.fsencode(runs) + b"/" + name)).write_text("epoch,loss\n0,3\n1,0.5\n")
+    with served(runs) as address:
+        page = ask(address, "/")[2]
+        links = [link for link in re.findall(r'<a href="(/runs/[^"]*)"', page) if link.endswith(".csv")]
+        assert sorted(links) == ["/runs/bad%FF.csv", "/runs/new%0Aline.csv", "/runs/per%2520cent%20%23%3F.csv"]
+        assert sorted(re.findall(r'name="run" value="([^"]*)"', page)) == ["a", "deep/b", "per%20cent #?.csv"]
+        for link in links:
+            status, _, page = ask(address, link)
+            assert (status, "It holds metrics alone" in page) == (200, True), link
+            assert ask(address, link.replace("/runs/", "/overlay?run="))[0] == 200
+        assert ask(address, "/runs/not%FF.csv")[0] == 404
+
+
+def test_a_damaged_run_says_why_it_is_not_shown(runs):
+    """It is listed, and there: it is not said to be missing."""
+    (runs / "garbage").mkdir()
+    shutil.copy(next((runs / "a").glob("journal*")), runs / "garbage")
+    next((runs / "garbage").glob("journal*")).write_bytes(b"no journal at all" * 100)
+    with served(runs) as address:
+        assert 'href="/runs/garbage"' in ask(address, "/")[2]
+        status, _, said = ask(address, "/runs/garbage")
+        assert (status, "it cannot be read: it holds no whole record; journal" in said) == (404, True)
+        assert ask(address, "/runs/nowhere")[2] == "there is no nowhere"
+        assert ask(address, "/overlay")[2] == "there is no run to overlay: choose some in the list"
+
+
+def test_a_log_that_is_too_large_is_not_opened(runs):
+    """Its row has no link and no box; its address says how to see it."""
+    with (runs / "large one.csv").open("w") as log:
+        log.write("epoch,loss\n0,3\n")
+        log.truncate(LARGEST_OPENED + 1)
+    with served(runs) as address:
+        page = ask(address, "/")[2]
+        assert "large one.csv" in page
+        assert "/runs/large" not in page
+        assert 'value="large' not in page
+        for path in ("/runs/large%20one.csv", "/overlay?run=a&run=large+one.csv"):
+            status, _, said = ask(address, path)
+            assert (status, "monitor-core report 'large one.csv'" in said) == (404, True), said
 
 
 def test_an_empty_folder_is_shown(tmp_path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import os
 import shlex
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -69,7 +70,9 @@ def application(
         folder: The folder with the runs.
         hosts: The names that it may be asked by, without a port: another site's page cannot read it by a name of its
             own that leads here.
-        token: What an address must have as ``?token=...``; None for none.
+        token: What an address must have as ``?token=...``; None for none. With one it may be asked by any address in
+            numbers too: this machine may have several, also those of a router or container, and none is a name that
+            another site could lead here.
         control: The token by which runs may be controlled, ``#control=...`` in an address; None: they may not.
 
     Raises:
@@ -109,7 +112,8 @@ class _Guard:
         request = Request(scope)
         # Still quoted: a path as text has lost the bytes that are not UTF-8, and no route matches a line break.
         scope["path"] = scope.get("raw_path", b"").decode("ascii", "replace") or quote(scope["path"])
-        if _host(request.headers.get("host", "")) not in self._hosts:
+        host = _host(request.headers.get("host", ""))
+        if host not in self._hosts and (self._token is None or not _is_address(host)):
             answer = PlainTextResponse("this page is not known by that name", 421, _HEADERS)
             await answer(scope, receive, send)
         elif self._token is None:
@@ -126,6 +130,14 @@ class _Guard:
 def _host(header: str) -> str:
     name = header.rpartition(":")[0] if header.rpartition(":")[2].isdigit() else header
     return name.strip("[]").lower()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_equal(one: str, other: str) -> bool:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -96,6 +97,21 @@ def test_beyond_loopback_a_token_is_asked_for(runs):
         assert "SameSite=Strict" in cookie
         assert ask(address, "/runs/a", cookie=cookie.split(";")[0])[0] == 200
         assert ask(address, "/events?run=a")[0] == 403
+
+
+def test_with_a_token_others_reach_it_by_its_address(runs):
+    """Which is the one that is printed; a foreign name is refused with the token too."""
+    with served(runs, "--host", "0.0.0.0") as address:  # noqa: S104 - what is tested
+        place = urlsplit(address)
+        assert place.hostname != "0.0.0.0"  # noqa: S104 - what is tested
+        with contextlib.closing(http.client.HTTPConnection(place.hostname, place.port, timeout=60)) as client:
+            client.request("GET", f"/?{place.query}")
+            assert client.getresponse().status == 200
+        assert ask(address, f"/?{place.query}", host="192.0.2.7:80")[0] == 200
+        assert ask(address, "/", host="192.0.2.7:80")[0] == 403
+        assert ask(address, f"/?{place.query}", host="evil.example")[0] == 421
+    with served(runs) as address:
+        assert ask(address, "/", host="192.0.2.7")[0] == 421
 
 
 def test_several_runs_are_overlaid(runs):

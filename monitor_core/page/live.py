@@ -34,6 +34,7 @@ from monitor_core.page.run import PageRun
 from monitor_core.page.words import joined, moment, number, plural, seconds
 from monitor_core.runs.catalogue import RUN, FoundRun, find_runs
 from monitor_core.runs.control import Pending, ask
+from monitor_core.runs.logs import LARGEST
 from monitor_core.store.addresses import StorePath, located
 from monitor_core.values.text import format_value, valid_text
 
@@ -45,8 +46,6 @@ _STORE_LOOK_SECONDS = 5.0
 """Each look at a store is a request, which some bill."""
 _BEAT_SECONDS = 15.0
 _MOST_OVERLAID = 12
-LARGEST_OPENED = 32_000_000
-"""How many bytes a log may have to be opened here: about six seconds, and half a gigabyte of memory, at each change."""
 _CACHED = 8
 _COOKIE = "monitor_core_token"
 _HEADERS = {
@@ -317,7 +316,11 @@ def _chosen(request: Any) -> list[str]:
 
 
 def _too_large(path: Path) -> str | None:
-    """Return why a log is not opened, None if it may be, or is none; a run's own journals may have any size."""
+    """Return why a log is not opened, None if it may be, or is none; a run's own journals may have any size.
+
+    Each change of a log has the whole of it read again: of 16 MB, at worst a million epochs, that takes up to a
+    gigabyte and a minute.
+    """
     if isinstance(path, StorePath) or file_number(path.name) is not None:
         return None
     try:
@@ -325,11 +328,9 @@ def _too_large(path: Path) -> str | None:
         size = sum(each.stat().st_size for each in files)
     except OSError:
         return None
-    if size <= LARGEST_OPENED:
+    if size <= LARGEST:
         return None
-    return (
-        f"it has {size / 1e6:,.0f} MB, this page opens up to {LARGEST_OPENED / 1e6:.0f} MB of a log; a report shows it"
-    )
+    return f"it has {size / 1e6:,.0f} MB, this page opens up to {LARGEST / 1e6:.0f} MB of a log; a report shows it"
 
 
 def _runs(folder: Path) -> list[FoundRun]:

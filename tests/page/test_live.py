@@ -17,7 +17,7 @@ import pytest
 
 from cli_support import command
 from monitor_core import Journal, Loop
-from monitor_core.page.live import LARGEST_OPENED
+from monitor_core.runs.logs import LARGEST
 from page_support import AXE, IS_REQUIRED, MISSING, ask, served, sheet
 
 pytest.importorskip("starlette")
@@ -221,7 +221,7 @@ def test_a_log_that_is_too_large_is_not_opened(runs):
     """Its row has no link and no box; its address says how to see it."""
     with (runs / "large one.csv").open("w") as log:
         log.write("epoch,loss\n0,3\n")
-        log.truncate(LARGEST_OPENED + 1)
+        log.truncate(LARGEST + 1)
     with served(runs) as address:
         page = ask(address, "/")[2]
         assert "large one.csv" in page

@@ -31,7 +31,7 @@ from monitor_core.page.control import Panel, RefusedError, check, outcome, who, 
 from monitor_core.page.overlay import AXES, overlay_of
 from monitor_core.page.report import built, content_policy, render, template
 from monitor_core.page.run import PageRun
-from monitor_core.page.words import joined, moment, number, plural, seconds
+from monitor_core.page.words import joined, moment, plural, seconds
 from monitor_core.runs.catalogue import RUN, FoundRun, find_runs
 from monitor_core.runs.control import Pending, ask
 from monitor_core.runs.logs import LARGEST
@@ -211,7 +211,7 @@ class _Pages:
         except (ImportError, ValueError) as error:
             return _unreadable(error)
         if by not in AXES:
-            return _missing(f"axis {by}: choose {joined(list(AXES))}")
+            return _missing(f"axis {by}; there are {joined(list(AXES))}")
         if not paths:
             return _said("there is no run to overlay: choose some in the list", 404)
         shown = [attrs.evolve(PageRun.of(run), name=self._name(path)) for path, run in paths.items()]
@@ -400,7 +400,7 @@ class _Row:
             name=name,
             address="" if is_closed else f"/runs/{_quoted(name)}",
             status="damaged" if run.problem and run.kind == RUN else summary.status,
-            epochs=number(summary.epochs),
+            epochs=plural(summary.epochs, "epoch"),
             steps=plural(summary.step, "step") if run.kind == RUN or summary.step else "",
             best="" if best is None else f"{best[0]} {format_value(best[1].value)}",
             begun=f"{'' if run.kind == RUN or summary.begun else 'written '}{moment(run.time)}" if run.time else "",

@@ -129,6 +129,17 @@ def test_several_runs_are_overlaid(runs):
         assert ask(address, "/overlay?run=a&run=deep&run=nowhere&run=a")[0] == 200
 
 
+def test_as_many_runs_as_are_overlaid_have_a_style_each(tmp_path):
+    """The page has as many styles that differ (palette.test.ts)."""
+    for number in range(12):
+        train(tmp_path / "runs" / f"{number}", [1.0 + number, 0.5])
+    with served(tmp_path / "runs") as address:
+        page = ask(address, "/overlay?" + "&".join(f"run={number}" for number in range(12)))[2]
+        lines = json.loads(re.search(r'id="page-data">(.*?)</script>', page)[1])["charts"]["metric-0"]["lines"]
+        assert [line["style"] for line in lines] == list(range(12))
+        assert '&amp;by=second">time</a>' in page
+
+
 def test_logs_are_listed_opened_and_overlaid(runs):
     """With what they know; one that an axis cannot place is named."""
     (runs / "log.csv").write_text("epoch,loss\n0,3\n1,0.5\n")
@@ -140,7 +151,7 @@ def test_logs_are_listed_opened_and_overlaid(runs):
         page = ask(address, "/")[2]
         assert sorted(re.findall(r'<a href="(/runs/[^"]*)"', page)) == ["/runs/a", "/runs/deep/b", "/runs/log.csv"]
         text = " ".join(re.sub(r"<[^>]*>", " ", page).split())
-        assert re.search(r"log.csv unknown CSV log 2 loss 0.5 written \d+ \w+ \d{4}, \d\d:\d\d UTC", text)
+        assert re.search(r"log.csv unknown CSV log loss 0.5 2 epochs written \d+ \w+ \d{4}, \d\d:\d\d UTC", text)
         status, _, page = ask(address, "/runs/log.csv")
         assert status == 200
         assert "It holds metrics alone" in page
@@ -230,6 +241,31 @@ def test_a_log_that_is_too_large_is_not_opened(runs):
         for path in ("/runs/large%20one.csv", "/overlay?run=a&run=large+one.csv"):
             status, _, said = ask(address, path)
             assert (status, "monitor-core report 'large one.csv'" in said) == (404, True), said
+
+
+@in_browser
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_list_is_no_box_and_its_rows_are_compact(runs, width):
+    """All rows are part of the page; a long name is cut; status and best value are in sight."""
+    for number in range(20):
+        train(runs / (f"{number}-{'with-a-name-of-many-words-' * 5}" if number % 7 == 0 else f"{number}"), [1.0])
+    with (runs / "large.csv").open("w") as log:
+        log.write("epoch,loss\n0,3\n")
+        log.truncate(LARGEST + 1)
+    with served(runs) as address, sheet(width) as shown:
+        shown.page.goto(address)
+        measured = shown.page.evaluate(
+            """() => [...document.querySelectorAll("tbody tr")].map((row) => {
+                const ends = [".status", ".best"].map((each) => row.querySelector(each).getBoundingClientRect().right);
+                return [row.getBoundingClientRect().height, Math.max(...ends)];
+            })"""
+        )
+        assert len(measured) == 23
+        assert max(high for high, _ in measured) <= 64
+        assert max(end for _, end in measured) <= width
+        region = "document.querySelector('[aria-label=Runs]')"
+        assert shown.page.evaluate(f"{region}.scrollHeight - {region}.clientHeight") <= 1
+        assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_an_empty_folder_is_shown(tmp_path):

@@ -155,6 +155,7 @@ def test_logs_are_listed_opened_and_overlaid(runs):
         status, _, page = ask(address, "/runs/log.csv")
         assert status == 200
         assert "It holds metrics alone" in page
+        assert "it loads nothing" not in page
         assert 'data-events="/events?run=log.csv"' in page
         page = ask(address, "/overlay?run=a&run=log.csv&by=epoch")[2]
         chart = json.loads(re.search(r'id="page-data">(.*?)</script>', page)[1])["charts"]["metric-0"]

@@ -110,7 +110,8 @@ class _Guard:
 
         request = Request(scope)
         # Still quoted: a path as text has lost the bytes that are not UTF-8, and no route matches a line break.
-        scope["path"] = scope.get("raw_path", b"").decode("ascii", "replace") or quote(scope["path"])
+        path = scope.get("raw_path", b"").decode("ascii", "replace") or quote(scope["path"])
+        scope = {**scope, "path": path}
         host = _host(request.headers.get("host", ""))
         if host not in self._hosts and (self._token is None or not _is_address(host)):
             answer = PlainTextResponse("this page is not known by that name", 421, _HEADERS)
@@ -244,7 +245,7 @@ class _Pages:
         if path is None or recorded is None or self._path(f"{name}/{requests.FOLDER}") != path / requests.FOLDER:
             raise RefusedError(404, f"there is no run {valid_text(name[:200])}")
         try:
-            return ask(path, summary_of(recorded.last), verb, value, who=who, name=self._name(path))
+            return ask(path, summary_of(recorded.last), verb, value, who=who, name=valid_text(self._name(path)))
         except ValueError as error:
             raise RefusedError(400, str(error)) from None
         except OSError as error:

@@ -137,7 +137,7 @@ def test_constants_and_what_is_never_finite_are_said_as_that(tmp_path, losses, s
 
 
 def test_one_look_at_zeros_is_said_once(tmp_path):
-    """Their bins have some width, which is no value of theirs."""
+    """The width of their bins is not a value that they have."""
     epochs, steps = np.array([-1]), np.array([0])
     values = {"gradient": np.array([[0.5]]), "update_ratio": np.array([[np.nan]])}
     table = InsideTable(("bias",), tuple(values), epochs, steps, np.array([0.0]), values)

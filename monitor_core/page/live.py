@@ -276,7 +276,7 @@ class _Pages:
             ValueError: It cannot be read, or is too large, or holds no run.
         """
         if (reason := _too_large(path)) is not None:
-            raise ValueError(f"{reason}: monitor-core report {shlex.quote(self._name(path))}")
+            raise ValueError(f"{reason}; for a report of it: monitor-core report {shlex.quote(self._name(path))}")
         try:
             recorded = open_run(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -331,7 +331,7 @@ def _too_large(path: Path) -> str | None:
         return None
     if size <= LARGEST:
         return None
-    return f"it has {size / 1e6:,.0f} MB, this page opens up to {LARGEST / 1e6:.0f} MB of a log; a report shows it"
+    return f"it has {size / 1e6:,.0f} MB, and this page opens logs of up to {LARGEST / 1e6:.0f} MB"
 
 
 def _runs(folder: Path) -> list[FoundRun]:

@@ -120,8 +120,8 @@ def test_a_diagnosed_run_is_not_told_to_add_a_diagnosis(tmp_path):
 @pytest.mark.parametrize(
     ("losses", "summary", "best"),
     [
-        ([0.5] * 3, "loss is 0.5 in all of 3 values.", "The lowest loss is 0.5, in epoch 1; the last is 0.5."),
-        ([0.5, np.nan, 0.5], "loss is 0.5 in all of 2 values; 1 NaN.", "The lowest loss is 0.5, in epoch 1"),
+        ([0.5] * 3, "loss is 0.5 in all 3 values.", "The lowest loss is 0.5, in epoch 1; the last is 0.5."),
+        ([0.5, np.nan, 0.5], "loss is 0.5 in 2 values; 1 NaN.", "The lowest loss is 0.5, in epoch 1"),
         ([np.inf, np.inf], "loss: 2 infinite.", "No value of loss is finite."),
         ([np.inf, 1.0], "loss has one value, 1, at epoch 2; 1 infinite.", "The lowest loss is 1, in epoch 2"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import json
@@ -17,6 +18,7 @@ from monitor_core.page.live import NO_SERVER, application
 from monitor_core.store.addresses import located
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_ALL = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
 def serve(
@@ -46,7 +48,8 @@ def serve(
     except ImportError:
         raise UnreadableError(NO_SERVER) from None
     listening = _socket(host, port)
-    shown = f"[{host}]" if ":" in host else host
+    shown = _reached_by(host)
+    shown = f"[{shown}]" if ":" in shown else shown
     address = f"http://{shown}:{listening.getsockname()[1]}/" + (f"?token={token}" if token else "")
     address += f"#control={controls}" if controls else ""
     typer.echo(json.dumps({"address": address}) if as_json else f"{folder}: {address} (Ctrl-C ends it)")
@@ -63,10 +66,18 @@ def _is_loopback(host: str) -> bool:
 
 def _names(host: str) -> list[str]:
     """Return the names by which a server at all addresses may be asked: those of this machine."""
-    if host not in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
-        return []
-    name = socket.gethostname()
-    return [name.lower(), *(str(address[4][0]) for address in socket.getaddrinfo(name, None))]
+    return [name.lower() for name in (socket.gethostname(), socket.getfqdn())] if host in _ALL else []
+
+
+def _reached_by(host: str) -> str:
+    """Return an address that others can use: for a server at all addresses, the one that the machine sends from."""
+    if host not in _ALL:
+        return host
+    family, other = (socket.AF_INET6, "2001:db8::1") if ":" in host else (socket.AF_INET, "192.0.2.1")
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((other, 9))  # an address of documentation: it chooses the route, and sends nothing
+        return str(probe.getsockname()[0])
+    return socket.gethostname()
 
 
 def _socket(host: str, port: int) -> socket.socket:

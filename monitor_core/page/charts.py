@@ -67,6 +67,8 @@ class Line:
         )
         if len(places) == 1:
             said = f"{self.name} has one value, {format_value(first)}, at {unit} {number(self.x[places[0]])}"
+        elif self.y[low] == self.y[high]:
+            said = f"{self.name} is {format_value(first)} in {'' if lost else 'all '}{plural(len(places), 'value')}"
         else:
             said = (
                 f"{self.name} goes from {format_value(first)} to {format_value(last)} "

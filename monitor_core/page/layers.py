@@ -48,7 +48,7 @@ class HeatMap:
         summary: The same in a sentence.
         rows: Each name, its cells, and its last value.
         first: The first column's epoch.
-        last: The last column's epoch.
+        last: The last column's epoch; the empty string if there is one column.
         scale: The values at the ends of the colours.
         table: The cells of its table: name, first, lowest, highest and last value.
     """
@@ -103,6 +103,7 @@ def _heat_map(key: str, title: str, table: InsideTable, values: Floats, *, is_lo
         said += f" {len(columns)} of {number(len(table))} looks are shown."
     listed = [_row(table.names[row], values[row]) for row in kept]
     first, last = ("start" if table.epochs[place] < 0 else epochs[place] for place in columns[[0, -1]])
+    last = "" if len(columns) == 1 else last
     return HeatMap(key, title, said, shown, first, last, scale, listed)
 
 
@@ -207,12 +208,19 @@ def _ridges(name: str, histograms: Histograms) -> Ridges:
         paths.append((_outline(edges[place], heights[place], base, low, high), level))
     first, last = _epoch(int(histograms.epochs[looks[0]])), _epoch(int(histograms.epochs[looks[-1]]))
     middles = [_middle(each, count) for each, count in zip(edges[[0, -1]], counts[[0, -1]], strict=True)]
-    said = (
-        f"{name}: from {format_value(low)} to {format_value(high)}; its middle is at {format_value(middles[0])} "
-        f"{_at(first)} and at {format_value(middles[1])} {_at(last)}."
-    )
+    ends = format_value(_but_zero(low)), format_value(_but_zero(high))
+    if ends[0] == ends[1]:
+        said = f"{name}: all values are {ends[0]}."
+    else:
+        said = f"{name}: from {ends[0]} to {ends[1]}; its middle is at {format_value(middles[0])} {_at(first)}"
+        said += f" and at {format_value(middles[1])} {_at(last)}." if len(looks) > 1 else "."
     height = _PEAK + 4.0 + (len(looks) - 1) * _STEP
-    return Ridges(name, paths, height, format_value(low), format_value(high), first, last, said)
+    return Ridges(name, paths, height, *ends, first, last, said)
+
+
+def _but_zero(value: float) -> float:
+    """Return a value, 0.0 for one that is nearly that: the bins of values that are all 0 have some width."""
+    return 0.0 if abs(value) < 1e-30 else value
 
 
 def _at(epoch: str) -> str:
@@ -234,7 +242,7 @@ def _middle(edges: Floats, counts: Floats) -> float:
     place = int(np.searchsorted(below, below[-1] / 2))
     place = min(place, len(counts) - 1)
     middle = float((edges[place] + edges[place + 1]) / 2)
-    return 0.0 if abs(middle) < 1e-30 else middle
+    return _but_zero(middle)
 
 
 def distributions(kinds: Mapping[str, Mapping[str, Histograms]]) -> Iterator[tuple[str, list[Ridges]]]:

@@ -2,37 +2,41 @@
 
 Contract. It reads run folders and writes nothing; no training's process is touched. It answers ``GET`` alone, to the
 hosts that it is known by, and where a token is set, only with it. A path outside the folder, by ``..`` or by a link, is
-not found. A run that is killed, deleted or resumed while it is shown is shown as it is then. If it may control runs, it
-takes requests to them too, see `monitor_core.page.control`.
+not found; what is listed and cannot be read says why. A run that is killed, deleted or resumed while it is shown is
+shown as it is then. If it may control runs, it takes requests to them too, see `monitor_core.page.control`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import os
+import shlex
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from time import monotonic
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 import attrs
 
 from monitor_core.files import requests
 from monitor_core.journal import provenance
 from monitor_core.journal.facts import Begin
+from monitor_core.journal.files import file_number, journal_files
 from monitor_core.journal.recorded import RecordedRun, open_run, record_files
 from monitor_core.journal.summary import main_metric, summary_of
 from monitor_core.page.control import Panel, RefusedError, check, outcome, who, wish
 from monitor_core.page.overlay import AXES, overlay_of
 from monitor_core.page.report import built, content_policy, render, template
 from monitor_core.page.run import PageRun
-from monitor_core.page.words import moment, number, plural, seconds
+from monitor_core.page.words import joined, moment, plural, seconds
 from monitor_core.runs.catalogue import RUN, FoundRun, find_runs
 from monitor_core.runs.control import Pending, ask
+from monitor_core.runs.logs import LARGEST
 from monitor_core.store.addresses import StorePath, located
-from monitor_core.values.text import format_value
+from monitor_core.values.text import format_value, valid_text
 
 NO_SERVER = 'the live page needs Starlette and uvicorn: pip install "monitor_core[serve]"'
 _LOOK_SECONDS = 0.5
@@ -65,7 +69,9 @@ def application(
         folder: The folder with the runs.
         hosts: The names that it may be asked by, without a port: another site's page cannot read it by a name of its
             own that leads here.
-        token: What an address must have as ``?token=...``; None for none.
+        token: What an address must have as ``?token=...``; None for none. With one it may be asked by any address in
+            numbers too: this machine may have several, also those of a router or container, and none is a name that
+            another site could lead here.
         control: The token by which runs may be controlled, ``#control=...`` in an address; None: they may not.
 
     Raises:
@@ -103,7 +109,11 @@ class _Guard:
         from starlette.responses import PlainTextResponse
 
         request = Request(scope)
-        if _host(request.headers.get("host", "")) not in self._hosts:
+        # Still quoted: a path as text has lost the bytes that are not UTF-8, and no route matches a line break.
+        path = scope.get("raw_path", b"").decode("ascii", "replace") or quote(scope["path"])
+        scope = {**scope, "path": path}
+        host = _host(request.headers.get("host", ""))
+        if host not in self._hosts and (self._token is None or not _is_address(host)):
             answer = PlainTextResponse("this page is not known by that name", 421, _HEADERS)
             await answer(scope, receive, send)
         elif self._token is None:
@@ -120,6 +130,14 @@ class _Guard:
 def _host(header: str) -> str:
     name = header.rpartition(":")[0] if header.rpartition(":")[2].isdigit() else header
     return name.strip("[]").lower()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_equal(one: str, other: str) -> bool:
@@ -160,9 +178,10 @@ class _Pages:
 
     def run(self, request: Any) -> Any:
         """Answer with a run's page."""
-        path = self._path(request.path_params["path"])
+        name = _unquoted(request.path_params["path"])
+        path = self._path(name)
         if path is None:
-            return _missing(request.path_params["path"])
+            return _missing(name)
         files = _signature(path)
         known = self._known.get(path)
         if known is None or known[0] != (files, self._liveness(path)):
@@ -171,12 +190,12 @@ class _Pages:
             except (ImportError, ValueError) as error:
                 return _unreadable(error)
             if recorded is None:
-                return _missing(request.path_params["path"])
+                return _missing(name)
             liveness = self._liveness(path)
-            run, name = PageRun.of(recorded), _quoted(self._name(path))
+            run, quoted = PageRun.of(recorded), _quoted(self._name(path))
             is_here = self.control is not None and not isinstance(path, StorePath)
-            panel = None if not is_here else Panel.of(f"/control/{name}", run.summary, path)
-            page = render(run, events=f"/events?run={name}", control=panel)
+            panel = None if not is_here else Panel.of(f"/control/{quoted}", run.summary, path)
+            page = render(run, events=f"/events?run={quoted}", control=panel)
             self._known[path] = known = ((files, liveness), page)
             for old in list(self._known)[:-_CACHED]:
                 del self._known[old]
@@ -185,15 +204,17 @@ class _Pages:
     def overlay(self, request: Any) -> Any:
         """Answer with several runs in the same charts."""
         by = request.query_params.get("by", "step")
-        names = request.query_params.getlist("run")[:_MOST_OVERLAID]
+        names = _chosen(request)[:_MOST_OVERLAID]
         try:
             paths = {
                 path: run for name in names if (path := self._path(name)) and (run := self._opened(path)) is not None
             }
         except (ImportError, ValueError) as error:
             return _unreadable(error)
-        if not paths or by not in AXES:
-            return _missing("a run to overlay: choose some in the list")
+        if by not in AXES:
+            return _missing(f"axis {by}; there are {joined(list(AXES))}")
+        if not paths:
+            return _said("there is no run to overlay: choose some in the list", 404)
         shown = [attrs.evolve(PageRun.of(run), name=self._name(path)) for path, run in paths.items()]
         query = "&".join(f"run={_quoted(self._name(path))}" for path in paths)
         page = template("overlay.html.jinja").render(
@@ -208,7 +229,8 @@ class _Pages:
         try:
             check(request, str(self.control))
             verb, value = await wish(request)
-            pending = await asyncio.to_thread(self._asked, request.path_params["path"], verb, value, who(request))
+            name = _unquoted(request.path_params["path"])
+            pending = await asyncio.to_thread(self._asked, name, verb, value, who(request))
         except RefusedError as error:
             return JSONResponse({"done": False, "answer": str(error)}, error.status, _HEADERS)
         return JSONResponse(await outcome(pending), headers=_HEADERS)
@@ -216,11 +238,14 @@ class _Pages:
     def _asked(self, name: str, verb: str, value: str | None, who: str) -> Pending:
         """Send a request to a run's folder, from which no link may lead elsewhere."""
         path = self._path(name)
-        recorded = None if path is None else self._opened(path)
-        if path is None or recorded is None or self._path(f"{name}/{requests.FOLDER}") != path / requests.FOLDER:
-            raise RefusedError(404, f"there is no run {name[:200]}")
         try:
-            return ask(path, summary_of(recorded.last), verb, value, who=who, name=self._name(path))
+            recorded = None if path is None else self._opened(path)
+        except ValueError as error:
+            raise RefusedError(404, valid_text(str(error))) from None
+        if path is None or recorded is None or self._path(f"{name}/{requests.FOLDER}") != path / requests.FOLDER:
+            raise RefusedError(404, f"there is no run {valid_text(name[:200])}")
+        try:
+            return ask(path, summary_of(recorded.last), verb, value, who=who, name=valid_text(self._name(path)))
         except ValueError as error:
             raise RefusedError(400, str(error)) from None
         except OSError as error:
@@ -230,7 +255,7 @@ class _Pages:
         """Answer with an event whenever the files of the runs, or of the folder, have changed, or a run was killed."""
         from starlette.responses import StreamingResponse
 
-        paths = [self._path(name) for name in request.query_params.getlist("run")]
+        paths = [self._path(name) for name in _chosen(request)]
         look = self._of_runs([path for path in paths if path is not None]) if paths else _of_folder(self.folder)
         every = _LOOK_SECONDS if not isinstance(self.folder, StorePath) else _STORE_LOOK_SECONDS
         return StreamingResponse(_changes(request, look, every), media_type="text/event-stream", headers=_HEADERS)
@@ -244,13 +269,22 @@ class _Pages:
         return path if path.is_relative_to(self.folder) else None
 
     def _opened(self, path: Path) -> RecordedRun | None:
-        """Return what is on record at a path, None if there is no run; remember how it began."""
+        """Return what is on record at a path, None if there is nothing; remember how it began.
+
+        Raises:
+            ImportError: The package that reads it is not installed.
+            ValueError: It cannot be read, or is too large, or holds no run.
+        """
+        if (reason := _too_large(path)) is not None:
+            raise ValueError(f"{reason}; for a report of it: monitor-core report {shlex.quote(self._name(path))}")
         try:
             recorded = open_run(path)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise ValueError(error.strerror or "the system does not say why") from error
         if not recorded.runs:
-            return None
+            raise ValueError("; ".join(["it holds no whole record", *map(str, recorded.damage)]))
         self._begun[path] = recorded.last.begin
         return recorded
 
@@ -270,6 +304,34 @@ class _Pages:
 
 def _quoted(name: str) -> str:
     return quote(os.fsencode(name))
+
+
+def _unquoted(name: str) -> str:
+    return os.fsdecode(unquote_to_bytes(name))
+
+
+def _chosen(request: Any) -> list[str]:
+    """Return the names of the runs that a request asks for."""
+    query = request.scope["query_string"].decode("latin-1")
+    return [name for key, name in parse_qsl(query, errors="surrogateescape") if key == "run"]
+
+
+def _too_large(path: Path) -> str | None:
+    """Return why a log is not opened, None if it may be, or is none; a run's own journals may have any size.
+
+    Each change of a log has the whole of it read again: of 16 MB, at worst a million epochs, that takes up to a
+    gigabyte and a minute.
+    """
+    if isinstance(path, StorePath) or file_number(path.name) is not None:
+        return None
+    try:
+        files = [] if path.is_dir() and journal_files(path) else record_files(path)
+        size = sum(each.stat().st_size for each in files)
+    except OSError:
+        return None
+    if size <= LARGEST:
+        return None
+    return f"it has {size / 1e6:,.0f} MB, and this page opens logs of up to {LARGEST / 1e6:.0f} MB"
 
 
 def _runs(folder: Path) -> list[FoundRun]:
@@ -311,7 +373,11 @@ def _signature(path: Path) -> Any:
 
 @attrs.frozen
 class _Row:
-    """A run in the list."""
+    """A run in the list.
+
+    Its address is the empty string if it cannot be opened here. It can be chosen for an overlay if its name survives a
+    form: one with a line break or bytes that are not UTF-8 does not.
+    """
 
     name: str
     address: str
@@ -323,23 +389,26 @@ class _Row:
     took: str
     kind: str
     problem: str
+    can_be_chosen: bool
 
     @classmethod
     def of(cls, run: FoundRun, folder: Path) -> _Row:
         """Return a run's row."""
-        name, summary = run.path.resolve().relative_to(folder).as_posix(), run.summary
+        name, summary = run.path.relative_to(folder).as_posix(), run.summary
         best = main_metric(summary)
+        is_closed = run.kind != RUN and run.problem is not None and _too_large(run.path) is not None
         return cls(
             name=name,
-            address=f"/runs/{_quoted(name)}",
+            address="" if is_closed else f"/runs/{_quoted(name)}",
             status="damaged" if run.problem and run.kind == RUN else summary.status,
-            epochs=number(summary.epochs),
+            epochs=plural(summary.epochs, "epoch"),
             steps=plural(summary.step, "step") if run.kind == RUN or summary.step else "",
             best="" if best is None else f"{best[0]} {format_value(best[1].value)}",
             begun=f"{'' if run.kind == RUN or summary.begun else 'written '}{moment(run.time)}" if run.time else "",
             took=seconds(summary.seconds) if run.kind == RUN or summary.begun else "",
             kind="" if run.kind == RUN else run.kind,
             problem="" if run.problem is None or run.kind == RUN else f"not read: {run.problem}",
+            can_be_chosen=not is_closed and not set("\r\n") & set(name) and valid_text(name) == name,
         )
 
 
@@ -355,12 +424,14 @@ def _html(page: str) -> Any:
 
 
 def _unreadable(error: Exception) -> Any:
-    from starlette.responses import PlainTextResponse
-
-    return PlainTextResponse(f"it cannot be read: {str(error)[:400]}", 404, _HEADERS)
+    return _said(f"it cannot be read: {str(error)[:400]}", 404)
 
 
 def _missing(what: str) -> Any:
+    return _said(f"there is no {what[:200]}", 404)
+
+
+def _said(text: str, status: int) -> Any:
     from starlette.responses import PlainTextResponse
 
-    return PlainTextResponse(f"there is no {what[:200]}", 404, _HEADERS)
+    return PlainTextResponse(text.encode("utf-8", "replace"), status, _HEADERS)

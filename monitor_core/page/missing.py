@@ -43,7 +43,7 @@ def _of_run(run: PageRun, cost: ShownCost | None) -> Iterator[str]:
             "from the curves."
         )
     if not run.record.arrays(PROBE):
-        yield "What the model looks like inside, its layers and distributions: add Diagnosis() or Inside(every=1)."
+        yield f"What the model looks like inside, its layers and distributions: {_inside(run)}."
     snapshot = run.recorded.snapshot
     if snapshot is None:
         yield "The model's graph, its confusion matrix and mistakes, and an embedding: add Snapshots() to the sinks."
@@ -57,4 +57,13 @@ def _of_run(run: PageRun, cost: ShownCost | None) -> Iterator[str]:
         yield "What it cost: a run records that when it ends."
     begin = run.record.begin
     if begin is None or not begin.config:
-        yield "The configuration, such as hyperparameters and the seed: Journal(config={...}) records it."
+        yield (
+            "The configuration, such as hyperparameters and the seed: a Journal(folder, config={...}) among the sinks "
+            "records it, also next to record=folder."
+        )
+
+
+def _inside(run: PageRun) -> str:
+    if run.is_diagnosed:
+        return "Diagnosis() looks into a model that it can reach, as by Loop(model=...) or KerasAdapter"
+    return "add Diagnosis() or Inside(every=1)"

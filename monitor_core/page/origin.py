@@ -61,6 +61,8 @@ def same_config(runs: Sequence[PageRun]) -> str:
     """Return what is said of configurations in which nothing differs."""
     if len(_recorded(runs, runs)) < 2:
         return "Their configurations cannot be compared: a log has none."
+    if not any(map(_settings, runs)):
+        return "None of them has a configuration on record."
     return "Their configurations are the same."
 
 

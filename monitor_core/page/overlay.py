@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import attrs
 import numpy as np
@@ -18,7 +19,8 @@ from monitor_core.page.run import PageRun, Points
 from monitor_core.page.words import joined
 from monitor_core.values.text import format_value
 
-AXES: tuple[Unit, ...] = ("step", "epoch", "second")
+AXES: Mapping[Unit, str] = MappingProxyType({"step": "step", "epoch": "epoch", "second": "time"})
+"""What the curves of runs may be laid along, by its unit: a choice's name."""
 _MOST_CHARTS = 40
 
 
@@ -86,7 +88,7 @@ def _lines(runs: Sequence[PageRun], name: str, by: Unit) -> list[Line]:
         known = [points[name] for points in (run.results, run.batches) if name in points]
         points = next((each for each in known if each.has(by)), None)
         if points is not None:
-            found.append(Line(run.name, _numbers(run, points, by), points.values, place % 6))
+            found.append(Line(run.name, _numbers(run, points, by), points.values, place))
     return found
 
 

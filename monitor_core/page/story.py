@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import PurePath
 
@@ -28,16 +29,17 @@ def _how_it_went(run: PageRun) -> Iterator[str]:
         yield from _what_log(run, epochs, steps)
         return
     what = _what(run)
+    why = f": {_sentence(summary.stop_reason)}" if summary.stop_reason else ""
     yield {
         "completed": f"{what} trained for {epochs}{steps}{took} and completed.",
-        "stopped": f"{what} trained for {epochs}{steps}{took}, then a sink stopped it.",
+        "stopped": f"{what} trained for {epochs}{steps}{took}, then a sink stopped it{why or '.'}",
         "failed": f"{what} failed after {epochs}{steps}{took}.",
         "interrupted": f"{what} was interrupted after {epochs}{steps}{took}.",
         "running": f"{what} is training: {epochs}{steps} so far{took}.",
         "killed": f"{what} was killed after {epochs}{steps}{took}; what it had recorded by then is shown.",
     }.get(summary.status, f"{what} recorded {epochs}{steps}{took}; how it ended is not on record.")
-    if summary.stop_reason:
-        yield f"{_sentence(summary.stop_reason)}"
+    if why and summary.status != "stopped":
+        yield f"A sink asked it to stop{why}"
     if summary.error:
         yield f"It raised {_sentence(summary.error)}"
 
@@ -64,6 +66,9 @@ def _best(run: PageRun) -> Iterator[str]:
     if found is None:
         return
     name, best = found
+    if math.isnan(best.value) or best.value == (math.inf if best.mode == "min" else -math.inf):
+        yield f"No value of {name} is finite."
+        return
     last = run.summary.last.get(name)
     word = "lowest" if best.mode == "min" else "highest"
     if last is None or _is_last(run, name, best):
@@ -95,8 +100,7 @@ def _what_is_wrong(run: PageRun) -> Iterator[str]:
     if found:
         counts = [(severity, sum(each.severity == severity for each in found)) for severity in SEVERITIES]
         said = joined([plural(count, severity) for severity, count in counts if count])
-        yield f"The diagnosis found {said}."
-        yield found[0].message
+        yield f"The diagnosis found {said}{': ' if len(found) == 1 else '; the worst: '}{_sentence(found[0].message)}"
         if found[0].advice:
             yield found[0].advice
     elif run.is_diagnosed:

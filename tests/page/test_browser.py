@@ -127,7 +127,7 @@ def test_a_finding_opens_where_it_speaks_and_the_whole_curve_is_a_key_away(repor
         whole = ends()
         assert whole[0] == "1"
         assert shaded() == pytest.approx([0.4, 0.5], abs=0.03)
-        assert reset.inner_text() == "Where it speaks"
+        assert reset.inner_text() == "Zoom to the finding"
         shown.page.keyboard.press("f")
         assert ends() == near
         reset.click()

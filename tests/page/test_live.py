@@ -3,17 +3,21 @@
 import contextlib
 import http.client
 import json
+import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from cli_support import command
 from monitor_core import Journal, Loop
+from monitor_core.runs.logs import LARGEST
 from page_support import AXE, IS_REQUIRED, MISSING, ask, served, sheet
 
 pytest.importorskip("starlette")
@@ -95,6 +99,24 @@ def test_beyond_loopback_a_token_is_asked_for(runs):
         assert ask(address, "/events?run=a")[0] == 403
 
 
+def test_with_a_token_others_reach_it_by_its_address(runs):
+    """Which is the one that is printed; a foreign name is refused with the token too."""
+    with served(runs, "--host", "0.0.0.0") as address:  # noqa: S104 - what is tested
+        place = urlsplit(address)
+        if place.hostname == socket.gethostname().lower():  # without a network there is no other
+            assert ask(address, f"/?{place.query}", host=place.netloc)[0] == 200
+        else:
+            assert place.hostname != "0.0.0.0"  # noqa: S104 - what is tested
+            with contextlib.closing(http.client.HTTPConnection(place.hostname, place.port, timeout=60)) as client:
+                client.request("GET", f"/?{place.query}")
+                assert client.getresponse().status == 200
+        assert ask(address, f"/?{place.query}", host="192.0.2.7:80")[0] == 200
+        assert ask(address, "/", host="192.0.2.7:80")[0] == 403
+        assert ask(address, f"/?{place.query}", host="evil.example")[0] == 421
+    with served(runs) as address:
+        assert ask(address, "/", host="192.0.2.7")[0] == 421
+
+
 def test_several_runs_are_overlaid(runs):
     """By step, epoch or time; what differs in configuration and results is in a table."""
     with served(runs) as address:
@@ -110,6 +132,17 @@ def test_several_runs_are_overlaid(runs):
         assert ask(address, "/overlay?run=a&run=deep&run=nowhere&run=a")[0] == 200
 
 
+def test_as_many_runs_as_are_overlaid_have_a_style_each(tmp_path):
+    """The page has as many styles that differ (palette.test.ts)."""
+    for number in range(12):
+        train(tmp_path / "runs" / f"{number}", [1.0 + number, 0.5])
+    with served(tmp_path / "runs") as address:
+        page = ask(address, "/overlay?" + "&".join(f"run={number}" for number in range(12)))[2]
+        lines = json.loads(re.search(r'id="page-data">(.*?)</script>', page)[1])["charts"]["metric-0"]["lines"]
+        assert [line["style"] for line in lines] == list(range(12))
+        assert '&amp;by=second">time</a>' in page
+
+
 def test_logs_are_listed_opened_and_overlaid(runs):
     """With what they know; one that an axis cannot place is named."""
     (runs / "log.csv").write_text("epoch,loss\n0,3\n1,0.5\n")
@@ -121,10 +154,11 @@ def test_logs_are_listed_opened_and_overlaid(runs):
         page = ask(address, "/")[2]
         assert sorted(re.findall(r'<a href="(/runs/[^"]*)"', page)) == ["/runs/a", "/runs/deep/b", "/runs/log.csv"]
         text = " ".join(re.sub(r"<[^>]*>", " ", page).split())
-        assert re.search(r"log.csv unknown CSV log 2 loss 0.5 written \d+ \w+ \d{4}, \d\d:\d\d UTC", text)
+        assert re.search(r"log.csv unknown CSV log loss 0.5 2 epochs written \d+ \w+ \d{4}, \d\d:\d\d UTC", text)
         status, _, page = ask(address, "/runs/log.csv")
         assert status == 200
         assert "It holds metrics alone" in page
+        assert "it loads nothing" not in page
         assert 'data-events="/events?run=log.csv"' in page
         page = ask(address, "/overlay?run=a&run=log.csv&by=epoch")[2]
         chart = json.loads(re.search(r'id="page-data">(.*?)</script>', page)[1])["charts"]["metric-0"]
@@ -153,6 +187,89 @@ def test_hostile_names_are_text(runs):
         for path in (link, link.replace("/runs/", "/overlay?run=")):
             status, _, page = ask(address, path)
             assert (status, page.count("<img")) == (200, 0)
+
+
+def test_a_served_link_and_links_in_it_are_listed(runs):
+    """The folder may be a link; a run is listed once, not by a link to it too, and links to nowhere break nothing."""
+    (runs / "again").symlink_to(runs / "a")
+    (runs / "gone.csv").symlink_to(runs / "nowhere.csv")
+    (runs / "circle").symlink_to(runs)
+    (runs.parent / "link").symlink_to(runs)
+    with served(runs.parent / "link") as address:
+        status, _, page = ask(address, "/")
+        assert status == 200
+        assert re.findall(r'<a href="(/runs/[^"]*)"', page) == ["/runs/deep/b", "/runs/a"]
+        assert [ask(address, f"/runs/{name}")[0] for name in ("a", "again", "gone.csv")] == [200, 200, 404]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_odd_names_lead_to_their_logs(runs):
+    """A line break, and bytes that are not UTF-8; a form cannot hold them, so that they cannot be chosen."""
+    for name in (b"new\nline.csv", b"bad\xff.csv", b"per%20cent #?.csv"):
+        Path(os.fsdecode(os.fsencode(runs) + b"/" + name)).write_text("epoch,loss\n0,3\n1,0.5\n")
+    with served(runs) as address:
+        page = ask(address, "/")[2]
+        links = [link for link in re.findall(r'<a href="(/runs/[^"]*)"', page) if link.endswith(".csv")]
+        assert sorted(links) == ["/runs/bad%FF.csv", "/runs/new%0Aline.csv", "/runs/per%2520cent%20%23%3F.csv"]
+        assert sorted(re.findall(r'name="run" value="([^"]*)"', page)) == ["a", "deep/b", "per%20cent #?.csv"]
+        for link in links:
+            status, _, page = ask(address, link)
+            assert (status, "It holds metrics alone" in page) == (200, True), link
+            assert ask(address, link.replace("/runs/", "/overlay?run="))[0] == 200
+        assert ask(address, "/runs/not%FF.csv")[0] == 404
+
+
+def test_a_damaged_run_says_why_it_is_not_shown(runs):
+    """It is listed, and there: it is not said to be missing."""
+    (runs / "garbage").mkdir()
+    shutil.copy(next((runs / "a").glob("journal*")), runs / "garbage")
+    next((runs / "garbage").glob("journal*")).write_bytes(b"no journal at all" * 100)
+    with served(runs) as address:
+        assert 'href="/runs/garbage"' in ask(address, "/")[2]
+        status, _, said = ask(address, "/runs/garbage")
+        assert (status, "it cannot be read: it holds no whole record; journal" in said) == (404, True)
+        assert ask(address, "/runs/nowhere")[2] == "there is no nowhere"
+        assert ask(address, "/overlay")[2] == "there is no run to overlay: choose some in the list"
+
+
+def test_a_log_that_is_too_large_is_not_opened(runs):
+    """Its row has no link and no box; its address says how to see it."""
+    with (runs / "large one.csv").open("w") as log:
+        log.write("epoch,loss\n0,3\n")
+        log.truncate(LARGEST + 1)
+    with served(runs) as address:
+        page = ask(address, "/")[2]
+        assert "large one.csv" in page
+        assert "/runs/large" not in page
+        assert 'value="large' not in page
+        for path in ("/runs/large%20one.csv", "/overlay?run=a&run=large+one.csv"):
+            status, _, said = ask(address, path)
+            assert (status, "monitor-core report 'large one.csv'" in said) == (404, True), said
+
+
+@in_browser
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_list_is_no_box_and_its_rows_are_compact(runs, width):
+    """All rows are part of the page; a long name is cut; status and best value are in sight."""
+    for number in range(20):
+        train(runs / (f"{number}-{'with-a-name-of-many-words-' * 5}" if number % 7 == 0 else f"{number}"), [1.0])
+    with (runs / "large.csv").open("w") as log:
+        log.write("epoch,loss\n0,3\n")
+        log.truncate(LARGEST + 1)
+    with served(runs) as address, sheet(width) as shown:
+        shown.page.goto(address)
+        measured = shown.page.evaluate(
+            """() => [...document.querySelectorAll("tbody tr")].map((row) => {
+                const ends = [".status", ".best"].map((each) => row.querySelector(each).getBoundingClientRect().right);
+                return [row.getBoundingClientRect().height, Math.max(...ends)];
+            })"""
+        )
+        assert len(measured) == 23
+        assert max(high for high, _ in measured) <= 64
+        assert max(end for _, end in measured) <= width
+        region = "document.querySelector('[aria-label=Runs]')"
+        assert shown.page.evaluate(f"{region}.scrollHeight - {region}.clientHeight") <= 1
+        assert shown.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_an_empty_folder_is_shown(tmp_path):

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 from cli_support import command
-from monitor_core import Block, EarlyStopping, Journal, Loop, TensorBoard, open_run
+from monitor_core import Block, Diagnosis, EarlyStopping, Journal, Loop, TensorBoard, open_run
 from monitor_core.journal.arrays import Arrays
 from monitor_core.journal.facts import Begin, End, Found
 from monitor_core.journal.provenance import describe
+from monitor_core.journal.recorded_inside import Histograms, InsideTable
 from monitor_core.journal.writer import JournalWriter
 from monitor_core.page import report_html, write_report
 from monitor_core.page.columns import Columns
+from monitor_core.page.layers import heat_maps, ridgelines
 from monitor_core.page.overlay import overlay_of
 from monitor_core.page.run import PageRun
 from page_support import decoded, noisy_run
@@ -61,9 +63,9 @@ def test_a_page_is_ascii(tmp_path):
 def test_the_story_says_what_was_trained_how_it_ended_and_what_is_wrong(page):
     """In sentences, at the head of the page."""
     assert text_of(page, "story") == (
-        "train.py (noisy) trained for 10 epochs (4,000 steps) in 40 s, then a sink stopped it. "
+        "train.py (noisy) trained for 10 epochs (4,000 steps) in 40 s, then a sink stopped it: "
         "val_loss did not improve for 6 epochs. The lowest val_loss is 0.5, in epoch 4; the last is 1.1. "
-        "The diagnosis found 1 problem. val_loss has risen by 120% since epoch 4. Stop earlier."
+        "The diagnosis found 1 problem: val_loss has risen by 120% since epoch 4. Stop earlier."
     )
 
 
@@ -105,7 +107,48 @@ def test_a_run_says_what_it_did_not_record(tmp_path):
     said = text_of(report_html(train(tmp_path / "a", [1.0, 0.5], per_batch=False)), "missing")
     assert "Journal(per_batch=True)" in said
     assert "Diagnosis()" in said
-    assert "Journal(config={...})" in said
+    assert "Journal(folder, config={...})" in said
+
+
+def test_a_diagnosed_run_is_not_told_to_add_a_diagnosis(tmp_path):
+    """One that saw no model says where a model would be seen."""
+    said = text_of(report_html(train(tmp_path / "a", [1.0, 0.5], Diagnosis())), "missing")
+    assert "add Diagnosis()" not in said
+    assert "Diagnosis() looks into a model that it can reach, as by Loop(model=...)" in said
+
+
+@pytest.mark.parametrize(
+    ("losses", "summary", "best"),
+    [
+        ([0.5] * 3, "loss is 0.5 in all 3 values.", "The lowest loss is 0.5, in epoch 1; the last is 0.5."),
+        ([0.5, np.nan, 0.5], "loss is 0.5 in 2 values; 1 NaN.", "The lowest loss is 0.5, in epoch 1"),
+        ([np.inf, np.inf], "loss: 2 infinite.", "No value of loss is finite."),
+        ([np.inf, 1.0], "loss has one value, 1, at epoch 2; 1 infinite.", "The lowest loss is 1, in epoch 2"),
+    ],
+)
+def test_constants_and_what_is_never_finite_are_said_as_that(tmp_path, losses, summary, best):
+    """A constant has no lowest and highest value, and infinity is no best one."""
+    with Loop(Journal(tmp_path)) as loop:
+        for epoch in loop.epochs(len(losses)):
+            loop.log(loss=losses[epoch])
+    page = report_html(tmp_path)
+    assert re.search(r'<figcaption id="metric-0-summary"[^>]*>(.*?)</figcaption>', page)[1] == summary
+    assert best in text_of(page, "story")
+
+
+def test_one_look_at_zeros_is_said_once(tmp_path):
+    """The width of their bins is not a value that they have."""
+    epochs, steps = np.array([-1]), np.array([0])
+    values = {"gradient": np.array([[0.5]]), "update_ratio": np.array([[np.nan]])}
+    table = InsideTable(("bias",), tuple(values), epochs, steps, np.array([0.0]), values)
+    [shown] = heat_maps(InsideTable((), (), epochs[:0], steps[:0], np.zeros(0), {}), table)
+    assert (shown.first, shown.last) == ("start", "")
+    zeros = Histograms(epochs, steps, np.linspace(-1e-296, 1e-296, 5)[None], np.array([[0, 0, 7, 0]]))
+    [ridges] = ridgelines({"bias": zeros})
+    assert (ridges.low, ridges.high, ridges.summary) == ("0", "0", "bias: all values are 0.")
+    one = Histograms(epochs, steps, np.linspace(-1.0, 1.0, 5)[None], np.array([[0, 0, 7, 0]]))
+    [ridges] = ridgelines({"kernel": one})
+    assert ridges.summary == "kernel: from -1 to 1; its middle is at 0.25 before the first epoch."
 
 
 def test_a_baseline_is_compared(tmp_path):
@@ -134,6 +177,14 @@ def test_a_baseline_with_many_and_long_settings_is_compared(tmp_path):
     assert "k249" not in report_html(tmp_path / "old", baseline=tmp_path / "old")
     runs = [PageRun.of(open_run(tmp_path / name)) for name in ("new", "old")]
     assert overlay_of(runs, "epoch").config[0] == ("k249", "7", "249")
+
+
+def test_no_configuration_is_not_the_same_configuration(tmp_path):
+    """Runs that have none on record are not said to be alike."""
+    runs = [PageRun.of(open_run(train(tmp_path / name, [1.0]))) for name in ("a", "b")]
+    assert overlay_of(runs, "epoch").same == "None of them has a configuration on record."
+    runs = [PageRun.of(open_run(train(tmp_path / name, [1.0], config={"width": 8}))) for name in ("c", "d")]
+    assert overlay_of(runs, "epoch").same == "Their configurations are the same."
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import uPlot from "uplot";
 import { asArray, type ColumnReader, type ColumnSpec } from "./columns";
 import { type Band, Curve, type Points, spikes } from "./curve";
 import { formatCount, formatTick, formatValue, shortened } from "./format";
-import { colour, DASHES, lineColour, MARKERS } from "./palette";
+import { roomFor } from "./marks";
+import { colour, outline, styleOf } from "./palette";
 
 /** A line of a chart. */
 export interface LineSpec {
@@ -136,7 +137,7 @@ export class Chart {
   private offerReturn(): void {
     const isWhole = this.isWhole();
     this.reset.hidden = isWhole && this.spec.focus === undefined;
-    this.reset.textContent = isWhole ? "Where it speaks" : "Whole range";
+    this.reset.textContent = isWhole ? "Zoom to the finding" : "Whole range";
   }
 
   private async read(): Promise<Line[]> {
@@ -320,7 +321,7 @@ export class Chart {
   private paintBand(plot: uPlot, band: Band, line: Line, scale: number, missed: Uint8Array): void {
     const { ctx } = plot;
     const { left } = plot.bbox;
-    const paint = lineColour(line.spec.style);
+    const paint = colour(styleOf(line.spec.style).colour);
     const fill = new Path2D();
     const stems = new Path2D();
     for (const [begin, end] of stretches(band)) {
@@ -361,7 +362,7 @@ export class Chart {
   }
 
   private paintPoints(plot: uPlot, points: Points, line: Line, scale: number, missed: Uint8Array): void {
-    const paint = lineColour(line.spec.style);
+    const paint = colour(styleOf(line.spec.style).colour);
     const x = points.x.map((each) => plot.valToPos(each, "x", true));
     if (line.smooth !== null) {
       plot.ctx.globalAlpha = 0.35;
@@ -410,7 +411,7 @@ export class Chart {
     ctx.strokeStyle = paint;
     ctx.lineWidth = 1.75 * scale;
     ctx.lineJoin = "round";
-    ctx.setLineDash(DASHES[style % DASHES.length].map((each) => each * scale));
+    ctx.setLineDash(styleOf(style).dash.map((each) => each * scale));
     ctx.stroke(path);
     ctx.setLineDash([]);
   }
@@ -425,14 +426,14 @@ export class Chart {
     paint: string,
   ): void {
     const path = new Path2D();
-    const mark = MARKERS[style % MARKERS.length];
+    const { marker } = styleOf(style);
     let next = -Infinity;
     for (let place = 0; place < x.length; place++) {
       if (!Number.isFinite(y[place])) continue;
       const isAlone = !Number.isFinite(y[place - 1]) && !Number.isFinite(y[place + 1]);
       if (!isAlone && x[place] < next) continue;
       next = x[place] + 56 * scale;
-      mark(path, x[place], this.y(plot, y[place]), 2.6 * scale);
+      path.addPath(new Path2D(outline(marker, x[place], this.y(plot, y[place]), 2.6 * scale)));
     }
     plot.ctx.fillStyle = paint;
     plot.ctx.fill(path);
@@ -474,11 +475,19 @@ export class Chart {
     const { ctx } = plot;
     const { left, top, width, height } = plot.bbox;
     const font = getComputedStyle(document.body).fontFamily;
-    let free = -Infinity;
+    const marks = [...this.spec.marks]
+      .sort((one, other) => one.x - other.x)
+      .filter((mark) => mark.x >= this.shownRange[0] && mark.x <= this.shownRange[1]);
+    const labelFont = `${11 * scale}px ${font}`;
+    ctx.font = labelFont;
+    const places = marks.map((mark) => ({
+      x: Math.round(plot.valToPos(mark.x, "x", true)) / scale,
+      wide: ctx.measureText(shortened(mark.label, 44)).width / scale,
+    }));
+    const rooms = roomFor(places, (left + width) / scale);
     ctx.textBaseline = "bottom";
-    for (const mark of [...this.spec.marks].sort((one, other) => one.x - other.x)) {
-      if (mark.x < this.shownRange[0] || mark.x > this.shownRange[1]) continue;
-      const x = Math.round(plot.valToPos(mark.x, "x", true));
+    marks.forEach((mark, place) => {
+      const x = places[place].x * scale;
       ctx.strokeStyle = ctx.fillStyle = colour(
         mark.kind === "finding" || mark.kind === "disabled" || mark.kind === "failed" ? "problem" : "mark",
       );
@@ -491,19 +500,17 @@ export class Chart {
       ctx.lineTo(x, top + height);
       ctx.stroke();
       ctx.setLineDash([]);
-      ctx.font = `${9 * scale}px ${font}`;
-      ctx.textAlign = "center";
-      ctx.fillText(MARK_GLYPHS[mark.kind], x, top - 2 * scale);
-      ctx.font = `${11 * scale}px ${font}`;
-      const text = shortened(mark.label, 44);
-      const wide = ctx.measureText(text).width + 8 * scale;
-      if (x - 8 * scale < free) continue;
-      const goesRight = x + wide < left + width;
-      if (!goesRight && x - wide - 8 * scale < free) continue;
-      ctx.textAlign = goesRight ? "left" : "right";
-      ctx.fillText(text, x + (goesRight ? 8 : -8) * scale, top - 2 * scale);
-      free = goesRight ? x + wide + 8 * scale : x + 8 * scale;
-    }
+      const { glyph, side } = rooms[place];
+      if (glyph) {
+        ctx.font = `${9 * scale}px ${font}`;
+        ctx.textAlign = "center";
+        ctx.fillText(MARK_GLYPHS[mark.kind], x, top - 2 * scale);
+      }
+      if (side === 0) return;
+      ctx.font = labelFont;
+      ctx.textAlign = side > 0 ? "left" : "right";
+      ctx.fillText(shortened(mark.label, 44), x + side * 8 * scale, top - 2 * scale);
+    });
   }
 
   // --- reading -------------------------------------------------------------------------------------------------------
@@ -620,15 +627,19 @@ function leastPositive(curve: Curve, from: number, to: number): number {
 }
 
 /** Return a short piece of a line with its dash and marker. */
-function swatch(style: number): SVGElement {
+function swatch(number: number): SVGElement {
+  const style = styleOf(number);
   const space = "http://www.w3.org/2000/svg";
   const svg = document.createElementNS(space, "svg");
   svg.setAttribute("viewBox", "0 0 28 10");
   svg.setAttribute("aria-hidden", "true");
-  svg.classList.add("swatch", `line-${style % DASHES.length}`);
+  svg.classList.add("swatch", style.colour);
   const line = document.createElementNS(space, "path");
   line.setAttribute("d", "M1 5H27");
-  line.setAttribute("stroke-dasharray", DASHES[style % DASHES.length].join(" "));
-  svg.append(line);
+  line.setAttribute("stroke-dasharray", style.dash.join(" "));
+  const marker = document.createElementNS(space, "path");
+  marker.setAttribute("d", outline(style.marker, 14, 5, 3.2));
+  marker.classList.add("marker");
+  svg.append(line, marker);
   return svg;
 }

@@ -28,6 +28,7 @@ from monitor_core.journal.rows import presence
 from monitor_core.journal.run_records import RunRecord
 from monitor_core.journal.summary import Summary, summary_of
 from monitor_core.store.addresses import StorePath, located
+from monitor_core.values.text import counted
 
 FINDINGS = 3
 """The exit code of a command that found something."""
@@ -151,10 +152,10 @@ def _runs(path: Path, run: int) -> tuple[list[RunRecord], list[Damage]]:
     except (ImportError, ValueError) as error:
         raise UnreadableError(str(error)) from None
     if not runs:
-        why = f": {damage[0].reason}" if damage else ", it is empty"
+        why = f": {damage[0].reason}" if damage else ": it is empty"
         raise UnreadableError(f"{path} holds no run that can be read{why}")
     if not -len(runs) <= run < len(runs):
-        raise UnreadableError(f"{path} holds {len(runs)} runs, and none is number {run}")
+        raise UnreadableError(f"{path} holds {counted(len(runs), 'run')}, and none is number {run}")
     return runs, damage
 
 

@@ -53,10 +53,12 @@ class Log:
     Attributes:
         kind: ``"CSV log"``, ``"history"`` or ``"event files"``.
         began: The time of its first value, seconds since 1970; 0.0 if it has no times.
+        texts: Its columns without numbers, which are left out.
     """
 
     kind: str
     began: float = 0.0
+    texts: tuple[str, ...] = ()
 
 
 @attrs.define(eq=False)

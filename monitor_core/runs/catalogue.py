@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from monitor_core.files.csv_table import TooLongError
 from monitor_core.journal import provenance
 from monitor_core.journal.files import file_number, journal_files
 from monitor_core.journal.recorded import read_runs
 from monitor_core.journal.summary import SUMMARY_NAME, Summary, main_metric, summary_of
 from monitor_core.runs.cache import Cache
-from monitor_core.runs.logs import LARGEST, FoundLog, LogFinder
+from monitor_core.runs.logs import LARGEST, MOST_EPOCHS, FoundLog, LogFinder
 from monitor_core.store.addresses import StorePath, located
 from monitor_core.values.html import card, table
 from monitor_core.values.text import format_value
@@ -206,6 +207,9 @@ def _found_log(log: FoundLog, cache: Cache) -> FoundRun | None:
         began = time.monotonic()
         try:
             summary = log.summary()
+        except TooLongError:
+            reason = f"it has more than {MOST_EPOCHS:,} epochs; as many are read for a list"
+            return FoundRun(log.path, Summary(status="unknown", time=log.time), reason, log.kind)
         except (ImportError, OSError) as error:
             return FoundRun(log.path, Summary(status="unknown", time=log.time), str(error), log.kind)
         cache.put(log.path, log.stats, summary, seconds=time.monotonic() - began)

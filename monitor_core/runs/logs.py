@@ -23,7 +23,7 @@ from pathlib import Path
 
 import attrs
 
-from monitor_core.files.csv_table import is_log
+from monitor_core.files.csv_table import TooLongError, is_log
 from monitor_core.journal.events import MARK
 from monitor_core.journal.imported import CSV, EVENTS, HISTORY, import_runs
 from monitor_core.journal.summary import Summary, summary_of
@@ -32,13 +32,16 @@ _SUFFIXES = {".csv": CSV, ".tsv": CSV, ".json": HISTORY}
 _MOST_FILES = 1_000
 _LARGEST_HISTORY = 8_000_000
 LARGEST = 16_000_000
-"""How many bytes of a log are read for a list: about three seconds."""
+"""How many bytes of a log are read for a list."""
+MOST_EPOCHS = 300_000
+"""How many epochs of a log are read for a list: about three seconds."""
 _PARTS = ("train", "validation")
 _LINE = 1 << 20
 _HISTORY = re.compile(
     rb"""\s*\{\s*"(?:format"\s*:\s*\d+\s*,\s*"runs"   # what History.to_json writes,
     |(?:[^"\\]|\\.)*"\s*:\s*(?:\[\s*[N\d\]In-]        # names with lists of numbers,
-    |\{\s*"(?:0"|(?:[^"\\]|\\.)*"\s*:\s*[\[{])))      # with numbered rows, or within another mapping
+    |\{\s*"(?:0"|(?:[^"\\]|\\.)*"\s*:\s*[\[{])))      # with numbered rows, or within another mapping,
+    |\s*\[\s*\{[^{}]*?"epoch"\s*:\s*\d               # or a list of mappings with epochs
     """,
     re.VERBOSE,
 )
@@ -77,9 +80,12 @@ class FoundLog:
         Raises:
             ImportError: The tensorboard package, which reads event files, is not installed.
             OSError: It cannot be read.
+            TooLongError: It has more than `MOST_EPOCHS` epochs.
         """
         try:
-            found = import_runs(self.path)
+            found = import_runs(self.path, most_epochs=MOST_EPOCHS)
+        except TooLongError:
+            raise
         except ValueError:
             return None
         runs = [] if found is None else found[0]

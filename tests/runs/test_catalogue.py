@@ -84,14 +84,14 @@ def test_what_is_cached_is_forgotten_when_the_run_continues(tmp_path):
     assert run.summary.last == {"loss": 5.0}
 
 
-@pytest.mark.parametrize("damage", [b"", b"[]", b'{"format": 9}', b'{"format": 2, "runs": {"x": 3}}', b"\xff"])
+@pytest.mark.parametrize("damage", [b"", b"[]", b'{"format": 9}', b'{"format": 3, "runs": {"x": 3}}', b"\xff"])
 def test_a_damaged_cache_is_as_none(tmp_path, damage):
     """It is replaced."""
     train(tmp_path / "a", 1.0)
     cache = tmp_path / "cache.json"
     cache.write_bytes(damage)
     assert len(find_runs(tmp_path / "a", cache=cache)) == 1
-    assert json.loads(cache.read_bytes())["format"] == 2
+    assert json.loads(cache.read_bytes())["format"] == 3
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):

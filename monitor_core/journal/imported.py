@@ -63,8 +63,7 @@ def import_runs(path: Path, *, most_epochs: int = MOST_EPOCHS) -> Imported | Non
         return None
     runs, damage = _READERS[kind](path, most_epochs)
     for run in runs:
-        texts = () if run.log is None else run.log.texts
-        run.log = Log(kind, _first_time(run), texts)
+        run.log = attrs.evolve(run.log or Log(kind), began=_first_time(run))
     return runs, damage
 
 
@@ -470,7 +469,10 @@ def _of_events(path: Path, _most_epochs: int) -> Imported:
     epochs: dict[int, dict[str, float]] = {}
     moments: dict[int, float] = {}
     others: dict[str, list[tuple[int, float, float]]] = {}
+    last = 0
     for prefix, tag, points in read_events(path):
+        if tag.startswith(("evaluation_", "batch_")):
+            last = max(last, *(step for step, _, _ in points))
         if tag.startswith("evaluation_"):
             continue  # their epochs are not in the file; those of epochs' ends are among the epochs
         if tag.startswith("epoch_"):
@@ -484,7 +486,10 @@ def _of_events(path: Path, _most_epochs: int) -> Imported:
         _add_columns(writer, others)
     for epoch in sorted(epochs):
         writer.row(Kind.EPOCH, epoch, 0, epochs[epoch], time=moments[epoch])
-    return [RunRecord(records=writer.records)] if writer.records else [], []
+    if not writer.records:
+        return [], []
+    log = Log(EVENTS, steps=last if epochs else None)  # next to epochs, those of other tags may count anything
+    return [RunRecord(records=writer.records, log=log)], []
 
 
 def _add_columns(writer: _Writer, columns: Mapping[str, list[tuple[int, float, float]]]) -> None:

@@ -371,6 +371,7 @@ def tally_of(run: RunRecord) -> Tally:
             tally.add(each.epoch_logs(), epoch=each.epoch, step=step, time=time)
     if run.log is not None:
         tally.summary.epochs = len({each.epoch for each in run.rows(Kind.EPOCH)})
+        tally.summary.step = tally.summary.step if run.log.steps is None else run.log.steps
     if run.log is not None and not tally.summary.last:
         for rows in run.rows(Kind.BATCHES):
             tally.add_batches(rows.block())

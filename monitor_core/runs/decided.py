@@ -64,8 +64,8 @@ def decide(recorded: RecordedRun, sink: Any) -> Decided:
     last = attrs.evolve(recorded, runs=recorded.runs[-1:])
     if getattr(sink, "sets_learning_rate", False) and plan_of(last.last).learning_rates is None:
         raise SetupError(
-            f"{type(sink).__name__} needs the learning rate, and none is on record in {recorded.path}: a journal has it if "
-            "the model's handle does, and a log if learning_rate is one of its metrics"
+            f"{type(sink).__name__} needs the learning rate, and none is on record in {recorded.path}: a journal has "
+            "it if the model's handle does, and a log if learning_rate is one of its metrics"
         )
     history = History()
     run = replay(last, sink, history)

@@ -86,6 +86,23 @@ def test_an_event_folder_opens_by_epoch(tmp_path):
         assert np.array_equal(read.history[name], live.history[name].astype(np.float32))
 
 
+@pytest.mark.parametrize("has_evaluations", [True, False])
+def test_an_event_folder_has_the_steps_that_it_knows(tmp_path, has_evaluations):
+    """Those of evaluations and batches; next to epochs, the steps of other tags may be epochs."""
+    pytest.importorskip("tensorboard")
+    board = TensorBoard(tmp_path)
+    with Loop(board) as loop:
+        for epoch in loop.epochs(3):
+            for _ in loop.batches(range(10)):
+                loop.log(loss=1.0 + epoch)
+            if has_evaluations:
+                with loop.evaluation():
+                    loop.log(loss=2.0)
+            board.add_scalar("temperature", 3.0, epoch)
+    summary = summary_of(open_run(tmp_path).last)
+    assert (summary.epochs, summary.step) == (3, 30 if has_evaluations else 0)
+
+
 def test_a_file_of_validation_is_read_with_that_of_training(tmp_path):
     """As Keras lays them out."""
     pytest.importorskip("tensorboard")

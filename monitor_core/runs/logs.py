@@ -97,9 +97,14 @@ class FoundLog:
 
 
 class LogFinder:
-    """Finds the logs among files, folder by folder, those above first."""
+    """Finds the logs among files, folder by folder, those above first.
+
+    Attributes:
+        unread: The folders and files that may not be read, and why.
+    """
 
     def __init__(self) -> None:
+        self.unread: dict[Path, OSError] = {}
         self._files: list[FoundLog] = []
         self._events: dict[Path, Stats] = {}
 
@@ -116,8 +121,23 @@ class LogFinder:
             self._files += [
                 FoundLog(folder / each.name, kind, stats)
                 for each, kind in candidates
-                if (stats := _stats(each)) and _is_candidate(each, kind)
+                if (stats := _stats(each)) and self._is_candidate(each, kind)
             ]
+
+    def _is_candidate(self, entry: os.DirEntry[str], kind: str) -> bool:
+        """Return whether a file begins as a log does."""
+        try:
+            if kind == HISTORY and entry.stat().st_size > _LARGEST_HISTORY:
+                return False
+            with Path(entry.path).open("rb") as file:
+                if kind == HISTORY:
+                    return _HISTORY.match(file.read(4096)) is not None
+                return is_log((file.readline(_LINE) + file.readline(_LINE)).decode("utf-8-sig", "replace"))
+        except PermissionError as error:
+            self.unread[Path(entry.path)] = error
+        except OSError:
+            pass
+        return False
 
     def logs(self) -> Iterator[FoundLog]:
         """Yield the logs of all folders, each event file in one of them."""
@@ -140,16 +160,3 @@ def _stats(entry: os.DirEntry[str]) -> Stats:
     except OSError:
         return []
     return [(entry.name, found.st_size, found.st_mtime_ns)] if stat.S_ISREG(found.st_mode) else []
-
-
-def _is_candidate(entry: os.DirEntry[str], kind: str) -> bool:
-    """Return whether a file begins as a log does."""
-    try:
-        if kind == HISTORY and entry.stat().st_size > _LARGEST_HISTORY:
-            return False
-        with Path(entry.path).open("rb") as file:
-            if kind == HISTORY:
-                return _HISTORY.match(file.read(4096)) is not None
-            return is_log((file.readline(_LINE) + file.readline(_LINE)).decode("utf-8-sig", "replace"))
-    except OSError:
-        return False

@@ -12,6 +12,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import attrs
+
 from monitor_core.bus.bus import Bus
 from monitor_core.bus.run import Run
 from monitor_core.bus.sink import Logs
@@ -27,6 +29,7 @@ from monitor_core.values.labels import UNNAMED
 from monitor_core.values.means import Means
 
 NO_PLAN = Plan(epochs=None, steps_per_epoch=None, learning_rates=None, directions={})
+_RATES = ("learning_rate", "lr")
 _TAKEN_AS_ENDED = ("completed", "stopped", "failed")
 
 
@@ -90,11 +93,20 @@ def replay(recorded: RecordedRun, *sinks: object, model: ModelHandle | None = No
     bus.slow_share = math.inf  # steps take no time here
     player = _Player(bus)
     for run in recorded.runs:
-        plan = next(iter(run.facts(Plan)), NO_PLAN)
+        plan = plan_of(run)
         if isinstance(handle, RecordedModel):
             handle.begin(plan)
         player.play(run, plan)
     return bus.run
+
+
+def plan_of(run: RunRecord) -> Plan:
+    """Return what was planned; of a log, no more than the learning rate of its first epoch, if it has one."""
+    if run.log is None:
+        return next(iter(run.facts(Plan)), NO_PLAN)
+    logs = run.rows(Kind.EPOCH)[0].logs() if run.rows(Kind.EPOCH) else {}
+    rates = [logs[name] for name in _RATES if name in logs][:1]
+    return attrs.evolve(NO_PLAN, learning_rates=rates or None)
 
 
 class _ReplayBus(Bus):

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from monitor_core._version import __version__
-from monitor_core.cli.opening import UnreadableError
+from monitor_core.cli.opening import UnreadableError, not_permitted
 from monitor_core.cli.text import plain
 
 COMMANDS = {
@@ -96,6 +96,9 @@ def _code() -> int:
         return done.code if isinstance(done.code, int) else 0
     except BrokenPipeError:
         return 0
+    except PermissionError as error:
+        typer.echo(f"monitor-core: {plain(not_permitted(error)).plain}", err=True)
+        return 1
     except (UnreadableError, OSError) as error:
         typer.echo(f"monitor-core: {plain(error).plain}", err=True)
         return 1

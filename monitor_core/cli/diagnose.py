@@ -13,9 +13,11 @@ from monitor_core.bus.finding import Finding
 from monitor_core.cli.opening import FINDINGS, readable
 from monitor_core.cli.text import console, plain
 from monitor_core.diagnosis.offline import diagnose
+from monitor_core.diagnosis.report import Findings
 from monitor_core.files.state import finite_or_names
 from monitor_core.journal.facts import as_json as json_value
 from monitor_core.journal.recorded import open_run
+from monitor_core.values.text import counted
 
 
 def diagnose_run(
@@ -25,14 +27,19 @@ def diagnose_run(
 ) -> None:
     """Say what was wrong with a training; exit with 3 if there was a problem."""
     with readable():
-        findings = diagnose(open_run(path, run=run))
+        recorded = open_run(path, run=run)
+        findings = diagnose(recorded)
     if as_json:
         missing = [attrs.asdict(each) for each in findings.not_looked_at]
         typer.echo(json.dumps({"findings": [_as_json(each) for each in findings], "not_looked_at": missing}))
     else:
         out = console()
-        for line in str(findings).splitlines():
+        log = recorded.last.log
+        for line in str(findings if log is None else Findings(findings)).splitlines():
             out.print(plain(line), soft_wrap=True)
+        if log is not None and findings.not_looked_at:
+            rules = counted(len(findings.not_looked_at), "rule")
+            out.print(f"Not looked at: {rules}, for which a log has too little; Diagnosis in the training asks them.")
     if findings.problems:
         raise typer.Exit(FINDINGS)
 

@@ -52,8 +52,15 @@ def list_runs(
         for run in runs:
             typer.echo(json.dumps(_as_json(run, folder)))
         return
+    unread = [f"{path} cannot be read: {reason}" for path, reason in found.unread.items()]
     if not runs:
-        raise UnreadableError(f"there is no recorded run and no log in {folder} or below it")
+        raise UnreadableError("; ".join([f"there is no recorded run and no log in {folder} or below it", *unread]))
+    _print(runs, folder, metric)
+    for line in unread:
+        console().print(plain(line), soft_wrap=True)
+
+
+def _print(runs: list[FoundRun], folder: Path, metric: str | None) -> None:
     headers = ["run", "status", "epochs", "steps", "best", "", "begun", "took"]
     rows = [_row(run, folder, metric) for run in runs]
     if any(run.summary.parent for run in runs):
@@ -64,7 +71,7 @@ def list_runs(
     for run in runs:
         if run.problem is not None:
             how = "cannot be" if run.kind == RUN else "is not"
-            console().print(plain(f"{_name(run, folder)} {how} read: {run.problem}"))
+            console().print(plain(f"{_name(run, folder)} {how} read: {run.problem}"), soft_wrap=True)
 
 
 def _name(run: FoundRun, folder: Path) -> str:

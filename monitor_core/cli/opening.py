@@ -28,6 +28,7 @@ from monitor_core.journal.rows import presence
 from monitor_core.journal.run_records import RunRecord
 from monitor_core.journal.summary import Summary, summary_of
 from monitor_core.store.addresses import StorePath, located
+from monitor_core.values.text import counted
 
 FINDINGS = 3
 """The exit code of a command that found something."""
@@ -55,6 +56,8 @@ def readable() -> Iterator[None]:
         raise UnreadableError(
             f"there is no run at {error.filename}{what}" if what else f"there is no {error.filename}"
         ) from None
+    except PermissionError as error:
+        raise UnreadableError(not_permitted(error)) from None
     except KeyError as error:
         raise UnreadableError(str(error.args[0])) from None
     except (FileExistsError, ImportError, IndexError, SetupError, TypeError, ValueError) as error:
@@ -109,6 +112,11 @@ class Opened:
         return {name: float(values[place]) for name, values in self.columns.items() if self.present[name][place]}
 
 
+def not_permitted(error: PermissionError) -> str:
+    """Return what to say about a file or folder that this user may not use."""
+    return f"you may not open {error.filename}: {error.strerror}" if error.filename else str(error)
+
+
 def no_run_at(path: Path) -> str:
     """Return what to say about a path without a run."""
     what = "store.json" if isinstance(located(path), StorePath) else "journal-*.mcj"
@@ -142,19 +150,21 @@ def open_recorded(path: Path, run: int = -1) -> RecordedRun:
 
 def _runs(path: Path, run: int) -> tuple[list[RunRecord], list[Damage]]:
     """Return the runs at a path, among them the one that is asked for, and what could not be read."""
-    if not isinstance(path, StorePath) and not path.exists():
-        raise UnreadableError(f"there is no {path}")
     try:
+        if not isinstance(path, StorePath) and not path.exists():
+            raise UnreadableError(f"there is no {path}")
         runs, damage = read_any_runs(path)
     except FileNotFoundError:
         raise UnreadableError(no_run_at(path)) from None
+    except PermissionError as error:
+        raise UnreadableError(not_permitted(error)) from None
     except (ImportError, ValueError) as error:
         raise UnreadableError(str(error)) from None
     if not runs:
-        why = f": {damage[0].reason}" if damage else ", it is empty"
+        why = f": {damage[0].reason}" if damage else ": it is empty"
         raise UnreadableError(f"{path} holds no run that can be read{why}")
     if not -len(runs) <= run < len(runs):
-        raise UnreadableError(f"{path} holds {len(runs)} runs, and none is number {run}")
+        raise UnreadableError(f"{path} holds {counted(len(runs), 'run')}, and none is number {run}")
     return runs, damage
 
 

@@ -20,7 +20,7 @@ from monitor_core.files.state import finite_or_name
 from monitor_core.journal.facts import Found, SinkFailure
 from monitor_core.journal.summary import main_metric
 from monitor_core.records.frames import with_labels
-from monitor_core.values.text import format_value
+from monitor_core.values.text import counted, format_value
 
 _CURVES = 2
 
@@ -51,10 +51,10 @@ def show(
 def sentences(opened: Opened) -> Iterator[str]:
     """Yield what there is to say about a run."""
     summary = opened.summary
-    planned = "" if summary.planned_epochs is None else f" of {summary.planned_epochs}"
+    planned = summary.planned_epochs
     took = f", {duration(summary.seconds)}" if summary.begun else ""
-    steps = f", {summary.step} steps" if summary.step else ""
-    epochs = f"{summary.epochs}{planned} epoch{'' if summary.epochs == 1 else 's'}"
+    steps = f", {counted(summary.step, 'step')}" if summary.step else ""
+    epochs = counted(summary.epochs, "epoch") if planned is None else f"{summary.epochs} of {counted(planned, 'epoch')}"
     how = {"unknown": "recorded", "killed": "killed after", "running": "running,"}
     lead = how.get(summary.status, f"{summary.status} after")
     yield f"{opened.path}: {lead} {epochs}{steps}{took}"
@@ -118,6 +118,8 @@ def _print_notes(out: Console, opened: Opened) -> None:
     if failures:
         notes.append(f"{len(failures)} failures of sinks, the first of {failures[0].sink}: {failures[0].error}")
     notes += [f"damaged: {each}" for each in opened.damage]
+    if record.log is not None and record.log.texts:
+        notes.append(f"left out, as they have no numbers: {', '.join(record.log.texts)}")
     notes += [f"{name}: {value}" for name, value in opened.summary.config.items()]
     if record.begin is not None and record.begin.job:
         notes.append(", ".join(f"{name} {each}" for name, each in record.begin.job.items()))

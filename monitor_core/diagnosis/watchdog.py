@@ -13,7 +13,7 @@ from monitor_core._log import logger
 from monitor_core.background.worker import DeliveryThread
 from monitor_core.bus.finding import Finding
 from monitor_core.bus.run import Run
-from monitor_core.diagnosis.words import counted
+from monitor_core.values.text import counted
 
 USUAL_STEPS = 50
 """How many times the longest step so far a pause must be."""

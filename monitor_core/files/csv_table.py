@@ -2,14 +2,17 @@
 
 Contract. The first line names the columns, and one of them is ``epoch``, 0-based. ``step`` and ``evaluation`` number
 the rows too, if they are there; all others hold values. An empty field and ``NA`` are gaps, unlike ``nan``, which is a
-value. A row of another width, such as one that is being written, is left out and counted. A column of numbers may have
-other texts in less than half of its fields, such as torn ones: they are gaps, and counted.
+value. A row of another width is left out and counted. A last line without a line end is left out, and said to be: its
+last number may lack digits. A column of numbers may have other texts in less than half of its fields, such as torn
+ones: they are gaps, and counted.
 """
 
 from __future__ import annotations
 
 import csv
+import itertools
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import attrs
@@ -17,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor_core.files.csv_sheet import EVALUATIONS
+from monitor_core.values.text import shortened
 
 _SEPARATORS = ",;\t|"
 """Separators among which the most frequent is taken, where the header does not begin with ``epoch``."""
@@ -24,6 +28,17 @@ _MOST_EPOCHS = 1_000_000
 """Larger numbers in a column ``epoch`` are moments, seconds since 1970."""
 _GAPS = frozenset(("", "NA"))
 """Fields without a value; Keras's callback writes the second."""
+_ROWS = 20_000
+"""How many rows are taken at once: their fields as strings need some hundred times the memory of their numbers."""
+_NAMED = 5
+"""How many of a file's columns are named in a message."""
+_LONGEST = 40
+"""How many characters of a column's name are in a message."""
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
+
+
+class TooLongError(ValueError):
+    """A log has more epochs than are read."""
 
 
 @attrs.frozen(eq=False)
@@ -39,8 +54,10 @@ class CSVTable:
         columns: Each metric's values, ``(rows,) float64``, NaN in gaps.
         present: For each metric which rows have a value, ``(rows,) bool``.
         unreadable: For each metric with some, how many fields are not numbers; they are gaps.
-        texts: The fields of the columns that are not of numbers.
+        dropped: For each other column that has some numbers, also with a comma, how many of its fields are texts.
+        texts: The names of the columns without numbers.
         left_out: How many rows were left out, because they are of another width.
+        is_torn: Whether the last line was left out, because it has no line end.
     """
 
     epochs: NDArray[np.int64]
@@ -51,53 +68,171 @@ class CSVTable:
     columns: dict[str, NDArray[np.float64]]
     present: dict[str, NDArray[np.bool_]]
     unreadable: dict[str, int]
-    texts: dict[str, list[str]]
+    dropped: dict[str, int]
+    texts: list[str]
     left_out: int
+    is_torn: bool
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.epochs)
 
 
-def read_csv_table(path: Path) -> CSVTable:
+def read_csv_table(path: Path, *, most_epochs: int | None = None) -> CSVTable:
     """Read the CSV log of a training.
+
+    Args:
+        path: The file.
+        most_epochs: How many rows of epochs it may have; None: any number.
 
     Raises:
         ValueError: It is not one: it has no column ``epoch``, a column twice, or an epoch or step that is not a whole
-            number from 0.
+            number from 0. A `TooLongError`: it has more rows.
         OSError: It cannot be read.
     """
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         separator = _separator(file.readline())
         file.seek(0)
+        lines = _Lines(file)
+        rows = filter(None, csv.reader(lines, delimiter=separator))
         try:
-            lines = [line for line in csv.reader(file, delimiter=separator) if line]
+            names = next(rows, [])
+            _check_names(path, names)
+            columns = [_Column(path, name) for name in names]
+            counts = "step" in names and "evaluation" not in names
+            most = None if counts else most_epochs
+            left_out = read = 0
+            while batch := list(itertools.islice(rows, _ROWS)):
+                whole = [row for row in batch if len(row) == len(names)]
+                left_out, read = left_out + len(batch) - len(whole), read + len(whole)
+                if most is not None and read > most:
+                    raise TooLongError(f"{path} is too long: it has more than {most:,} rows of epochs")
+                for column, fields in zip(columns, zip(*whole, strict=True), strict=False):
+                    column.add(fields)
         except csv.Error as error:
-            raise ValueError(f"{path} is not a CSV file: {error}") from None
-    names = lines[0] if lines else []
-    if "epoch" not in names or len(set(names)) < len(names):
-        raise ValueError(f"{path} is not a training's log: it must have a column 'epoch', and each once (got {names})")
-    rows = [line for line in lines[1:] if len(line) == len(names)]
-    fields = {name: [row[place] for row in rows] for place, name in enumerate(names)}
-    metrics = [name for name in names if name not in EVALUATIONS]
-    numbers, present = {}, {}
-    unreadable: dict[str, int] = {}
-    for name in metrics:
-        if (found := _numbers(fields[name])) is not None:
-            numbers[name], present[name], count = found
-            unreadable |= {name: count} if count else {}
+            raise ValueError(f"{path} is not a training's log: {_in_words(error)}") from None
+    by_name = {column.name: column for column in columns}
+    metrics = [column for column in columns if column.name not in EVALUATIONS]
+    numbers = [column for column in metrics if column.is_numeric]
+    others = [column for column in metrics if not column.is_numeric]
+    step, evaluation = by_name.get("step"), by_name.get("evaluation")
     return CSVTable(
-        epochs=_labels(path, "epoch", fields["epoch"], needed=True),
-        steps=_labels(path, "step", fields.get("step", [""] * len(rows)), needed=False),
-        has_steps="step" in fields,
-        evaluations=[field or None for field in fields.get("evaluation", [""] * len(rows))],
-        has_evaluations="evaluation" in fields,
-        columns=numbers,
-        present=present,
-        unreadable=unreadable,
-        texts={name: fields[name] for name in metrics if name not in numbers},
-        left_out=len(lines) - 1 - len(rows),
+        epochs=by_name["epoch"].labels(),
+        steps=np.zeros(read, np.int64) if step is None else step.labels(),
+        has_steps=step is not None,
+        evaluations=[None] * read if evaluation is None else evaluation.names,
+        has_evaluations=evaluation is not None,
+        columns={column.name: column.values() for column in numbers},
+        present={column.name: column.present() for column in numbers},
+        unreadable={column.name: column.texts for column in numbers if column.texts},
+        dropped={column.name: column.texts for column in others if column.has_numbers},
+        texts=[column.name for column in others if column.texts and not column.has_numbers],
+        left_out=left_out,
+        is_torn=lines.is_torn,
     )
+
+
+class _Lines:
+    """A file's lines, without a last one that has no end, unless it is the only one."""
+
+    def __init__(self, file: Iterable[str]) -> None:
+        self._file = file
+        self.is_torn = False
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the lines."""
+        is_first = True
+        for line in self._file:
+            if line[-1] not in "\r\n" and not is_first:
+                self.is_torn = not line.isspace()
+                return
+            is_first = False
+            yield line
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    if "epoch" not in names:
+        named = ", ".join(repr(shortened(name, _LONGEST)) for name in names[:_NAMED])
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        got = f"got {named}{more}" if names else "it is empty"
+        raise ValueError(f"{path} is not a training's log: its first line must name a column 'epoch' ({got})")
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{path} is not a training's log: it names {shortened(name, _LONGEST)!r} twice")
+        seen.add(name)
+
+
+def _in_words(error: csv.Error) -> str:
+    if "field limit" in str(error):
+        return f"a field has more than {csv.field_size_limit():,} characters, or a quote has no end"
+    return f"{error}"
+
+
+class _Column:
+    """A column, taken in parts."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.name = name
+        self.texts = 0
+        self.names: list[str | None] = []
+        self._path = path
+        self._numbers: list[NDArray[np.float64]] = []
+        self._present: list[NDArray[np.bool_]] = []
+        self._labels: list[NDArray[np.int64]] = []
+        self._commas = False
+
+    def add(self, fields: tuple[str, ...]) -> None:
+        """Add fields."""
+        if self.name == "evaluation":
+            self.names += [field or None for field in fields]
+        elif self.name in EVALUATIONS:
+            self._labels.append(_labels(self._path, self.name, fields, needed=self.name == "epoch"))
+        else:
+            self._add_numbers(fields)
+
+    def _add_numbers(self, fields: tuple[str, ...]) -> None:
+        try:
+            self._numbers.append(np.array(list(map(float, fields))))
+            self._present.append(np.ones(len(fields), np.bool_))
+        except ValueError:
+            found = list(map(_number, fields))
+            self._numbers.append(np.array([np.nan if value is None else value for value in found]))
+            self._present.append(np.array([value is not None for value in found], np.bool_))
+            texts = [field for value, field in zip(found, fields, strict=True) if value is None and field not in _GAPS]
+            self.texts += len(texts)
+            self._commas = self._commas or any(map(_DECIMAL_COMMA.fullmatch, texts))
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether it is a column of numbers: other texts are in less than half of its fields."""
+        return not self.texts or self.texts < sum(int(each.sum()) for each in self._present)
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether some of its fields are numbers, also with a comma."""
+        return self._commas or any(each.any() for each in self._present)
+
+    def labels(self) -> NDArray[np.int64]:
+        """Return the fields as whole numbers."""
+        return np.concatenate([np.empty(0, np.int64), *self._labels])
+
+    def values(self) -> NDArray[np.float64]:
+        """Return the fields as numbers, NaN in gaps."""
+        return np.concatenate([np.empty(0), *self._numbers])
+
+    def present(self) -> NDArray[np.bool_]:
+        """Return which fields are numbers."""
+        return np.concatenate([np.empty(0, np.bool_), *self._present])
+
+
+def begins_as_log(head: str) -> bool:
+    """Return whether a file's first line names a column ``epoch``."""
+    line = next(iter(head.splitlines()), "")
+    try:
+        return "epoch" in next(csv.reader([line], delimiter=_separator(line)), [])
+    except csv.Error:
+        return False
 
 
 def is_log(head: str) -> bool:
@@ -123,7 +258,7 @@ def _separator(head: str) -> str:
     return found[2] if found is not None and not found[2].isalnum() else max(_SEPARATORS, key=head.count)
 
 
-def _labels(path: Path, name: str, fields: list[str], *, needed: bool) -> NDArray[np.int64]:
+def _labels(path: Path, name: str, fields: tuple[str, ...], *, needed: bool) -> NDArray[np.int64]:
     try:
         numbers = [int(field) if field.isdecimal() else int(float(field)) if field or needed else 0 for field in fields]
         labels = np.array(numbers, np.int64)
@@ -133,20 +268,6 @@ def _labels(path: Path, name: str, fields: list[str], *, needed: bool) -> NDArra
     if (labels < 0).any():
         raise ValueError(f"{path} is not a training's log: {name}s must be >= 0 (got {labels.min()})")
     return labels
-
-
-def _numbers(fields: list[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_], int] | None:
-    """Return fields as numbers, which of them are there, and how many are other texts; None for a column of texts."""
-    try:
-        numbers = [np.nan if field in _GAPS else float(field) for field in fields]
-        return np.array(numbers), np.array([field not in _GAPS for field in fields], np.bool_), 0
-    except ValueError:
-        found = list(map(_number, fields))
-    present = np.array([value is not None for value in found], np.bool_)
-    texts = sum(value is None and field not in _GAPS for value, field in zip(found, fields, strict=True))
-    if texts >= present.sum():
-        return None
-    return np.array([np.nan if value is None else value for value in found]), present, texts
 
 
 def _number(field: str) -> float | None:

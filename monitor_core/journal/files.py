@@ -29,7 +29,8 @@ from monitor_core.journal.facts import Fact, parse_fact
 from monitor_core.journal.rows import Rows, parse_evaluation, parse_rows
 from monitor_core.store.addresses import StorePath, located
 
-_SIGNATURE = b"\x89MCJ\r\n\x1a\n"  # not ASCII, and changed by any translation of line ends
+SIGNATURE = b"\x89MCJ\r\n\x1a\n"  # not ASCII, and changed by any translation of line ends
+JOURNAL_SUFFIX = ".mcj"
 _VERSION = 2
 _READ = (1, 2)
 _MARK = b"\xf5\xfbMJ"  # its first two bytes never occur in UTF-8
@@ -63,9 +64,9 @@ def _sealed(data: bytes) -> bytes:
     return data + _CHECKSUM.pack(crc32(data))
 
 
-FILE_HEAD = _sealed(_SIGNATURE + _CHECKSUM.pack(_VERSION))
+FILE_HEAD = _sealed(SIGNATURE + _CHECKSUM.pack(_VERSION))
 """What each file begins with, 16 bytes."""
-_HEADS = {_sealed(_SIGNATURE + _CHECKSUM.pack(version)) for version in _READ}
+_HEADS = {_sealed(SIGNATURE + _CHECKSUM.pack(version)) for version in _READ}
 _KINDS = frozenset(Kind)
 
 
@@ -112,7 +113,7 @@ class Damage:
 
     Attributes:
         file: The file's name.
-        offset: The first damaged byte.
+        offset: The first damaged byte; 0, with a length of 0, if it has no place in the file.
         length: How many bytes are damaged; 0 if records are missing.
         reason: What is wrong, human-readable.
         unfinished: Whether it is the beginning of a record at the file's end: the writer was killed, or still writes.
@@ -125,7 +126,8 @@ class Damage:
     unfinished: bool = False
 
     def __str__(self) -> str:
-        return f"{self.file} at byte {self.offset}: {self.reason}"
+        place = f" at byte {self.offset}" if self.offset or self.length else ""
+        return f"{self.file}{place}: {self.reason}" if self.file else self.reason
 
 
 class Record(NamedTuple):
@@ -196,8 +198,8 @@ class _Reader:
             if head:
                 self._report(0, end, "the file's head is unfinished", unfinished=True)
             return end
-        if head.startswith(_SIGNATURE) and head == _sealed(head[: -_CHECKSUM.size]):
-            version = _CHECKSUM.unpack_from(head, len(_SIGNATURE))[0]
+        if head.startswith(SIGNATURE) and head == _sealed(head[: -_CHECKSUM.size]):
+            version = _CHECKSUM.unpack_from(head, len(SIGNATURE))[0]
             self._report(0, end, f"its format is {version}, and this release reads up to format {_VERSION}")
             return end
         position = len(FILE_HEAD) if self._header(len(FILE_HEAD)) else self._next(0)

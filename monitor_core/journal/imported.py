@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +19,39 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from monitor_core.files.csv_table import CSVTable, read_csv_table
+from monitor_core.files.csv_sheet import EVALUATIONS
+from monitor_core.files.csv_table import CSVTable, TooLongError, begins_as_log, read_csv_table
 from monitor_core.journal.events import MARK, log_files, read_events
 from monitor_core.journal.facts import MidepochEvaluation
-from monitor_core.journal.files import Damage, Kind, Record
+from monitor_core.journal.files import JOURNAL_SUFFIX, SIGNATURE, Damage, Kind, Record
 from monitor_core.journal.rows import Rows, encode_rows, parse_rows
 from monitor_core.journal.run_records import Log, RunRecord
 from monitor_core.values.labels import UNNAMED, EvaluationLabel
+from monitor_core.values.text import counted, shortened
 
 CSV, HISTORY, EVENTS = "CSV log", "history", "event files"
 """The kinds of logs."""
 CSV_SUFFIXES = (".csv", ".tsv", ".txt")
 SEPARATORS = "_/.- "
 """What may be between an evaluation's name and a metric's."""
+_HEAD = 1 << 16
+"""How many bytes of a file of another name are looked at."""
 _BLOCK = 100_000
+MOST_EPOCHS = 1_000_000
+"""How many rows of epochs are read of a file: each is a record of its own, unlike those of batches."""
+_MOST_STEPS = 2**53
+_MOST_DIGITS = 300
+_LONGEST_NAME = 80
+"""How many characters of a metric's name are in a message."""
 Imported = tuple[list[RunRecord], list[Damage]]
 
 
-def import_runs(path: Path) -> Imported | None:
+def import_runs(path: Path, *, most_epochs: int = MOST_EPOCHS) -> Imported | None:
     """Return the runs in a file, or a folder of event files, that is not a journal; None for any other path.
+
+    Args:
+        path: The file or folder.
+        most_epochs: How many rows of epochs a file may have.
 
     Raises:
         ImportError: The tensorboard package, which reads event files, is not installed.
@@ -47,14 +61,19 @@ def import_runs(path: Path) -> Imported | None:
     kind = log_kind(path)
     if kind is None:
         return None
-    runs, damage = _READERS[kind](path)
+    runs, damage = _READERS[kind](path, most_epochs)
     for run in runs:
-        run.log = Log(kind, _first_time(run))
+        run.log = attrs.evolve(run.log or Log(kind), began=_first_time(run))
     return runs, damage
 
 
 def log_kind(path: Path) -> str | None:
-    """Return what kind of log a path is by its name, or a folder by the names in it; None for none."""
+    """Return what kind of log a path is, None for none: by its name, a folder by the names in it, else by its content.
+
+    Raises:
+        ValueError: It is a file that is neither a log nor a journal.
+        OSError: It cannot be read.
+    """
     suffix = path.suffix.lower()
     if path.is_dir():
         return EVENTS if log_files(path) else None
@@ -62,7 +81,26 @@ def log_kind(path: Path) -> str | None:
         return CSV
     if suffix == ".json":
         return HISTORY
-    return EVENTS if MARK in path.name else None
+    if MARK in path.name:
+        return EVENTS
+    return None if suffix == JOURNAL_SUFFIX or not path.is_file() else _kind_of_content(path)
+
+
+def _kind_of_content(path: Path) -> str | None:
+    """Return what kind of log a file of another name is; Keras's documentation calls a CSV file ``training.log``."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if head.startswith(SIGNATURE):
+        return None
+    if head.lstrip()[:1] in (b"{", b"["):
+        return HISTORY
+    if begins_as_log(head.decode("utf-8-sig", "replace")):
+        return CSV
+    what = "" if head else ". It is empty"
+    if head.startswith(b"\x80"):
+        what = ". It is pickled, and to open it might run what is in it: write the history as JSON"
+    kinds = "a journal, a CSV file with a column 'epoch', a history as JSON, or an event file of TensorBoard"
+    raise ValueError(f"{path} is not a training's record: {kinds}{what}")
 
 
 def _first_time(run: RunRecord) -> float:
@@ -91,7 +129,7 @@ class _Writer:
         """Add rows; see `encode_rows`."""
         moments = np.zeros(len(steps)) if times is None else times
         rows = parse_rows(memoryview(encode_rows(epoch, steps, moments, columns, present)), self._names)
-        self._add(kind, rows if label is None else attrs.evolve(rows, evaluation=label))
+        self.add(kind, rows if label is None else attrs.evolve(rows, evaluation=label))
 
     def row(
         self,
@@ -109,24 +147,45 @@ class _Writer:
 
     def within(self, label: EvaluationLabel, epoch: int, step: int) -> None:
         """Note that more batches followed the evaluation."""
-        self._add(Kind.FACT, MidepochEvaluation(name=label.name, epoch=epoch, step=step, time=0.0))
+        self.add(Kind.FACT, MidepochEvaluation(name=label.name, epoch=epoch, step=step, time=0.0))
 
-    def _add(self, kind: Kind, content: Rows | MidepochEvaluation) -> None:
+    def add(self, kind: Kind, content: Rows | MidepochEvaluation) -> None:
+        """Add a record."""
         self.records.append(Record(0, kind, 0, content))
 
 
 # --- CSV -----------------------------------------------------------------------------------------------------------
 
 
-def _of_csv(path: Path) -> Imported:
-    table = read_csv_table(path)
+def _of_csv(path: Path, most_epochs: int) -> Imported:
+    table = read_csv_table(path, most_epochs=most_epochs)
     if table.has_steps and not table.has_evaluations:
         runs = [_batches(table, rows) for rows in _stretches(table.steps)]
     else:
-        runs = [_results(table, rows) for rows in _stretches(_ends(table))]
-    reasons = [f"{table.left_out} rows are of another width"] if table.left_out else []
-    reasons += [f"{count} fields of {name!r} are not numbers" for name, count in table.unreadable.items()]
-    return runs, [Damage(path.name, 0, 0, reason) for reason in reasons]
+        apart = _rows_apart(table.epochs, table.steps, table.columns, table.present)
+        runs = [_results(table, apart, rows) for rows in _stretches(_ends(table))]
+    for run in runs:
+        run.log = Log(CSV, texts=tuple(table.texts))
+    return runs, [Damage(path.name, 0, 0, reason) for reason in _missing(table)]
+
+
+def _missing(table: CSVTable) -> Iterator[str]:
+    """Yield what was not read of a CSV file."""
+    if table.is_torn:
+        yield "the last line has no line end, so it may be half written: it is left out"
+    if table.left_out == 1:
+        yield "1 row is left out: it has another number of fields than the first line"
+    elif table.left_out:
+        yield f"{table.left_out} rows are left out: they have another number of fields than the first line"
+    for name, count in table.unreadable.items():
+        yield f"{counted(count, 'field')} of {_named(name)} {'is not a number' if count == 1 else 'are not numbers'}"
+    for name, count in table.dropped.items():
+        what = "is not a number" if count == 1 else "are not numbers"
+        yield f"the column {_named(name)} is left out: {counted(count, 'field')} of {len(table)} {what}"
+
+
+def _named(name: str) -> str:
+    return repr(shortened(name, _LONGEST_NAME))
 
 
 def _ends(table: CSVTable) -> NDArray[np.float64]:
@@ -145,23 +204,46 @@ def _stretches(numbers: NDArray[Any]) -> Iterator[slice]:
             yield slice(begin, end)
 
 
-def _results(table: CSVTable, rows: slice) -> RunRecord:
+def _rows_apart(
+    epochs: NDArray[np.int64],
+    steps: NDArray[np.int64],
+    columns: Mapping[str, NDArray[np.float64]],
+    present: Mapping[str, NDArray[np.bool_]],
+) -> list[Rows]:
+    """Return rows one by one, without their gaps; those with the same gaps are encoded together."""
+    count = len(epochs)
+    if not count:
+        return []
+    there = np.stack([np.ones(count, np.bool_), *present.values()])
+    gaps = np.ascontiguousarray(np.packbits(there, axis=0).T)
+    _, alike = np.unique(gaps.view(f"V{gaps.shape[1]}").ravel(), return_inverse=True)
+    order = np.argsort(alike, kind="stable")
+    found: list[Any] = [None] * count
+    known: dict[bytes, tuple[str, ...]] = {}
+    for rows in np.split(order, np.flatnonzero(np.diff(alike[order])) + 1):
+        values = {name: column[rows] for name, column in columns.items() if present[name][rows[0]]}
+        together = parse_rows(memoryview(encode_rows(0, steps[rows], np.zeros(len(rows)), values)), known)
+        size = len(together.data) // len(rows)
+        for place, row in enumerate(rows.tolist()):
+            found[row] = Rows(int(epochs[row]), together.names, together.data[place * size : (place + 1) * size])
+    return found
+
+
+def _results(table: CSVTable, apart: list[Rows], part: slice) -> RunRecord:
     """Return a run of epochs, and of evaluations within them."""
     writer = _Writer()
-    for row in range(rows.start, rows.stop):
-        epoch, step, named = int(table.epochs[row]), int(table.steps[row]), table.evaluations[row]
-        logs = {name: float(values[row]) for name, values in table.columns.items() if table.present[name][row]}
+    for rows, named in zip(apart[part], table.evaluations[part], strict=True):
         if named is None:
-            writer.row(Kind.EPOCH, epoch, step, logs)
+            writer.add(Kind.EPOCH, rows)
             continue
-        label = _label(named, logs)
-        stripped = {name.removeprefix(label.prefix): value for name, value in logs.items()}
-        writer.row(Kind.EVALUATION, epoch, step, stripped, label)
-        writer.within(label, epoch, step)
+        label = _label(named, rows.names)
+        names = tuple(name.removeprefix(label.prefix) for name in rows.names)
+        writer.add(Kind.EVALUATION, attrs.evolve(rows, names=names, evaluation=label))
+        writer.within(label, rows.epoch, int(rows.steps()[-1]))
     return RunRecord(records=writer.records)
 
 
-def _label(named: str, names: Mapping[str, float]) -> EvaluationLabel:
+def _label(named: str, names: Collection[str]) -> EvaluationLabel:
     """Return the evaluation that a file calls by this name; its prefix is the one that its metrics share."""
     if named == UNNAMED.label:
         return UNNAMED
@@ -189,22 +271,90 @@ def _batches(table: CSVTable, rows: slice) -> RunRecord:
 # --- JSON ----------------------------------------------------------------------------------------------------------
 
 
-def _of_json(path: Path) -> Imported:
-    """Read what `History.to_json` wrote, or a mapping from names to values, as Keras's ``History.history`` is.
+def _of_json(path: Path, most_epochs: int) -> Imported:
+    """Read what `History.to_json` wrote, a mapping from names to values, as Keras's ``History.history``, or rows.
 
-    The values are a list, or, as pandas writes them, a mapping from each row's number.
+    The values are a list, or, as pandas writes them, a mapping from each row's number. Rows are a list of mappings from
+    names to numbers, one for each epoch.
     """
     try:
-        data = json.loads(path.read_bytes())
-        if isinstance(data.get("labels"), dict) and isinstance(data.get("epochs"), dict):
-            return _of_history(data), []
-        inner = data.get("history")
-        columns = inner if isinstance(inner, dict) else data
-        return [_of_lists(_lists(columns))], []
-    except (
-        AttributeError, LookupError, TypeError, ValueError, OverflowError, RecursionError, struct.error
-    ) as error:  # fmt: skip
-        raise ValueError(f"{path} is not a history: {type(error).__name__}: {error}") from None
+        return _of_data(_parsed(path), most_epochs), []
+    except TooLongError as error:
+        raise TooLongError(f"{path} is too long: {error}") from None
+    except (AttributeError, LookupError, TypeError, OverflowError, struct.error):
+        raise ValueError(f"{path} is not a history: its members are not those that a history has") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is not a history: {error}") from None
+
+
+def _parsed(path: Path) -> Any:
+    """Return a file's JSON."""
+    try:
+        return json.loads(path.read_bytes(), parse_int=_integer)
+    except UnicodeDecodeError:
+        raise ValueError("it is not text") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON: {error}") from None
+    except RecursionError:
+        raise ValueError("its lists or mappings are nested too deeply") from None
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"it has a number of more than {_MOST_DIGITS} digits")
+    return int(digits)
+
+
+def _of_data(data: Any, most_epochs: int) -> list[RunRecord]:
+    if isinstance(data, list):
+        return [_of_rows(data, most_epochs)]
+    if not isinstance(data, dict):
+        raise ValueError(f"it must be a mapping from metrics to their values (got {_shown(data)})")  # noqa: TRY004 (of a file)
+    if isinstance(data.get("labels"), dict) and isinstance(data.get("epochs"), dict):
+        return _of_history(data)
+    inner = data.get("history")
+    if isinstance(inner, list):
+        return [_of_rows(inner, most_epochs)]
+    return [_of_lists(_lists(inner if isinstance(inner, dict) else data), most_epochs)]
+
+
+def _of_rows(data: list[Any], most_epochs: int) -> RunRecord:
+    """Return a run of rows, in order; their values that are not numbers, such as times as text, are left out."""
+    if not data or not all(isinstance(row, dict) for row in data):
+        raise ValueError("a list must hold a mapping from names to numbers for each epoch")
+    if len(data) > most_epochs:
+        raise TooLongError(f"it has more than {most_epochs:,} rows of epochs")
+    labels = {name: [row.get(name) for row in data] for name in EVALUATIONS}
+    epochs = labels["epoch"] if _are_counts(labels["epoch"]) else list(range(len(data)))
+    if any(later <= earlier for earlier, later in itertools.pairwise(epochs)):
+        raise ValueError("the epochs of its rows must ascend")
+    steps = labels["step"] if _are_counts(labels["step"]) else [0] * len(data)
+    names = dict.fromkeys(name for row in data for name in row if name not in labels)
+    writer = _Writer()
+    columns = {name: [_value(row.get(name)) for row in data] for name in names}
+    columns = {name: values for name, values in columns.items() if any(each is not None for each in values)}
+    if not columns:
+        raise ValueError("its rows have no numbers")
+    present = {name: np.array([each is not None for each in values], np.bool_) for name, values in columns.items()}
+    numbers = {name: np.array(values, np.float64) for name, values in columns.items()}
+    for rows in _rows_apart(np.array(epochs, np.int64), np.array(steps, np.int64), numbers, present):
+        writer.add(Kind.EPOCH, rows)
+    return RunRecord(records=writer.records)
+
+
+def _are_counts(values: list[Any]) -> bool:
+    return all(type(each) in (int, float) and 0 <= each < _MOST_STEPS and each == int(each) for each in values)
+
+
+def _value(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _shown(value: Any) -> str:
+    """Return what a file has where something else should be, in a few words."""
+    if isinstance(value, (list, dict)):
+        return "a list" if isinstance(value, list) else "a mapping"
+    return shortened(json.dumps(value), _LONGEST_NAME)
 
 
 def _lists(columns: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -219,20 +369,34 @@ def _lists(columns: Mapping[str, Any]) -> dict[str, list[Any]]:
     for name, values in columns.items():
         if not isinstance(values, (list, dict)):
             what = "a list of numbers, or a mapping from rows to them"
-            raise TypeError(f"{name!r} must be {what} (got {type(values).__name__})")
+            raise ValueError(f"{_named(name)} must be {what} (got {_shown(values)})")  # noqa: TRY004 (of a file)
         found[str(name)] = [values[row] for row in rows[0]] if isinstance(values, dict) else values
     return found
 
 
-def _of_lists(columns: Mapping[str, list[Any]]) -> RunRecord:
+def _of_lists(columns: Mapping[str, list[Any]], most_epochs: int) -> RunRecord:
     lengths = {name: len(values) for name, values in columns.items()}
     if not lengths or len(set(lengths.values())) > 1:
-        raise ValueError(f"it must map metrics' names to lists of one length (got the lengths {lengths})")
+        found = f"got {', '.join(f'{length} for {_named(name)}' for name, length in [*lengths.items()][:5])}"
+        raise ValueError(f"its metrics must have lists of one length ({found if lengths else 'it is empty'})")
+    count = max(lengths.values())
+    if count > most_epochs:
+        raise TooLongError(f"it has more than {most_epochs:,} rows of epochs")
+    numbers = {name: np.array([_number(name, each) for each in values]) for name, values in columns.items()}
+    present = {name: np.array([each is not None for each in values], np.bool_) for name, values in columns.items()}
     writer = _Writer()
-    for epoch in range(max(lengths.values())):
-        values = {name: column[epoch] for name, column in columns.items()}
-        writer.row(Kind.EPOCH, epoch, 0, {name: float(each) for name, each in values.items() if each is not None})
+    for rows in _rows_apart(np.arange(count), np.zeros(count, np.int64), numbers, present):
+        writer.add(Kind.EPOCH, rows)
     return RunRecord(records=writer.records)
+
+
+def _number(name: str, value: Any) -> float:
+    """Return a value of a metric as a number, NaN for a gap."""
+    if value is None:
+        return math.nan
+    if isinstance(value, (int, float)):
+        return float(value)
+    raise ValueError(f"the values of {_named(name)} must be numbers (got {_shown(value)})")
 
 
 def _of_history(data: Mapping[str, Any]) -> list[RunRecord]:
@@ -300,12 +464,15 @@ def _evaluation(writer: _Writer, data: Mapping[str, Any], place: int) -> None:
 # --- event files ---------------------------------------------------------------------------------------------------
 
 
-def _of_events(path: Path) -> Imported:
+def _of_events(path: Path, _most_epochs: int) -> Imported:
     """Read the scalars of event files: those of epochs by epoch, if there are some, and all others by step."""
     epochs: dict[int, dict[str, float]] = {}
     moments: dict[int, float] = {}
     others: dict[str, list[tuple[int, float, float]]] = {}
+    last = 0
     for prefix, tag, points in read_events(path):
+        if tag.startswith(("evaluation_", "batch_")):
+            last = max(last, *(step for step, _, _ in points))
         if tag.startswith("evaluation_"):
             continue  # their epochs are not in the file; those of epochs' ends are among the epochs
         if tag.startswith("epoch_"):
@@ -319,7 +486,10 @@ def _of_events(path: Path) -> Imported:
         _add_columns(writer, others)
     for epoch in sorted(epochs):
         writer.row(Kind.EPOCH, epoch, 0, epochs[epoch], time=moments[epoch])
-    return [RunRecord(records=writer.records)] if writer.records else [], []
+    if not writer.records:
+        return [], []
+    log = Log(EVENTS, steps=last if epochs else None)  # next to epochs, those of other tags may count anything
+    return [RunRecord(records=writer.records, log=log)], []
 
 
 def _add_columns(writer: _Writer, columns: Mapping[str, list[tuple[int, float, float]]]) -> None:

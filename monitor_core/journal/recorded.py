@@ -205,8 +205,9 @@ def open_run(path: str | PathLike[str], *, run: int | None = None) -> RecordedRu
 
     Args:
         path: The run's folder, its address in a store, or one of the journals in it. Or what else recorded a training,
-            as far as it did: the CSV file of a `CSVLogger` or of Keras's; a history as JSON, of `History.to_json` or a
-            mapping from names to lists of one length; TensorBoard's event files, or the folder that they are in.
+            as far as it did: the CSV file of a `CSVLogger` or of Keras's, whatever its name; a history as JSON, of
+            `History.to_json`, a mapping from names to lists of one length, or a list of mappings, one for each epoch;
+            TensorBoard's event files, or the folder that they are in. A file has at most a million epochs.
         run: Which of several runs, as an index from the first (0) or the last (-1); None for all of them.
 
     Raises:

@@ -53,10 +53,14 @@ class Log:
     Attributes:
         kind: ``"CSV log"``, ``"history"`` or ``"event files"``.
         began: The time of its first value, seconds since 1970; 0.0 if it has no times.
+        texts: Its columns without numbers, which are left out.
+        steps: How many batches it knows of, 0 for none; None: those that it has rows of.
     """
 
     kind: str
     began: float = 0.0
+    texts: tuple[str, ...] = ()
+    steps: int | None = None
 
 
 @attrs.define(eq=False)

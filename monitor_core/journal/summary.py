@@ -6,13 +6,15 @@ file ``summary.json`` in a run's folder is the last run's; what it has is in the
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from monitor_core.files.replacing import replacing
 from monitor_core.files.state import finite_or_name
@@ -68,7 +70,7 @@ class Summary:
         status: As in `RecordedRun.status`; of a run that had not ended, ``"running"``.
         begun: When it began, seconds since 1970.
         time: When this was written, or the last record, seconds since 1970.
-        epochs: How many epochs have ended.
+        epochs: How many epochs have ended; of a log, how many it has.
         planned_epochs: How many are planned, None if unknown.
         step: How many batches have ended.
         last: The last value of each metric.
@@ -305,18 +307,32 @@ class Tally:
 
     def add_batches(self, block: Block) -> None:
         """Add the values of batches, of a log that has no others."""
+        self._add_columns(block, np.full(len(block), -1), np.isfinite)
+
+    def add_epochs(self, epochs: Sequence[Rows]) -> None:
+        """Add the results of epochs with the same metrics, as `add` would one by one, but column by column."""
+        together = attrs.evolve(epochs[0], data=b"".join(each.data for each in epochs))
+        block = together.block()
+        times = np.where((block.times >= 0.0) & (block.times <= LATEST), block.times, 0.0)
+        self.summary.advance(int(block.steps.max()), float(times.max()))
+        self.summary.epochs = min(epochs[-1].epoch + 1, _LARGEST)
+        self._add_columns(block, np.array([each.epoch for each in epochs]), lambda values: ~np.isnan(values))
+
+    def _add_columns(
+        self, block: Block, epochs: NDArray[np.int64], may_be_best: Callable[[NDArray[np.float64]], NDArray[np.bool_]]
+    ) -> None:
         for name, values in block.columns.items():
             mask = block.present[name]
             there = np.arange(len(values)) if mask is None else np.flatnonzero(mask)
             if not len(there):
                 continue
             self.summary.last[name] = float(values[there[-1]])
-            finite = there[np.isfinite(values[there])]
-            if (mode := self._mode(name)) is None or not len(finite):
+            among = there[may_be_best(values[there])]
+            if (mode := self._mode(name)) is None or not len(among):
                 continue
-            at = finite[values[finite].argmin() if mode == "min" else values[finite].argmax()]
+            at = among[values[among].argmin() if mode == "min" else values[among].argmax()]
             if self._best(name, mode).update(float(values[at])):
-                self.summary.best[name] = BestValue(float(values[at]), -1, int(block.steps[at]), mode)
+                self.summary.best[name] = BestValue(float(values[at]), int(epochs[at]), int(block.steps[at]), mode)
 
     def _mode(self, name: str) -> Mode | None:
         return self._modes.get(name) or DIRECTIONS.get(name.removeprefix("val_").lower())
@@ -344,18 +360,22 @@ def tally_of(run: RunRecord) -> Tally:
         tally.plan(plans[0])
     for rows in run.rows(Kind.BATCHES):
         tally.summary.advance(*rows.place())
-    for result in results(run):
-        if result.kind is Kind.EPOCH or result.is_within:
-            _add(tally, result.rows, ends_epoch=result.kind is Kind.EPOCH)
+    counted = (each for each in results(run) if each.kind is Kind.EPOCH or each.is_within)
+    for (kind, _), group in itertools.groupby(counted, key=lambda each: (each.kind, id(each.rows.names))):
+        part = [each.rows for each in group]
+        if kind is Kind.EPOCH:
+            tally.add_epochs(part)
+            continue
+        for each in part:
+            step, time = each.place()
+            tally.add(each.epoch_logs(), epoch=each.epoch, step=step, time=time)
+    if run.log is not None:
+        tally.summary.epochs = len({each.epoch for each in run.rows(Kind.EPOCH)})
+        tally.summary.step = tally.summary.step if run.log.steps is None else run.log.steps
     if run.log is not None and not tally.summary.last:
         for rows in run.rows(Kind.BATCHES):
             tally.add_batches(rows.block())
     return tally
-
-
-def _add(tally: Tally, rows: Rows, *, ends_epoch: bool) -> None:
-    step, time = rows.place()
-    tally.add(rows.epoch_logs(), epoch=rows.epoch, step=step, time=time, ends_epoch=ends_epoch)
 
 
 def main_metric(summary: Summary) -> tuple[str, BestValue] | None:

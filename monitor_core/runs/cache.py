@@ -16,7 +16,7 @@ from monitor_core.files.replacing import replacing
 from monitor_core.files.user_folders import cache_folder
 from monitor_core.journal.summary import Summary
 
-_FORMAT = 2
+_FORMAT = 3
 _LIMIT = 50_000
 """How many runs are remembered; of more, those that were used first are forgotten."""
 

@@ -8,21 +8,23 @@ files. Folders and files that cannot be read are reported, not raised. Nothing i
 
 from __future__ import annotations
 
+import errno
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
+from monitor_core.files.csv_table import TooLongError
 from monitor_core.journal import provenance
 from monitor_core.journal.files import file_number, journal_files
 from monitor_core.journal.recorded import read_runs
 from monitor_core.journal.summary import SUMMARY_NAME, Summary, main_metric, summary_of
 from monitor_core.runs.cache import Cache
-from monitor_core.runs.logs import LARGEST, FoundLog, LogFinder
+from monitor_core.runs.logs import LARGEST, MOST_EPOCHS, FoundLog, LogFinder
 from monitor_core.store.addresses import StorePath, located
 from monitor_core.values.html import card, table
 from monitor_core.values.text import format_value
@@ -45,7 +47,7 @@ class FoundRun:
     Attributes:
         path: What `open_run` opens: the run's folder, or a log.
         summary: Its last run's summary. A log's status is ``"unknown"``; its time is the file's if it has no times.
-        problem: Why it was not read, human-readable, or None; the summary is then empty.
+        problem: Why it was not read, human-readable, or None; the summary is then empty, and its status ``"unknown"``.
         kind: ``"run"``, or what kind of log it is: ``"CSV log"``, ``"history"`` or ``"event files"``.
     """
 
@@ -61,12 +63,21 @@ class FoundRun:
 
 
 class FoundRuns(list[FoundRun]):
-    """Runs that were found: a list that a notebook shows as a table."""
+    """Runs that were found: a list that a notebook shows as a table.
+
+    Attributes:
+        unread: The folders that could not be read, and the files that may be logs and could not, each with the reason.
+    """
+
+    def __init__(self, runs: Iterable[FoundRun] = (), unread: Mapping[Path, str] | None = None) -> None:
+        super().__init__(runs)
+        self.unread = dict(unread or {})
 
     def _repr_html_(self) -> str:
         """Return the table."""
         rows = [_shown(run) for run in self[:_SHOWN]]
         lines = [f"{len(self)} runs"] + ([f"the first {_SHOWN} of them"] if len(self) > _SHOWN else [])
+        lines += [f"{path} cannot be read: {reason}" for path, reason in self.unread.items()]
         return card(
             "Recorded runs", lines, table(("run", "status", "epochs", "steps", "best", ""), rows, right=(2, 3, 5))
         )
@@ -99,7 +110,7 @@ def find_runs(folder: str | PathLike[str], *, cache: Path | None = None) -> Foun
         >>> for run in find_runs("runs"):
         ...     print(run.path, run.summary.status, run.summary.best)
     """
-    root, known = located(folder), Cache(cache)
+    root, known, unread = located(folder), Cache(cache), {}
     if isinstance(root, StorePath):
         from monitor_core.store.fetching import StoredRuns  # here and below, not before: folders need none of it
 
@@ -109,8 +120,9 @@ def find_runs(folder: str | PathLike[str], *, cache: Path | None = None) -> Foun
         finder = LogFinder()
         found = [_found(path, journals, known) for path, journals in _folders(root, _DEPTH, finder)]
         found += [run for log in finder.logs() if (run := _found_log(log, known)) is not None]
+        unread = {path: why(error) for path, error in sorted(finder.unread.items())}
     known.save()
-    return FoundRuns(sorted(found, key=lambda run: (run.time, str(run.path))))
+    return FoundRuns(sorted(found, key=lambda run: (run.time, str(run.path))), unread)
 
 
 def run_paths(paths: Iterable[str | PathLike[str]]) -> list[Path]:
@@ -119,7 +131,8 @@ def run_paths(paths: Iterable[str | PathLike[str]]) -> list[Path]:
     If there are none, it stands for the logs; next to runs they may be of the same trainings.
 
     Raises:
-        FileNotFoundError: There is no such path.
+        FileNotFoundError: There is no such path, or it is a folder without runs and logs.
+        OSError: A folder cannot be read.
     """
     found: list[Path] = []
     for path in map(located, paths):
@@ -134,7 +147,7 @@ def run_paths(paths: Iterable[str | PathLike[str]]) -> list[Path]:
 
 
 def _below(folder: Path) -> list[Path]:
-    """Return what a folder stands for: the runs in it, or else the logs; itself if it is one, or holds nothing."""
+    """Return what a folder stands for: the runs in it, or else the logs; itself if it is one."""
     finder = LogFinder()
     runs = [each for each, _ in _folders(folder, _DEPTH, finder)]
     if runs:
@@ -142,7 +155,11 @@ def _below(folder: Path) -> list[Path]:
     known = Cache(None)
     logs = [log.path for log in finder.logs() if _found_log(log, known) is not None]
     known.save()
-    return sorted(logs) if logs and folder not in logs else [folder]
+    if folder in finder.unread:
+        raise finder.unread[folder]
+    if not logs:
+        raise FileNotFoundError(errno.ENOENT, "neither a journal nor a log is in it or below it", str(folder))
+    return [folder] if folder in logs else sorted(logs)
 
 
 def _folders(
@@ -152,7 +169,8 @@ def _folders(
     try:
         with os.scandir(folder) as entries:
             inside = list(entries)
-    except OSError:
+    except OSError as error:
+        finder.unread[folder] = error
         return
     journals = [each for each in inside if file_number(each.name) is not None and _is_file(each)]
     if journals:
@@ -191,8 +209,15 @@ def _found(path: Path, journals: list[os.DirEntry[str]], cache: Cache) -> FoundR
             summary = _read(path)  # which knows whether it was stopped before its process ended
             cache.put(path, stats, summary)
     except (OSError, ValueError) as error:
-        return FoundRun(path, Summary(), f"{type(error).__name__}: {error}")
+        return FoundRun(path, Summary(status="unknown"), why(error))
     return FoundRun(path, attrs.evolve(summary, status=_status(summary)))
+
+
+def why(error: Exception) -> str:
+    """Return why something was not read, in a few words."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[:1].lower() + error.strerror[1:]
+    return str(error) or type(error).__name__
 
 
 def _found_log(log: FoundLog, cache: Cache) -> FoundRun | None:
@@ -206,8 +231,11 @@ def _found_log(log: FoundLog, cache: Cache) -> FoundRun | None:
         began = time.monotonic()
         try:
             summary = log.summary()
+        except TooLongError:
+            reason = f"it has more than {MOST_EPOCHS:,} epochs; as many are read for a list"
+            return FoundRun(log.path, Summary(status="unknown", time=log.time), reason, log.kind)
         except (ImportError, OSError) as error:
-            return FoundRun(log.path, Summary(status="unknown", time=log.time), str(error), log.kind)
+            return FoundRun(log.path, Summary(status="unknown", time=log.time), why(error), log.kind)
         cache.put(log.path, log.stats, summary, seconds=time.monotonic() - began)
     return None if summary is None else FoundRun(log.path, summary, kind=log.kind)
 
@@ -230,11 +258,11 @@ def _stored(runs: StoredRuns, cache: Cache) -> list[FoundRun]:
 
 def _of_text(path: Path, text: bytes | Exception) -> FoundRun:
     if isinstance(text, Exception):
-        return FoundRun(path, Summary(), f"{type(text).__name__}: {text}")
+        return FoundRun(path, Summary(status="unknown"), why(text))
     try:
         summary = Summary.from_json(text)
     except ValueError as error:
-        return FoundRun(path, Summary(), f"{type(error).__name__}: {error}")
+        return FoundRun(path, Summary(status="unknown"), why(error))
     return FoundRun(path, attrs.evolve(summary, status=_status(summary)))
 
 
@@ -252,7 +280,9 @@ def _written(path: Path, stats: Iterable[tuple[str, int, int]]) -> Summary | Non
 
 
 def _read(path: Path) -> Summary:
-    runs, _ = read_runs(path)
+    runs, damage = read_runs(path)
+    if not runs and (lasting := [each for each in damage if not each.unfinished]):
+        raise ValueError(lasting[0].reason)
     if not runs:
         return Summary(status="unknown")
     return Summary.from_json(summary_of(runs[-1]).to_json())  # cut as one that was written

@@ -7,11 +7,12 @@ from typing import Any
 import attrs
 
 from monitor_core import History
+from monitor_core.errors import SetupError
 from monitor_core.files.state import finite_or_names
 from monitor_core.journal.files import Kind
 from monitor_core.journal.recorded import RecordedRun
 from monitor_core.metrics.names import find_metric
-from monitor_core.replay import replay
+from monitor_core.replay import plan_of, replay
 
 
 @attrs.frozen
@@ -54,13 +55,18 @@ def decide(recorded: RecordedRun, sink: Any) -> Decided:
         sink: A sink that decides, such as ``EarlyStopping(patience=3)``.
 
     Raises:
-        SetupError: There is no run; its direction is not known; or the sink needs what only the model has.
+        SetupError: There is no run; its direction is not known; or the sink needs what is not on record.
 
     Example:
         >>> decide(open_run("runs/a"), EarlyStopping(patience=3)).epoch
         12
     """
     last = attrs.evolve(recorded, runs=recorded.runs[-1:])
+    if getattr(sink, "sets_learning_rate", False) and plan_of(last.last).learning_rates is None:
+        raise SetupError(
+            f"{type(sink).__name__} needs the learning rate, and none is on record in {recorded.path}: a journal has "
+            "it if the model's handle does, and a log if learning_rate is one of its metrics"
+        )
     history = History()
     run = replay(last, sink, history)
     rates = history["learning_rate"].tolist() if "learning_rate" in history else []

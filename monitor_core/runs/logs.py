@@ -23,7 +23,7 @@ from pathlib import Path
 
 import attrs
 
-from monitor_core.files.csv_table import is_log
+from monitor_core.files.csv_table import TooLongError, is_log
 from monitor_core.journal.events import MARK
 from monitor_core.journal.imported import CSV, EVENTS, HISTORY, import_runs
 from monitor_core.journal.summary import Summary, summary_of
@@ -32,13 +32,16 @@ _SUFFIXES = {".csv": CSV, ".tsv": CSV, ".json": HISTORY}
 _MOST_FILES = 1_000
 _LARGEST_HISTORY = 8_000_000
 LARGEST = 16_000_000
-"""How many bytes of a log are read for a list: about three seconds."""
+"""How many bytes of a log are read for a list."""
+MOST_EPOCHS = 300_000
+"""How many epochs of a log are read for a list: about three seconds."""
 _PARTS = ("train", "validation")
 _LINE = 1 << 20
 _HISTORY = re.compile(
     rb"""\s*\{\s*"(?:format"\s*:\s*\d+\s*,\s*"runs"   # what History.to_json writes,
     |(?:[^"\\]|\\.)*"\s*:\s*(?:\[\s*[N\d\]In-]        # names with lists of numbers,
-    |\{\s*"(?:0"|(?:[^"\\]|\\.)*"\s*:\s*[\[{])))      # with numbered rows, or within another mapping
+    |\{\s*"(?:0"|(?:[^"\\]|\\.)*"\s*:\s*[\[{])))      # with numbered rows, or within another mapping,
+    |\s*\[\s*\{[^{}]*?"epoch"\s*:\s*\d               # or a list of mappings with epochs
     """,
     re.VERBOSE,
 )
@@ -77,9 +80,12 @@ class FoundLog:
         Raises:
             ImportError: The tensorboard package, which reads event files, is not installed.
             OSError: It cannot be read.
+            TooLongError: It has more than `MOST_EPOCHS` epochs.
         """
         try:
-            found = import_runs(self.path)
+            found = import_runs(self.path, most_epochs=MOST_EPOCHS)
+        except TooLongError:
+            raise
         except ValueError:
             return None
         runs = [] if found is None else found[0]
@@ -91,9 +97,14 @@ class FoundLog:
 
 
 class LogFinder:
-    """Finds the logs among files, folder by folder, those above first."""
+    """Finds the logs among files, folder by folder, those above first.
+
+    Attributes:
+        unread: The folders and files that may not be read, and why.
+    """
 
     def __init__(self) -> None:
+        self.unread: dict[Path, OSError] = {}
         self._files: list[FoundLog] = []
         self._events: dict[Path, Stats] = {}
 
@@ -110,8 +121,23 @@ class LogFinder:
             self._files += [
                 FoundLog(folder / each.name, kind, stats)
                 for each, kind in candidates
-                if (stats := _stats(each)) and _is_candidate(each, kind)
+                if (stats := _stats(each)) and self._is_candidate(each, kind)
             ]
+
+    def _is_candidate(self, entry: os.DirEntry[str], kind: str) -> bool:
+        """Return whether a file begins as a log does."""
+        try:
+            if kind == HISTORY and entry.stat().st_size > _LARGEST_HISTORY:
+                return False
+            with Path(entry.path).open("rb") as file:
+                if kind == HISTORY:
+                    return _HISTORY.match(file.read(4096)) is not None
+                return is_log((file.readline(_LINE) + file.readline(_LINE)).decode("utf-8-sig", "replace"))
+        except PermissionError as error:
+            self.unread[Path(entry.path)] = error
+        except OSError:
+            pass
+        return False
 
     def logs(self) -> Iterator[FoundLog]:
         """Yield the logs of all folders, each event file in one of them."""
@@ -134,16 +160,3 @@ def _stats(entry: os.DirEntry[str]) -> Stats:
     except OSError:
         return []
     return [(entry.name, found.st_size, found.st_mtime_ns)] if stat.S_ISREG(found.st_mode) else []
-
-
-def _is_candidate(entry: os.DirEntry[str], kind: str) -> bool:
-    """Return whether a file begins as a log does."""
-    try:
-        if kind == HISTORY and entry.stat().st_size > _LARGEST_HISTORY:
-            return False
-        with Path(entry.path).open("rb") as file:
-            if kind == HISTORY:
-                return _HISTORY.match(file.read(4096)) is not None
-            return is_log((file.readline(_LINE) + file.readline(_LINE)).decode("utf-8-sig", "replace"))
-    except OSError:
-        return False

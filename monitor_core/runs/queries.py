@@ -191,9 +191,11 @@ def _arrays(columns: Mapping[str, str], rows: list[Row]) -> dict[str, Any]:
 
 
 def _typed(column: str, kind: str) -> str:
-    """Return the expression that gives a column its type; moments are given as seconds since 1970."""
+    """Return the expression that gives a column its type; moments are given as seconds since 1970, 0 if not known."""
     if kind == "TIMESTAMP":
-        return f'case when "{column}" between 0 and {LATEST} then make_timestamp(("{column}" * 1e6)::BIGINT) end'
+        return (
+            f'case when "{column}" > 0 and "{column}" <= {LATEST} then make_timestamp(("{column}" * 1e6)::BIGINT) end'
+        )
     if kind == "DOUBLE":
         return f"""case when "{column} is nan" then 'NaN'::DOUBLE else "{column}"::DOUBLE end"""
     return f'"{column}"::{kind}'
@@ -225,6 +227,7 @@ def _record(run: FoundRun) -> RunRecord | None:
 
 def _runs(path: str, run: FoundRun) -> Iterator[Row]:
     summary = run.summary
+    is_unread = run.problem is not None
     config = _escaped(json.dumps(summary.config, ensure_ascii=False))
     yield (
         path,
@@ -232,10 +235,10 @@ def _runs(path: str, run: FoundRun) -> Iterator[Row]:
         summary.id,
         "damaged" if run.problem is not None and run.kind == "run" else summary.status,
         summary.begun,
-        summary.seconds,
-        summary.epochs,
+        summary.seconds if summary.begun else None,
+        None if is_unread else summary.epochs,
         summary.planned_epochs,
-        summary.step,
+        None if is_unread else _step(summary.step, is_log=run.kind != "run"),
         summary.git_commit,
         _text(summary.process.get("host")),
         summary.parent,
@@ -244,6 +247,11 @@ def _runs(path: str, run: FoundRun) -> Iterator[Row]:
         run.problem,
         config,
     )
+
+
+def _step(step: int, *, is_log: bool) -> int | None:
+    """Return a step; logs that have none have 0 in its place."""
+    return None if is_log and step == 0 else step
 
 
 def _escaped(text: str) -> str:
@@ -259,20 +267,25 @@ def _metrics(path: str, run: FoundRun) -> Iterator[Row]:
     summary = run.summary
     for name in dict.fromkeys([*summary.last, *summary.best]):
         last, best = summary.last.get(name), summary.best.get(name)
-        found = (None,) * 4 if best is None else (best.value, best.mode, best.epoch, best.step)
+        found: Row = (None,) * 4
+        if best is not None:
+            epoch = None if best.epoch < 0 else best.epoch
+            found = (best.value, best.mode, epoch, _step(best.step, is_log=run.kind != "run"))
         yield (path, name, last, *found)
 
 
 def _epochs(path: str, record: RunRecord) -> Iterator[Row]:
     for rows in record.rows(Kind.EPOCH):
-        step, time = rows.place()
+        place, time = rows.place()
+        step = _step(place, is_log=record.log is not None)
         for name, value in rows.logs().items():
             yield path, rows.epoch, step, time, name, value
 
 
 def _evaluations(path: str, record: RunRecord) -> Iterator[Row]:
     for rows in (each.rows for each in results(record) if each.kind is Kind.EVALUATION):
-        step, time = rows.place()
+        place, time = rows.place()
+        step = _step(place, is_log=record.log is not None)
         label = (rows.evaluation or UNNAMED).label
         for name, value in rows.logs().items():
             yield path, rows.epoch, step, time, label, name, value

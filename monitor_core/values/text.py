@@ -18,3 +18,8 @@ def shortened(text: str, limit: int) -> str:
 def valid_text(text: str) -> str:
     """Return a string with halves of surrogate pairs escaped, which UTF-8 cannot hold."""
     return text.encode(errors="backslashreplace").decode()
+
+
+def counted(count: int, thing: str) -> str:
+    """Return a number of things: ``1 epoch``, ``3 epochs``."""
+    return f"{count:,} {thing}{'' if count == 1 else 'es' if thing.endswith('s') else 's'}"

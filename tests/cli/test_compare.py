@@ -54,7 +54,7 @@ def test_names_are_text(tmp_path):
     ("args", "code", "message"),
     [
         (("compare", "none"), 1, "there is no none"),
-        (("compare", "empty"), 1, "there is no run at empty: there is no journal"),
+        (("compare", "empty"), 1, "there is no run at empty: neither a journal nor a log is in it or below it"),
         (("compare", "a", "--metric", "lss"), 1, "no metric 'lss' (did you mean 'loss'?)"),
         (("compare", "a", "--metric", "things"), 1, "does not know whether 'things' improves"),
         (("compare", "a", "--by", "batch"), 2, "Invalid value for '--by'"),

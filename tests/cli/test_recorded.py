@@ -34,6 +34,15 @@ def test_diagnose_reads_logs_of_other_kinds(tmp_path):
     assert command("diagnose", tmp_path / "log.csv").code == 3
 
 
+def test_diagnose_says_in_one_sentence_what_a_log_is_too_little_for(tmp_path):
+    """Who has a log alone can pass neither a model nor samples."""
+    (tmp_path / "log.csv").write_text("epoch,loss\n0,2\n1,1\n")
+    lines = command("diagnose", tmp_path / "log.csv").out.splitlines()
+    assert lines[0] == "Nothing was found."
+    assert re.fullmatch(r"Not looked at: \d+ rules, for which a log has too little; Diagnosis .* asks them\.", lines[1])
+    assert len(lines) == 2
+
+
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_plot_writes_an_image(tmp_path, run, suffix):
     """Of one run or several."""
@@ -115,7 +124,7 @@ def test_replay_takes_another_sink_and_its_arguments(run):
         (("replay", "a", "--set", "patence=1"), 2, "patience"),
         (("replay", "a", "--patience", "-1"), 2, "patience must be >= 0 (got -1)"),
         (("replay", "a", "--set", "monitor=accuracy", "--set", "mode=up"), 2, "mode must be 'auto', 'min' or 'max'"),
-        (("replay", "a", "--sink", "ReduceLROnPlateau"), 1, "no learning rate is on record"),
+        (("replay", "a", "--sink", "ReduceLROnPlateau"), 1, "and none is on record in a: a journal has it"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_sentence(tmp_path, run, args, code, message):

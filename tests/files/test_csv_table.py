@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from monitor_core import Bus, CSVLogger, Loop
+from monitor_core.files import csv_table
 from monitor_core.files.csv_table import read_csv_table
 from recorders import train
 
@@ -79,9 +80,9 @@ def test_what_keras_wrote_comes_back(tmp_path):
 
 
 def test_columns_of_texts_are_kept_apart(tmp_path):
-    """They have no values."""
+    """They have no values, and are named."""
     table = written(tmp_path / "a.csv", 'epoch,loss,note\n0,1.0,"a, b"\n1,,\n')
-    assert table.texts == {"note": ["a, b", ""]}
+    assert (table.texts, table.dropped) == (["note"], {})
     assert list(table.columns) == ["loss"]
     assert rows_of(table) == [{"loss": 1.0}, {}]
 
@@ -92,18 +93,56 @@ def test_the_epoch_may_stand_anywhere_and_the_file_begin_with_a_mark(tmp_path):
     assert (table.epochs.tolist(), table.columns["loss"].tolist()) == ([3, 4], [1.0, 2.0])
 
 
-def test_a_row_that_is_being_written_is_left_out(tmp_path):
-    """And counted."""
-    table = written(tmp_path / "a.csv", "epoch,loss,val_loss\n0,1.0,2.0\n1,0.5")
-    assert (len(table), table.left_out) == (1, 1)
+@pytest.mark.parametrize("tail", ["2,0.7,0.0", "2,0.7", "2"])
+def test_a_last_line_without_an_end_is_left_out(tmp_path, tail):
+    """Its last number may lack digits: 0.0 may be the beginning of 0.0123."""
+    table = written(tmp_path / "a.csv", f"epoch,loss,val_loss\n0,1.0,0.9\n1,0.8,0.85\n{tail}")
+    assert (len(table), table.left_out, table.is_torn) == (2, 0, True)
+    assert table.columns["val_loss"].tolist() == [0.9, 0.85]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\n  "])
+def test_a_whole_last_line_is_read(tmp_path, end):
+    """Whichever line end it has."""
+    table = written(tmp_path / "a.csv", f"epoch,loss\n0,1.0{end}")
+    assert (len(table), table.is_torn) == (1, False)
+
+
+def test_columns_are_read_in_parts(tmp_path, monkeypatch):
+    """Gaps and texts are counted over all of them, and the first row of a part is one like others."""
+    monkeypatch.setattr(csv_table, "_ROWS", 3)
+    rows = [f"{epoch},{epoch / 8},{'x' if epoch == 4 else ''},{'' if epoch % 3 else epoch}" for epoch in range(8)]
+    table = written(tmp_path / "a.csv", "epoch,loss,odd,late\n" + "".join(f"{row}\n" for row in rows))
+    assert table.epochs.tolist() == list(range(8))
+    assert table.columns["loss"].tolist() == [epoch / 8 for epoch in range(8)]
+    assert table.present["late"].tolist() == [epoch % 3 == 0 for epoch in range(8)]
+    assert (table.texts, table.unreadable, table.dropped) == (["odd"], {}, {})
+
+
+def test_a_column_of_decimal_commas_is_said_to_be_left_out(tmp_path):
+    """Whole numbers are not taken for all of its values."""
+    table = written(tmp_path / "a.csv", 'epoch,loss,acc\n0,"1,5","0,5"\n1,2,"0,6"\n')
+    assert (list(table.columns), table.dropped, table.texts) == ([], {"loss": 1, "acc": 2}, [])
+
+
+def test_rows_of_batches_are_not_limited(tmp_path):
+    """Those of epochs are."""
+    text = "\n0,1,1\n0,2,2\n"
+    (tmp_path / "a.csv").write_text("epoch,step,loss" + text)
+    (tmp_path / "b.csv").write_text("epoch,loss,acc\n0,1,1\n1,2,2\n")
+    assert len(read_csv_table(tmp_path / "a.csv", most_epochs=1)) == 2
+    assert len(read_csv_table(tmp_path / "b.csv", most_epochs=2)) == 2
+    with pytest.raises(csv_table.TooLongError, match=r"b.csv is too long: it has more than 1 rows of epochs"):
+        read_csv_table(tmp_path / "b.csv", most_epochs=1)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "must have a column 'epoch'"),
-        ("a,b\n1,2\n", r"must have a column 'epoch', and each once \(got \['a', 'b'\]\)"),
-        ("epoch,loss,loss\n0,1,2\n", "and each once"),
+        ("", r"must name a column 'epoch' \(it is empty\)"),
+        ("a,b\n1,2\n", r"must name a column 'epoch' \(got 'a', 'b'\)"),
+        ("a,b,c,d,e,f,g\n", r"\(got 'a', 'b', 'c', 'd', 'e' and 2 more\)"),
+        ("epoch,loss,loss\n0,1,2\n", "it names 'loss' twice"),
         ("epoch,loss\none,2\n", "an epoch is not a whole number"),
         ("epoch,loss\n,2\n", "an epoch is not a whole number"),
         ("epoch,loss\ninf,2\n", "an epoch is not a whole number"),
@@ -119,7 +158,7 @@ def test_what_is_no_log_is_refused(tmp_path, text, message):
 
 def test_a_field_beyond_the_limit_is_refused(tmp_path):
     """What the reader cannot hold is refused like any other file that is not a log."""
-    with pytest.raises(ValueError, match="is not a CSV file: field larger than field limit"):
+    with pytest.raises(ValueError, match=r"a field has more than 131,072 characters, or a quote"):
         written(tmp_path / "a.csv", f"epoch,loss\n0,{'1' * (csv.field_size_limit() + 1)}\n")
 
 
@@ -127,7 +166,7 @@ def test_a_torn_field_is_a_gap(tmp_path):
     """The rest of its column is there, and the field is counted; a column of texts is none of numbers."""
     table = written(tmp_path / "a.csv", "epoch,loss,name\n0,0.5,a\n1,0.3x,1\n2,0.2,b\n3,,2\n")
     assert rows_of(table) == [{"loss": 0.5}, {}, {"loss": 0.2}, {}]
-    assert (table.unreadable, list(table.texts)) == ({"loss": 1}, ["name"])
+    assert (table.unreadable, table.dropped, table.texts) == ({"loss": 1}, {"name": 2}, [])
 
 
 @pytest.mark.parametrize("row", ["-1,0,2", "0,-3,2"])

@@ -2,11 +2,13 @@
 
 import json
 import math
+import pickle
 
 import numpy as np
 import pytest
 
 from monitor_core import CSVLogger, EarlyStopping, History, Journal, Loop, TensorBoard, open_run
+from monitor_core.journal.files import Kind
 from monitor_core.journal.summary import summary_of
 from monitor_core.replay import replay
 
@@ -84,6 +86,23 @@ def test_an_event_folder_opens_by_epoch(tmp_path):
         assert np.array_equal(read.history[name], live.history[name].astype(np.float32))
 
 
+@pytest.mark.parametrize("has_evaluations", [True, False])
+def test_an_event_folder_has_the_steps_that_it_knows(tmp_path, has_evaluations):
+    """Those of evaluations and batches; next to epochs, the steps of other tags may be epochs."""
+    pytest.importorskip("tensorboard")
+    board = TensorBoard(tmp_path)
+    with Loop(board) as loop:
+        for epoch in loop.epochs(3):
+            for _ in loop.batches(range(10)):
+                loop.log(loss=1.0 + epoch)
+            if has_evaluations:
+                with loop.evaluation():
+                    loop.log(loss=2.0)
+            board.add_scalar("temperature", 3.0, epoch)
+    summary = summary_of(open_run(tmp_path).last)
+    assert (summary.epochs, summary.step) == (3, 30 if has_evaluations else 0)
+
+
 def test_a_file_of_validation_is_read_with_that_of_training(tmp_path):
     """As Keras lays them out."""
     pytest.importorskip("tensorboard")
@@ -149,13 +168,70 @@ def test_a_gap_is_not_a_nan(tmp_path):
         assert (math.isnan(last["loss"]), last["val_loss"]) == (True, 2.0), name
 
 
-def test_damage_is_listed(tmp_path):
-    """Rows of another width are left out, and said to be."""
-    (tmp_path / "a.csv").write_text("epoch,loss\n0,1\n1\n")
-    [damage] = open_run(tmp_path / "a.csv").damage
-    assert (damage.file, damage.reason) == ("a.csv", "1 rows are of another width")
-    (tmp_path / "b.csv").write_text("epoch,loss\n0,1\n1,0.3x\n2,3\n")
-    assert [each.reason for each in open_run(tmp_path / "b.csv").damage] == ["1 fields of 'loss' are not numbers"]
+@pytest.mark.parametrize(
+    ("text", "reasons"),
+    [
+        ("0,1\n1\n", ["1 row is left out: it has another number of fields than the first line"]),
+        ("0,1\n1\n2\n", ["2 rows are left out: they have another number of fields than the first line"]),
+        ("0,1\n1,0.3x\n2,3\n", ["1 field of 'loss' is not a number"]),
+        ("0,1\n1,a\n2,b\n3,4\n4,5\n", ["2 fields of 'loss' are not numbers"]),
+        ('0,"1,5"\n1,2\n', ["the column 'loss' is left out: 1 field of 2 is not a number"]),
+        ("0,1\n1,0", ["the last line has no line end, so it may be half written: it is left out"]),
+    ],
+)
+def test_damage_is_listed(tmp_path, text, reasons):
+    """What is left out is said."""
+    (tmp_path / "a.csv").write_text(f"epoch,loss\n{text}")
+    damage = open_run(tmp_path / "a.csv").damage
+    assert [each.reason for each in damage] == reasons
+    assert [str(each) for each in damage] == [f"a.csv: {reason}" for reason in reasons]
+
+
+def test_a_column_without_numbers_is_named(tmp_path):
+    """It is no damage."""
+    (tmp_path / "a.csv").write_text("epoch,loss,when\n0,1,12:03\n1,2,12:04\n")
+    recorded = open_run(tmp_path / "a.csv")
+    assert (recorded.last.log.texts, recorded.damage) == (("when",), ())
+
+
+def test_a_log_has_as_many_epochs_as_rows(tmp_path):
+    """Not as many as the last number says."""
+    (tmp_path / "a.csv").write_text("epoch,loss\n0,1\n5,2\n100,3\n")
+    summary = summary_of(open_run(tmp_path / "a.csv").last)
+    assert (summary.epochs, summary.best["loss"].epoch, summary.last["loss"]) == (3, 0, 3.0)
+
+
+@pytest.mark.parametrize("name", ["training.log", "log", "history.log"])
+def test_a_log_of_any_name_is_read(tmp_path, name):
+    """Keras's documentation calls its CSV file ``training.log``."""
+    (tmp_path / name).write_text('{"loss": [2, 1]}' if name == "history.log" else "epoch,loss\n0,2\n1,1\n")
+    assert open_run(tmp_path / name).history["loss"].tolist() == [2.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (pickle.dumps({"loss": [1.0]}), "TensorBoard. It is pickled, and to open it might run what is in it"),
+        (b"", "TensorBoard. It is empty"),
+        (b"Epoch 1/3\nloss: 0.5\n", "a history as JSON, or an event file of TensorBoard$"),
+    ],
+)
+def test_a_file_that_is_no_record_is_refused_by_what_can_be_read(tmp_path, content, message):
+    """Not as a broken journal."""
+    (tmp_path / "a.log").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"a.log is not a training's record: a journal, .*{message}"):
+        open_run(tmp_path / "a.log")
+
+
+@pytest.mark.parametrize("text", ["{rows}", '{{"history": {rows}}}'])
+def test_a_list_of_epochs_is_read(tmp_path, text):
+    """A mapping for each; what one lacks is a gap, and what is not a number is left out."""
+    rows = [{"epoch": 1, "loss": 2.0, "when": "12:03"}, {"epoch": 3, "loss": 1, "val_loss": math.nan}]
+    (tmp_path / "a.json").write_text(text.format(rows=json.dumps(rows)))
+    [run] = open_run(tmp_path / "a.json").runs
+    epochs = run.rows(Kind.EPOCH)
+    assert [(each.epoch, sorted(each.names)) for each in epochs] == [(1, ["loss"]), (3, ["loss", "val_loss"])]
+    assert [each.logs()["loss"] for each in epochs] == [2.0, 1.0]
 
 
 def test_what_pandas_writes_is_read(tmp_path):
@@ -205,4 +281,26 @@ def test_other_json_is_refused(tmp_path, text):
     """In one sentence."""
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ValueError, match=r"a.json is not a history: "):
+        open_run(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"loss": [null, [1]]}', r"the values of 'loss' must be numbers \(got a list\)"),
+        ('{"loss": ["high"]}', r"the values of 'loss' must be numbers \(got \"high\"\)"),
+        ('{"loss": 3}', r"'loss' must be a list of numbers, or a mapping from rows to them \(got 3\)"),
+        ("[" * 100_000, "its lists or mappings are nested too deeply"),
+        (f'{{"loss": [1{"0" * 5000}]}}', "it has a number of more than 300 digits"),
+        ("7", r"it must be a mapping from metrics to their values \(got 7\)"),
+        ("[1, 2]", "a list must hold a mapping from names to numbers for each epoch"),
+        ('[{"epoch": 0, "name": "a"}]', "its rows have no numbers"),
+        ('[{"epoch": 1, "loss": 1}, {"epoch": 0, "loss": 2}]', "the epochs of its rows must ascend"),
+        ('{"labels": {}, "epochs": {}}', "its members are not those that a history has"),
+    ],
+)
+def test_other_json_is_refused_in_plain_words(tmp_path, text, message):
+    """Not in those of Python's errors."""
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"a.json is not a history: {message}$"):
         open_run(tmp_path / "a.json")

@@ -1,16 +1,20 @@
 """The catalogue: every run below a folder is found, with what its journal says, and only the cache is written."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from monitor_core import Journal, Loop, open_run
+from monitor_core.cli.opening import UnreadableError, open_path
+from monitor_core.journal.files import FILE_HEAD
 from monitor_core.journal.summary import SUMMARY_NAME, summary_of
-from monitor_core.runs import find_runs
+from monitor_core.runs import compare, find_runs
 from monitor_core.runs.cache import cache_file
 
 
@@ -84,14 +88,14 @@ def test_what_is_cached_is_forgotten_when_the_run_continues(tmp_path):
     assert run.summary.last == {"loss": 5.0}
 
 
-@pytest.mark.parametrize("damage", [b"", b"[]", b'{"format": 9}', b'{"format": 2, "runs": {"x": 3}}', b"\xff"])
+@pytest.mark.parametrize("damage", [b"", b"[]", b'{"format": 9}', b'{"format": 3, "runs": {"x": 3}}', b"\xff"])
 def test_a_damaged_cache_is_as_none(tmp_path, damage):
     """It is replaced."""
     train(tmp_path / "a", 1.0)
     cache = tmp_path / "cache.json"
     cache.write_bytes(damage)
     assert len(find_runs(tmp_path / "a", cache=cache)) == 1
-    assert json.loads(cache.read_bytes())["format"] == 2
+    assert json.loads(cache.read_bytes())["format"] == 3
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
@@ -105,7 +109,7 @@ def test_a_folder_of_damaged_journals_is_listed(tmp_path):
     """Nothing of it raises."""
     (tmp_path / "journal-0000.mcj").write_bytes(b"nothing")
     [run] = find_runs(tmp_path)
-    assert (run.summary.status, run.problem) == ("unknown", None)
+    assert (run.summary.status, run.problem) == ("unknown", "the file's head is damaged, or it is not a journal")
 
 
 def test_a_missing_folder_is_an_error(tmp_path):
@@ -113,3 +117,57 @@ def test_a_missing_folder_is_an_error(tmp_path):
     assert find_runs(tmp_path) == []
     with pytest.raises(FileNotFoundError):
         find_runs(tmp_path / "none")
+
+
+@contextlib.contextmanager
+def as_nobody():
+    """Read as a user for whom permissions count; root may read everything."""
+    if os.getuid() == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(os.getuid())
+
+
+def test_what_may_not_be_read_is_said(tmp_path, monkeypatch):
+    """Folders, and files that may be logs; the other runs are there. A path by itself is refused in a sentence."""
+    (tmp_path / "runs" / "secret").mkdir(parents=True)
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / "runs" / name).write_text("epoch,loss\n0,1\n")
+    train(tmp_path / "runs" / "c", 1.0)
+    assert len(find_runs(tmp_path / "runs")) == 3  # with all modules, as Python's own files may be root's alone
+    for path in ("b.csv", "secret", "c/journal-0000.mcj"):
+        (tmp_path / "runs" / path).chmod(0)
+    (tmp_path / "runs" / "c" / "summary.json").unlink()
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    with as_nobody():
+        found = find_runs("runs", cache=Path("none.json"))
+        with pytest.raises(UnreadableError, match=r"^you may not open .*b\.csv: Permission denied$"):
+            open_path(Path("runs/b.csv"))
+        with pytest.raises(PermissionError):
+            compare(["runs/secret"])
+    assert {path.as_posix(): reason for path, reason in found.unread.items()} == {
+        "runs/b.csv": "permission denied", "runs/secret": "permission denied"
+    }  # fmt: skip
+    assert [(run.path.name, run.problem) for run in found] == [("c", "permission denied"), ("a.csv", None)]
+    assert "runs/secret cannot be read: permission denied" in found._repr_html_()
+
+
+def test_a_damaged_run_is_listed_with_the_reason(tmp_path):
+    """As `show` and the page say it; one whose first record is being written is not damaged."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "journal-0000.mcj").write_bytes(b"garbage " * 20)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "journal-0000.mcj").write_bytes(FILE_HEAD)
+    found = find_runs(tmp_path, cache=tmp_path / "cache.json")
+    problems = {run.path.name: run.problem for run in found}
+    assert problems == {"a": "the file's head is damaged, or it is not a journal", "b": None}
+
+
+def test_a_folder_that_holds_nothing_is_refused(tmp_path):
+    """Not as a run without a journal."""
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises(FileNotFoundError, match="neither a journal nor a log is in it or below it"):
+        compare([tmp_path])

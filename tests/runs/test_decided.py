@@ -61,3 +61,15 @@ def test_the_last_of_several_runs_is_replayed(tmp_path):
     (tmp_path / "b.csv").write_text("epoch,loss\n")
     with pytest.raises(SetupError, match="holds no run to replay"):
         decide(open_run(tmp_path / "b.csv"), EarlyStopping())
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "lr"])
+def test_a_log_may_hold_the_learning_rate(tmp_path, name):
+    """The first epoch's is the one that a plateau changes; without one, the message says what is missing."""
+    sink = ReduceLROnPlateau(patience=2, factor=0.5, min_delta=0.0)
+    rows = "".join(f"{epoch},1.0,0.25\n" for epoch in range(5))
+    (tmp_path / "a.csv").write_text(f"epoch,val_loss,{name}\n{rows}")
+    assert decide(open_run(tmp_path / "a.csv"), sink).rates == [(3, 0.125)]
+    (tmp_path / "b.csv").write_text(f"epoch,val_loss,rate\n{rows}")
+    with pytest.raises(SetupError, match=r"needs the learning rate, and none is on record in .*b.csv: a journal"):
+        decide(open_run(tmp_path / "b.csv"), sink)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from monitor_core import CSVLogger, History, Journal, Loop
-from monitor_core.runs import compare, find_runs, logs
+from monitor_core.runs import catalogue, compare, find_runs, logs
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,23 @@ def test_logs_are_found_with_their_values_and_the_time_of_the_file(folder):
         assert (summary.status, summary.epochs, summary.last, run.problem) == ("unknown", 3, {"val_loss": 2.0}, None)
         assert (summary.best["val_loss"].value, summary.best["val_loss"].epoch) == (1.0, 1)
     assert (runs[0].path.name, runs[0].time, runs[0].summary.begun) == ("keras.tsv", 1.5e9, 0.0)
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.csv", "epoch,loss\n0,1\n1,2\n"), ("a.json", '{"loss": [1, 2]}')])
+def test_a_log_of_too_many_epochs_is_listed_without_values(folder, monkeypatch, name, text):
+    """Each epoch takes time; the list says why there are none."""
+    (folder / name).write_text(text)
+    monkeypatch.setattr(logs, "MOST_EPOCHS", 1)
+    monkeypatch.setattr(catalogue, "MOST_EPOCHS", 1)
+    [run] = find_runs(folder)
+    assert (run.summary.epochs, run.problem) == (0, "it has more than 1 epochs; as many are read for a list")
+
+
+def test_a_list_of_epochs_is_found(folder):
+    """As a history."""
+    (folder / "a.json").write_text('[{"epoch": 0, "loss": 2.0}, {"epoch": 1, "loss": 1.0}]')
+    (folder / "b.json").write_text('[{"name": "epoch", "loss": 2.0}]')
+    assert found(folder) == {"a.json": "history"}
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,20 @@ def test_every_table_has_what_was_recorded(runs):
         assert found.rows == [(each.reason, each.epoch, each.step) for each in recorded.decisions]
 
 
+def test_what_a_log_does_not_record_is_null(tmp_path):
+    """Neither times nor steps are made up."""
+    (tmp_path / "a.csv").write_text("epoch,loss\n0,3\n1,1\n")
+    (tmp_path / "b.csv").write_text("epoch,step,loss\n0,1,3\n0,2,1\n")
+    assert query("select begun, seconds, epochs, steps from runs order by path", tmp_path).rows == [
+        (None, None, 2, None), (None, None, 0, 2)
+    ]  # fmt: skip
+    assert query("select best_epoch, best_step from metrics order by path", tmp_path).rows == [(1, None), (None, 2)]
+    assert query("select epoch, step, time, value from epochs order by epoch", tmp_path).rows == [
+        (0, None, None, 3.0), (1, None, None, 1.0)
+    ]  # fmt: skip
+    assert query("select step, time from batches order by step", tmp_path).rows == [(1, None), (2, None)]
+
+
 def test_the_best_runs_with_their_configuration(runs):
     """A join of what the summaries have."""
     found = query(

@@ -8,7 +8,8 @@ from monitor_core.bus.finding import Finding
 from monitor_core.diagnosis.data import DataSummary
 from monitor_core.diagnosis.rule import Rule
 from monitor_core.diagnosis.seen import Seen
-from monitor_core.diagnosis.words import counted, listed, number, percent
+from monitor_core.diagnosis.words import listed, number, percent
+from monitor_core.values.text import counted
 
 _SCALING = ("Normalization", "Rescaling", "BatchNorm", "Normalize", "Discretization", "Embedding", "TextVectorization")
 

@@ -11,8 +11,9 @@ from monitor_core.bus.finding import Finding
 from monitor_core.diagnosis.rule import Rule
 from monitor_core.diagnosis.rules.rates import current_rate, too_high, too_low
 from monitor_core.diagnosis.seen import Seen
-from monitor_core.diagnosis.words import counted, number, percent
+from monitor_core.diagnosis.words import number, percent
 from monitor_core.model.probe import Probe, WeightProbe
+from monitor_core.values.text import counted
 
 
 def kernels(seen: Seen, probe: Probe) -> list[WeightProbe]:

@@ -12,7 +12,8 @@ from monitor_core.diagnosis.rule import Rule
 from monitor_core.diagnosis.rules.rates import too_high, too_low
 from monitor_core.diagnosis.seen import Floats, Seen
 from monitor_core.diagnosis.trends import falls
-from monitor_core.diagnosis.words import counted, number, percent
+from monitor_core.diagnosis.words import number, percent
+from monitor_core.values.text import counted
 
 _REFERENCES = {
     "categorical_crossentropy": "always giving the labels' frequencies",

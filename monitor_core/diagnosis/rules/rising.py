@@ -9,7 +9,8 @@ from monitor_core.bus.finding import Finding
 from monitor_core.diagnosis.rule import Rule
 from monitor_core.diagnosis.rules.rates import too_high
 from monitor_core.diagnosis.seen import Floats, Seen
-from monitor_core.diagnosis.words import counted, number
+from monitor_core.diagnosis.words import number
+from monitor_core.values.text import counted
 
 
 @attrs.frozen

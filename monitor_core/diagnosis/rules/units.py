@@ -8,8 +8,9 @@ from monitor_core.bus.finding import Finding
 from monitor_core.diagnosis.rule import Rule
 from monitor_core.diagnosis.rules.rates import current_rate, too_high
 from monitor_core.diagnosis.seen import Seen
-from monitor_core.diagnosis.words import counted, number, percent, portion
+from monitor_core.diagnosis.words import number, percent, portion
 from monitor_core.model.probe import LayerProbe, Probe
+from monitor_core.values.text import counted
 
 _RECTIFIED = {"relu", "relu6", "relu_squared"}
 

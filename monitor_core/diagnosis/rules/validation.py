@@ -11,7 +11,8 @@ from monitor_core.bus.finding import Finding
 from monitor_core.diagnosis.rule import Rule
 from monitor_core.diagnosis.seen import Floats, Seen
 from monitor_core.diagnosis.trends import falls, noise, rises
-from monitor_core.diagnosis.words import counted, listed, number, percent
+from monitor_core.diagnosis.words import listed, number, percent
+from monitor_core.values.text import counted
 
 
 def generalization_loss(values: Floats) -> float:

@@ -25,7 +25,7 @@ def query_runs(
     """Ask recorded runs in SQL: which was best, all of a commit, curves, findings."""
     if sql is None:
         rows = [(name, ", ".join(each.columns), each.about) for name, each in TABLES.items()]
-        print_table(console(), ("table", "columns", "a row for"), rows)
+        print_table(console(), ("table", "columns", "a row for"), rows, longest=None)
         return
     with readable():
         answer = query(sql, folder)
@@ -37,7 +37,8 @@ def query_runs(
     numbers = [
         place for place in range(len(answer.names)) if any(isinstance(row[place], (int, float)) for row in answer)
     ]
-    print_table(console(), answer.names, [[_shown(value) for value in row] for row in answer], right=numbers)
+    shown = [[_shown(value) for value in row] for row in answer]
+    print_table(console(), answer.names, shown, right=numbers, longest=None)  # values of the user's own choice
 
 
 def _apart(names: Sequence[str]) -> list[str]:

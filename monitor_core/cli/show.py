@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -15,12 +15,12 @@ from rich.console import Console
 
 from monitor_core.cli.curves import curve
 from monitor_core.cli.opening import Opened, open_path
-from monitor_core.cli.text import console, duration, plain, print_table
+from monitor_core.cli.text import LONGEST, console, duration, plain, print_table
 from monitor_core.files.state import finite_or_name
 from monitor_core.journal.facts import Found, SinkFailure
 from monitor_core.journal.summary import main_metric
 from monitor_core.records.frames import with_labels
-from monitor_core.values.text import counted, format_value
+from monitor_core.values.text import counted, format_value, shortened
 
 _CURVES = 2
 
@@ -67,7 +67,7 @@ def sentences(opened: Opened) -> Iterator[str]:
     if (found := main_metric(summary)) is not None:
         name, best = found
         where = f"at step {best.step}" if opened.unit == "step" else f"in epoch {best.epoch + 1}"
-        yield f"  best {name} {format_value(best.value)} {where}"
+        yield f"  best {shortened(name, LONGEST)} {format_value(best.value)} {where}"
     if opened.runs > 1:
         which = "the last" if opened.run == opened.runs - 1 else f"run {opened.run}, counted from 0,"
         yield f"  {which} of {opened.runs} runs here; --run picks another"
@@ -92,12 +92,16 @@ def print_curves(out: Console, opened: Opened, metrics: list[str] | None) -> Non
     for name in metrics or _main_curves(opened):
         values = opened.columns.get(name)
         if values is None or not np.isfinite(values).any():
-            out.print(plain(f"no curve of {name!r}: the metrics are {', '.join(opened.columns)}"), soft_wrap=True)
+            out.print(plain(f"no curve of {name!r}: the metrics are {_listed(opened.columns)}"), soft_wrap=True)
             continue
         names = [name, f"val_{name}"] if metrics is None and f"val_{name}" in opened.columns else [name]
         out.print()
         for line in curve({each: opened.points(each) for each in names}, width=min(out.width, 100), unit=opened.unit):
             out.print(line, soft_wrap=True)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(shortened(each, LONGEST) for each in names)
 
 
 def _main_curves(opened: Opened) -> list[str]:
@@ -119,7 +123,9 @@ def _print_notes(out: Console, opened: Opened) -> None:
         notes.append(f"{len(failures)} failures of sinks, the first of {failures[0].sink}: {failures[0].error}")
     notes += [f"damaged: {each}" for each in opened.damage]
     if record.log is not None and record.log.texts:
-        notes.append(f"left out, as they have no numbers: {', '.join(record.log.texts)}")
+        notes.append(
+            f"left out, as they have no numbers: {', '.join(shortened(each, LONGEST) for each in record.log.texts)}"
+        )
     notes += [f"{name}: {value}" for name, value in opened.summary.config.items()]
     if record.begin is not None and record.begin.job:
         notes.append(", ".join(f"{name} {each}" for name, each in record.begin.job.items()))

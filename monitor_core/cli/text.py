@@ -9,6 +9,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
+LONGEST = 100
+"""How many characters of a name or a path a table in a pipe has at most; JSON has them whole."""
 _NARROWEST = 4
 """The width below which no column is cut."""
 _STYLES = {
@@ -69,7 +71,12 @@ def ago(moment: float) -> str:
 
 
 def print_table(
-    out: Console, headers: Iterable[str], rows: Iterable[Iterable[Text | str]], *, right: Iterable[int] = ()
+    out: Console,
+    headers: Iterable[str],
+    rows: Iterable[Iterable[Text | str]],
+    *,
+    right: Iterable[int] = (),
+    longest: int | None = LONGEST,
 ) -> None:
     """Print rows in aligned columns, no wider than the terminal; rich's own table takes a millisecond for each row.
 
@@ -78,11 +85,14 @@ def print_table(
         headers: The columns' names.
         rows: The cells; strings are shown as they are, texts in the style that each has as a whole.
         right: The columns that are aligned to the right.
+        longest: How wide a column is at most; None: as wide as the terminal.
     """
     lines: list[list[Text | str]] = [[Text(_harmless(name), style="bold") for name in headers]]
     lines += [[cell if isinstance(cell, Text) else _harmless(cell) for cell in row] for row in rows]
     texts = [[cell.plain if isinstance(cell, Text) else cell for cell in line] for line in lines]
-    widths = _fitting([max(map(cell_len, column)) for column in zip(*texts, strict=True)], out.width)
+    most = out.width if longest is None else longest
+    widths = [min(most, max(map(cell_len, column))) for column in zip(*texts, strict=True)]
+    widths = _fitting(widths, out.width)
     rights = set(right)
     shapes = [(width, place in rights) for place, width in enumerate(widths)]
     for line, text in zip(lines, texts, strict=True):

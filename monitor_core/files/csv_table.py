@@ -110,7 +110,7 @@ def read_csv_table(path: Path, *, most_epochs: int | None = None) -> CSVTable:
                 for column, fields in zip(columns, zip(*whole, strict=True), strict=False):
                     column.add(fields)
         except csv.Error as error:
-            raise ValueError(f"{path} is not a training's log: {_in_words(error)}") from None
+            raise ValueError(f"{path} is not a training's log: {_reason(error)}") from None
     by_name = {column.name: column for column in columns}
     metrics = [column for column in columns if column.name not in EVALUATIONS]
     numbers = [column for column in metrics if column.is_numeric]
@@ -163,7 +163,7 @@ def _check_names(path: Path, names: list[str]) -> None:
         seen.add(name)
 
 
-def _in_words(error: csv.Error) -> str:
+def _reason(error: csv.Error) -> str:
     if "field limit" in str(error):
         return f"a field has more than {csv.field_size_limit():,} characters, or a quote has no end"
     return f"{error}"

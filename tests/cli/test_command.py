@@ -220,6 +220,17 @@ def test_names_are_text_and_never_obeyed(tmp_path):
     assert command("list", tmp_path / HOSTILE.strip()).err.count("\x1b") == 0
 
 
+def test_a_long_name_is_cut_in_a_pipe(tmp_path):
+    """In tables and sentences, not in JSON: no line is so long that the others cannot be read."""
+    name = "loss" * 50_000
+    (tmp_path / "a.json").write_text(json.dumps({name: [2.0, 1.0], "loss": [3.0, 4.0]}))
+    (tmp_path / f"{'b' * 200}.csv").write_text("epoch,loss\n0,1\n")
+    for args in (("show", "a.json"), ("list",)):
+        lines = command(*args, cwd=tmp_path).out.splitlines()
+        assert max(map(len, lines)) < 300, args
+    assert name in json.loads(command("show", "a.json", "--json", cwd=tmp_path).out)["curves"]
+
+
 def test_a_narrow_terminal_is_not_exceeded(tmp_path):
     """Long names are cut, in a terminal of 50 columns."""
     train(tmp_path / "runs" / ("long-name-" * 12), [3.0, 1.0], name="a_metric_with_a_long_name_" * 4)

@@ -168,7 +168,7 @@ def test_logs_are_listed_opened_and_overlaid(runs):
         assert re.search(r"width.*8.*not on record.*16", page, re.DOTALL)
         assert "log.csv has no times on record: choose another axis." in page
         status, _, said = ask(address, "/runs/data.csv")
-        assert (status, "must have a column" in said) == (404, True)
+        assert (status, "must name a column" in said) == (404, True)
         assert ask(address, "/overlay?run=data.csv&run=a")[0] == 404
         for path in ("/runs/../cache/monitor_core/runs.json", "/runs/../secret.csv", "/runs/link.csv"):
             assert ask(address, path)[0] == 404, path

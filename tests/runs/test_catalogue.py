@@ -120,7 +120,7 @@ def test_a_missing_folder_is_an_error(tmp_path):
 
 
 @contextlib.contextmanager
-def as_nobody():
+def without_rights():
     """Read as a user for whom permissions count; root may read everything."""
     if os.getuid() == 0:
         os.seteuid(65534)
@@ -142,7 +142,7 @@ def test_what_may_not_be_read_is_said(tmp_path, monkeypatch):
     (tmp_path / "runs" / "c" / "summary.json").unlink()
     tmp_path.chmod(0o755)
     monkeypatch.chdir(tmp_path)
-    with as_nobody():
+    with without_rights():
         found = find_runs("runs", cache=Path("none.json"))
         with pytest.raises(UnreadableError, match=r"^you may not open .*b\.csv: Permission denied$"):
             open_path(Path("runs/b.csv"))

@@ -198,7 +198,7 @@ def test_another_csv_file_is_an_error(tmp_path):
     """Without epochs it is no record of a run."""
     path = tmp_path / "log.csv"
     path.write_text("a,b\n1,2\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"log.csv is not .* must have a column 'epoch', .* \(got \['a', 'b'\]\)"):
+    with pytest.raises(ValueError, match=r"log.csv is not .* must name a column 'epoch' \(got 'a', 'b'\)"):
         read_sources(path)
 
 

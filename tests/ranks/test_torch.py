@@ -88,9 +88,11 @@ def test_a_process_group_that_is_destroyed_in_the_loop(tmp_path):
 
 
 INTERRUPTED = """
+import signal
 from pathlib import Path
 from monitor_core.bus import shared_run
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in what it runs in the background
 shared_run._UNDER_TORCHRUN = 1.0
 
 def train():

@@ -112,6 +112,7 @@ class RayReport(Sink):
 
     read_only: ClassVar[bool] = True
     critical: ClassVar[bool] = True
+    saves: ClassVar[bool] = True  # last: Ray may kill the process soon, and the journal is to have the epoch by then
 
     config: Mapping[str, Any] = attrs.field(factory=dict, validator=_check_config, repr=False)
     at: At = attrs.field(default="epoch", kw_only=True, validator=checks.one_of("epoch", "evaluation"))

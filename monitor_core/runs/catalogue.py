@@ -258,7 +258,8 @@ def _stored(runs: StoredRuns, cache: Cache) -> list[FoundRun]:
 
 def _of_text(path: Path, text: bytes | Exception) -> FoundRun:
     if isinstance(text, Exception):
-        return FoundRun(path, Summary(status="unknown"), why(text))
+        is_gone = isinstance(text, FileNotFoundError)  # whose text in a store is a path alone
+        return FoundRun(path, Summary(status="unknown"), f"it has no {SUMMARY_NAME}" if is_gone else why(text))
     try:
         summary = Summary.from_json(text)
     except ValueError as error:

@@ -43,7 +43,7 @@ FIRST_SCREEN = """() => {
     addEventListener("load", look);
 }"""
 SHOWN = """(() => {
-    const said = document.querySelector("[data-part=metric-0-summary]").textContent.match(/in ([0-9,]+) value/);
+    const said = document.querySelector("[data-part=metric-0-summary]").textContent.match(/in (?:all )?([0-9,]+) value/);
     return said === null ? 0 : Number(said[1].replaceAll(",", ""));
 })()"""
 ZOOM = """async (frames) => {

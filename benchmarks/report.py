@@ -43,7 +43,8 @@ FIRST_SCREEN = """() => {
     addEventListener("load", look);
 }"""
 SHOWN = """(() => {
-    const said = document.querySelector("[data-part=metric-0-summary]").textContent.match(/in (?:all )?([0-9,]+) value/);
+    const sentence = document.querySelector("[data-part=metric-0-summary]").textContent;
+    const said = sentence.match(/in (?:all )?([0-9,]+) value/);
     return said === null ? 0 : Number(said[1].replaceAll(",", ""));
 })()"""
 ZOOM = """async (frames) => {

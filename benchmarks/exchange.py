@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import socket
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from time import perf_counter
 import numpy as np
 
 from harness import arguments, machine
-from support.processes import ON_THE_CPU, in_fresh_process
+from support.processes import ON_THE_CPU, free_port, in_fresh_process
 
 RANKS = (2, 4)
 METRICS = (5, 50, 500)
@@ -99,8 +98,7 @@ def own_work(ranks: int, metrics: int, calls: int, rounds: int) -> dict:
 
 def measure(framework: str, ranks: int, calls: int, rounds: int) -> list[dict]:
     """Return the rows of so many ranks, each in a process of its own."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
 
     def start(rank: int) -> dict:
         call = f"rank_program({framework!r}, {rank}, {ranks}, {port}, calls={calls}, rounds={rounds})"

@@ -14,7 +14,6 @@ import logging
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from pathlib import Path
 import attrs
 
 from harness import arguments, machine
+from support.processes import free_port
 
 RANKS = 3
 LOST_AFTER = 5.0
@@ -91,8 +91,7 @@ class Attempt:
                     [*command, str(self.folder / "program.py")], stdout=output, stderr=output, env=_environment()
                 )
             return
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = server.getsockname()[1]
+        port = free_port()
         self.children = [self._fork(rank, port) for rank in range(RANKS)]
 
     def _fork(self, rank: int, port: int) -> int:

@@ -9,8 +9,6 @@ default. Goal: no step waits for the store, so a ratio of 1 within the noise.
 from __future__ import annotations
 
 import os
-import resource
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+from growth import peak
 
 from harness import CONTROL, arguments, machine, report, rows
 from monitor_core import Journal, Loop
@@ -29,6 +28,7 @@ from monitor_core.store.addresses import located
 from monitor_core.store.fetching import fetched
 from monitor_core.store.spool import Spool
 from monitor_core.store.uploading import upload
+from support.processes import free_port
 from support.timing import Times, turns
 
 MEGABYTES, RUNS, STEPS = 100, 1000, 2000
@@ -37,8 +37,7 @@ MEGABYTES, RUNS, STEPS = 100, 1000, 2000
 @contextmanager
 def server():
     """Run a server for S3, and let this process find it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     os.environ |= {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_ACCESS_KEY_ID": "someone",
@@ -102,19 +101,15 @@ def throughput(store: str, megabytes: int) -> dict[str, float]:
     upload_first = Spool(located(f"{store}/warm"))
     upload_first.make()
     upload(upload_first)  # and with it the imports
-    peak, began = _peak(), time.perf_counter()
+    before, began = peak(), time.perf_counter()
     upload(spool)
     uploaded = time.perf_counter()
     fetched(address)
     return {
         "upload, MB/s": megabytes / (uploaded - began),
         "fetch, MB/s": megabytes / (time.perf_counter() - uploaded),
-        "memory of both, MB": _peak() - peak,
+        "memory of both, MB": (peak() - before) / 2**20,
     }
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def listing(store: str, runs: int) -> dict[str, float]:

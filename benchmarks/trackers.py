@@ -16,7 +16,6 @@ import json
 import logging
 import os
 import resource
-import socket
 import subprocess
 import sys
 import tempfile
@@ -32,7 +31,7 @@ import numpy as np
 from harness import arguments, interleave, machine, report
 from monitor_core import Block, Bus, Loop, Sink
 from monitor_core.trackers.tracker import Tracker
-from support.processes import in_fresh_process
+from support.processes import free_port, in_fresh_process
 
 METRICS = ("loss", "accuracy")
 STEPS = 256
@@ -170,9 +169,7 @@ def mlflow_ours(uri: str) -> Work:
 @contextlib.contextmanager
 def mlflow_server(folder: Path) -> Iterator[str]:
     """Run a server on SQLite, and give its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/server.db"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     quiet, environment = subprocess.DEVNULL, {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

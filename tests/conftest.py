@@ -32,3 +32,13 @@ def warned(caplog):
         ]
 
     return messages
+
+
+@pytest.fixture
+def nothing_around(monkeypatch):
+    """No run around the test's, and no job."""
+    from monitor_core.bus import origin
+
+    for name in (origin.RUN, origin.FOLDER, "SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(origin, "_open", None)

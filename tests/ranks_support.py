@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from monitor_core.ranks.agreement import Agreement
 from monitor_core.ranks.options import Ranks
 from monitor_core.ranks.requests import Requests
 from monitor_core.ranks.watch import Watch
+from web_server import free_port
 
 
 class Memory:
@@ -226,28 +226,24 @@ def reports(output):
     return found
 
 
-def free_port():
-    """Return a port of this machine that nothing uses."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 def start(code, folder, ranks=2, engine="torch"):
     """Start a program as plain processes, which a framework connects; return them."""
     program = Path(folder, "program.py")
     program.write_text(ENGINES[engine] + code, encoding="utf-8")
-    port = str(free_port())
-    return [
-        subprocess.Popen(
-            [sys.executable, str(program), str(rank), str(ranks), str(folder), port],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=folder,
-            env=environment(),
-        )
-        for rank in range(ranks)
-    ]
+    port = free_port()
+    return [launch(program, folder, rank, ranks, folder, port) for rank in range(ranks)]
+
+
+def launch(program, folder, *arguments):
+    """Start a program as a process in a folder; what it writes can be read."""
+    return subprocess.Popen(
+        [sys.executable, str(program), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=folder,
+        env=environment(),
+    )
 
 
 def environment():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,12 @@ ONE_THREAD = {
 }
 """Lets frameworks compute on one thread: with several, a small step waits for other load on the machine."""
 ON_THE_CPU = {**ONE_THREAD, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+
+
+def free_port() -> int:
+    """Return a port of this machine that no server listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 def in_fresh_process(code: str, **environment: str) -> dict:

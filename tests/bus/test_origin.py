@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from monitor_core.bus import origin
 from monitor_core.bus.origin import (
     FOLDER,
     RUN,
@@ -21,13 +20,7 @@ from monitor_core.bus.origin import (
     withdraw,
 )
 
-
-@pytest.fixture(autouse=True)
-def _nothing_around(monkeypatch):
-    """No run around the tests', and no job."""
-    for name in (RUN, FOLDER, "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(origin, "_open", None)
+pytestmark = pytest.mark.usefixtures("nothing_around")
 
 
 def told():

@@ -10,18 +10,11 @@ import pytest
 
 from cli_support import command
 from monitor_core import Journal, Loop, Sink, open_run
-from monitor_core.bus import origin
 from monitor_core.bus.origin import FOLDER, RUN, Origin
 from monitor_core.journal.facts import encode_fact, parse_fact
 from monitor_core.runs.catalogue import find_runs
 
-
-@pytest.fixture(autouse=True)
-def _nothing_around(monkeypatch):
-    """No run around the tests', and no job."""
-    monkeypatch.setattr(origin, "_open", None)
-    for name in (RUN, FOLDER, "SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("nothing_around")
 
 
 def train(folder, loss=1.0, *sinks):
@@ -71,7 +64,7 @@ def test_a_name_in_the_environment_joins_runs(tmp_path, monkeypatch):
 
 
 def test_a_child_that_is_to_resume_needs_a_folder_of_its_own(tmp_path, monkeypatch):
-    """The name of its process is no name that it would find again."""
+    """It would not find the name of its process again."""
     monkeypatch.setenv(RUN, "abc")
     monkeypatch.setenv(FOLDER, str(tmp_path))
     with pytest.raises(ValueError, match=r"^resume must not be the folder of a run that is open in the process that"):

@@ -2,14 +2,12 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from contextlib import suppress
 
 import numpy as np
 import pytest
-from ranks_support import environment, outputs, reports
+from ranks_support import launch, outputs, reports
 
 xgboost = pytest.importorskip("xgboost")
 
@@ -54,17 +52,8 @@ def workers(tmp_path):
         body = "".join(f"    {line}\n" for line in code.strip().splitlines())
         program.write_text(WORKER + body, encoding="utf-8")
         arguments = {**tracker.worker_args(), "dmlc_timeout": timeout, "dmlc_retry": 1}
-        return [
-            subprocess.Popen(
-                [sys.executable, str(program), json.dumps({**arguments, "dmlc_task_id": str(worker)})],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                cwd=tmp_path,
-                env=environment(),
-            )
-            for worker in range(2)
-        ]
+        workers = [json.dumps({**arguments, "dmlc_task_id": str(worker)}) for worker in range(2)]
+        return [launch(program, tmp_path, worker) for worker in workers]
 
     yield start
     with suppress(xgboost.core.XGBoostError):  # a worker was lost

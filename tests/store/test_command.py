@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from http.client import HTTPConnection
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,6 +14,7 @@ from monitor_core import Control, Journal, Loop
 from monitor_core.cli import app
 from monitor_core.store.addresses import located
 from monitor_core.store.objects import Objects
+from page_support import ask, port_of
 from store_support import expected, losses, spool_of, train
 
 
@@ -90,13 +90,13 @@ def test_the_live_page_shows_a_store(tmp_path):
     line = [sys.executable, "-m", "monitor_core", "serve", f"{store}/runs", "--port", "0", "--json"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as server:
         try:
-            address = urlsplit(json.loads(server.stdout.readline())["address"])
-            listed, run = asked(address, "/"), asked(address, "/runs/a")
+            address = json.loads(server.stdout.readline())["address"]
+            listed, run = ask(address, "/"), ask(address, "/runs/a")
             assert (listed[0], run[0]) == (200, 200)
-            assert 'href="/runs/a"' in listed[1]
-            assert "600" in run[1]
-            assert [asked(address, f"/runs/{name}")[0] for name in ("none", "..%2fsecret", "../secret")] == [404] * 3
-            client = HTTPConnection(address.hostname, address.port, timeout=60)
+            assert 'href="/runs/a"' in listed[2]
+            assert "600" in run[2]
+            assert [ask(address, f"/runs/{name}")[0] for name in ("none", "..%2fsecret", "../secret")] == [404] * 3
+            client = HTTPConnection("127.0.0.1", port_of(address), timeout=60)
             client.request("GET", "/events?run=a")
             events = client.getresponse()
             train(f"{store}/runs/a", epochs=1)
@@ -104,16 +104,6 @@ def test_the_live_page_shows_a_store(tmp_path):
             client.close()
         finally:
             server.terminate()
-
-
-def asked(address, path):
-    """Ask a server for a path as it stands; return the status and the text."""
-    client = HTTPConnection(address.hostname, address.port, timeout=60)
-    client.request("GET", path)
-    answer = client.getresponse()
-    found = answer.status, answer.read().decode()
-    client.close()
-    return found
 
 
 def read_until(answer, text):

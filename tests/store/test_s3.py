@@ -18,6 +18,7 @@ from monitor_core.store.fetching import is_run
 from monitor_core.store.spool import Spool
 from monitor_core.store.uploading import upload
 from store_support import expected, losses, spool_of, train
+from web_server import wait_until
 
 _numbers = itertools.count()
 
@@ -69,7 +70,7 @@ def test_a_run_can_be_read_while_it_trains(bucket):
     with Loop(record=address) as loop:
         for epoch in loop.epochs(3):
             loop.log(loss=float(epoch))
-            assert not epoch or wait_until(lambda epochs=epoch: epochs_of(address) == list(range(epochs)))
+            wait_until(lambda epochs=epoch: not epochs or epochs_of(address) == list(range(epochs)), seconds=30)
     assert open_run(address).history["loss"].tolist() == [0.0, 1.0, 2.0]
 
 
@@ -82,7 +83,7 @@ def test_an_outage_costs_nothing(bucket, server, warned, monkeypatch):
             if epoch == 1:
                 server.stop()
             if epoch == 4:
-                assert wait_until(lambda: warned() != [])
+                wait_until(lambda: warned() != [], seconds=30)
                 server.start()
     assert open_run(address).history["loss"].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     kinds = [text.partition(" (")[0] for text in warned()]
@@ -129,10 +130,10 @@ def test_a_store_that_refuses_later_is_one_warning(bucket, server, warned):
         for epoch in loop.epochs(3):
             loop.log(loss=float(epoch))
             if epoch == 0:
-                assert wait_until(lambda: is_run(located(f"{bucket}/a")))
+                wait_until(lambda: is_run(located(f"{bucket}/a")), seconds=30)
                 server.refuses = {"PUT"}
             if epoch == 1:
-                assert wait_until(lambda: warned() != [])
+                wait_until(lambda: warned() != [], seconds=30)
                 server.heal()
     assert "cannot be reached (Access Denied); training continues" in warned()[0]
     assert open_run(f"{bucket}/a").history["loss"].tolist() == [0.0, 1.0, 2.0]
@@ -241,13 +242,3 @@ def test_a_kill_costs_the_store_nothing_that_was_on_disk(bucket, tmp_path, monke
             train(address, epochs=1, batches=1)
         assert open_run(address, run=0).batches.steps.tolist() == local.batches.steps.tolist()
         assert open_run(address, run=0).status == "killed"
-
-
-def wait_until(condition, seconds=30):
-    """Return whether something becomes true in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False

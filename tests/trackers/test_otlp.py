@@ -54,6 +54,12 @@ class Receiver(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/v1/metrics"
 
     @property
+    def resource(self):
+        """The attributes of the first request's resource."""
+        found = self.requests[0][2].resource_metrics[0].resource.attributes
+        return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in found}
+
+    @property
     def series(self):
         """What it got: the values of each metric in order."""
         found = {}
@@ -103,11 +109,7 @@ def test_the_resource_is_the_run(receiver):
     """With its name and configuration."""
     config = {"width": 4, "optimizer": {"rate": 0.1, "nesterov": True}, "name": None}
     loop = train_two_epochs(OTLP(receiver.url, run_name="first", config=config))
-    attributes = {
-        each.key: getattr(each.value, each.value.WhichOneof("value"))
-        for each in receiver.requests[0][2].resource_metrics[0].resource.attributes
-    }
-    assert attributes == {
+    assert receiver.resource == {
         "service.name": "monitor_core",
         "service.instance.id": f"{loop.run.id}-0",
         "monitor_core.run": loop.run.id,
@@ -128,11 +130,7 @@ def test_each_rank_posts_as_an_instance_if_asked_to(receiver, monkeypatch):
     train_two_epochs(OTLP(receiver.url))
     assert receiver.requests == []
     loop = train_two_epochs(OTLP(receiver.url, per_rank=True))
-    attributes = {
-        each.key: getattr(each.value, each.value.WhichOneof("value"))
-        for each in receiver.requests[0][2].resource_metrics[0].resource.attributes
-    }
-    assert attributes == {
+    assert receiver.resource == {
         "service.name": "monitor_core",
         "service.instance.id": f"{loop.run.id}-1",
         "monitor_core.run": loop.run.id,

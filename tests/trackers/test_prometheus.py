@@ -13,7 +13,7 @@ import pytest
 from monitor_core import Bus, Loop, SetupError
 from monitor_core.testing import SinkContract
 from trackers_support import train_epoch, train_two_epochs
-from web_server import wait_until
+from web_server import free_port, wait_until
 
 pytest.importorskip("prometheus_client")
 
@@ -135,9 +135,7 @@ def labels_of(text):
 def test_a_rank_offers_its_own_gauges_if_asked_to(tmp_path):
     """At a port and in a file of its own; otherwise rank 0 does."""
     assert train_two_epochs(Prometheus(0, run_name="first")).bus.sinks[0].url is None
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     sink = Prometheus(port - 1, textfile=tmp_path / "training.prom", run_name="first", per_rank=True)
     train_two_epochs(sink)
     assert sink.url == f"http://127.0.0.1:{port}/metrics"

@@ -246,6 +246,7 @@ class SharedRun:
         """Agree that the run ends, and on a stop that was asked for meanwhile.
 
         Raises:
+            KeyboardInterrupt: Ctrl-C was pressed on a rank.
             RankError: A rank is elsewhere.
         """
         if self._collective.is_open:
@@ -254,6 +255,10 @@ class SharedRun:
             why = "its process group was destroyed before the run ended"
             logger.warning("rank %d ends the run on its own: %s. Leave the loop first", self._run.rank, why)
             self._watch.leave(why)
+            asked = self._run.rank_requests
+            if asked is not None and asked.interrupted:
+                asked.interrupted = False
+                raise KeyboardInterrupt(f"Ctrl-C on rank {self._run.rank}")
 
     def leave(self, why: str) -> None:
         """Leave the run, and let the other ranks know why, unless it has ended on all."""

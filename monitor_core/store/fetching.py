@@ -42,7 +42,7 @@ def fetched(address: StorePath) -> Path:
         FileNotFoundError: There is no run at the address.
         ImportError: fsspec, or its package for this protocol, is not installed.
         OSError: The store, or the copy, cannot be read.
-        ValueError: The protocol is unknown, or what is there is no run.
+        ValueError: The protocol is unknown, or what is there is not a run.
     """
     objects = Objects(address)
     folder = cache_folder() / "stores" / folder_name(address)
@@ -102,8 +102,9 @@ def _fetch(objects: Objects, manifest: Manifest, folder: Path, wanted: Callable[
                 _replace(objects, name, file, path)
             done[name] = state
     finally:
-        with replacing(folder / _ABOUT) as temporary:
-            temporary.write_text(json.dumps(done), encoding="ascii")
+        if done != known:
+            with replacing(folder / _ABOUT) as temporary:
+                temporary.write_text(json.dumps(done), encoding="ascii")
 
 
 def _extend(objects: Objects, name: str, file: StoredFile, path: Path, *, is_same: bool) -> None:

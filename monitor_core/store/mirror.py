@@ -158,15 +158,15 @@ class Mirror:
         Raises:
             SetupError: The spool has what the store lacks.
         """
-        folder, address = self.spool.folder, self.spool.address
-        for file in self.spool.files():
+        folder, address, files = self.spool.folder, self.spool.address, self.spool.files()
+        for file in files:
             known = found.files.get(file.name)
             if file.grows and (known is None or known.size < file.size):
                 raise SetupError(
                     f"{found.writer} has gone on there, and {folder} has records that were never uploaded: move that "
                     "folder away, or record to another address"
                 )
-        for file in self.spool.files():
+        for file in files:
             if file.name not in found.files:  # of a checkpoint that was continued from
                 file.path.unlink()
         logger.info("%s was recorded by %s; its files are fetched to %s", address, found.writer, folder)
@@ -218,6 +218,7 @@ class Mirror:
         except OwnedError:
             return self._wait_for_owner(ends=ends)
         except TakenError as error:
+            self._attempts.succeed()  # the store has answered
             self._is_taken = True
             _at_work.discard(self)
             text = "%s: this run is no longer uploaded to %s; its record stays in %s"

@@ -87,6 +87,31 @@ def test_a_process_group_that_is_destroyed_in_the_loop(tmp_path):
         assert output.endswith("completed\n")
 
 
+INTERRUPTED_AND_TORN_DOWN = """
+import os, signal
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in what it runs in the background
+try:
+    with Loop(ranks=Ranks(every=10)) as loop:
+        for epoch in loop.epochs(1):
+            for i in loop.batches(range(12)):
+                loop.log(loss=1.0)
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        dist.destroy_process_group()
+except KeyboardInterrupt as error:
+    print(error)
+print(loop.run.status)
+"""
+
+
+def test_a_ctrl_c_before_the_process_group_is_destroyed_is_raised(tmp_path):
+    """On its rank, whose run ends as interrupted; no exchange is left that would agree on it."""
+    zero, one = run_ranks(INTERRUPTED_AND_TORN_DOWN, tmp_path)
+    assert zero.endswith("completed\n")
+    assert one.endswith("Ctrl-C on rank 1\ninterrupted\n")
+
+
 INTERRUPTED = """
 import signal
 from pathlib import Path

@@ -28,7 +28,7 @@ def test_an_address_is_shown_as_it_was_given(given, shown):
 
 @pytest.mark.parametrize("given", ["runs/a", "/runs/a", "C:/runs/a", "runs/s3:/a", Path("a"), "s3:", "./x:y/z"])
 def test_a_path_of_this_machine_stays_one(given):
-    """A drive is no protocol, and what comes later in a path neither."""
+    """Neither a drive nor what comes later in a path is a protocol."""
     assert type(located(given)) is type(Path())
     assert located(given) == Path(given)
 

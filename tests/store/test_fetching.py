@@ -38,8 +38,12 @@ def test_a_copy_gets_only_what_is_new(read):
     train(ADDRESS, epochs=1)
     assert losses(ADDRESS) == expected(1)
     del read[:]
+    about = fetched(located(ADDRESS)) / fetching._ABOUT
+    written = about.stat()
+    del read[:]
     assert losses(ADDRESS) == expected(1)
     assert read == [MANIFEST]
+    assert (about.stat().st_ino, about.stat().st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
     train(ADDRESS, epochs=1, batches=5)
     del read[:]
     assert len(open_run(ADDRESS).runs) == 2

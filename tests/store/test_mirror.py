@@ -13,7 +13,9 @@ from monitor_core.adapters.pytree import PytreeModel
 from monitor_core.store import mirror
 from monitor_core.store.addresses import located
 from monitor_core.store.objects import Objects
+from monitor_core.store.uploading import TakenError
 from store_support import expected, losses, spool_of, train
+from web_server import wait_until
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -124,7 +126,7 @@ def test_a_machine_that_comes_back_fetches_what_another_recorded(store, machine,
 def test_two_machines_that_have_both_continued_are_told(store, machine, tmp_path, monkeypatch):
     """Nothing is thrown away: the message says where the records are."""
     train(f"{store}/a", epochs=1)
-    wait_for(lambda: not mirror._at_work)
+    wait_until(lambda: not mirror._at_work, seconds=30)
     with (spool_of(f"{store}/a") / "journal-0000.mcj").open("ab") as file:
         file.write(b"never uploaded")
     machine()
@@ -142,9 +144,7 @@ def test_a_machine_that_was_taken_over_says_so_once(store, machine, warned):
             first.log(loss=float(epoch))
             if epoch == 0:
                 spool = spool_of(f"{store}/a")
-                deadline = time.monotonic() + 30
-                while not Objects(located(f"{store}/a")).find() and time.monotonic() < deadline:
-                    time.sleep(0.01)
+                wait_until(lambda: Objects(located(f"{store}/a")).find(), seconds=30)
                 machine()
                 train(f"{store}/a", epochs=1, batches=1)
     assert len(warned()) == 1
@@ -153,27 +153,38 @@ def test_a_machine_that_was_taken_over_says_so_once(store, machine, warned):
     assert open_run(f"{store}/a").runs[-1].status == "completed"
 
 
+def test_the_end_does_not_wait_where_the_store_says_that_the_address_was_taken_over(store, monkeypatch):
+    """Also if it did not answer before."""
+    answers = [ConnectionError("not now"), TakenError("another machine records here")]
+
+    def refuse(*_, **__):
+        raise answers.pop(0)
+
+    with Loop(Journal(f"{store}/a")) as loop:
+        for _ in loop.epochs(1):
+            loop.log(loss=1.0)
+        taken = loop.bus.sinks[0]._mirror
+        wait_until(lambda: taken._uploader.stored is not None, seconds=30)
+        monkeypatch.setattr(taken._uploader, "round", refuse)
+        finished = threading.Event()
+        threading.Thread(target=lambda: (taken.finish(600.0), finished.set()), daemon=True).start()
+        assert finished.wait(60)
+    assert answers == []
+
+
 def test_a_machine_that_was_taken_over_can_begin_again(store, machine, tmp_path, monkeypatch):
     """As the message of the error says: once its folder is moved away."""
     with Loop(Journal(f"{store}/a")) as loop:
         first = loop.bus.sinks[0]._mirror
-        wait_for(lambda: first._uploader.stored is not None)
+        wait_until(lambda: first._uploader.stored is not None, seconds=30)
         machine()
         train(f"{store}/a", epochs=1, batches=1)
-        wait_for(lambda: first._is_taken)
+        wait_until(lambda: first._is_taken, seconds=30)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "machine-1" / "state"))
     mirror._mirrors[located(f"{store}/a")] = first  # as in a process that trains again
     spool_of(f"{store}/a").rename(tmp_path / "moved")
     train(f"{store}/a", epochs=1, batches=5)
     assert len(open_run(f"{store}/a", run=-1).batches) == 5
-
-
-def wait_for(condition):
-    """Wait until something becomes true, for half a minute at most."""
-    deadline = time.monotonic() + 30
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert condition()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -228,9 +239,7 @@ def test_two_runs_of_one_process_record_to_one_address_at_the_same_time(store):
             outer.log(loss=float(epoch))
             if epoch == 0:
                 train(f"{store}/a", epochs=1, batches=1)
-        deadline = time.monotonic() + 30
-        while len(open_run(f"{store}/a").history) < 4 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until(lambda: len(open_run(f"{store}/a").history) >= 4, seconds=30)
         assert len(open_run(f"{store}/a").history) == 4
     assert {run.status for run in open_run(f"{store}/a").runs} == {"completed"}
 

@@ -13,6 +13,7 @@ from monitor_core._log import logger
 from monitor_core.files.state import parse_state, state_bytes
 from monitor_core.model.generators import generators_state
 from monitor_core.model.handles import ModelHandle
+from monitor_core.values.text import counted
 
 
 def own_part(model: ModelHandle, data: Any) -> bytes:
@@ -59,10 +60,9 @@ def of_rank(state: Mapping[str, Any], model: ModelHandle, rank: int, ranks: int)
         return own
     if rank == 0:
         logger.warning(
-            "the run was saved by %d rank%s and continues on %d: the ranks' positions in the data and their random "
+            "the run was saved by %s and continues on %d: the ranks' positions in the data and their random "
             "generators cannot be kept, so each rank reads its data from the beginning",
-            saved["count"],
-            "" if saved["count"] == 1 else "s",
+            counted(saved["count"], "rank"),
             ranks,
         )
     else:

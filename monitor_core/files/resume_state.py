@@ -6,10 +6,10 @@ In: the states of a bus and a model's handle. Out: one state that a `CheckpointS
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from monitor_core.errors import SetupError
-from monitor_core.files.checkpoints import CheckpointStore
 from monitor_core.files.rank_states import of_rank
 from monitor_core.files.state import check_storable
 from monitor_core.model.generators import generators_state, load_generators_state
@@ -57,7 +57,7 @@ def _of_bus(bus_state: BusState) -> dict[str, Any]:
 
 
 def resume(
-    store: CheckpointStore,
+    newest: tuple[dict[str, Any], Path] | None,
     load_bus_state: Callable[[Mapping[str, Any]], None],
     model: ModelHandle,
     *,
@@ -67,16 +67,15 @@ def resume(
     """Continue from the newest undamaged state; return whether there was one.
 
     Args:
-        store: The checkpoints.
+        newest: What `CheckpointStore.newest_state` returned.
         load_bus_state: Called with the state that ``bus_state`` of `whole_state` returned.
         model: The model's handle, with ``load``.
         rank: The number of this process.
         ranks: How many train together.
 
     Raises:
-        ValueError: There is no state, or all are damaged or do not fit, or the handle cannot load.
+        ValueError: The state does not fit, or the handle cannot load.
     """
-    newest = store.newest_state()
     if newest is None:
         return False
     state, path = newest

@@ -39,6 +39,9 @@ from monitor_core.journal.recorded import read_runs, record_of
 from monitor_core.journal.run_records import RunRecord
 from monitor_core.ranks.states import RankStates
 
+Newest = tuple[dict[str, Any], Path] | None
+"""What `CheckpointStore.newest_state` returns."""
+
 SHARE = 0.02
 """The share of the run's time that saving may take."""
 
@@ -70,11 +73,12 @@ class ResumePoint(Sink):
         self.store.folder.prepare()
         self.store.folder.own()
 
-    def resume(self, bus: Bus) -> bool:
-        """Continue from the last checkpoint; return whether there was one."""
+    def resume(self, bus: Bus, newest: Newest = None) -> bool:
+        """Continue from the last checkpoint, which may have been read already; return whether there was one."""
         run = bus.run
         ranks = 1 if run.rank_requests is None else run.ranks
-        return resume(self.store, lambda state: _load(bus, state), run.model, rank=run.rank, ranks=ranks)
+        newest = newest or self.store.newest_state()
+        return resume(newest, lambda state: _load(bus, state), run.model, rank=run.rank, ranks=ranks)
 
     def join_ranks(self, run: Run, parts: Sequence[bytes]) -> None:
         """Save with the other ranks of a run, of which the first one writes.
@@ -154,6 +158,10 @@ class ResumePoint(Sink):
         self.store.load_files(state["files"])
 
 
+def _name(newest: Newest) -> str:
+    return "None" if newest is None else newest[1].name
+
+
 def _own_part(run: Run) -> bytes:
     return own_part(run.model, run.state_dict().get("data"))
 
@@ -212,26 +220,26 @@ class Resume:
         run = self._bus.run
         if run.rank == 0:
             point = self._prepared_point()
-            shared.share(str(self._newest(point)).encode())
+            newest = self._newest(point)
+            shared.share(_name(newest).encode())
         else:
             point = self._point()
-            theirs, own = shared.share(b"")[0].decode(), str(self._newest(point))
-            if own != theirs:
+            theirs, newest = shared.share(b"")[0].decode(), self._newest(point)
+            if (own := _name(newest)) != theirs:
                 raise SetupError(
                     f"resume: all ranks must see one folder, but rank {run.rank} has the checkpoint {own} in "
                     f"{self.folder}, and rank 0 has {theirs}: pass a folder of a file system that they share"
                 )
-        continues = self._resume(point, *self._runs())
+        continues = self._resume(point, *self._runs(), newest=newest)
         point.join_ranks(run, shared.share(_own_part(run)))
         return continues
 
-    def _newest(self, point: ResumePoint) -> str | None:
-        """Return the name of the last checkpoint's file, None if there is none."""
+    def _newest(self, point: ResumePoint) -> Newest:
+        """Return the last checkpoint's state and file, None if there is none."""
         try:
-            newest = point.store.newest_state()
-        except ValueError as error:
+            return point.store.newest_state()
+        except (ValueError, LookupError, OSError) as error:
             raise self._impossible(error) from error
-        return None if newest is None else newest[1].name
 
     def _begin_here(self) -> bool:
         return self._resume(self._prepared_point(), *self._runs())
@@ -246,13 +254,15 @@ class Resume:
             raise SetupError(f"resume: the run in {self.folder} cannot be begun: {error.__cause__ or error}") from error
         return point
 
-    def _resume(self, point: ResumePoint, runs: list[RunRecord], damage: list[Damage]) -> bool:
+    def _resume(
+        self, point: ResumePoint, runs: list[RunRecord], damage: list[Damage], *, newest: Newest = None
+    ) -> bool:
         if not point.store.index_path.exists():
             self._begin_first(point, runs)
         self._bus.add(point)
         self._is_used = True
         try:
-            continues = point.resume(self._bus)
+            continues = point.resume(self._bus, newest)
         except (ValueError, LookupError, OSError) as error:
             raise self._impossible(error) from error
         if continues:

@@ -235,7 +235,7 @@ class ModelCheckpoint(Sink):
             ValueError: The checkpoint was saved without ``save_state=True``, or by other sinks, its files are damaged,
                 or the bus has no handle that can load.
         """
-        return resume(self._store, bus.load_state_dict, bus.run.model)
+        return resume(self._store.newest_state(), bus.load_state_dict, bus.run.model)
 
     # --- hooks -----------------------------------------------------------------------------------------------------
 

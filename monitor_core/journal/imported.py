@@ -311,7 +311,7 @@ def _of_data(data: Any, most_epochs: int) -> list[RunRecord]:
     if not isinstance(data, dict):
         raise ValueError(f"it must be a mapping from metrics to their values (got {_shown(data)})")  # noqa: TRY004 (of a file)
     if isinstance(data.get("labels"), dict) and isinstance(data.get("epochs"), dict):
-        return _of_history(data)
+        return _of_history(data, most_epochs)
     inner = data.get("history")
     if isinstance(inner, list):
         return [_of_rows(inner, most_epochs)]
@@ -322,24 +322,33 @@ def _of_rows(data: list[Any], most_epochs: int) -> RunRecord:
     """Return a run of rows, in order; their values that are not numbers, such as times as text, are left out."""
     if not data or not all(isinstance(row, dict) for row in data):
         raise ValueError("a list must hold a mapping from names to numbers for each epoch")
-    if len(data) > most_epochs:
-        raise TooLongError(f"it has more than {most_epochs:,} rows of epochs")
+    _require_at_most(most_epochs, len(data))
     labels = {name: [row.get(name) for row in data] for name in EVALUATIONS}
     epochs = labels["epoch"] if _are_counts(labels["epoch"]) else list(range(len(data)))
     if any(later <= earlier for earlier, later in itertools.pairwise(epochs)):
         raise ValueError("the epochs of its rows must ascend")
     steps = labels["step"] if _are_counts(labels["step"]) else [0] * len(data)
     names = dict.fromkeys(name for row in data for name in row if name not in labels)
-    writer = _Writer()
     columns = {name: [_value(row.get(name)) for row in data] for name in names}
     columns = {name: values for name, values in columns.items() if any(each is not None for each in values)}
     if not columns:
         raise ValueError("its rows have no numbers")
+    return _of_epochs(epochs, steps, columns)
+
+
+def _of_epochs(epochs: list[int], steps: list[int], columns: Mapping[str, list[float | None]]) -> RunRecord:
+    """Return a run of epochs; None is a gap."""
     present = {name: np.array([each is not None for each in values], np.bool_) for name, values in columns.items()}
     numbers = {name: np.array(values, np.float64) for name, values in columns.items()}
+    writer = _Writer()
     for rows in _rows_apart(np.array(epochs, np.int64), np.array(steps, np.int64), numbers, present):
         writer.add(Kind.EPOCH, rows)
     return RunRecord(records=writer.records)
+
+
+def _require_at_most(most: int, epochs: int) -> None:
+    if epochs > most:
+        raise TooLongError(f"it has more than {most:,} rows of epochs")
 
 
 def _are_counts(values: list[Any]) -> bool:
@@ -380,31 +389,25 @@ def _of_lists(columns: Mapping[str, list[Any]], most_epochs: int) -> RunRecord:
         found = f"got {', '.join(f'{length} for {_named(name)}' for name, length in [*lengths.items()][:5])}"
         raise ValueError(f"its metrics must have lists of one length ({found if lengths else 'it is empty'})")
     count = max(lengths.values())
-    if count > most_epochs:
-        raise TooLongError(f"it has more than {most_epochs:,} rows of epochs")
-    numbers = {name: np.array([_number(name, each) for each in values]) for name, values in columns.items()}
-    present = {name: np.array([each is not None for each in values], np.bool_) for name, values in columns.items()}
-    writer = _Writer()
-    for rows in _rows_apart(np.arange(count), np.zeros(count, np.int64), numbers, present):
-        writer.add(Kind.EPOCH, rows)
-    return RunRecord(records=writer.records)
+    _require_at_most(most_epochs, count)
+    numbers = {name: [_number(name, each) for each in values] for name, values in columns.items()}
+    return _of_epochs(list(range(count)), [0] * count, numbers)
 
 
-def _number(name: str, value: Any) -> float:
-    """Return a value of a metric as a number, NaN for a gap."""
-    if value is None:
-        return math.nan
-    if isinstance(value, (int, float)):
-        return float(value)
+def _number(name: str, value: Any) -> float | None:
+    """Return a value of a metric as a number, None for a gap."""
+    if value is None or isinstance(value, (int, float)):
+        return None if value is None else float(value)
     raise ValueError(f"the values of {_named(name)} must be numbers (got {_shown(value)})")
 
 
-def _of_history(data: Mapping[str, Any]) -> list[RunRecord]:
+def _of_history(data: Mapping[str, Any], most_epochs: int) -> list[RunRecord]:
     """Return the runs of a `History`.
 
     Its NaN may be a gap: that of an evaluation that was not in the epoch, or that had no such metric, is one.
     """
     labels, epochs, measured = data["labels"], data["epochs"], data["evaluations"]
+    _require_at_most(most_epochs, len(labels["epoch"]))
     places, batches = _places(data["evaluation_labels"]), _places(data["batch_labels"])
     writers: dict[int, _Writer] = {}
     if any(epoch < 0 for epoch in labels["epoch"]):

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from monitor_core import CSVLogger, EarlyStopping, History, Journal, Loop, TensorBoard, open_run
+from monitor_core.files.csv_table import TooLongError
 from monitor_core.journal.files import Kind
+from monitor_core.journal.imported import import_runs
 from monitor_core.journal.summary import summary_of
 from monitor_core.replay import replay
 
@@ -188,7 +190,7 @@ def test_damage_is_listed(tmp_path, text, reasons):
 
 
 def test_a_column_without_numbers_is_named(tmp_path):
-    """It is no damage."""
+    """It is not damage."""
     (tmp_path / "a.csv").write_text("epoch,loss,when\n0,1,12:03\n1,2,12:04\n")
     recorded = open_run(tmp_path / "a.csv")
     assert (recorded.last.log.texts, recorded.damage) == (("when",), ())
@@ -199,6 +201,22 @@ def test_a_log_has_as_many_epochs_as_rows(tmp_path):
     (tmp_path / "a.csv").write_text("epoch,loss\n0,1\n5,2\n100,3\n")
     summary = summary_of(open_run(tmp_path / "a.csv").last)
     assert (summary.epochs, summary.best["loss"].epoch, summary.last["loss"]) == (3, 0, 3.0)
+
+
+@pytest.mark.parametrize("text", [None, '{"loss": [1, 2]}', '[{"loss": 1}, {"loss": 2}]', "epoch,loss\n0,1\n1,2\n"])
+def test_a_log_of_too_many_epochs_is_refused(tmp_path, text):
+    """Of every kind that is read as a whole, a `History` among them."""
+    file = tmp_path / ("a.csv" if text and text.startswith("epoch") else "a.json")
+    if text is None:
+        with Loop(history := History()) as loop:
+            for _ in loop.epochs(2):
+                loop.log(loss=1.0)
+        history.to_json(file)
+    else:
+        file.write_text(text)
+    assert len(import_runs(file, most_epochs=2)[0][0].rows(Kind.EPOCH)) == 2
+    with pytest.raises(TooLongError, match="it has more than 1 rows of epochs"):
+        import_runs(file, most_epochs=1)
 
 
 @pytest.mark.parametrize("name", ["training.log", "log", "history.log"])

@@ -65,18 +65,13 @@ def _print(runs: list[FoundRun], folder: Path, metric: str | None) -> None:
     rows = [_row(run, folder, metric) for run in runs]
     if any(run.summary.parent for run in runs):
         headers.append("parent")
-        names = {run.summary.id: _name(run, folder) for run in runs}
+        names = {run.summary.id: run.name_in(folder) for run in runs}
         rows = [[*row, _parent(run.summary.parent, names)] for row, run in zip(rows, runs, strict=True)]
     print_table(console(), headers, rows, right=(2, 3, 5))
     for run in runs:
         if run.problem is not None:
             how = "cannot be" if run.kind == RUN else "is not"
-            console().print(plain(f"{_name(run, folder)} {how} read: {run.problem}"), soft_wrap=True)
-
-
-def _name(run: FoundRun, folder: Path) -> str:
-    name = run.path.relative_to(folder).as_posix()
-    return name if name != "." else run.path.resolve().name
+            console().print(plain(f"{run.name_in(folder)} {how} read: {run.problem}"), soft_wrap=True)
 
 
 def _row(run: FoundRun, folder: Path, metric: str | None) -> list[Text | str]:
@@ -84,12 +79,12 @@ def _row(run: FoundRun, folder: Path, metric: str | None) -> list[Text | str]:
     begun = ago(run.time) if run.kind == RUN or summary.begun else f"written {ago(run.time)}"
     how = _status(run)
     if run.problem is not None:
-        return [_name(run, folder), how, *[""] * 4, begun, ""]
+        return [run.name_in(folder), how, *[""] * 4, begun, ""]
     best = _best(summary, metric)
     epochs = f"{summary.epochs}" if summary.planned_epochs is None else f"{summary.epochs}/{summary.planned_epochs}"
     shown = ("", "") if best is None else (best[0], format_value(best[1]))
     return [
-        _name(run, folder),
+        run.name_in(folder),
         how,
         epochs,
         f"{summary.step}" if run.kind == RUN or summary.step else "",
@@ -105,9 +100,7 @@ def _parent(parent: str | None, names: Mapping[str, str]) -> str:
 
 
 def _status(run: FoundRun) -> Text | str:
-    if run.kind != RUN:
-        return f"{run.summary.status}, {run.kind}"
-    return status(run.summary.status if run.problem is None else "damaged")
+    return status(run.status) if run.kind == RUN else f"{run.status}, {run.kind}"
 
 
 def _best(summary: Summary, metric: str | None) -> tuple[str, float] | None:

@@ -117,13 +117,10 @@ def not_permitted(error: PermissionError) -> str:
     return f"you may not open {error.filename}: {error.strerror}" if error.filename else str(error)
 
 
-def no_run_at(path: Path) -> str:
+def _no_run_at(path: Path) -> str:
     """Return what to say about a path without a run."""
-    what = "store.json" if isinstance(located(path), StorePath) else "journal-*.mcj"
-    shown = located(path)
-    return (
-        f"{shown} holds no recorded run: there is no {what} in it. To see the runs below it: monitor-core list {shown}"
-    )
+    what = "store.json" if isinstance(path, StorePath) else "journal-*.mcj"
+    return f"{path} holds no recorded run: there is no {what} in it. To see the runs below it: monitor-core list {path}"
 
 
 def open_path(path: Path, run: int = -1) -> Opened:
@@ -155,7 +152,7 @@ def _runs(path: Path, run: int) -> tuple[list[RunRecord], list[Damage]]:
             raise UnreadableError(f"there is no {path}")
         runs, damage = read_any_runs(path)
     except FileNotFoundError:
-        raise UnreadableError(no_run_at(path)) from None
+        raise UnreadableError(_no_run_at(path)) from None
     except PermissionError as error:
         raise UnreadableError(not_permitted(error)) from None
     except (ImportError, ValueError) as error:

@@ -123,9 +123,7 @@ def _print_notes(out: Console, opened: Opened) -> None:
         notes.append(f"{len(failures)} failures of sinks, the first of {failures[0].sink}: {failures[0].error}")
     notes += [f"damaged: {each}" for each in opened.damage]
     if record.log is not None and record.log.texts:
-        notes.append(
-            f"left out, as they have no numbers: {', '.join(shortened(each, LONGEST) for each in record.log.texts)}"
-        )
+        notes.append(f"left out, as they have no numbers: {_listed(record.log.texts)}")
     notes += [f"{name}: {value}" for name, value in opened.summary.config.items()]
     if record.begin is not None and record.begin.job:
         notes.append(", ".join(f"{name} {each}" for name, each in record.begin.job.items()))

@@ -18,7 +18,7 @@ from monitor_core.cli.show import sentences
 from monitor_core.cli.text import console, plain
 from monitor_core.files.state import finite_or_name
 from monitor_core.journal import provenance
-from monitor_core.journal.recorded import record_files
+from monitor_core.journal.recorded import record_state
 from monitor_core.records.frames import with_labels
 from monitor_core.values.text import format_value
 
@@ -84,7 +84,7 @@ def _versions(path: Path, every: float) -> Iterator[Opened]:
     opened: Opened | None = None
     while opened is None or not _has_ended(opened):
         with readable():
-            present = _signature(path)
+            present = record_state(path)
         if opened is None or present != known or not _is_alive(opened):
             known, began = present, time.monotonic()
             opened = open_path(path)
@@ -100,7 +100,3 @@ def _has_ended(opened: Opened) -> bool:
 
 def _is_alive(opened: Opened) -> bool:
     return provenance.is_alive(opened.summary.process) is not False
-
-
-def _signature(path: Path) -> list[tuple[str, int, int]]:
-    return [(str(each), each.stat().st_size, each.stat().st_mtime_ns) for each in record_files(path)]

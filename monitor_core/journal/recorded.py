@@ -173,7 +173,7 @@ class RecordedRun:
 
         Args:
             path: The file; by default ``report.html`` in the run's folder, and next to a log that is one file, its name
-                with ``.html``. An existing file is replaced atomically.
+                with ``.html``. An older report is replaced atomically.
             baseline: A run to compare it with: what `open_run` returned, or a path that it opens.
             points: How many points of a curve the file holds at most, from 100 on; None for all. A longer curve is
                 thinned, with its extremes kept, and the page says so.
@@ -182,7 +182,7 @@ class RecordedRun:
             FileNotFoundError: The page is not built, as in a checkout before ``make page``.
             ImportError: Jinja2 is not installed.
             OSError: The file cannot be written.
-            ValueError: There is no run, or ``points`` is less than 100.
+            ValueError: There is no run, ``points`` is less than 100, or the file is there and is not a report.
         """
         from monitor_core.page import write_report
 
@@ -249,6 +249,11 @@ def record_files(source: Path) -> list[Path]:
     if source.is_dir():
         return journal_files(source) or log_files(source)
     return [source] if source.exists() else []
+
+
+def record_state(source: Path) -> list[tuple[str, int, int]]:
+    """Return the name, size and time of each file that holds what is at a path: what changes when the record does."""
+    return [(str(each), (found := each.stat()).st_size, found.st_mtime_ns) for each in record_files(source)]
 
 
 def read_runs(source: Path) -> tuple[list[RunRecord], list[Damage]]:

@@ -48,7 +48,7 @@ _OF_ALIVE: dict[bool | None, RecordedStatus] = {True: "running", False: "killed"
 
 @attrs.frozen
 class Log:
-    """A log that is no journal, from which a run was read.
+    """A log that is not a journal, from which a run was read.
 
     Attributes:
         kind: ``"CSV log"``, ``"history"`` or ``"event files"``.

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitor_core.page.columns import Columns
-from monitor_core.page.words import number, plural
-from monitor_core.values.text import format_value
+from monitor_core.page.words import number
+from monitor_core.values.text import counted, format_value
 from monitor_core.values.thinning import standing_out
 
 Unit = Literal["step", "epoch", "second"]
@@ -68,11 +68,11 @@ class Line:
         if len(places) == 1:
             said = f"{self.name} has one value, {format_value(first)}, at {unit} {number(self.x[places[0]])}"
         elif self.y[low] == self.y[high]:
-            said = f"{self.name} is {format_value(first)} in {'' if lost else 'all '}{plural(len(places), 'value')}"
+            said = f"{self.name} is {format_value(first)} in {'' if lost else 'all '}{counted(len(places), 'value')}"
         else:
             said = (
                 f"{self.name} goes from {format_value(first)} to {format_value(last)} "
-                f"in {plural(len(self.y), 'value')}; "
+                f"in {counted(len(self.y), 'value')}; "
                 f"lowest {format_value(self.y[low])} at {unit} {number(self.x[low])}, "
                 f"highest {format_value(self.y[high])} at {unit} {number(self.x[high])}"
             )

@@ -41,17 +41,17 @@ def curves_of(run: PageRun, baseline: PageRun | None = None) -> Curves:
         groups.setdefault(run.base(name), []).append(name)
     bases = sorted(groups, key=lambda base: (base != "loss", _is_aside(base), len(groups[base]) == 1))
     charts = []
+    events = {unit: event_marks(run.events, unit) for unit in (run.unit, run.results_unit)}
     for place, base in enumerate(bases[:MOST_CHARTS]):
         names = groups[base]
         title = base if base in names else names[0]
-        for unit in dict.fromkeys((run.unit, run.results_unit)):
+        for unit, marks in events.items():
             lines = list(_lines(run, names, unit))
             if lines:
                 best = [mark for name in names if (mark := best_mark(run, name, unit)) is not None]
-                marks = [*best[-1:], *event_marks(run.events, unit)]
                 lines += _baseline_lines(baseline, names, unit)
                 key = f"metric-{place}" if unit == run.unit else f"metric-{place}-{unit}"
-                charts.append(Chart(key, title, unit, lines, marks))
+                charts.append(Chart(key, title, unit, lines, [*best[-1:], *marks]))
     return Curves(charts, [name for base in bases[MOST_CHARTS:] for name in groups[base]])
 
 
@@ -109,9 +109,8 @@ def _placed(points: Points | None, unit: Unit) -> Points | None:
 
 def best_mark(run: PageRun, name: str, unit: Unit) -> Mark | None:
     """Return the mark of a metric's best value, if the metric decided, or is one of validation."""
-    watched = [each.metric for each in run.record.outcome().watched]
     points = _placed(run.results.get(name), unit)
-    if points is None or len(points.values) < 3 or not (name in watched or name.startswith("val_")):
+    if points is None or len(points.values) < 3 or not (name in run.watched or name.startswith("val_")):
         return None
     best = run.summary.best.get(name)
     mode = best.mode if best is not None else DIRECTIONS.get(run.base(name).lower())

@@ -10,7 +10,8 @@ import numpy as np
 from monitor_core.model.snapshot import Embedding, Snapshot
 from monitor_core.page.layers import LEVELS
 from monitor_core.page.png import data_address
-from monitor_core.page.words import number, plural, share
+from monitor_core.page.words import number, share
+from monitor_core.values.text import counted
 
 _MOST_CLASSES = 40
 _MOST_COLOURS = 6
@@ -44,12 +45,12 @@ def confusion_of(snapshot: Snapshot) -> Confusion | None:
         for name, counts, row in zip(snapshot.classes, matrix, levels, strict=True)
     ]
     total, right = int(matrix.sum()), int(np.trace(matrix))
-    said = f"{number(right)} of {plural(total, 'example')} are right, {share(right / max(total, 1))}."
+    said = f"{number(right)} of {counted(total, 'example')} are right, {share(right / max(total, 1))}."
     wrong = matrix - np.diag(np.diag(matrix))
     if wrong.any():
         row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
         names = snapshot.classes
-        times = plural(int(wrong.max()), "time")
+        times = counted(int(wrong.max()), "time")
         said += f" The most frequent mistake is {names[row]} taken for {names[column]}, {times}."
     return Confusion(snapshot.classes, rows, said)
 
@@ -125,7 +126,7 @@ def scatter_of(embedding: Embedding) -> Scatter:
     ]
     axes = " and ".join(share(float(each)) for each in embedding.explained)
     said = (
-        f"{plural(len(points), 'point')} of {embedding.name}, in the plane of their largest variance; "
+        f"{counted(len(points), 'point')} of {embedding.name}, in the plane of their largest variance; "
         f"its axes have {axes} of it."
     )
     is_lettered = is_grouped and all(len(name) <= 2 for name in names)

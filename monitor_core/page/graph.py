@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import attrs
 
 from monitor_core.model.layer_graph import LayerGraph, LayerNode
-from monitor_core.page.words import number, plural
+from monitor_core.page.words import number
 from monitor_core.plotting.graph_layout.layout import lay_out
 from monitor_core.plotting.graph_layout.shapes import Box, Line
-from monitor_core.values.text import shortened
+from monitor_core.values.text import counted, shortened
 
 _MOST = 400
 _LETTER, _HEIGHT, _ROW = 7.2, 24.0, 16.0
@@ -76,7 +76,7 @@ def drawn(graph: LayerGraph) -> DrawnGraph | None:
         layers=[DrawnLayer(box, lines) for box, lines in zip(layout.boxes, texts, strict=True)],
         paths=[_path(line) for line in layout.lines],
         frames=[(frame.box, frame.group[-1] if frame.is_first else "") for frame in layout.frames],
-        summary=f"{graph.name}: {plural(len(nodes), 'layer')}, {plural(graph.parameters, 'parameter')}.",
+        summary=f"{graph.name}: {counted(len(nodes), 'layer')}, {counted(graph.parameters, 'parameter')}.",
         table=shown,
     )
 
@@ -92,7 +92,7 @@ def _lines(node: LayerNode) -> Iterator[str]:
     if shapes := _shapes(node):
         yield shapes
     if node.parameters:
-        yield plural(node.parameters, "parameter")
+        yield counted(node.parameters, "parameter")
 
 
 def _shapes(node: LayerNode) -> str:

@@ -25,18 +25,18 @@ from monitor_core.files import requests
 from monitor_core.journal import provenance
 from monitor_core.journal.facts import Begin
 from monitor_core.journal.files import file_number, journal_files
-from monitor_core.journal.recorded import RecordedRun, open_run, record_files
+from monitor_core.journal.recorded import RecordedRun, open_run, record_files, record_state
 from monitor_core.journal.summary import main_metric, summary_of
 from monitor_core.page.control import Panel, RefusedError, check, outcome, who, wish
 from monitor_core.page.overlay import AXES, overlay_of
 from monitor_core.page.report import built, content_policy, render, template
 from monitor_core.page.run import PageRun
-from monitor_core.page.words import joined, moment, plural, seconds
+from monitor_core.page.words import joined, moment, seconds
 from monitor_core.runs.catalogue import RUN, FoundRun, find_runs
 from monitor_core.runs.control import Pending, ask
 from monitor_core.runs.logs import LARGEST
 from monitor_core.store.addresses import StorePath, located
-from monitor_core.values.text import format_value, valid_text
+from monitor_core.values.text import counted, format_value, valid_text
 
 NO_SERVER = 'the live page needs Starlette and uvicorn: pip install "monitor_core[serve]"'
 _LOOK_SECONDS = 0.5
@@ -366,7 +366,7 @@ def _of_folder(folder: Path) -> Callable[[], Any]:
 def _signature(path: Path) -> Any:
     """Return what changes when a run's record does."""
     try:
-        return [(str(each), (found := each.stat()).st_size, found.st_mtime_ns) for each in record_files(path)]
+        return record_state(path)
     except OSError:
         return None
 
@@ -400,9 +400,9 @@ class _Row:
         return cls(
             name=name,
             address="" if is_closed else f"/runs/{_quoted(name)}",
-            status="damaged" if run.problem and run.kind == RUN else summary.status,
-            epochs=plural(summary.epochs, "epoch"),
-            steps=plural(summary.step, "step") if run.kind == RUN or summary.step else "",
+            status=run.status,
+            epochs=counted(summary.epochs, "epoch"),
+            steps=counted(summary.step, "step") if run.kind == RUN or summary.step else "",
             best="" if best is None else f"{best[0]} {format_value(best[1].value)}",
             begun=f"{'' if run.kind == RUN or summary.begun else 'written '}{moment(run.time)}" if run.time else "",
             took=seconds(summary.seconds) if run.kind == RUN or summary.begun else "",

@@ -23,8 +23,8 @@ from monitor_core.journal.rows import Rows, present_values
 from monitor_core.journal.run_records import Log, RunRecord
 from monitor_core.journal.summary import Summary, summary_of
 from monitor_core.page.charts import MarkKind, Unit
-from monitor_core.page.words import joined, number, plural
-from monitor_core.values.text import format_value
+from monitor_core.page.words import joined, number
+from monitor_core.values.text import counted, format_value
 
 
 @attrs.frozen(eq=False)
@@ -138,6 +138,11 @@ class PageRun:
         """Whether a `Diagnosis` looked at it live."""
         return recorded_findings(self.record) is not None
 
+    @cached_property
+    def watched(self) -> list[str]:
+        """The metrics that decided about it."""
+        return [each.metric for each in self.record.outcome().watched]
+
     @property
     def log(self) -> Log | None:
         """The log that it was read from; None if it recorded itself."""
@@ -167,7 +172,7 @@ class PageRun:
     def _resumed(self) -> Iterator[Event]:
         begin = self.record.begin
         if begin is not None and begin.continues is not None:
-            text = f"The run was resumed after {plural(begin.epoch + 1, 'epoch')}, at step {number(begin.step)}."
+            text = f"The run was resumed after {counted(begin.epoch + 1, 'epoch')}, at step {number(begin.step)}."
             yield Event(begin.epoch, begin.step, "resume", "resumed", text)
 
     def _decided(self) -> Iterator[Event]:

@@ -10,8 +10,8 @@ from monitor_core.bus.finding import SEVERITIES
 from monitor_core.journal.imported import CSV, EVENTS, HISTORY
 from monitor_core.journal.summary import BestValue, main_metric
 from monitor_core.page.run import PageRun
-from monitor_core.page.words import joined, number, plural, seconds
-from monitor_core.values.text import format_value
+from monitor_core.page.words import joined, number, seconds
+from monitor_core.values.text import counted, format_value
 
 
 def story(run: PageRun) -> list[str]:
@@ -24,7 +24,7 @@ def _how_it_went(run: PageRun) -> Iterator[str]:
     planned = "" if summary.planned_epochs in (None, summary.epochs) else f" of {number(summary.planned_epochs or 0)}"
     epochs = f"{number(summary.epochs)}{planned} epoch{'' if summary.epochs == 1 and not planned else 's'}"
     took = f" in {seconds(summary.seconds)}" if summary.begun and summary.seconds > 0 else ""
-    steps = f" ({plural(summary.step, 'step')})" if summary.step else ""
+    steps = f" ({counted(summary.step, 'step')})" if summary.step else ""
     if run.log is not None:
         yield from _what_log(run, epochs, steps)
         return
@@ -49,7 +49,7 @@ _LOGS = {CSV: "is a CSV log", HISTORY: "is a history", EVENTS: "holds TensorBoar
 
 def _what_log(run: PageRun, epochs: str, steps: str) -> Iterator[str]:
     kind = "" if run.log is None else run.log.kind
-    length = f"{epochs}{steps}" if run.summary.epochs else plural(run.summary.step, "step")
+    length = f"{epochs}{steps}" if run.summary.epochs else counted(run.summary.step, "step")
     several = f", the last of {number(count)} in it" if (count := len(run.recorded.runs)) > 1 else ""
     yield f"{run.name} {_LOGS[kind]}, with {length}{several}."
     yield "It holds metrics alone; how the training ended is not on record."
@@ -99,7 +99,7 @@ def _what_is_wrong(run: PageRun) -> Iterator[str]:
     found = run.findings
     if found:
         counts = [(severity, sum(each.severity == severity for each in found)) for severity in SEVERITIES]
-        said = joined([plural(count, severity) for severity, count in counts if count])
+        said = joined([counted(count, severity) for severity, count in counts if count])
         yield f"The diagnosis found {said}{': ' if len(found) == 1 else '; the worst: '}{_sentence(found[0].message)}"
         if found[0].advice:
             yield found[0].advice

@@ -13,11 +13,6 @@ def number(value: float) -> str:
     return f"{value if isinstance(value, int) else round(value):,}"
 
 
-def plural(count: int, name: str) -> str:
-    """Return so many of something."""
-    return f"{number(count)} {name}{'' if count == 1 else 's'}"
-
-
 def moment(time: float) -> str:
     """Return a moment, seconds since 1970, in UTC; the empty string for one that is none."""
     try:

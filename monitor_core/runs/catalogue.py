@@ -12,6 +12,7 @@ import errno
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +61,16 @@ class FoundRun:
     def time(self) -> float:
         """When it began, or when a log without times was written, seconds since 1970; 0.0 if that is not known."""
         return self.summary.begun or (0.0 if self.kind == RUN else self.summary.time)
+
+    @property
+    def status(self) -> str:
+        """As in its summary; of a run that could not be read, ``"damaged"``."""
+        return "damaged" if self.problem is not None and self.kind == RUN else self.summary.status
+
+    def name_in(self, folder: Path) -> str:
+        """Return its path below a folder; of the folder itself its name."""
+        name = self.path.relative_to(folder).as_posix()
+        return name if name != "." else self.path.resolve().name
 
 
 class FoundRuns(list[FoundRun]):
@@ -221,21 +232,20 @@ def why(error: Exception) -> str:
 
 
 def _found_log(log: FoundLog, cache: Cache) -> FoundRun | None:
-    """Return a log with its summary, None if it is no training's."""
+    """Return a log with its summary, None if it is not a training's."""
     if cache.is_none(log.path, log.stats):
         return None
     if (summary := cache.get(log.path, log.stats)) is None:
+        unread = partial(FoundRun, log.path, Summary(status="unknown", time=log.time), kind=log.kind)
         if log.size > LARGEST:
-            reason = f"it has {log.size / 1e6:,.0f} MB; {LARGEST / 1e6:.0f} are read for a list"
-            return FoundRun(log.path, Summary(status="unknown", time=log.time), reason, log.kind)
+            return unread(f"it has {log.size / 1e6:,.0f} MB; {LARGEST / 1e6:.0f} are read for a list")
         began = time.monotonic()
         try:
             summary = log.summary()
         except TooLongError:
-            reason = f"it has more than {MOST_EPOCHS:,} epochs; as many are read for a list"
-            return FoundRun(log.path, Summary(status="unknown", time=log.time), reason, log.kind)
+            return unread(f"it has more than {MOST_EPOCHS:,} epochs; as many are read for a list")
         except (ImportError, OSError) as error:
-            return FoundRun(log.path, Summary(status="unknown", time=log.time), why(error), log.kind)
+            return unread(why(error))
         cache.put(log.path, log.stats, summary, seconds=time.monotonic() - began)
     return None if summary is None else FoundRun(log.path, summary, kind=log.kind)
 

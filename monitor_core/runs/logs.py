@@ -75,7 +75,7 @@ class FoundLog:
         return max(time for _, _, time in self.stats) / 1e9
 
     def summary(self) -> Summary | None:
-        """Read the log; return the last run's summary, None if it is no training's log after all.
+        """Read the log; return the last run's summary, None if it is not a training's log after all.
 
         Raises:
             ImportError: The tensorboard package, which reads event files, is not installed.

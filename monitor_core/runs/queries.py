@@ -24,7 +24,7 @@ from monitor_core.journal.files import Kind
 from monitor_core.journal.recorded import read_any_runs
 from monitor_core.journal.run_records import RunRecord
 from monitor_core.journal.summary import LATEST
-from monitor_core.runs.catalogue import FoundRun, find_runs
+from monitor_core.runs.catalogue import RUN, FoundRun, find_runs
 from monitor_core.store.addresses import located
 from monitor_core.values.labels import UNNAMED
 from monitor_core.values.text import valid_text
@@ -162,7 +162,7 @@ def _make_tables(connection: Any, names: list[str], found: list[FoundRun], folde
     rows: dict[str, list[Row]] = {name: [] for name in names}
     from_journals = [name for name in names if TABLES[name].from_journals]
     for run in found:
-        path = _shown(run, folder)
+        path = run.name_in(folder)
         for name in names:
             if name not in from_journals:
                 rows[name] += TABLES[name].rows(path, run)
@@ -211,12 +211,6 @@ def _column(kind: str, values: list[Any], counts: list[int]) -> Any:
     return np.repeat(array, counts)
 
 
-def _shown(run: FoundRun, folder: Path) -> str:
-    """Return a run's path below the folder; of the folder itself its name."""
-    name = run.path.relative_to(folder).as_posix()
-    return name if name != "." else run.path.resolve().name
-
-
 def _record(run: FoundRun) -> RunRecord | None:
     try:
         runs, _ = read_any_runs(run.path)
@@ -233,12 +227,12 @@ def _runs(path: str, run: FoundRun) -> Iterator[Row]:
         path,
         run.kind,
         summary.id,
-        "damaged" if run.problem is not None and run.kind == "run" else summary.status,
+        run.status,
         summary.begun,
         summary.seconds if summary.begun else None,
         None if is_unread else summary.epochs,
         summary.planned_epochs,
-        None if is_unread else _step(summary.step, is_log=run.kind != "run"),
+        None if is_unread else _step(summary.step, is_log=run.kind != RUN),
         summary.git_commit,
         _text(summary.process.get("host")),
         summary.parent,
@@ -270,7 +264,7 @@ def _metrics(path: str, run: FoundRun) -> Iterator[Row]:
         found: Row = (None,) * 4
         if best is not None:
             epoch = None if best.epoch < 0 else best.epoch
-            found = (best.value, best.mode, epoch, _step(best.step, is_log=run.kind != "run"))
+            found = (best.value, best.mode, epoch, _step(best.step, is_log=run.kind != RUN))
         yield (path, name, last, *found)
 
 

@@ -53,10 +53,6 @@ class StorePath(_Base):
         """Return whether there is anything at or below the address."""
         return self.exists()
 
-    def samefile(self, other_path: object) -> bool:
-        """Return False: an address names no file of this machine."""
-        return False
-
 
 def located(path: str | PathLike[str]) -> Path:
     """Return a path, which is a `StorePath` if it is the address of a store."""

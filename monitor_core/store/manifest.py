@@ -42,6 +42,11 @@ class StoredFile:
     segment: int = SEGMENT_BYTES
     checksums: list[int] = attrs.field(factory=list)
 
+    @property
+    def closed(self) -> int:
+        """How many closed segments it has."""
+        return self.size // self.segment
+
     def objects(self, name: str) -> list[str]:
         """Return the names of its objects, in order."""
         return [self.object(name, number) for number in range(len(self.checksums))] if self.id else [name]
@@ -82,7 +87,7 @@ class Manifest:
         """Return what `to_json` wrote.
 
         Raises:
-            ValueError: It is no manifest of this format.
+            ValueError: It is not a manifest of this format.
         """
         try:
             data = _of_this_format(json.loads(text))

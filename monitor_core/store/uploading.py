@@ -160,7 +160,7 @@ class Uploader:
         if not verify and self._seen.get(file.name) == place:
             return
         known = draft.files.get(file.name)
-        if known is None or (verify and not _begins_with(file, known)) or file.size < _closed(known):
+        if known is None or (verify and not _begins_with(file, known)) or file.size < known.closed * known.segment:
             before = "" if known is None else known.id
             known = StoredFile(id=_id(self._spool.id, file.name, before), segment=SEGMENT_BYTES)
         stored = attrs.evolve(known, checksums=list(known.checksums))
@@ -217,21 +217,15 @@ def upload(spool: Spool) -> Left:
         spool.free()
 
 
-def _closed(stored: StoredFile) -> int:
-    """Return how many bytes a file's closed segments have."""
-    return stored.size // stored.segment * stored.segment
-
-
 def _begins_with(file: SpooledFile, stored: StoredFile) -> bool:
     """Return whether a file has what its closed segments have."""
-    count = stored.size // stored.segment
     with file.path.open("rb") as source:
-        return all(crc32(source.read(stored.segment)) == checksum for checksum in stored.checksums[:count])
+        return all(crc32(source.read(stored.segment)) == each for each in stored.checksums[: stored.closed])
 
 
 def _open_segments(file: SpooledFile, stored: StoredFile) -> Iterator[tuple[int, bytes]]:
     """Yield the segments that are not closed yet, as the file has them now, with their numbers."""
-    number = stored.size // stored.segment
+    number = stored.closed
     with file.path.open("rb") as source:
         source.seek(number * stored.segment)
         while data := source.read(stored.segment):

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -170,10 +171,10 @@ class RayReport(Sink):
         if self.ended or place is None:
             return
         self._reports += 1
-        saves = self.save is not None and not run.rank and self._reports % self.save_every == 0
-        with tempfile.TemporaryDirectory() as folder:
+        with ExitStack() as until_reported:
             checkpoint = None
-            if saves and self.save is not None:
+            if self.save is not None and not run.rank and self._reports % self.save_every == 0:
+                folder = until_reported.enter_context(tempfile.TemporaryDirectory())
                 self.save(run, Path(folder))
                 checkpoint = place.api.Checkpoint.from_directory(folder)
             try:

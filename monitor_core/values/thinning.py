@@ -40,10 +40,11 @@ def standing_out(y: Floats, stretches: int, *, middle: bool = False) -> NDArray[
     finite = np.isfinite(table)
     counts = finite.sum(axis=1)
     some = counts > 0
-    order = np.where(finite, table, np.inf).argsort(axis=1, kind="stable")
-    low, high = order[:, 0], np.where(finite, table, -np.inf).argmax(axis=1)
+    raised = np.where(finite, table, np.inf)
+    low, high = raised.argmin(axis=1), np.where(finite, table, -np.inf).argmax(axis=1)
     found = [(begins + low)[some], (begins + high)[some]]
     if middle:
+        order = raised.argsort(axis=1, kind="stable")
         found.append((begins + order[np.arange(rows), np.maximum(counts - 1, 0) // 2])[some])
     is_gap = ~finite
     is_gap[-1, len(y) - begins[-1] :] = False  # what fills up the last stretch

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import attrs
 import numpy as np
 
-from monitor_core.metrics.names import find_metric, unknown_metric
+from monitor_core.metrics.names import find_metric, known_name
 from monitor_core.plotting.curves.smoothing import Floats
 from monitor_core.plotting.curves.sources import Source
 
@@ -140,8 +140,7 @@ def _chosen(sources: Sequence[Source], metrics: Sequence[str] | None) -> list[st
         )
     check_metrics(metrics)
     for name in metrics:
-        if find_metric(name, available) is None:
-            raise KeyError(unknown_metric(name, available, "this history"))
+        known_name(name, available, "this history")
     return list(metrics)
 
 

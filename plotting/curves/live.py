@@ -15,7 +15,7 @@ from monitor_core import History, Run, SetupError, Sink
 from monitor_core.bus.copies import independent_copy
 from monitor_core.bus.sink import Logs
 from monitor_core.files.folders import absolute
-from monitor_core.metrics.names import find_metric, unknown_metric
+from monitor_core.metrics.names import find_metric, known_name
 from monitor_core.plotting.curves.curves import check_metrics
 from monitor_core.plotting.curves.plot import check_smoothing, image_path, plot_history
 from monitor_core.plotting.curves.sources import read_sources
@@ -138,8 +138,7 @@ class LivePlot(Sink):
         if self._names():
             self._redraw()
             for name in self.metrics or ():
-                if find_metric(name, self._names()) is None:
-                    raise KeyError(unknown_metric(name, self._names(), "this history"))
+                known_name(name, self._names(), "this history")
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
         """Drop this run's record from ``epoch`` onward."""

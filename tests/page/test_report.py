@@ -127,7 +127,7 @@ def test_a_diagnosed_run_is_not_told_to_add_a_diagnosis(tmp_path):
     ],
 )
 def test_constants_and_what_is_never_finite_are_said_as_that(tmp_path, losses, summary, best):
-    """A constant has no lowest and highest value, and infinity is no best one."""
+    """A constant has no lowest and highest value, and infinity is not the best one."""
     with Loop(Journal(tmp_path)) as loop:
         for epoch in loop.epochs(len(losses)):
             loop.log(loss=losses[epoch])

@@ -100,6 +100,13 @@ export class Chart {
     this.figure.dataset.drawn = "yes";
   }
 
+  /** Read its columns, which the reader keeps; what is wrong with them `build` says. */
+  preload(): Promise<unknown> {
+    return Promise.allSettled(
+      this.spec.lines.flatMap((line) => [this.reader.read(line.x), this.reader.read(line.y)]),
+    );
+  }
+
   /** Take another version of the chart before it is built. */
   replace(spec: ChartSpec, reader: ColumnReader): void {
     [this.spec, this.reader] = [spec, reader];

@@ -42,8 +42,7 @@ function main(): void {
   // Charts are drawn several at a time, once the columns of all are there: each frame costs as much as a chart does.
   const build = async (figures: HTMLElement[]) => {
     const due = figures.filter((figure) => waiting.delete(figure));
-    const lines = due.flatMap((figure) => page.charts[figure.dataset.chart!].lines);
-    await Promise.allSettled(lines.flatMap((line) => [reader.read(line.x), reader.read(line.y)]));
+    await Promise.all(due.map((figure) => charts.get(figure)!.preload()));
     await Promise.all(due.map((figure) => charts.get(figure)!.build({ ...settings })));
   };
 

@@ -14,7 +14,7 @@ BACKEND_TESTS := adapters diagnosis/test_keras.py frameworks model benchmarks/te
 	test_schedules.py testing/test_handles.py values
 # What trains with a framework, or runs other processes and programs.
 INTEGRATION := adapters benchmarks cli diagnosis faults network/test_outbox.py network/test_sink.py ranks/test_engines.py ranks/test_jax.py \
-	ranks/test_keras.py ranks/test_resume.py ranks/test_torch.py ranks/test_xgboost.py sinks store test_notebook.py test_packaging.py \
+	ranks/test_keras.py ranks/test_resume.py ranks/test_shards.py ranks/test_torch.py ranks/test_xgboost.py sinks store test_notebook.py test_packaging.py \
 	test_readme.py test_tensorboard_browser.py test_typing.py
 # Frameworks that pip can install together, what they are, their tests, and what their pages' and examples' names contain;
 # each group has an environment of its own.
@@ -25,7 +25,7 @@ trainers_packages := torch==2.13.0 transformers accelerate lightning pytorch-ign
 trainers_tests := adapters/transformers adapters/lightning adapters/accelerate adapters/ignite adapters/skorch \
 	loop/test_streams.py ranks/test_frameworks.py
 trainers_pages := transformers or lightning or accelerate or ignite or skorch
-arrays_packages := jax optax flax equinox grain torch==2.13.0
+arrays_packages := jax optax orbax-checkpoint flax equinox grain torch==2.13.0
 arrays_tests := adapters/flax adapters/equinox loop/test_streams.py ranks
 arrays_pages := flax or equinox
 trackers_packages := mlflow wandb trackio prometheus-client promql-parser pyyaml opentelemetry-exporter-otlp-proto-http

@@ -78,7 +78,7 @@ def run(checkpoint, *values):
 def unflushed():
     """Skip flushing to disk, which no decision depends on, for thousands of tiny files."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replacing, "_sync", lambda path: None)
+        patch.setattr(replacing, "sync", lambda path: None)
         yield
 
 

@@ -183,6 +183,7 @@ jax.config.update("jax_cpu_collectives_implementation", "gloo")
 rank, ranks, port = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[4])
 jax.distributed.initialize(f"127.0.0.1:{port}", ranks, rank)
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stdout)
+logging.getLogger("absl").setLevel(logging.WARNING)  # of Orbax, which would fill the pipe that is read last
 barrier = lambda: sync_global_devices("barrier")
 couple = lambda: process_allgather(jax.numpy.ones(1))
 """
@@ -230,6 +231,7 @@ def start(code, folder, ranks=2, engine="torch"):
     """Start a program as plain processes, which a framework connects; return them."""
     program = Path(folder, "program.py")
     program.write_text(ENGINES[engine] + code, encoding="utf-8")
+    Path(folder, "store").unlink(missing_ok=True)  # of ranks that were started there before
     port = free_port()
     return [launch(program, folder, rank, ranks, folder, port) for rank in range(ranks)]
 

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from monitor_core.adapters.torch import parts
+from monitor_core.frameworks.base import is_a
 from monitor_core.model.handles import Array, check_layers, to_host
 from monitor_core.model.layer_graph import LayerGraph
 
@@ -205,8 +207,21 @@ def mapped(function: Callable[[Any], Any], data: Any) -> Any:
 def require_whole(state: Mapping[str, Any]) -> None:
     """Raise a ValueError if tensors of a module's state are sharded over several ranks."""
     for name, value in state.items():
-        if hasattr(value, "full_tensor") and value.device_mesh.size() > 1:
+        if parts.is_sharded(value):
             raise ValueError(
-                f"{name!r} is sharded over {value.device_mesh.size()} ranks, so one of them cannot save it: save the "
-                "model on all ranks with torch.distributed.checkpoint"
+                f"{name!r} is sharded over {value.device_mesh.size()} ranks, of which each has a part: call "
+                "save_shards(folder) on all of them, as ModelCheckpoint does"
+            )
+
+
+def refuse_flattened(module: Any) -> None:
+    """Raise a ValueError if a module's parameters were sharded in PyTorch's earlier way, which flattens them."""
+    distributed = torch.distributed
+    if not distributed.is_available() or not distributed.is_initialized() or distributed.get_world_size() == 1:
+        return
+    for each in module.modules():
+        if is_a(each, "torch.distributed.fsdp", "FullyShardedDataParallel"):
+            raise ValueError(
+                "the module is wrapped by FullyShardedDataParallel, of whose state each rank has a part without names: "
+                "shard it by its successor, torch.distributed.fsdp.fully_shard(module)"
             )

@@ -10,13 +10,15 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import attrs
 import numpy as np
 import torch
 
-from monitor_core.adapters.torch import insides
+from monitor_core.adapters.torch import insides, parts
+from monitor_core.adapters.torch.states import decoded, encoded
 from monitor_core.adapters.torch.training import Training
 from monitor_core.model.handles import Array, to_host
 from monitor_core.model.layer_graph import LayerGraph
@@ -149,14 +151,21 @@ class TorchModel:
     # --- weights and files -----------------------------------------------------------------------------------------
 
     def weights(self) -> Iterator[tuple[str, Array]]:
-        """Yield the name and a host copy of each parameter, then of each buffer; bfloat16 as float32."""
+        """Yield the name and a host copy of each parameter, then of each buffer; bfloat16 as float32.
+
+        Raises:
+            ValueError: One is sharded over several ranks.
+        """
         for name, tensor in insides.tensors(self.module):
             insides.require_whole({name: tensor})
             yield name, to_host(tensor)
 
     def get_weights(self) -> list[Array]:
-        """Return host copies of all parameters, then of all buffers; bfloat16 as float32, which is exact."""
-        return [array for _, array in self.weights()]
+        """Return host copies of all parameters, then of all buffers; bfloat16 as float32, which is exact.
+
+        Of a parameter that is sharded over several ranks, it is this rank's part.
+        """
+        return [to_host(parts.local(tensor)) for _, tensor in insides.tensors(self.module)]
 
     def set_weights(self, weights: Sequence[Array]) -> None:
         """Set all parameters and buffers in place to what `get_weights` returned.
@@ -167,14 +176,13 @@ class TorchModel:
         tensors = list(insides.tensors(self.module))
         if len(weights) != len(tensors):
             raise ValueError(f"weights must be {len(tensors)} arrays (got {len(weights)})")
-        for (name, tensor), array in zip(tensors, weights, strict=True):
-            if tuple(tensor.shape) != np.shape(array):
-                raise ValueError(
-                    f"weights must have the shape {tuple(tensor.shape)} for {name} (got {np.shape(array)})"
-                )
+        own = [parts.local(tensor) for _, tensor in tensors]
+        for (name, _), part, array in zip(tensors, own, weights, strict=True):
+            if tuple(part.shape) != np.shape(array):
+                raise ValueError(f"weights must have the shape {tuple(part.shape)} for {name} (got {np.shape(array)})")
         with torch.no_grad():
-            for (_, tensor), array in zip(tensors, weights, strict=True):
-                tensor.copy_(torch.tensor(array))
+            for part, array in zip(own, weights, strict=True):
+                part.copy_(torch.tensor(array))
 
     def save(self, path: str | PathLike[str], *, weights_only: bool = False) -> None:
         """Write the ``state_dict`` of modules, optimizers and schedulers with ``torch.save``.
@@ -186,8 +194,10 @@ class TorchModel:
         Raises:
             ValueError: The parameters are sharded over several ranks, of which each has a part.
         """
+        insides.refuse_flattened(self.module)
         state = self.module.state_dict()
         insides.require_whole(state)
+        state = {name: parts.local(value) for name, value in state.items()}
         if not weights_only:
             schedulers = insides.mapped(torch.as_tensor, self._training.scheduler_states())
             state = {
@@ -198,23 +208,77 @@ class TorchModel:
             }
         torch.save(state, path)
 
+    @property
+    def is_sharded(self) -> bool:
+        """Whether parameters are sharded over several ranks, as `fully_shard` does it, so that none has the whole."""
+        return any(parts.is_sharded(tensor) for _, tensor in insides.tensors(self.module))
+
+    def save_shards(self, folder: str | PathLike[str], *, weights_only: bool = False) -> None:
+        """Write a folder with ``torch.distributed.checkpoint``, each rank its part. All ranks call this.
+
+        Buffers, and what is not sharded, are those of the first rank.
+
+        Args:
+            folder: The folder, which all ranks see.
+            weights_only: Whether to write only the modules' state.
+
+        Raises:
+            OSError: It cannot be written, on any rank.
+            RuntimeError: A rank cannot save for another reason.
+            ValueError: The modules are wrapped by ``FullyShardedDataParallel``, whose parameters have lost their names.
+        """
+        from monitor_core.adapters.torch import shards
+
+        insides.refuse_flattened(self.module)
+        state = self.module.state_dict()
+        tensors = {f"module.{name}": value for name, value in state.items() if isinstance(value, torch.Tensor)}
+        others = {name: value for name, value in state.items() if not isinstance(value, torch.Tensor)}
+        rest: dict[str, Any] = {"optimizers": {}, "schedulers": {}}
+        if not weights_only:
+            tensors |= self._training.tensors()
+            rest = self._training.rest()
+        shards.save(Path(folder), tensors, {"format": _FORMAT, "module": encoded(others, "the module"), **rest})
+
     def load(self, path: str | PathLike[str]) -> None:
         """Set the state of the modules, and of optimizers and schedulers if both the file and the handle have them.
 
         The file is one that `save` wrote, or any with a module's ``state_dict``. It is read by
-        ``torch.load(weights_only=True)``: nothing in it is executed.
+        ``torch.load(weights_only=True)``: nothing in it is executed. A folder is one that `save_shards` wrote; the
+        modules may be sharded over another number of ranks, or not at all, and each rank loads by itself.
 
         Raises:
             pickle.UnpicklingError: The file holds more than tensors and plain values.
             RuntimeError: The state belongs to another module.
             ValueError: The state belongs to other optimizers or schedulers.
         """
+        if Path(path).is_dir():
+            self._load_shards(Path(path))
+            return
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state.get("format") != _FORMAT:
             state = {"module": state, "optimizers": {}, "schedulers": {}}
         self._training.check(state, partly=True)
-        self.module.load_state_dict(state["module"])
+        own = self.module.state_dict()
+        placed = {
+            name: parts.placed_like(value, own[name]) if name in own else value
+            for name, value in state["module"].items()
+        }
+        self.module.load_state_dict(placed)
         self._training.load(state, partly=True)
+
+    def _load_shards(self, folder: Path) -> None:
+        from monitor_core.adapters.torch.shards import Saved
+
+        saved = Saved(folder)
+        own = self.module.state_dict()
+        module = {f"module.{name}": value for name, value in own.items() if isinstance(value, torch.Tensor)}
+        states, optimizers = self._training.joined(saved.rest, saved)
+        self._training.check(states, partly=True)
+        if unknown := set(saved.names("module.")) - {name.removeprefix("module.") for name in module}:
+            raise RuntimeError(f"{folder} has {min(unknown)}, which the module lacks: it is of another module")
+        saved.load({**module, **optimizers})
+        self.module.load_state_dict({**own, **decoded(saved.rest["module"])})
+        self._training.load(states, partly=True)
 
     # --- training state --------------------------------------------------------------------------------------------
 
@@ -223,9 +287,10 @@ class TorchModel:
 
         Returns:
             The states of the optimizers and schedulers by name, and those of PyTorch's generators: the CPU's and, where
-            CUDA is in use, each CUDA device's.
+            CUDA is in use, each CUDA device's. Where parameters are sharded over several ranks, the former are left
+            out, because `save_shards` has them.
         """
-        return {**self._training.states(), **self.rank_state()}
+        return {**({} if self.is_sharded else self._training.states()), **self.rank_state()}
 
     def rank_state(self) -> dict[str, Any]:
         """Return the part of `training_state` that each rank of a run has of its own: the generators' states."""
@@ -238,7 +303,8 @@ class TorchModel:
         Raises:
             ValueError: The state belongs to other optimizers or schedulers; no state is set then.
         """
-        self._training.load(state)
+        if "optimizers" in state:
+            self._training.load(state)
         torch.set_rng_state(torch.tensor(state["torch"]))
         devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
         for device, generator in zip(range(devices), state["cuda"], strict=False):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
 
 from monitor_core._log import logger
+from monitor_core.adapters.torch import parts
 from monitor_core.adapters.torch.states import check_names, decoded, encoded
+
+if TYPE_CHECKING:
+    from monitor_core.adapters.torch.shards import Saved
 
 
 @attrs.define(eq=False)
@@ -70,6 +74,46 @@ class Training:
         optimizers = {name: encoded(state, _what("optimizer", name)) for name, state in states}
         return {"optimizers": optimizers, "schedulers": self.scheduler_states()}
 
+    def tensors(self) -> dict[str, Any]:
+        """Return the tensors of the optimizers' states, by ``optimizers.<name>.<parameter's number>.<key>``."""
+        return {
+            f"{_prefix(name)}{number}.{key}": value
+            for name, state in self.optimizer_states().items()
+            for number, entries in state["state"].items()
+            for key, value in entries.items()
+            if isinstance(value, torch.Tensor)
+        }
+
+    def rest(self) -> dict[str, Any]:
+        """Return the states without these tensors, as JSON values and host arrays."""
+        states = self.optimizer_states()
+        for state in states.values():
+            state["state"] = {
+                number: {key: value for key, value in entries.items() if not isinstance(value, torch.Tensor)}
+                for number, entries in state["state"].items()
+            }
+        optimizers = {name: encoded(state, _what("optimizer", name)) for name, state in states.items()}
+        return {"optimizers": optimizers, "schedulers": self.scheduler_states()}
+
+    def joined(self, rest: Mapping[str, Any], saved: Saved) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the states as `load` takes them, with new tensors, and these by the names of `tensors`.
+
+        Args:
+            rest: What `rest` returned.
+            saved: What has the tensors.
+        """
+        states = {"optimizers": decoded(rest["optimizers"]), "schedulers": rest["schedulers"]}
+        tensors: dict[str, Any] = {}
+        for name in self.optimizers.keys() & states["optimizers"].keys():
+            parameters = [each for group in self.optimizers[name].param_groups for each in group["params"]]
+            entries = states["optimizers"][name]["state"]
+            for whole in saved.names(_prefix(name)):
+                number, _, key = whole.partition(".")
+                like = parameters[int(number)] if int(number) < len(parameters) else None
+                tensor = tensors[_prefix(name) + whole] = saved.empty(_prefix(name) + whole, like)
+                entries.setdefault(int(number), {})[key] = tensor
+        return states, tensors
+
     def load(self, states: Mapping[str, Any], *, partly: bool = False) -> None:
         """Set the states to what `states` returned, or to those of a file with plain states of optimizers.
 
@@ -87,7 +131,7 @@ class Training:
         for name in self.optimizers.keys() & optimizers.keys():
             optimizer = self.optimizers[name]
             before = [group["lr"] for group in optimizer.param_groups]
-            optimizer.load_state_dict(optimizers[name])
+            optimizer.load_state_dict(_placed(optimizers[name], optimizer))
             for group, rate in zip(optimizer.param_groups, before, strict=True):
                 _set_rate(group, rate, float(group["lr"]))
         for name in self.schedulers.keys() & schedulers.keys():
@@ -116,6 +160,23 @@ class Training:
                     "run begins its schedule again: write TorchModel(modules, optimizers, schedulers)",
                     _what("optimizer", name),
                 )
+
+
+def _prefix(name: str) -> str:
+    return f"optimizers.{name}."
+
+
+def _placed(state: Mapping[str, Any], optimizer: Any) -> dict[str, Any]:
+    """Return an optimizer's state with its tensors sharded as the parameters are that they belong to."""
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    entries = {
+        number: {
+            key: parts.placed_like(value, parameters[number]) if isinstance(value, torch.Tensor) else value
+            for key, value in values.items()
+        }
+        for number, values in state["state"].items()
+    }
+    return {**state, "state": entries}
 
 
 def _what(kind: str, name: str) -> str:

@@ -162,7 +162,7 @@ class Bus:
         running = self.run.status == "running"
         if running:
             self.flush()
-            member.place(self.run.rank)
+            member.place(self.run)
             member.check_needs(self.run.model)
         self._members.insert(member)
         try:
@@ -271,7 +271,8 @@ class Bus:
         """Start empty in a forked process: the parent delivers the pending values, and is the rank."""
         if self._shared is not None:
             self._dropped.detach()
-            self._shared = self._members.last = self.run.rank_requests = self.run.rank_states = None
+            self._shared = self._members.last = None
+            self.run.rank_requests = self.run.rank_states = self.run.share = None
             self._dispatch.compile()
         self._delivery.after_fork()
         self._gather()
@@ -329,7 +330,7 @@ class Bus:
             raise
 
     def _begin_run(self, run: Run, epochs: int | None, steps_per_epoch: int | None) -> None:
-        moved = [member.place(run.rank) for member in self._members]
+        moved = [member.place(run) for member in self._members]
         if any(moved):
             self._refresh()
         for member in self._members:

@@ -2,8 +2,8 @@
 
 Contract. Every sink is served, whatever the others raise. An exception of a hook is isolated: logged once, kept in
 `Dispatch.failures`, and after `FAILURES_IN_A_ROW` failures of one hook in a row its sink is disabled. What is not
-isolated is raised once all have been served: `SetupError` at train begin, any exception of a ``critical`` sink or of a
-``strict`` bus, and `KeyboardInterrupt`, `SystemExit` and their like, which win over the others.
+isolated is raised once all have been served: `SetupError` at train begin, `RankError`, any exception of a ``critical``
+sink or of a ``strict`` bus, and `KeyboardInterrupt`, `SystemExit` and their like, which win over the others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from monitor_core.bus.costs import CostMeter
 from monitor_core.bus.hooks import HOOKS, Hook
 from monitor_core.bus.members import Call, Member, Members
 from monitor_core.bus.run import Failure, Run
-from monitor_core.errors import SetupError
+from monitor_core.errors import RankError, SetupError
 
 FAILURES_IN_A_ROW = 3
 """Failures of one hook in a row after which its sink is disabled. Failures to write (`OSError`) do not count."""
@@ -110,7 +110,7 @@ class Dispatch:
         if not isinstance(error, Exception) or (isinstance(error, SetupError) and name == "on_train_begin"):
             return error
         self._keep_failure(name, member, error)
-        if self.strict or getattr(member.sink, "critical", False):
+        if self.strict or isinstance(error, RankError) or getattr(member.sink, "critical", False):
             return error
         self._isolate(name, member, error)
         return None

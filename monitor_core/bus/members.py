@@ -11,6 +11,7 @@ import attrs
 from monitor_core import frameworks
 from monitor_core._log import logger
 from monitor_core.bus.hooks import HOOKS, Hook, find_hooks, sink_name
+from monitor_core.bus.run import Run
 from monitor_core.errors import SetupError
 from monitor_core.model.handles import ModelHandle
 
@@ -55,11 +56,11 @@ class Member:
             return False
         return hook in self.hooks and (self.disabled_at is None or hook == "on_train_end")
 
-    def place(self, rank: int) -> bool:
-        """Determine whether it is called on a rank; return whether that has changed."""
+    def place(self, run: Run) -> bool:
+        """Determine whether it is called on this rank; return whether that has changed."""
         before = self.is_elsewhere
-        writes, per_rank = getattr(self.sink, "writes", False), getattr(self.sink, "per_rank", False)
-        self.is_elsewhere = rank > 0 and bool(writes) and not per_rank
+        wants_rank = getattr(self.sink, "wants_rank", None) or (lambda _: getattr(self.sink, "per_rank", False))
+        self.is_elsewhere = run.rank > 0 and bool(getattr(self.sink, "writes", False)) and not wants_rank(run)
         return self.is_elsewhere != before
 
     def check_needs(self, model: ModelHandle | None) -> None:

@@ -18,7 +18,7 @@ from monitor_core.model.handles import ModelHandle
 from monitor_core.model.probe import Probe
 from monitor_core.model.snapshot import Snapshot
 from monitor_core.ranks.requests import Requests
-from monitor_core.ranks.states import RankStates
+from monitor_core.ranks.states import RankStates, Share
 from monitor_core.values.html import card, table
 from monitor_core.values.labels import EvaluationLabel
 
@@ -118,6 +118,8 @@ class Run:
         rank_requests: While several ranks train together, what this one has asked for since they last agreed; else
             None.
         rank_states: While they do, and the run is to be resumed, what they save together; else None.
+        share: While they do, a function that all of them call at the same points with a text that says for what, and
+            with bytes; it returns those of all, by rank. None else.
         model: The model's handle, or None. After its end the run no longer keeps the model alive; the handle is
             available as long as the model exists.
         validation_data: The data given for sinks that look at the model, usually ``(x, y)``, or None.
@@ -194,6 +196,7 @@ class Run:
         "requests",
         "resumed",
         "saves",
+        "share",
         "shuffles",
         "stale_metrics",
         "status",
@@ -219,6 +222,7 @@ class Run:
         self.rank, self.ranks = 0, 1
         self.rank_requests: Requests | None = None
         self.rank_states: RankStates | None = None
+        self.share: Share | None = None
         self.model: ModelHandle | None = model
         self.validation_data = validation_data
         self.training_data: Any = None

@@ -69,6 +69,7 @@ class SharedRun:
         self._next = _NEVER
         self._in_epoch = False
         run.rank_requests = Requests()
+        run.share = self.share
         self.agreement = Agreement(
             collective, watch, options, run.rank_requests, on_stop=self._adopt_stop, on_rate=self._adopt_rate
         )
@@ -229,13 +230,17 @@ class SharedRun:
             if states is not None and not run.failed and (self.agreement.any_acts or run.stopped):
                 states.save(self._gather(states.own()))
 
-    def share(self, own: bytes) -> list[bytes]:
-        """Return what each rank passes, before the run begins on any of them.
+    def share(self, what: str, own: bytes) -> list[bytes]:
+        """Return what each rank passes, by rank.
+
+        Args:
+            what: What it is; the same on all ranks.
+            own: What this rank passes.
 
         Raises:
             RankError: Not all ranks call this.
         """
-        self._exchange(Kind.BEGIN, label=1)
+        self._exchange(Kind.SHARE, step=self._run.epoch_step, label=zlib.crc32(what.encode()))
         return self._gather(own)
 
     def epoch_abandoned(self) -> None:
@@ -275,7 +280,7 @@ class SharedRun:
     def close(self) -> None:
         """Stop watching, and free the connection."""
         self._watch.stop()
-        self._run.rank_requests = None
+        self._run.rank_requests = self._run.share = None
         self._collective.close()
 
     def _exchange(

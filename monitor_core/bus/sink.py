@@ -159,6 +159,10 @@ class Sink:
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
         """Drop what was recorded from ``epoch`` (0-based) on and after ``step``: the run goes back, or is resumed."""
 
+    def wants_rank(self, run: Run) -> bool:
+        """Return whether this sink, which writes, is called on this rank of the run too, which is not rank 0."""
+        return self.per_rank
+
     def wants_hook(self, hook: str) -> bool:
         """Return whether to call a hook that this sink overrides; called once per hook, when the sink is added."""
         return True

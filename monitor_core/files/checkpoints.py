@@ -25,6 +25,8 @@ from monitor_core._log import logger
 from monitor_core.files.checkpoint_index import Index, Keep, Saved, kept, ranked
 from monitor_core.files.folders import TemplateFolder
 from monitor_core.files.model_files import checksum, write_model
+from monitor_core.files.replacing import remove, replacing_folder
+from monitor_core.files.shards import Together, check_shards, is_shards
 from monitor_core.files.state import load_state, save_state
 from monitor_core.files.templates import Template
 from monitor_core.metrics.decisions import Mode
@@ -41,6 +43,7 @@ class CheckpointStore:
         owner: The name of the sink that saves, for messages.
         keep: Which files to keep; None for all.
         weights_only: Whether to save the weights alone.
+        has_states: Whether states to resume from are saved too.
 
     Attributes:
         folder: The folder of the files.
@@ -49,12 +52,21 @@ class CheckpointStore:
         mode: Whether smaller or larger values are better.
     """
 
-    def __init__(self, template: Template, owner: str, *, keep: Keep | None = None, weights_only: bool = False) -> None:
+    def __init__(
+        self,
+        template: Template,
+        owner: str,
+        *,
+        keep: Keep | None = None,
+        weights_only: bool = False,
+        has_states: bool = False,
+    ) -> None:
         self.folder = TemplateFolder(template, owner)
         self.files: list[Saved] | None = None
         self.mode: Mode = "min"
         self._keep = keep
         self._weights_only = weights_only
+        self._has_states = has_states  # of a sharded model, its files have the optimizers' parts too
         self._size = 0
         self._warned = False
         self._name = template.file_name
@@ -113,10 +125,12 @@ class CheckpointStore:
             raise ValueError(f"{path} cannot be loaded: it is damaged, or not a file of this model: {error}") from error
         return path
 
-    def _check(self, saved: Saved) -> None:
+    def _check(self, saved: Saved, *, thorough: bool = True) -> None:
         """Raise a ValueError if a file is not the one that was saved, a FileNotFoundError if it is missing."""
         path = self.folder.path / saved.file
-        if saved.checksum is not None and checksum(path) != saved.checksum:
+        if is_shards(path):
+            check_shards(path, saved.checksum, thorough=thorough)
+        elif saved.checksum is not None and checksum(path) != saved.checksum:
             raise ValueError(f"{path} is damaged, or another file: its checksum differs from that of the saved file")
 
     def _read_index(self) -> Index:
@@ -129,7 +143,16 @@ class CheckpointStore:
 
     # --- saving ----------------------------------------------------------------------------------------------------
 
-    def write(self, model: ModelHandle, path: Path, *, epoch: int, step: int, value: float | None) -> Saved | None:
+    def write(
+        self,
+        model: ModelHandle,
+        path: Path,
+        *,
+        epoch: int,
+        step: int,
+        value: float | None,
+        together: Together | None = None,
+    ) -> Saved | None:
         """Write a model's file if it is to be kept; `enter` then adds it to the index.
 
         Args:
@@ -138,6 +161,7 @@ class CheckpointStore:
             epoch: The epoch, 0-based.
             step: How many batches have been trained.
             value: The metric's value, or None.
+            together: Where parts of the model are on several ranks, what has them write a folder together.
 
         Returns:
             The saved file; None if it would not be kept.
@@ -148,7 +172,7 @@ class CheckpointStore:
         saved = Saved(path.relative_to(self.folder.path).as_posix(), epoch, step, value)
         if saved not in self._stay([*self._others(saved), saved]):
             return None
-        return attrs.evolve(saved, checksum=self._write_model(model, path))
+        return attrs.evolve(saved, checksum=self._write_model(model, path, together))
 
     def enter(self, saved: Saved, state: Callable[[], Mapping[str, Any]] | None = None) -> None:
         """Add a file that `write` has written to the index, then remove the files that are no longer kept.
@@ -205,14 +229,19 @@ class CheckpointStore:
     def _stay(self, files: list[Saved]) -> list[Saved]:
         return kept(files, self._keep, self.mode)
 
-    def _write_model(self, model: ModelHandle, path: Path) -> str:
-        """Write a model's file whole or not at all; return its checksum."""
+    def _write_model(self, model: ModelHandle, path: Path, together: Together | None) -> str:
+        """Write a model's file, or its folder, whole or not at all; return its checksum."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.folder.check_inside(path)
-        if path.is_dir():
+        if path.is_dir() and not is_shards(path):
             raise IsADirectoryError(errno.EISDIR, "filepath must name a file, but a folder has this name", str(path))
         if self._has_index and path.exists():
             self._part_from_index(path)
+        if together is not None:
+            with replacing_folder(path) as temporary:
+                return together.write(temporary, weights_only=self._weights_only and not self._has_states)
+        if path.is_dir():
+            remove(path)
         found, self._size = write_model(model, path, weights_only=self._weights_only, size=self._size)
         return found
 
@@ -238,7 +267,10 @@ class CheckpointStore:
         for path in paths:
             try:
                 self.folder.check_inside(path)
-                path.unlink(missing_ok=True)
+                if is_shards(path):
+                    remove(path)
+                else:
+                    path.unlink(missing_ok=True)
             except (OSError, ValueError) as error:
                 logger.warning("%s cannot remove %s: %s", self.folder.owner, path, error)
 
@@ -250,10 +282,14 @@ class CheckpointStore:
 
     # --- resuming --------------------------------------------------------------------------------------------------
 
-    def newest_state(self) -> tuple[dict[str, Any], Path] | None:
+    def newest_state(self, found: str | None = None) -> tuple[dict[str, Any], Path] | None:
         """Return the newest state to resume from, and its model's file; None if no checkpoint was saved.
 
         If a file of the newest is damaged or missing, a warning names it, and the one before is returned.
+
+        Args:
+            found: The name of the model's file that another rank has found to be whole: only that one is considered,
+                and of what several ranks have saved together only the sizes are checked again.
 
         Raises:
             ValueError: No state was saved, or all are damaged.
@@ -263,8 +299,10 @@ class CheckpointStore:
         problems: list[str] = []
         for saved in reversed(self._read_index().resumable):
             path = self.folder.path / saved.file
+            if found not in (None, path.name):
+                continue
             try:
-                self._check(saved)
+                self._check(saved, thorough=found is None)
                 state = load_state(self.folder.path / str(saved.state))
             except (ValueError, OSError) as error:
                 problems.append(str(error))
@@ -272,6 +310,8 @@ class CheckpointStore:
             if problems:
                 logger.warning("%s; resuming from the checkpoint before it, %s", "; ".join(problems), path)
             return state, path
+        if found is not None and not problems:
+            return None
         if problems:
             raise ValueError(f"{'; '.join(problems)}; restore it from a copy, or begin a new run in another folder")
         raise ValueError(

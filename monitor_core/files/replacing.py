@@ -42,14 +42,13 @@ def replacing(path: str | PathLike[str]) -> Iterator[Path]:
     if _is_device(target):
         yield target
         return
-    # Only the end of the name: the longest name that a file system allows has no room for a prefix.
-    temporary = target.with_name(f"{_PREFIX}{os.getpid()}-{next(_numbers)}-{target.name[-40:]}")
+    temporary = _temporary(target)
     _under_way.add(temporary.name)
     try:
         yield temporary
         with contextlib.suppress(OSError):
             shutil.copymode(target, temporary)
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(target)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -58,7 +57,51 @@ def replacing(path: str | PathLike[str]) -> Iterator[Path]:
     finally:
         _under_way.discard(temporary.name)
     with contextlib.suppress(OSError):  # some file systems cannot sync a folder
-        _sync(target.parent)
+        sync(target.parent)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: str | PathLike[str]) -> Iterator[Path]:
+    """Write a folder whole or not at all: yield a path for a new folder, then rename that.
+
+    What is there under the name, a file or a folder, is removed first, so a kill may leave neither.
+
+    Args:
+        path: The folder; the one that it is in must exist.
+
+    Raises:
+        OSError: The folder cannot be written, or what is there cannot be removed.
+    """
+    target = Path(path)
+    temporary = _temporary(target)
+    _under_way.add(temporary.name)
+    try:
+        yield temporary
+        with contextlib.suppress(OSError):
+            sync(temporary)
+        remove(target)
+        temporary.rename(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            remove(temporary)
+        raise
+    finally:
+        _under_way.discard(temporary.name)
+    with contextlib.suppress(OSError):
+        sync(target.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _temporary(target: Path) -> Path:
+    # Only the end of the name: the longest name that a file system allows has no room for a prefix.
+    return target.with_name(f"{_PREFIX}{os.getpid()}-{next(_numbers)}-{target.name[-40:]}")
 
 
 def _is_device(path: Path) -> bool:
@@ -71,18 +114,23 @@ def _is_device(path: Path) -> bool:
 
 
 def remove_strays(folder: str | PathLike[str]) -> list[Path]:
-    """Remove the temporary files of ended processes from a folder; return the removed paths."""
+    """Remove the temporary files and folders of ended processes from a folder; return the removed paths."""
     removed = []
     for stray in Path(folder).glob(f"{_PREFIX}*"):
         pid = stray.name.removeprefix(_PREFIX).partition("-")[0]
         if pid.isdecimal() and not _is_in_use(stray.name, int(pid)):
             with contextlib.suppress(OSError):
-                stray.unlink()
+                remove(stray)
                 removed.append(stray)
     return removed
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Return once a file, or the names in a folder, are on disk.
+
+    Raises:
+        OSError: They cannot be written; some file systems cannot do this with a folder.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

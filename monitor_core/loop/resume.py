@@ -27,11 +27,12 @@ from monitor_core.bus.hooks import sink_name
 from monitor_core.bus.run import Run
 from monitor_core.bus.shared_run import SharedRun
 from monitor_core.bus.sink import Logs, Sink
-from monitor_core.errors import OrderError, SetupError
+from monitor_core.errors import OrderError, RankError, SetupError
 from monitor_core.files.checkpoint_index import STATES, Keep
 from monitor_core.files.checkpoints import CheckpointStore
 from monitor_core.files.rank_states import joined, own_part
 from monitor_core.files.resume_state import check_state, resume, whole_state
+from monitor_core.files.shards import Together, is_sharded, save_together
 from monitor_core.files.templates import Template
 from monitor_core.journal.facts import Raised, Stop
 from monitor_core.journal.files import Damage, Kind
@@ -91,7 +92,7 @@ class ResumePoint(Sink):
         run.rank_states = RankStates(
             is_due=lambda: run.rank == 0 and self._is_due(run),
             own=lambda: _own_part(run),
-            save=lambda parts: self._save_all(run, parts) if run.rank == 0 else None,
+            save=lambda parts: self._save_all(run, parts),
         )
 
     def on_train_begin(self, run: Run) -> None:
@@ -100,15 +101,22 @@ class ResumePoint(Sink):
         Raises:
             SetupError: The state cannot be saved.
         """
-        check_state(run.bus_state, "resume", "resume=")
-        self.own()
-        self.store.begin()
-        self._due = 0.0
+        if run.rank == 0:
+            check_state(run.bus_state, "resume", "resume=")
+            self.own()
+            self.store.begin()
+            self._due = 0.0
         if not run.resumed or not self.store.index_path.exists():
             try:
-                self._save(run, self._parts)
+                self._save_on_all(run, self._parts)
+            except RankError:
+                raise
             except Exception as error:
                 raise SetupError(f"resume: the model cannot be saved to {self.store.folder.path}: {error}") from error
+
+    def wants_rank(self, run: Run) -> bool:
+        """Help rank 0 to save a model whose parts are on several ranks."""
+        return is_sharded(run.model)
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Save, unless the last save was too recent, or the run has failed: it then continues from an earlier save."""
@@ -122,19 +130,34 @@ class ResumePoint(Sink):
         """Save what all ranks have; if that fails, the last checkpoint stays, and the training continues."""
         try:
             with deferred_interrupts:
-                self._save(run, parts)
+                self._save_on_all(run, parts)
+        except RankError:
+            raise
         except Exception as error:
-            logger.warning("resume: the state of epoch %d could not be saved", run.epoch + 1, exc_info=error)
+            if run.rank == 0:
+                logger.warning("resume: the state of epoch %d could not be saved", run.epoch + 1, exc_info=error)
+
+    def _save_on_all(self, run: Run, parts: Sequence[bytes]) -> None:
+        """Save on rank 0, with the help of the others if they have parts of the model."""
+        share = run.share
+        if share is not None and is_sharded(run.model):
+            what = f"resume {run.epoch}"
+            save_together(
+                run.model, run.rank, lambda own: share(what, own), lambda together: self._save(run, parts, together)
+            )
+        elif run.rank == 0:
+            self._save(run, parts)
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
         """Let other processes continue the run."""
-        self.store.folder.disown()
+        if run.rank == 0:
+            self.store.folder.disown()
 
-    def _save(self, run: Run, parts: Sequence[bytes] = ()) -> None:
+    def _save(self, run: Run, parts: Sequence[bytes] = (), together: Together | None = None) -> None:
         began = time.monotonic()
         try:
             path = self.store.folder.file({"epoch": run.epoch + 1}, {})
-            saved = self.store.write(run.model, path, epoch=run.epoch, step=run.step, value=None)
+            saved = self.store.write(run.model, path, epoch=run.epoch, step=run.step, value=None, together=together)
             if saved is not None:
                 self.store.enter(saved, lambda: self._state(run, parts))
         finally:
@@ -221,23 +244,24 @@ class Resume:
         if run.rank == 0:
             point = self._prepared_point()
             newest = self._newest(point)
-            shared.share(_name(newest).encode())
+            shared.share("the checkpoint", _name(newest).encode())
         else:
             point = self._point()
-            theirs, newest = shared.share(b"")[0].decode(), self._newest(point)
+            theirs = shared.share("the checkpoint", b"")[0].decode()
+            newest = self._newest(point, theirs)
             if (own := _name(newest)) != theirs:
                 raise SetupError(
                     f"resume: all ranks must see one folder, but rank {run.rank} has the checkpoint {own} in "
                     f"{self.folder}, and rank 0 has {theirs}: pass a folder of a file system that they share"
                 )
         continues = self._resume(point, *self._runs(), newest=newest)
-        point.join_ranks(run, shared.share(_own_part(run)))
+        point.join_ranks(run, shared.share("the ranks' states", _own_part(run)))
         return continues
 
-    def _newest(self, point: ResumePoint) -> Newest:
-        """Return the last checkpoint's state and file, None if there is none."""
+    def _newest(self, point: ResumePoint, found: str | None = None) -> Newest:
+        """Return the last checkpoint's state and file, or those that rank 0 has found; None if there are none."""
         try:
-            return point.store.newest_state()
+            return point.store.newest_state(found)
         except (ValueError, LookupError, OSError) as error:
             raise self._impossible(error) from error
 
@@ -280,7 +304,9 @@ class Resume:
         suffix = getattr(self._bus.run.model, "weights_suffix", "")
         folder = str(self.folder / "resume").replace("{", "{{").replace("}", "}}")
         template = Template(f"{folder}/{{epoch:06d}}{suffix}", numbers=("epoch",))
-        return ResumePoint(CheckpointStore(template, "resume", keep=Keep(last=STATES), weights_only=True))
+        return ResumePoint(
+            CheckpointStore(template, "resume", keep=Keep(last=STATES), weights_only=True, has_states=True)
+        )
 
     def _runs(self) -> tuple[list[RunRecord], list[Damage]]:
         try:

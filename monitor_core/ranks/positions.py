@@ -33,6 +33,8 @@ class Kind(enum.IntEnum):
     DECISION = 6
     """After the hooks of an epoch's end, in which sinks decide."""
     END = 7
+    SHARE = 8
+    """Where each rank passes something to all, such as its part in a save."""
 
 
 _WAITS_FOR = {
@@ -84,6 +86,9 @@ class Position:
             Kind.EPOCH: f"the end of {epoch}",
             Kind.DECISION: f"the end of {epoch}, after its sinks",
             Kind.END: f"the end of the run, after {epoch}" if self.epoch >= 0 else "the end of the run",
+            Kind.SHARE: f"a save or a resumption after step {self.step} of {epoch}"
+            if self.epoch >= 0
+            else "a save or a resumption before the first epoch",
         }[self.kind]
 
 

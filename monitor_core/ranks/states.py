@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 import attrs
 
+Share = Callable[[str, bytes], list[bytes]]
+"""Called on all ranks at the same point, with a text that says for what, and with bytes; returns those of each rank."""
+
 
 @attrs.frozen
 class RankStates:
@@ -14,7 +17,7 @@ class RankStates:
     Attributes:
         is_due: Returns whether this rank asks for a save now; then all take part.
         own: Returns this rank's part.
-        save: Gets the parts of all ranks, by rank; it does nothing on ranks that do not write.
+        save: Gets the parts of all ranks, by rank; it does nothing on ranks that neither write nor help to.
     """
 
     is_due: Callable[[], bool]

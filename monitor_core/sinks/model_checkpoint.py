@@ -6,7 +6,7 @@ full disks, and finds them again. A save that fails raises, which the bus report
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -23,6 +23,7 @@ from monitor_core.errors import SetupError
 from monitor_core.files.checkpoint_index import Keep, Saved
 from monitor_core.files.checkpoints import CheckpointStore
 from monitor_core.files.resume_state import check_state, resume, whole_state
+from monitor_core.files.shards import Together, is_sharded, save_together
 from monitor_core.files.templates import Template
 from monitor_core.metrics.decisions import Best, state_of
 from monitor_core.metrics.monitor import AnyMode, Monitor
@@ -125,6 +126,7 @@ class ModelCheckpoint(Sink):
     _saved_within: set[Path] = attrs.field(init=False, repr=False, factory=set)
     _turn: int = attrs.field(init=False, repr=False, default=0)
     _warned_no_name: bool = attrs.field(init=False, repr=False, default=False)
+    _together: Together | None = attrs.field(init=False, repr=False, default=None)
 
     @_template.default
     def _make_template(self) -> Template:
@@ -132,7 +134,13 @@ class ModelCheckpoint(Sink):
 
     @_store.default
     def _make_store(self) -> CheckpointStore:
-        return CheckpointStore(self._template, type(self).__name__, keep=self.keep, weights_only=self.save_weights_only)
+        return CheckpointStore(
+            self._template,
+            type(self).__name__,
+            keep=self.keep,
+            weights_only=self.save_weights_only,
+            has_states=self.save_state,
+        )
 
     @_monitor.default
     def _make_monitor(self) -> Monitor:
@@ -245,19 +253,29 @@ class ModelCheckpoint(Sink):
             ("on_batch_end",) if self.save_freq == "epoch" else ("on_epoch_end", "on_midepoch_evaluation")
         )
 
+    def wants_rank(self, run: Run) -> bool:
+        """Help rank 0 to save a model whose parts are on several ranks."""
+        return is_sharded(self._model_of(run))
+
     def on_train_begin(self, run: Run) -> None:
         """Begin from scratch; create the folder, and remove temporary files that a kill left in it.
 
         Raises:
             SetupError: The folder cannot be written, another process saves under such names, a folder has the file's
                 name, the direction is not known, a metric is misspelt, the model cannot be saved under such a
-                name, or the state of a sink cannot be saved.
+                name, the state of a sink cannot be saved, or the parts of the model are on ranks that do not train
+                together.
         """
+        self._turn = run.step
+        if is_sharded(self._model_of(run)):
+            self._require_together(run)
+        if run.rank:
+            return
         mode = self._monitor.direction(run.model)
         for name in self._template.names:
             if name not in _NUMBERS:
                 check_metric(name, run.model, type(self).__name__, "filepath")
-        self._check_ending(run.model if self.model is None else self.model)
+        self._check_ending(self._model_of(run))
         if self.save_state:
             check_state(run.bus_state, type(self).__name__, "save_state=True")
         self._store.folder.prepare()
@@ -266,10 +284,26 @@ class ModelCheckpoint(Sink):
         self._best = Best(mode, value=self.initial_value_threshold)
         if self.save_best_only or (self.keep is not None and self.keep.best):
             run.watched.append(Watched(type(self).__name__, self.monitor, mode))
-        self._turn = run.step
         self._saved_within.clear()
         self._refused_name = False
         self._warned_no_name = False
+
+    def _model_of(self, run: Run) -> ModelHandle:
+        return run.model if self.model is None else self.model
+
+    def _require_together(self, run: Run) -> None:
+        name = type(self).__name__
+        if run.share is None:
+            raise SetupError(
+                f"{name} cannot save a model whose parts are on {run.ranks} ranks that do not train together: "
+                "initialize torch.distributed or jax.distributed before the run begins, and pass the same ranks= on "
+                "every rank, without together=False"
+            )
+        if not self._template.names:
+            raise SetupError(
+                f"filepath must have a field such as {{epoch}} where parts of the model are on several ranks (got "
+                f"{self._template.text!r}): they are saved as a folder, which cannot be replaced in one step"
+            )
 
     def _check_ending(self, model: ModelHandle) -> None:
         if (framework := frameworks.of_handle(model)) is None:
@@ -289,10 +323,13 @@ class ModelCheckpoint(Sink):
         """Save if enough batches have been trained."""
         if isinstance(self.save_freq, int) and step - self._turn >= self.save_freq:
             self._turn = step
-            self._consider(run, run.epoch, logs, self._value(logs, "this batch"))
+            self._on_rank_zero(run, lambda: self._consider(run, run.epoch, logs, self._value(logs, "this batch")))
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Save if due."""
+        self._on_rank_zero(run, lambda: self._at_epoch_end(run, epoch, logs))
+
+    def _at_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         if self.at == "evaluation" or self._monitor.find(logs) in run.stale_metrics:
             value = self._occasions.at_epoch_end(run, logs)
         else:
@@ -305,6 +342,9 @@ class ModelCheckpoint(Sink):
         Raises:
             ValueError: The file's name would be that of another evaluation of this epoch.
         """
+        self._on_rank_zero(run, lambda: self._at_evaluation(run, logs))
+
+    def _at_evaluation(self, run: Run, logs: Logs) -> None:
         value = self._occasions.within_epoch(run, logs)
         if value is not None:
             self._consider(run, run.epoch, {**run.interval_means, **logs}, value, within=True)
@@ -315,9 +355,32 @@ class ModelCheckpoint(Sink):
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
         """Let other processes save under such names."""
-        self._store.folder.disown()
+        if run.rank == 0:
+            self._store.folder.disown()
 
     # --- saving ----------------------------------------------------------------------------------------------------
+
+    def _on_rank_zero(self, run: Run, consider: Callable[[], None]) -> None:
+        """Save what is due, on rank 0; if the model's parts are on several ranks, the others help.
+
+        Raises:
+            OSError: It cannot be written, on any rank.
+            RankError: A rank is elsewhere, or lost.
+        """
+        model, share = self._model_of(run), run.share
+        if share is None or not is_sharded(model):
+            consider()
+            return
+        what = self._template.text
+
+        def lead(together: Together) -> None:
+            self._together = together
+            consider()
+
+        try:
+            save_together(model, run.rank, lambda own: share(what, own), lead)
+        finally:
+            self._together = None
 
     def _consider(self, run: Run, epoch: int, logs: Logs, value: float | None, *, within: bool = False) -> None:
         """Save, unless ``save_best_only`` or ``keep`` rule it out."""
@@ -337,8 +400,9 @@ class ModelCheckpoint(Sink):
         self._store.enter(saved, (lambda: _whole_state(run, is_whole=is_whole)) if self.save_state else None)
 
     def _write(self, run: Run, path: Path, epoch: int, value: float | None) -> Saved | None:
-        model = run.model if self.model is None else self.model
-        return self._store.write(model, path, epoch=epoch, step=run.step, value=value)
+        return self._store.write(
+            self._model_of(run), path, epoch=epoch, step=run.step, value=value, together=self._together
+        )
 
     def _has_own_name(self, path: Path) -> bool:
         """Refuse a name that a second evaluation of this epoch would overwrite; raise once in a run, then skip."""

@@ -30,6 +30,8 @@ _NAMES_OTHERS = ("summary.json", ".latest.json")
 """How the names of files end that name others, or sum them up: they are read first and uploaded last."""
 _ABOUT = "spool.json"
 _NOT_UPLOADED = {_ABOUT, "control"}  # requests to a run are for its own machine
+_METADATA = ".metadata"
+"""A file that a checkpoint of a sharded PyTorch model has."""
 _FORMAT = 1
 
 
@@ -145,7 +147,8 @@ class Spool:
 
 def belongs_to_store(name: str) -> bool:
     """Return whether a file of this name is uploaded, and fetched; locks, requests and the like are of one machine."""
-    return not any(part.startswith(".") or part in _NOT_UPLOADED for part in name.split("/"))
+    parts = name.split("/")
+    return not any((part.startswith(".") and part != _METADATA) or part in _NOT_UPLOADED for part in parts)
 
 
 def _raise(error: OSError) -> None:

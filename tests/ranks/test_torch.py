@@ -176,25 +176,3 @@ def test_a_second_ctrl_c_ends_its_rank_at_once(monkeypatch, tmp_path, times):
     assert zero[0] == "failed"
     where = "the run cannot continue at step 10 of epoch 2"
     assert zero[2].startswith(f"RankError: {where} without rank 1 (rank 1: KeyboardInterrupt")
-
-
-SHARDED = """
-from torch.distributed.fsdp import fully_shard
-
-module = torch.nn.Linear(4, 4)
-fully_shard(module, mesh=torch.distributed.device_mesh.init_device_mesh("cpu", (2,)))
-try:
-    with Loop(model=module, optimizer=torch.optim.SGD(module.parameters(), lr=0.1), resume="run") as loop:
-        pass
-except Exception as error:
-    print(type(error).__name__, error)
-"""
-
-
-def test_a_sharded_model_is_not_saved_by_one_rank(tmp_path):
-    """It would save its own part; all ranks are told."""
-    zero, one = run_ranks(SHARDED, tmp_path)
-    assert "SetupError resume: the model cannot be saved" in zero
-    assert "'weight' is sharded over 2 ranks, so one of them cannot save it" in zero
-    assert "RankError" in one
-    assert "is sharded over 2 ranks" in one

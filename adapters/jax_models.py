@@ -10,14 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
 import numpy as np
 
+from monitor_core.adapters import jax_shards
 from monitor_core.adapters.pytree import alike, numbered
 from monitor_core.files.state import read_arrays, write_arrays
 from monitor_core.model.handles import Array, to_host
+
+_TRAINING = ("optimizer", "rngs")
+"""The parts of a training besides the weights."""
 
 Loss = Callable[[Any, Any], Any]
 """Called with outputs and targets; returns an array of one element."""
@@ -78,16 +83,39 @@ class JaxModel:
             path: The file.
             weights_only: Whether to leave out the optimizer's state.
         """
-        parts = ["weights"] if weights_only else ["weights", "optimizer"]
-        named = {f"{part}/{name}": array for part in parts for name, array in self._arrays(part).items()}
+        named = {f"{part}/{name}": array for part in _saved(weights_only) for name, array in self._arrays(part).items()}
         write_arrays(path, [np.array([*named], dtype=str), *named.values()])
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether arrays of the model or its optimizer are sharded over several processes."""
+        return any(jax_shards.is_sharded(leaf) for part in _saved(False) for leaf in self._leaves(part).values())
+
+    def save_shards(self, folder: str | PathLike[str], *, weights_only: bool = False) -> None:
+        """Write a folder with Orbax, each process its part of the arrays. All processes call this.
+
+        Args:
+            folder: The folder, which all processes see.
+            weights_only: Whether to leave out the optimizer's state.
+
+        Raises:
+            ImportError: Orbax is not installed.
+        """
+        jax_shards.save(Path(folder), {part: self._data_of(part) for part in _saved(weights_only)})
 
     def load(self, path: str | PathLike[str]) -> None:
         """Set the weights, and the optimizer's state if both the file and the handle have one, to what `save` wrote.
 
+        A folder is one that `save_shards` wrote, on any number of processes; each loads what it has a part of.
+
         Raises:
             ValueError: The file belongs to another model or optimizer; nothing is set then.
         """
+        if Path(path).is_dir():
+            folder = Path(path)
+            parts = [part for part in _saved(False) if part == "weights" or self._is_in(folder, part)]
+            self._set({part: jax_shards.load(folder, part, self._data_of(part)) for part in parts}, str(path))
+            return
         names, *arrays = read_arrays(path)
         if names.dtype.kind != "U" or names.shape != (len(arrays),):
             raise ValueError(f"{path} must be a file that a handle's save wrote (its first array holds no names)")
@@ -99,11 +127,15 @@ class JaxModel:
             found.pop("optimizer", None)
         self._set(found, str(path))
 
+    def _is_in(self, folder: Path, part: str) -> bool:
+        return jax_shards.has(folder, part) and bool(self._leaves(part))
+
     # --- training state --------------------------------------------------------------------------------------------
 
     def training_state(self) -> dict[str, Any]:
         """Return what a training needs to continue in addition to the weights: the optimizer's state, random keys."""
-        return {"optimizer": self._arrays("optimizer"), "rngs": self._arrays("rngs")}
+        parts = ("rngs",) if self.is_sharded else _TRAINING  # of a sharded one, `save_shards` has the optimizer's state
+        return {part: self._arrays(part) for part in parts}
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
         """Continue from what `training_state` returned.
@@ -111,7 +143,7 @@ class JaxModel:
         Raises:
             ValueError: The state belongs to another model or optimizer; nothing is set then.
         """
-        self._set({part: state[part] for part in ("optimizer", "rngs")}, "state")
+        self._set({part: state[part] for part in _TRAINING if part in state}, "state")
 
     # --- learning rates --------------------------------------------------------------------------------------------
 
@@ -186,8 +218,13 @@ class JaxModel:
     def _leaves(self, part: str) -> dict[str, Any]:
         return named_leaves(self._tree(part))
 
+    def _data_of(self, part: str) -> dict[str, Any]:
+        return {name: _data(leaf) for name, leaf in self._leaves(part).items()}
+
     def _arrays(self, part: str) -> dict[str, Array]:
-        return {name: to_host(_data(leaf)) for name, leaf in self._leaves(part).items()}
+        data = self._data_of(part)
+        jax_shards.require_whole(data)
+        return {name: to_host(leaf) for name, leaf in data.items()}
 
     def _set(self, states: Mapping[str, Mapping[str, Array]], where: str) -> None:
         new = {part: _all_alike(self._leaves(part), arrays, where) for part, arrays in states.items()}
@@ -198,6 +235,11 @@ class JaxModel:
         tree = self._tree(part)
         leaves = {**named_leaves(tree), **new}
         self._replace(part, jax.tree.unflatten(jax.tree.structure(tree), leaves.values()))
+
+
+def _saved(weights_only: bool) -> list[str]:
+    """Return the parts that a checkpoint has."""
+    return ["weights"] if weights_only else ["weights", "optimizer"]
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from monitor_core import frameworks
+from monitor_core.adapters import jax_shards
 from monitor_core.files.state import read_arrays, write_arrays
 from monitor_core.model.handles import Array, to_host
 
@@ -38,8 +40,13 @@ class PytreeModel:
         return f"PytreeModel({len(self.get_weights())} arrays)"
 
     def weights(self) -> Iterator[tuple[str, Array]]:
-        """Yield each leaf's path, such as ``params/dense/kernel``, and a copy of it on the host."""
+        """Yield each leaf's path, such as ``params/dense/kernel``, and a copy of it on the host.
+
+        Raises:
+            ValueError: A leaf is sharded over several processes.
+        """
         for name, leaf in numbered(_leaves(self._get())):
+            jax_shards.require_whole({name: leaf})
             yield name, to_host(leaf)
 
     def get_weights(self) -> list[Array]:
@@ -69,16 +76,39 @@ class PytreeModel:
             arrays.append(array)
         write_arrays(path, [np.array(names, dtype=str), *arrays])
 
-    def load(self, path: str | PathLike[str]) -> None:
-        """Replace all leaves by those that `save` wrote, without executing anything in the file.
+    @property
+    def is_sharded(self) -> bool:
+        """Whether leaves are arrays of JAX that are sharded over several processes, so that none has the whole."""
+        return any(jax_shards.is_sharded(leaf) for _, leaf in _leaves(self._get()))
+
+    def save_shards(self, folder: str | PathLike[str], *, weights_only: bool = False) -> None:
+        """Write all leaves into a folder with Orbax, each process its part. All processes call this.
+
+        Args:
+            folder: The folder, which all processes see.
+            weights_only: It makes no difference.
 
         Raises:
+            ImportError: Orbax is not installed.
+        """
+        jax_shards.save(Path(folder), {"tree": dict(numbered(_leaves(self._get())))})
+
+    def load(self, path: str | PathLike[str]) -> None:
+        """Replace all leaves by those that `save` or `save_shards` wrote, without executing anything in the file.
+
+        Raises:
+            ImportError: Orbax is not installed, and the path is a folder.
             ValueError: The file holds another tree.
         """
+        tree = self._get()
+        leaves = dict(numbered(_leaves(tree)))
+        if Path(path).is_dir():
+            loaded = jax_shards.load(Path(path), "tree", leaves)
+            self._assign(_rebuilt(tree, iter([alike(leaf, loaded[name]) for name, leaf in leaves.items()])))
+            return
         names, *arrays = read_arrays(path)
-        expected = [name for name, _ in self.weights()]
-        if names.tolist() != expected:
-            raise ValueError(f"{path} must hold the arrays {', '.join(expected)} (got {', '.join(map(str, names))})")
+        if names.tolist() != [*leaves]:
+            raise ValueError(f"{path} must hold the arrays {', '.join(leaves)} (got {', '.join(map(str, names))})")
         self.set_weights(arrays)
 
 
@@ -131,7 +161,9 @@ def _rebuilt(tree: Any, leaves: Iterator[Any]) -> Any:
 
 
 def alike(leaf: Any, array: Array) -> Any:
-    """Return an array converted to the type and dtype of the leaf."""
+    """Return an array converted to the type and dtype of the leaf; a global one of JAX is that already."""
+    if jax_shards.is_global(array):
+        return array
     if isinstance(leaf, (bool, int, float, complex)):
         return type(leaf)(array.item())
     framework = frameworks.of(type(leaf))

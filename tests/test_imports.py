@@ -251,7 +251,7 @@ def test_sinks_do_not_import_each_other():
         assert not names & (sinks - {module_name(path)}), path.name
 
 
-SHARED = {"attached", "epochs", "jax_models", "pytree", "versions"}  # what adapters share
+SHARED = {"attached", "epochs", "jax_models", "jax_shards", "pytree", "versions"}  # what adapters share
 
 
 def test_trackers_do_not_import_each_other():

@@ -11,6 +11,7 @@ import contextlib
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from os import PathLike, fspath
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import attrs
@@ -19,7 +20,9 @@ import keras
 import numpy as np
 
 from monitor_core._log import logger
+from monitor_core.adapters import jax_shards
 from monitor_core.adapters.keras import insides
+from monitor_core.adapters.pytree import numbered
 from monitor_core.model.handles import Array, recalled, to_host
 from monitor_core.model.layer_graph import LayerGraph
 from monitor_core.model.summary import ModelSummary
@@ -141,12 +144,18 @@ class KerasModel:
         self.model.set_weights(weights)
 
     def weights(self) -> Iterator[tuple[str, Array]]:
-        """Yield each weight's path, such as ``dense/kernel``, and a copy of it on the host."""
+        """Yield each weight's path, such as ``dense/kernel``, and a copy of it on the host.
+
+        Raises:
+            ValueError: A weight is sharded over several processes.
+        """
         self._sync()
-        taken: dict[str, int] = {}
-        for weight in self.model.weights:
-            taken[weight.path] = number = taken.get(weight.path, 0) + 1
-            yield (weight.path if number == 1 else f"{weight.path}#{number}"), to_host(weight.value)
+        for name, weight in self._named_weights():
+            jax_shards.require_whole({name: weight.value})
+            yield name, to_host(weight.value)
+
+    def _named_weights(self) -> Iterator[tuple[str, Any]]:
+        return numbered((weight.path, weight) for weight in self.model.weights)
 
     def save(self, path: str | PathLike[str], *, weights_only: bool = False) -> None:
         """Write the model.
@@ -156,20 +165,82 @@ class KerasModel:
             weights_only: Whether to write only the weights.
 
         Raises:
-            ValueError: Keras cannot write that kind of file.
+            ValueError: Keras cannot write that kind of file, or the weights are sharded over several processes.
         """
         self._sync()
-        if weights_only:
-            self.model.save_weights(fspath(path), overwrite=True)
-        else:
-            self.model.save(fspath(path), overwrite=True)
+        jax_shards.require_whole({name: weight.value for name, weight in self._named_weights()})
+        with self._undistributed():
+            if weights_only:
+                self.model.save_weights(fspath(path), overwrite=True)
+            else:
+                self.model.save(fspath(path), overwrite=True)
+
+    @contextlib.contextmanager
+    def _undistributed(self) -> Iterator[None]:
+        """Let Keras save on one process of several: under a distribution it would wait for the others."""
+        distribution = keras.distribution.distribution()
+        if distribution is None or not any(jax_shards.is_global(weight.value) for weight in self.model.weights):
+            yield
+            return
+        keras.distribution.set_distribution(None)
+        try:
+            yield
+        finally:
+            keras.distribution.set_distribution(distribution)
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether weights are sharded over several processes, as with `keras.distribution.ModelParallel` on JAX."""
+        return any(jax_shards.is_sharded(weight.value) for weight in self.model.weights)
+
+    def save_shards(self, folder: str | PathLike[str], *, weights_only: bool = False) -> None:
+        """Write the weights into a folder with Orbax, each process its part. All processes call this.
+
+        Args:
+            folder: The folder, which all processes see.
+            weights_only: Whether to leave out the optimizer's state.
+
+        Raises:
+            ImportError: Orbax is not installed.
+        """
+        self._sync()
+        saved = {part: variables for part, variables in self._parts().items() if part == "weights" or not weights_only}
+        jax_shards.save(
+            Path(folder),
+            {part: {name: each.value for name, each in variables.items()} for part, variables in saved.items()},
+        )
+
+    def _parts(self) -> dict[str, dict[str, Any]]:
+        """Return the variables of the weights and of the optimizer by number: names differ from model to model."""
+        optimizer = getattr(self.model, "optimizer", None)
+        parts = {"weights": self.model.weights, "optimizer": [] if optimizer is None else optimizer.variables}
+        return {part: {str(number): each for number, each in enumerate(all_)} for part, all_ in parts.items()}
+
+    def _load_shards(self, folder: Path) -> None:
+        optimizer = getattr(self.model, "optimizer", None)
+        if optimizer is not None and not optimizer.built and jax_shards.has(folder, "optimizer"):
+            optimizer.build(self.model.trainable_variables)
+        loaded = []
+        for part, variables in self._parts().items():
+            if part == "weights" or (variables and jax_shards.has(folder, part)):
+                found = jax_shards.load(folder, part, {name: each.value for name, each in variables.items()})
+                loaded += [(each, found[name]) for name, each in variables.items()]
+        for variable, value in loaded:
+            variable.assign(value)
 
     def load(self, path: str | PathLike[str]) -> None:
         """Load a file that `save` wrote into the model, without executing anything in the file.
 
         A file of a whole model holds the optimizer's state too; one of only the weights leaves the optimizer unchanged.
+        A folder is one that `save_shards` wrote, on any number of processes; each loads what it has a part of.
+
+        Raises:
+            ValueError: The folder was saved of another model or optimizer; nothing is set then.
         """
         self._sync()
+        if Path(path).is_dir():
+            self._load_shards(Path(path))
+            return
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is not None and not optimizer.built and _optimizer_size(path) > len(optimizer.variables):
             optimizer.build(self.model.trainable_variables)  # otherwise Keras skips its state
@@ -181,15 +252,17 @@ class KerasModel:
         Returns:
             The optimizer's variables, the states of the model's seed generators and of its stateful recurrent layers,
             which Keras's files do not contain, and on the PyTorch backend the state of PyTorch's own generator, which
-            layers without a seed use.
+            layers without a seed use. Where weights are sharded over several processes, the optimizer's variables are
+            left out, because `save_shards` has them.
         """
         self._sync()
         optimizer = getattr(self.model, "optimizer", None)
         state = {
-            "optimizer": [to_host(variable.value) for variable in optimizer.variables] if optimizer else [],
             "seeds": [to_host(variable.value) for variable in self._seeds()],
             "states": [to_host(variable.value) for variable in _recurrent_states(self.model)],
         }
+        if not self.is_sharded:
+            state["optimizer"] = [to_host(variable.value) for variable in optimizer.variables] if optimizer else []
         if keras.backend.backend() == "torch":
             import torch
 
@@ -204,7 +277,8 @@ class KerasModel:
         """
         self._sync()
         optimizer = getattr(self.model, "optimizer", None)
-        if optimizer is not None and not optimizer.built and len(optimizer.variables) != len(state["optimizer"]):
+        saved = state.get("optimizer")
+        if optimizer is not None and saved and not optimizer.built and len(optimizer.variables) != len(saved):
             optimizer.build(self.model.trainable_variables)
         state = {"states": [], **state}  # older states lack those of recurrent layers
         for name, variables in (
@@ -212,6 +286,8 @@ class KerasModel:
             ("seeds", self._seeds()),
             ("states", _recurrent_states(self.model)),
         ):
+            if name not in state:
+                continue
             values = state[name]
             if len(variables) != len(values):
                 raise ValueError(f"state must have {len(variables)} arrays for {name!r} (got {len(values)})")

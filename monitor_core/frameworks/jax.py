@@ -89,6 +89,9 @@ class Jax(Framework):
         It has the leaf's dtype, weak if that is a scalar's, and is on its devices: a compiled function takes it as it
         took the leaf.
         """
+        if not getattr(leaf, "is_fully_addressable", True):  # `device_put` would compare the processes' arrays
+            whole = np.asarray(array, dtype=leaf.dtype)
+            return self.module.make_array_from_callback(whole.shape, leaf.sharding, lambda index: whole[index])
         is_weak = not array.ndim and getattr(leaf, "weak_type", False)
         new = self.module.numpy.asarray(array.item() if is_weak else array, dtype=None if is_weak else leaf.dtype)
         return self.module.device_put(new, leaf.sharding) if getattr(leaf, "committed", False) else new

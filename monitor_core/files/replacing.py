@@ -92,9 +92,14 @@ def replacing_folder(path: str | PathLike[str]) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it, if it is there."""
+    """Remove a file, or a folder with all that is in it, if it is there; after a kill its name is gone, or it is whole.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        temporary = path.rename(_temporary(path))
+        shutil.rmtree(temporary)
     else:
         path.unlink(missing_ok=True)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -142,9 +143,7 @@ class ResumePoint(Sink):
         share = run.share
         if share is not None and is_sharded(run.model):
             what = f"resume {run.epoch}"
-            save_together(
-                run.model, run.rank, lambda own: share(what, own), lambda together: self._save(run, parts, together)
-            )
+            save_together(run.model, run.rank, partial(share, what), lambda together: self._save(run, parts, together))
         elif run.rank == 0:
             self._save(run, parts)
 

@@ -7,6 +7,7 @@ full disks, and finds them again. A save that fails raises, which the bus report
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -126,7 +127,6 @@ class ModelCheckpoint(Sink):
     _saved_within: set[Path] = attrs.field(init=False, repr=False, factory=set)
     _turn: int = attrs.field(init=False, repr=False, default=0)
     _warned_no_name: bool = attrs.field(init=False, repr=False, default=False)
-    _together: Together | None = attrs.field(init=False, repr=False, default=None)
 
     @_template.default
     def _make_template(self) -> Template:
@@ -323,18 +323,21 @@ class ModelCheckpoint(Sink):
         """Save if enough batches have been trained."""
         if isinstance(self.save_freq, int) and step - self._turn >= self.save_freq:
             self._turn = step
-            self._on_rank_zero(run, lambda: self._consider(run, run.epoch, logs, self._value(logs, "this batch")))
+            self._on_rank_zero(run, lambda together: self._at_batch_end(run, logs, together))
+
+    def _at_batch_end(self, run: Run, logs: Logs, together: Together | None) -> None:
+        self._consider(run, run.epoch, logs, self._value(logs, "this batch"), together)
 
     def on_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
         """Save if due."""
-        self._on_rank_zero(run, lambda: self._at_epoch_end(run, epoch, logs))
+        self._on_rank_zero(run, lambda together: self._at_epoch_end(run, epoch, logs, together))
 
-    def _at_epoch_end(self, run: Run, epoch: int, logs: Logs) -> None:
+    def _at_epoch_end(self, run: Run, epoch: int, logs: Logs, together: Together | None) -> None:
         if self.at == "evaluation" or self._monitor.find(logs) in run.stale_metrics:
             value = self._occasions.at_epoch_end(run, logs)
         else:
             value = self._value(logs, "this epoch")
-        self._consider(run, epoch, logs, value)
+        self._consider(run, epoch, logs, value, together)
 
     def on_midepoch_evaluation(self, run: Run, logs: Logs) -> None:
         """Save if due, if the evaluation has the metric.
@@ -342,12 +345,12 @@ class ModelCheckpoint(Sink):
         Raises:
             ValueError: The file's name would be that of another evaluation of this epoch.
         """
-        self._on_rank_zero(run, lambda: self._at_evaluation(run, logs))
+        self._on_rank_zero(run, lambda together: self._at_evaluation(run, logs, together))
 
-    def _at_evaluation(self, run: Run, logs: Logs) -> None:
+    def _at_evaluation(self, run: Run, logs: Logs, together: Together | None) -> None:
         value = self._occasions.within_epoch(run, logs)
         if value is not None:
-            self._consider(run, run.epoch, {**run.interval_means, **logs}, value, within=True)
+            self._consider(run, run.epoch, {**run.interval_means, **logs}, value, together, within=True)
 
     def on_rewind(self, run: Run, epoch: int, step: int) -> None:
         """Count batches from the rewound step."""
@@ -360,7 +363,7 @@ class ModelCheckpoint(Sink):
 
     # --- saving ----------------------------------------------------------------------------------------------------
 
-    def _on_rank_zero(self, run: Run, consider: Callable[[], None]) -> None:
+    def _on_rank_zero(self, run: Run, consider: Callable[[Together | None], None]) -> None:
         """Save what is due, on rank 0; if the model's parts are on several ranks, the others help.
 
         Raises:
@@ -369,20 +372,20 @@ class ModelCheckpoint(Sink):
         """
         model, share = self._model_of(run), run.share
         if share is None or not is_sharded(model):
-            consider()
-            return
-        what = self._template.text
+            consider(None)
+        else:
+            save_together(model, run.rank, partial(share, self._template.text), consider)
 
-        def lead(together: Together) -> None:
-            self._together = together
-            consider()
-
-        try:
-            save_together(model, run.rank, lambda own: share(what, own), lead)
-        finally:
-            self._together = None
-
-    def _consider(self, run: Run, epoch: int, logs: Logs, value: float | None, *, within: bool = False) -> None:
+    def _consider(
+        self,
+        run: Run,
+        epoch: int,
+        logs: Logs,
+        value: float | None,
+        together: Together | None,
+        *,
+        within: bool = False,
+    ) -> None:
         """Save, unless ``save_best_only`` or ``keep`` rule it out."""
         if self.save_best_only and (value is None or not self._best.beats(value, self._best.value)):
             return
@@ -390,7 +393,7 @@ class ModelCheckpoint(Sink):
         path = self._path(numbers, logs)
         if within and path is not None and not self._has_own_name(path):
             return
-        saved = None if path is None else self._write(run, path, epoch, value)
+        saved = None if path is None else self._write(run, path, epoch, value, together)
         if saved is None:
             return
         run.saves.append(Save(saved.file, int(epoch), int(run.step), None if value is None else float(value)))
@@ -399,10 +402,8 @@ class ModelCheckpoint(Sink):
         is_whole = self.save_freq == "epoch" and not within
         self._store.enter(saved, (lambda: _whole_state(run, is_whole=is_whole)) if self.save_state else None)
 
-    def _write(self, run: Run, path: Path, epoch: int, value: float | None) -> Saved | None:
-        return self._store.write(
-            self._model_of(run), path, epoch=epoch, step=run.step, value=value, together=self._together
-        )
+    def _write(self, run: Run, path: Path, epoch: int, value: float | None, together: Together | None) -> Saved | None:
+        return self._store.write(self._model_of(run), path, epoch=epoch, step=run.step, value=value, together=together)
 
     def _has_own_name(self, path: Path) -> bool:
         """Refuse a name that a second evaluation of this epoch would overwrite; raise once in a run, then skip."""

@@ -24,7 +24,8 @@ from monitor_core.journal.summary import BestValue, Summary
 
 _FIELDS = tuple(attrs.fields_dict(Summary))
 _BEST = _FIELDS.index("best")
-_HEAD = f"monitor_core runs 4: {' '.join(_FIELDS)}"
+_HEAD = f"monitor_core runs 4: {' '.join([*_FIELDS, *attrs.fields_dict(BestValue)])}"
+"""The first line: a release whose summaries have other members cannot read the others."""
 _LIMIT = 50_000
 """How many runs are remembered; of more, those that were used first are forgotten."""
 

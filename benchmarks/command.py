@@ -1,6 +1,7 @@
 """What the command costs from the shell: ``list`` and ``query`` of many runs, ``show`` of ten million values.
 
-Floor: starting Python and importing what the command imports. Memory is the peak of the process of ``show``.
+Floor: starting Python and importing what the command imports, compiled before as that of an installed package is.
+Memory is the peak of the process of ``show``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,17 +37,14 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=sys.stderr
 """
 
 
-def process(*command: str, cache: Path) -> Callable[[int], None]:
-    """Return work that runs a command of Python so many times."""
+def process(*command: str, cache: Path, compiled: Path) -> Callable[[int], None]:
+    """Return work that runs a command of Python so many times, with its bytecode in a folder."""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPYCACHEPREFIX": str(compiled)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def work(calls: int) -> None:
         for _ in range(calls):
-            subprocess.run(
-                [sys.executable, *command],
-                check=True,
-                capture_output=True,
-                env={**os.environ, "XDG_CACHE_HOME": str(cache)},
-            )
+            subprocess.run([sys.executable, *command], check=True, capture_output=True, env=environment)
 
     return work
 
@@ -91,15 +90,16 @@ def main() -> None:
         for summary in (folder / "killed").rglob(SUMMARY_NAME):
             summary.unlink()
         long_run(folder / "long", scalars)
-        monitor = ("-m", "monitor_core")
+        call = partial(process, compiled=folder / "compiled")
+        monitor = partial(call, "-m", "monitor_core")
         variants = {
-            FLOOR: process("-c", "import typer, rich.text, numpy, monitor_core", cache=cache),
-            f"list, {runs:,} runs, cached": process(*monitor, "list", str(folder / "runs"), cache=cache),
-            f"list, {runs:,} runs, from summaries": process(*monitor, "list", str(folder / "runs"), cache=NOWHERE),
-            f"list, {runs:,} runs, from journals": process(*monitor, "list", str(folder / "killed"), cache=NOWHERE),
-            f"list, {many:,} runs, cached": process(*monitor, "list", str(folder / "many"), cache=cache),
-            f"query, {many:,} runs, cached": process(*monitor, "query", QUERY, str(folder / "many"), cache=cache),
-            f"show, {scalars:,} values": process(*monitor, "show", str(folder / "long"), cache=cache),
+            FLOOR: call("-c", "import typer, rich.text, numpy, monitor_core", cache=cache),
+            f"list, {runs:,} runs, cached": monitor("list", str(folder / "runs"), cache=cache),
+            f"list, {runs:,} runs, from summaries": monitor("list", str(folder / "runs"), cache=NOWHERE),
+            f"list, {runs:,} runs, from journals": monitor("list", str(folder / "killed"), cache=NOWHERE),
+            f"list, {many:,} runs, cached": monitor("list", str(folder / "many"), cache=cache),
+            f"query, {many:,} runs, cached": monitor("query", QUERY, str(folder / "many"), cache=cache),
+            f"show, {scalars:,} values": monitor("show", str(folder / "long"), cache=cache),
         }
         tables = {"from the shell": interleave(variants, FLOOR, 1, rounds)}
         size = sum(each.stat().st_size for each in (folder / "long").iterdir()) / 1e6

@@ -6,6 +6,7 @@ In: paths of recorded runs. Out: text for people, or JSON for programs with ``--
 
 from __future__ import annotations
 
+import gc
 import sys
 from importlib.util import find_spec
 
@@ -21,4 +22,6 @@ def main() -> int:
         return 1
     from monitor_core.cli.app import run
 
-    return run()
+    code = run()
+    gc.freeze()  # else Python looks for garbage in all that was read before it exits: 70 ms with 10,000 runs
+    return code

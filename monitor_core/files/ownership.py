@@ -34,7 +34,8 @@ from zlib import crc32
 
 import attrs
 
-_PREFIX = ".monitor_core-lock-"
+LOCK_PREFIX = ".monitor_core-lock-"
+"""How the names of lock files begin."""
 _NAMED = re.compile(r"process \d+ on [\w.-]+", re.ASCII)
 _ATTEMPTS = 100
 _BYTE = 1 << 20  # the locked byte: not part of the owner's name, since Windows prevents reading locked bytes
@@ -56,7 +57,7 @@ class Ownership:
 
     def __init__(self, path: Path) -> None:
         # Only the end of the name: the longest name that a file system allows has no room for a prefix.
-        self._path = path.with_name(f"{_PREFIX}{crc32(os.fsencode(path.name)):08x}-{path.name[-40:]}")
+        self._path = path.with_name(f"{LOCK_PREFIX}{crc32(os.fsencode(path.name)):08x}-{path.name[-40:]}")
         self._lock: _Lock | None = None
 
     def __del__(self) -> None:

@@ -53,31 +53,25 @@ class RecordedRun:
     Attributes:
         path: The folder or file that was opened.
         runs: The runs, in the order in which they were begun or last continued.
-        history: Every epoch's results, looked up as in a `History`: ``recorded.history["val_loss"]``.
-        batches: The same for every batch.
-        evaluations: The same for every evaluation, with its name and step; an epoch's last ones are in its results too.
         damage: What could not be read, and where.
     """
 
     path: Path
     runs: tuple[RunRecord, ...]
-    history: RecordedHistory
-    batches: RecordedBatches
-    evaluations: RecordedEvaluations
     damage: tuple[Damage, ...]
 
     def __repr__(self) -> str:
         damaged = f", damaged in {len(self.damage)} places" if self.damage else ""
         return (
-            f"RecordedRun({str(self.path)!r}, {self.status}, {len(self.history)} epochs, "
-            f"{len(self.batches)} batches{damaged})"
+            f"RecordedRun({str(self.path)!r}, {self.status}, {self._count(Kind.EPOCH)} epochs, "
+            f"{self._count(Kind.BATCHES)} batches{damaged})"
         )
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: how the last run ended, a small curve, the last and the best values."""
         own, outcome = self.last.rows(Kind.EPOCH), self.outcome
         epochs = RecordedHistory([(0, rows) for rows in own])
-        lines = [f"{self.status}, {len(own)} epochs, {len(self.batches)} batches"]
+        lines = [f"{self.status}, {len(own)} epochs, {self._count(Kind.BATCHES)} batches"]
         lines += [f"the last of {len(self.runs)} runs"] if len(self.runs) > 1 else []
         lines += [each.reason for each in self.last.decisions[-5:]]
         lines += [f"damaged in {len(self.damage)} places"] if self.damage else []
@@ -129,6 +123,30 @@ class RecordedRun:
     def exception(self) -> Raised | None:
         """What the training raised, None if that is not recorded."""
         return next(reversed(self.last.facts(Raised)), None)
+
+    @cached_property
+    def history(self) -> RecordedHistory:
+        """Every epoch's results, looked up as in a `History`: ``recorded.history["val_loss"]``.
+
+        This table, `batches` and `evaluations` are made when they are first asked for.
+        """
+        return RecordedHistory(self._numbered(Kind.EPOCH))
+
+    @cached_property
+    def batches(self) -> RecordedBatches:
+        """The same for every batch."""
+        return RecordedBatches(self._numbered(Kind.BATCHES))
+
+    @cached_property
+    def evaluations(self) -> RecordedEvaluations:
+        """The same for every evaluation, with its name and step; an epoch's last ones are in its results too."""
+        return RecordedEvaluations([(number, rows) for number, run in enumerate(self.runs) for rows in settled(run)])
+
+    def _numbered(self, kind: Kind) -> list[tuple[int, Rows]]:
+        return [(number, rows) for number, run in enumerate(self.runs) for rows in run.rows(kind)]
+
+    def _count(self, kind: Kind) -> int:
+        return sum(len(rows) for _, rows in self._numbered(kind))
 
     @cached_property
     def _looks(self) -> list[Look]:
@@ -267,15 +285,4 @@ def read_runs(source: Path) -> tuple[list[RunRecord], list[Damage]]:
 
 def record_of(path: Path, runs: list[RunRecord], damage: Iterable[Damage]) -> RecordedRun:
     """Return runs in the form that `open_run` returns."""
-    return RecordedRun(
-        path,
-        tuple(runs),
-        history=RecordedHistory(_numbered(runs, Kind.EPOCH)),
-        batches=RecordedBatches(_numbered(runs, Kind.BATCHES)),
-        evaluations=RecordedEvaluations([(number, rows) for number, run in enumerate(runs) for rows in settled(run)]),
-        damage=tuple(damage),
-    )
-
-
-def _numbered(runs: list[RunRecord], kind: Kind) -> list[tuple[int, Rows]]:
-    return [(number, rows) for number, run in enumerate(runs) for rows in run.rows(kind)]
+    return RecordedRun(path, tuple(runs), tuple(damage))

@@ -148,24 +148,11 @@ class Summary:
             ValueError: It is not a summary of this format.
         """
         try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"it is not a run's summary ({type(error).__name__}: {error})") from None
-        return cls.from_data(data)
-
-    @classmethod
-    def from_data(cls, data: Any) -> Summary:
-        """Return what `to_json` wrote, parsed already.
-
-        Raises:
-            ValueError: It is not a summary of this format.
-        """
-        try:
-            data = _of_this_format({**data})
+            data = _of_this_format(json.loads(text))
             data["config"] = _fitting(data["config"])
-            data["last"] = {str(name): float(value) for name, value in data["last"].items()}
+            data["last"] = {name: float(value) for name, value in data["last"].items()}
             data["best"] = {
-                str(name): BestValue(**{**best, "value": float(best["value"])}) for name, best in data["best"].items()
+                name: BestValue(**{**best, "value": float(best["value"])}) for name, best in data["best"].items()
             }
             known = attrs.fields_dict(cls)
             return _checked(cls(**{name: value for name, value in data.items() if name in known}))

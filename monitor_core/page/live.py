@@ -28,6 +28,7 @@ from monitor_core.journal.files import file_number, journal_files
 from monitor_core.journal.recorded import RecordedRun, open_run, record_files, record_state
 from monitor_core.journal.summary import main_metric, summary_of
 from monitor_core.page.control import Panel, RefusedError, check, outcome, who, wish
+from monitor_core.page.family import Family, Relative, family_among
 from monitor_core.page.overlay import AXES, overlay_of
 from monitor_core.page.report import built, content_policy, render, template
 from monitor_core.page.run import PageRun
@@ -42,6 +43,7 @@ NO_SERVER = 'the live page needs Starlette and uvicorn: pip install "monitor_cor
 _LOOK_SECONDS = 0.5
 _PAUSE = 4
 """How many times as long as a look took the pause before the next one lasts, where there are thousands of runs."""
+_OTHERS_SECONDS = 2.0
 _STORE_LOOK_SECONDS = 5.0
 """Each look at a store is a request, which some bill."""
 _BEAT_SECONDS = 15.0
@@ -154,6 +156,29 @@ def _with_cookie(send: Any, token: str) -> Any:
     return sending
 
 
+class _Others:
+    """The runs of a folder, for the pages of single runs: looked for once for all of them, and seldom.
+
+    Args:
+        folder: The folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._least = _OTHERS_SECONDS if not isinstance(folder, StorePath) else _STORE_LOOK_SECONDS
+        self._next = 0.0
+        self._runs: list[FoundRun] = []
+
+    def runs(self) -> list[FoundRun]:
+        """Return them, the newest first, as they were a short time ago."""
+        begin = monotonic()
+        if begin >= self._next:
+            self._runs = _runs(self._folder)
+            end = monotonic()
+            self._next = end + max(self._least, _PAUSE * (end - begin))
+        return self._runs
+
+
 @attrs.define(eq=False)
 class _Pages:
     """The pages of a folder.
@@ -165,6 +190,9 @@ class _Pages:
 
     folder: Path
     control: str | None = attrs.field(default=None, repr=False)
+    _others: _Others = attrs.field(
+        init=False, default=attrs.Factory(lambda self: _Others(self.folder), takes_self=True)
+    )
     _known: dict[Path, tuple[Any, str]] = attrs.field(factory=dict)
     _begun: dict[Path, Begin | None] = attrs.field(factory=dict)
 
@@ -184,19 +212,19 @@ class _Pages:
             return _missing(name)
         files = _signature(path)
         known = self._known.get(path)
-        if known is None or known[0] != (files, self._liveness(path)):
+        if known is None or known[0] != (files, self._liveness(path), self._family(path)):
             try:
                 recorded = self._opened(path)
             except (ImportError, ValueError) as error:
                 return _unreadable(error)
             if recorded is None:
                 return _missing(name)
-            liveness = self._liveness(path)
+            liveness, family = self._liveness(path), self._family(path)
             run, quoted = PageRun.of(recorded), _quoted(self._name(path))
             is_here = self.control is not None and not isinstance(path, StorePath)
             panel = None if not is_here else Panel.of(f"/control/{quoted}", run.summary, path)
-            page = render(run, events=f"/events?run={quoted}", control=panel)
-            self._known[path] = known = ((files, liveness), page)
+            page = render(run, events=f"/events?run={quoted}", control=panel, family=family)
+            self._known[path] = known = ((files, liveness, family), page)
             for old in list(self._known)[:-_CACHED]:
                 del self._known[old]
         return _html(known[1])
@@ -295,8 +323,19 @@ class _Pages:
             return None, False
         return provenance.is_alive(begin.process), self.control is not None and requests.listens(path, begin.id)
 
+    def _family(self, path: Path) -> Family:
+        """Return a run's relatives in the folder; none of what has not been opened, or is a log."""
+        begin = self._begun.get(path)
+        if begin is None:
+            return Family()
+        return family_among(path, begin.id, begin.parent, self._others.runs(), self._relative)
+
+    def _relative(self, run: FoundRun) -> Relative:
+        name = self._name(run.path)
+        return Relative(run.name_in(self.folder), f"/runs/{_quoted(name)}", run.status)
+
     def _of_runs(self, paths: list[Path]) -> Callable[[], Any]:
-        return lambda: [(_signature(path), self._liveness(path)) for path in paths]
+        return lambda: [(_signature(path), self._liveness(path), self._family(path)) for path in paths]
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()

@@ -31,6 +31,7 @@ def origin_of(run: PageRun) -> list[tuple[str, str]]:
         ("Machine", " · ".join(filter(None, [host, begin.platform]))),
         ("Begun", moment(run.record.began) if run.record.began else ""),
         ("Run", begin.id),
+        ("Part of", begin.parent or ""),
         ("Ranks", f"{begin.rank} of {begin.ranks}" if begin.ranks > 1 else ""),
         ("Versions", " · ".join(f"{name} {version}" for name, version in begin.versions.items())),
     ]

@@ -27,6 +27,7 @@ from monitor_core.page.columns import Columns
 from monitor_core.page.cost import ShownCost, cost_of
 from monitor_core.page.curves import curves_of
 from monitor_core.page.examples import Confusion, Mistake, Scatter, confusion_of, mistakes_of, scatter_of
+from monitor_core.page.family import Family, recorded_family
 from monitor_core.page.findings import ShownFinding, findings_of
 from monitor_core.page.graph import DrawnGraph, drawn
 from monitor_core.page.layers import HeatMap, Ridges, distributions, heat_maps
@@ -148,9 +149,19 @@ def render(
     *,
     events: str | None = None,
     control: Panel | None = None,
+    family: Family | None = None,
     points: int | None = POINTS,
 ) -> str:
-    """Return a run's page; one that lives listens for changes at the address ``events``, and may have a panel."""
+    """Return a run's page.
+
+    Args:
+        run: The run.
+        baseline: A run to compare it with.
+        events: Where a page that lives listens for changes; None for one that does not.
+        control: What it can be controlled by.
+        family: Its relatives; None: those that it knows itself.
+        points: How many points of a curve it holds at most, None for all.
+    """
     parts = _Parts.of(run, baseline, points)
     columns = Columns()
     charts = {chart.key: chart.as_json(columns) for chart in parts.charts}
@@ -161,6 +172,7 @@ def render(
         policy=content_policy(script, style, live=events is not None),
         events=events,
         control=control,
+        family=family or recorded_family(run.recorded.path, run.summary.parent),
         script=script,
         style=style,
         licenses=built("LICENSES.txt"),

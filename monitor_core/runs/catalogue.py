@@ -69,8 +69,10 @@ class FoundRun:
 
     def name_in(self, folder: Path) -> str:
         """Return its path below a folder; of the folder itself its name."""
-        name = self.path.relative_to(folder).as_posix()
-        return name if name != "." else self.path.resolve().name
+        path, above = str(self.path), str(folder)  # as text: asked of many runs, and slow with a path's parts
+        if path == above:
+            return self.path.resolve().name
+        return (path if above == "." else path[len(above) :]).replace(os.sep, "/").lstrip("/")
 
 
 class FoundRuns(list[FoundRun]):
@@ -133,7 +135,9 @@ def find_runs(folder: str | PathLike[str], *, cache: Path | None = None) -> Foun
         found += [run for log in finder.logs() if (run := _found_log(log, known)) is not None]
         unread = {path: why(error) for path, error in sorted(finder.unread.items())}
     known.save()
-    return FoundRuns(sorted(found, key=lambda run: (run.time, str(run.path))), unread)
+    found.sort(key=lambda run: str(run.path))
+    found.sort(key=lambda run: run.time)
+    return FoundRuns(found, unread)
 
 
 def run_paths(paths: Iterable[str | PathLike[str]]) -> list[Path]:
@@ -174,25 +178,25 @@ def _below(folder: Path) -> list[Path]:
 
 
 def _folders(
-    folder: Path, depth: int, finder: LogFinder, *, is_of_run: bool = False
+    folder: str | PathLike[str], depth: int, finder: LogFinder, *, is_of_run: bool = False
 ) -> Iterator[tuple[Path, list[os.DirEntry[str]]]]:
     """Yield each folder with journals, and the journals; show a finder of logs the files that are of no run."""
     try:
         with os.scandir(folder) as entries:
             inside = list(entries)
     except OSError as error:
-        finder.unread[folder] = error
+        finder.unread[Path(folder)] = error
         return
     journals = [each for each in inside if file_number(each.name) is not None and _is_file(each)]
     if journals:
-        yield folder, journals
+        yield Path(folder), journals
     is_of_run = is_of_run or bool(journals)
     if not is_of_run:
-        finder.look(folder, inside)
+        finder.look(Path(folder), inside)
     if depth:
         for entry in inside:
             if not entry.name.startswith(".") and _is_folder(entry):
-                yield from _folders(Path(entry.path), depth - 1, finder, is_of_run=is_of_run)
+                yield from _folders(entry.path, depth - 1, finder, is_of_run=is_of_run)
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
@@ -209,9 +213,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def _stat(entry: os.DirEntry[str]) -> tuple[str, int, int]:
+    found = entry.stat()
+    return entry.name, found.st_size, found.st_mtime_ns
+
+
 def _found(path: Path, journals: list[os.DirEntry[str]], cache: Cache) -> FoundRun:
     try:
-        stats = sorted((each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in journals)
+        stats = sorted(map(_stat, journals))
         summary = cache.get(path, stats)
         if summary is None:
             summary = _written(path, stats) or _read(path)
@@ -221,7 +230,7 @@ def _found(path: Path, journals: list[os.DirEntry[str]], cache: Cache) -> FoundR
             cache.put(path, stats, summary)
     except (OSError, ValueError) as error:
         return FoundRun(path, Summary(status="unknown"), why(error))
-    return FoundRun(path, attrs.evolve(summary, status=_status(summary)))
+    return FoundRun(path, _now(summary))
 
 
 def why(error: Exception) -> str:
@@ -258,7 +267,7 @@ def _stored(runs: StoredRuns, cache: Cache) -> list[FoundRun]:
         if summary is None:
             unknown.append(each)
         else:
-            found[each.path] = FoundRun(each.path, attrs.evolve(summary, status=_status(summary)))
+            found[each.path] = FoundRun(each.path, _now(summary))
     for each, text in zip(unknown, runs.read(unknown), strict=True):
         found[each.path] = _of_text(each.path, text)
         if found[each.path].problem is None:
@@ -274,7 +283,7 @@ def _of_text(path: Path, text: bytes | Exception) -> FoundRun:
         summary = Summary.from_json(text)
     except ValueError as error:
         return FoundRun(path, Summary(status="unknown"), why(error))
-    return FoundRun(path, attrs.evolve(summary, status=_status(summary)))
+    return FoundRun(path, _now(summary))
 
 
 def _written(path: Path, stats: Iterable[tuple[str, int, int]]) -> Summary | None:
@@ -297,6 +306,12 @@ def _read(path: Path) -> Summary:
     if not runs:
         return Summary(status="unknown")
     return Summary.from_json(summary_of(runs[-1]).to_json())  # cut as one that was written
+
+
+def _now(summary: Summary) -> Summary:
+    """Return a summary with the status as it is now."""
+    status = _status(summary)
+    return summary if status == summary.status else attrs.evolve(summary, status=status)
 
 
 def _status(summary: Summary) -> str:

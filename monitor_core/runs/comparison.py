@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from os import path as paths
 from pathlib import Path
@@ -13,8 +13,7 @@ import attrs
 import numpy as np
 
 from monitor_core.files.state import finite_or_name, finite_or_names
-from monitor_core.journal.files import Damage
-from monitor_core.journal.recorded import RecordedRun, read_any_runs
+from monitor_core.journal.recorded import RecordedRun, open_run
 from monitor_core.journal.run_records import RunRecord
 from monitor_core.journal.summary import PREFERRED, BestValue, Summary, main_metric, summary_of
 from monitor_core.metrics.decisions import Best, Mode
@@ -265,18 +264,12 @@ def compare(runs: Mapping[str, Source] | Iterable[Source]) -> Comparison:
 
 
 def _compared(name: str, source: Source) -> ComparedRun:
-    runs: Sequence[RunRecord]
-    damage: Sequence[Damage]
-    if isinstance(source, RecordedRun):
-        path, runs, damage = source.path, source.runs, source.damage
-    else:
-        path = Path(source)
-        runs, damage = read_any_runs(path)  # not open_run, which makes tables of all batches
-    if not runs:
-        why = f": {damage[0].reason}" if damage else ""
+    recorded = source if isinstance(source, RecordedRun) else open_run(source)
+    if not recorded.runs:
+        why = f": {recorded.damage[0].reason}" if recorded.damage else ""
         raise ValueError(f"{name} holds no run that can be read{why}")
-    run = runs[-1]
-    return ComparedRun(name, path, run, summary_of(run), RunCurves(run))
+    run = recorded.last
+    return ComparedRun(name, recorded.path, run, summary_of(run), RunCurves(run))
 
 
 def _named(runs: list[Source]) -> dict[str, Source]:

@@ -180,7 +180,7 @@ def _make_tables(connection: Any, names: list[str], found: list[FoundRun], folde
 
 def _arrays(columns: Mapping[str, str], rows: list[Row]) -> dict[str, Any]:
     """Return the rows as columns that DuckDB reads without a copy of each value."""
-    counts = [next((len(each) for each in row if isinstance(each, np.ndarray)), 1) for row in rows]
+    counts = _counts(rows)
     by_column = zip(*rows, strict=True) if rows else ([] for _ in columns)
     arrays = {}
     for (name, kind), values in zip(columns.items(), by_column, strict=True):
@@ -188,6 +188,12 @@ def _arrays(columns: Mapping[str, str], rows: list[Row]) -> dict[str, Any]:
         if kind == "DOUBLE":  # DuckDB takes NaN in an array for NULL
             arrays[f"{name} is nan"] = np.not_equal(column, column).astype(np.bool_)
     return arrays
+
+
+def _counts(rows: list[Row]) -> list[int] | None:
+    """Return for how many rows each stands; None if the table has no arrays, as all of its rows are alike in that."""
+    places = [place for place, each in enumerate(rows[0]) if isinstance(each, np.ndarray)] if rows else []
+    return [len(row[places[0]]) for row in rows] if places else None
 
 
 def _typed(column: str, kind: str) -> str:
@@ -201,14 +207,15 @@ def _typed(column: str, kind: str) -> str:
     return f'"{column}"::{kind}'
 
 
-def _column(kind: str, values: list[Any], counts: list[int]) -> Any:
+def _column(kind: str, values: list[Any], counts: list[int] | None) -> Any:
     if values and isinstance(values[0], np.ndarray):
         return np.concatenate(values)
     if kind in _NUMBERS and None not in values:
-        return np.repeat(np.array(values, _NUMBERS[kind]), counts)
-    array = np.empty(len(values), object)
-    array[:] = [valid_text(each) if isinstance(each, str) else each for each in values]
-    return np.repeat(array, counts)
+        array = np.array(values, _NUMBERS[kind])
+    else:
+        array = np.empty(len(values), object)
+        array[:] = [valid_text(each) if isinstance(each, str) else each for each in values]
+    return array if counts is None else np.repeat(array, counts)
 
 
 def _record(run: FoundRun) -> RunRecord | None:

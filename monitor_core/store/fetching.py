@@ -1,7 +1,8 @@
 """Copying from a store: the record of a run for readers, or its whole folder to record on; and the summaries of many.
 
 Contract. A reader's copy is in the user's cache folder; it has the journals and the summary, and gets only what is new
-since it was made. It may be removed at any time. What is read at once of a journal is some megabytes.
+since it was made. It may be removed at any time, and is, 30 days after it was read last, when another one is made. What
+is read at once of a journal is some megabytes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -16,13 +18,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from monitor_core.files.ownership import OwnedError, Ownership
+from monitor_core.files.ownership import LOCK_PREFIX, OwnedError, Ownership
 from monitor_core.files.replacing import replacing
 from monitor_core.files.user_folders import cache_folder
 from monitor_core.store.addresses import StorePath
 from monitor_core.store.manifest import MANIFEST, Manifest, StoredFile, read_manifest
 from monitor_core.store.objects import Objects
-from monitor_core.store.spool import belongs_to_store, folder_name
+from monitor_core.store.spool import belongs_to_store, folder_name, is_spool
 
 SUMMARY = "summary.json"
 DEPTH = 8
@@ -31,7 +33,10 @@ _AT_ONCE = 8
 _READS = 3
 """How often a manifest is read again because an object that it names has gone."""
 _WAIT_SECONDS = 30.0
+_KEPT_SECONDS = 30 * 24 * 3600.0
+"""How long a copy is kept after it was read last."""
 _ABOUT = ".copy.json"
+"""What a copy has of the store; its time is when the copy was read last."""
 _PRIVATE = 0o600
 
 
@@ -49,10 +54,44 @@ def fetched(address: StorePath) -> Path:
     manifest = read_manifest(objects)
     if manifest is None:
         raise FileNotFoundError(errno.ENOENT, "there is no recorded run", str(address))
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    is_new = not folder.exists()
     with _Alone(folder):
         fetch(objects, manifest, folder, wanted=lambda name, file: bool(file.id) or name == SUMMARY)
+        with suppress(OSError):
+            os.utime(folder / _ABOUT)
+    if is_new:
+        with suppress(OSError):
+            _remove_old(folder.parent)
     return folder
+
+
+def _remove_old(copies: Path) -> None:
+    """Remove the copies that were not read for a long time, but those that another process fetches."""
+    for folder in copies.iterdir():
+        with suppress(OSError):
+            if _is_old(folder):
+                try:
+                    with _Alone(folder, wait=0.0):
+                        if _is_old(folder):  # still, now that no other process changes it
+                            _empty(folder)
+                finally:
+                    folder.rmdir()  # if it is empty
+
+
+def _is_old(folder: Path) -> bool:
+    """Return whether a folder is a copy that was not read for a long time; raises if it is not one."""
+    read = (folder / _ABOUT).lstat().st_mtime
+    return not folder.is_symlink() and not is_spool(folder) and time.time() - read > _KEPT_SECONDS
+
+
+def _empty(folder: Path) -> None:
+    """Remove what is in a copy but its lock, last what says that it is one."""
+    inside = sorted(folder.iterdir(), key=lambda path: path.name == _ABOUT)
+    for path in inside:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif not path.name.startswith(LOCK_PREFIX):
+            path.unlink()
 
 
 def fetch(
@@ -152,20 +191,29 @@ def _known(folder: Path) -> dict[str, list[Any]]:
 
 
 class _Alone:
-    """Keeps the threads and processes that read one run from changing its copy at the same time."""
+    """Keeps the threads and processes that read one run from changing its copy at the same time; makes the folder.
+
+    Args:
+        folder: The folder of the copy.
+        wait: How many seconds to wait for other processes.
+    """
 
     _within = threading.Lock()
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, wait: float = _WAIT_SECONDS) -> None:
+        self._folder, self._wait = folder, wait
         self._ownership = Ownership(Path(os.path.realpath(folder)) / _ABOUT)
 
     def __enter__(self) -> None:
         self._within.acquire()
-        deadline = time.monotonic() + _WAIT_SECONDS
+        deadline = time.monotonic() + self._wait
         try:
             while True:
                 try:
-                    return self._ownership.take()
+                    self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                    self._ownership.take()
+                    if self._folder.exists():  # else it was removed, as an old one, before it was taken
+                        return
                 except OwnedError:
                     if time.monotonic() >= deadline:
                         raise

@@ -167,6 +167,11 @@ def all_spools() -> list[Spool]:
     return sorted(found, key=lambda spool: str(spool.address))
 
 
+def is_spool(folder: Path) -> bool:
+    """Return whether a folder is a spool, or was one."""
+    return os.path.lexists(folder / _ABOUT)
+
+
 def folder_name(address: StorePath) -> str:
     """Return the name of an address's own folder on this machine."""
     text = str(address)

@@ -17,7 +17,7 @@ def shortened(text: str, limit: int) -> str:
 
 def valid_text(text: str) -> str:
     """Return a string with halves of surrogate pairs escaped, which UTF-8 cannot hold."""
-    return text.encode(errors="backslashreplace").decode()
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
 def counted(count: int, thing: str) -> str:

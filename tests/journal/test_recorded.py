@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 from pathlib import Path
 
 import attrs
@@ -92,6 +93,30 @@ def test_a_recorded_history_can_be_drawn(tmp_path):
 
     figure = plot_history(recorded(tmp_path, 1.0, 0.5).history)
     assert figure.axes[0].lines[0].get_ydata().tolist() == [1.0, 0.5]
+
+
+def test_tables_are_made_when_they_are_asked_for(tmp_path):
+    """Opening, and what a record is called, need the file's bytes alone; a table that is made is kept."""
+    count, names = 20_000, [f"metric_{number}" for number in range(10)]
+    steps = np.arange(1, count + 1)
+    payload = encode_rows(0, steps, steps.astype(float), dict.fromkeys(names, steps / 1.0))
+    path = tmp_path / "journal-0000.mcj"
+    path.write_bytes(FILE_HEAD + frame(Kind.BATCHES, 0, 0, payload))
+    open_run(tmp_path)  # imports what it needs
+    tracemalloc.start()
+    try:
+        opened = open_run(tmp_path)
+        assert repr(opened) == f"RecordedRun({str(tmp_path)!r}, unknown, 0 epochs, {count} batches)"
+        without = tracemalloc.get_traced_memory()[1]
+        batches = opened.batches
+        with_table = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert without < 1.5 * path.stat().st_size < with_table
+    assert batches["metric_9"].tolist() == steps.tolist()
+    assert opened.batches is batches
+    assert opened.history is opened.history
+    assert opened.evaluations is opened.evaluations
 
 
 # --- status ----------------------------------------------------------------------------------------------------------

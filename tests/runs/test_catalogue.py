@@ -1,7 +1,6 @@
 """The catalogue: every run below a folder is found, with what its journal says, and only the cache is written."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -88,21 +87,63 @@ def test_what_is_cached_is_forgotten_when_the_run_continues(tmp_path):
     assert run.summary.last == {"loss": 5.0}
 
 
-@pytest.mark.parametrize("damage", [b"", b"[]", b'{"format": 9}', b'{"format": 3, "runs": {"x": 3}}', b"\xff"])
-def test_a_damaged_cache_is_as_none(tmp_path, damage):
-    """It is replaced."""
+@pytest.mark.parametrize("line", ["", "[]", "monitor_core runs 3", "\xff", None])
+def test_a_damaged_cache_is_as_none(tmp_path, line):
+    """Or one of another release: without its first line, or with another one. It is replaced."""
     train(tmp_path / "a", 1.0)
-    cache = tmp_path / "cache.json"
-    cache.write_bytes(damage)
+    cache = tmp_path / "cache"
+    find_runs(tmp_path / "a", cache=cache)
+    whole = cache.read_bytes()
+    others = whole.split(b"\n")[1:]
+    cache.write_bytes(b"\n".join(others if line is None else [line.encode("latin-1"), *others]))
     assert len(find_runs(tmp_path / "a", cache=cache)) == 1
-    assert json.loads(cache.read_bytes())["format"] == 3
+    assert cache.read_bytes() == whole
+
+
+def test_a_line_of_the_cache_that_is_damaged_is_read_again(tmp_path):
+    """With any byte changed; the other runs are from the cache."""
+    for name in "ab":
+        train(tmp_path / "runs" / name, 2.0, 1.0)
+    cache = tmp_path / "cache"
+    before = [run.summary for run in find_runs(tmp_path / "runs", cache=cache)]
+    whole = cache.read_bytes()
+    for place in range(whole.index(b"\n") + 1, len(whole), 7):
+        cache.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert [run.summary for run in find_runs(tmp_path / "runs", cache=cache)] == before, place
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("losses", [[], [NAN], [float("inf"), 1.0], [2.0, 3.0]])
+def test_a_cached_summary_is_the_one_that_was_read(tmp_path, losses):
+    """Whatever its values, and whatever is in its configuration."""
+    train(tmp_path / "a", *losses, config={"layers": [32, {"rate": 0.1}], "text": "\t\n\udcff", "nan": NAN})
+    first, second = (find_runs(tmp_path, cache=tmp_path / "cache")[0] for _ in range(2))
+    assert second.summary.to_json() == first.summary.to_json()
+    assert (tmp_path / "cache").read_bytes().count(b"\n") == 1
+
+
+def test_a_folder_is_known_by_its_path_from_anywhere(tmp_path, monkeypatch):
+    """Relative or not; its name within the folder is the same, and that of the folder itself its own."""
+    train(tmp_path / "runs" / "deep" / "a", 1.0)
+    cache = tmp_path / "cache"
+    names = []
+    for where, folder in ((tmp_path, "runs"), (tmp_path / "runs", "."), ("/", tmp_path / "runs"), (tmp_path, "runs/")):
+        monkeypatch.chdir(where)
+        [run] = find_runs(folder, cache=cache)
+        names.append(run.name_in(Path(folder)))
+    assert names == ["deep/a"] * 4
+    assert cache.read_bytes().count(b"\n") == 1
+    monkeypatch.chdir(tmp_path / "runs" / "deep" / "a")
+    assert find_runs(".", cache=cache)[0].name_in(Path()) == "a"
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
     """A folder in its place does not cause a failure."""
     train(tmp_path / "a", 1.0)
-    (tmp_path / "cache.json").mkdir()
-    assert len(find_runs(tmp_path / "a", cache=tmp_path / "cache.json")) == 1
+    (tmp_path / "cache").mkdir()
+    assert len(find_runs(tmp_path / "a", cache=tmp_path / "cache")) == 1
 
 
 def test_a_folder_of_damaged_journals_is_listed(tmp_path):
@@ -161,7 +202,7 @@ def test_a_damaged_run_is_listed_with_the_reason(tmp_path):
     (tmp_path / "a" / "journal-0000.mcj").write_bytes(b"garbage " * 20)
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "journal-0000.mcj").write_bytes(FILE_HEAD)
-    found = find_runs(tmp_path, cache=tmp_path / "cache.json")
+    found = find_runs(tmp_path, cache=tmp_path / "cache")
     problems = {run.path.name: run.problem for run in found}
     assert problems == {"a": "the file's head is damaged, or it is not a journal", "b": None}
 

@@ -11,6 +11,7 @@ import pytest
 
 from monitor_core import CSVLogger, History, Journal, Loop
 from monitor_core.runs import catalogue, compare, find_runs, logs
+from monitor_core.runs.cache import Cache
 
 
 @pytest.fixture(autouse=True)
@@ -182,18 +183,15 @@ def test_a_huge_log_is_listed_unread(folder, monkeypatch):
 def test_a_log_is_read_again_when_it_has_grown(folder):
     """One that took long to read, later."""
     (folder / "a.csv").write_text("epoch,loss\n0,1\n")
-    find_runs(folder)
-    cache = folder.parent / "cache" / "monitor_core" / "runs.json"
-    data = json.loads(cache.read_text())
-    [entry] = data["runs"].values()
+    [run] = find_runs(folder)
+    stat = (folder / "a.csv").stat()
     with (folder / "a.csv").open("a", newline="") as file:
         csv.writer(file).writerow([1, 0.5])
-    entry["read"] = [time.time(), 1000.0]
-    cache.write_text(json.dumps(data))
-    assert find_runs(folder)[0].summary.last == {"loss": 1.0}
-    entry["read"] = [time.time() - 100, 1.0]
-    cache.write_text(json.dumps(data))
-    assert find_runs(folder)[0].summary.last == {"loss": 0.5}
+    for seconds, loss in ((1000.0, 1.0), (1e-9, 0.5)):
+        cache = Cache(None)
+        cache.put(run.path, [("a.csv", stat.st_size, stat.st_mtime_ns)], run.summary, seconds=seconds)
+        cache.save()
+        assert find_runs(folder)[0].summary.last == {"loss": loss}
 
 
 def test_a_folder_of_logs_alone_is_compared(folder):

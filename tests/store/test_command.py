@@ -12,6 +12,7 @@ import pytest
 from cli_support import Done, command
 from monitor_core import Control, Journal, Loop
 from monitor_core.cli import app
+from monitor_core.runs import compare
 from monitor_core.store.addresses import located
 from monitor_core.store.objects import Objects
 from page_support import ask, port_of
@@ -40,6 +41,7 @@ def test_it_reads_a_store(tmp_path, called):
     assert [(run["path"], run["status"]) for run in listed] == [(f"{store}/{name}", "completed") for name in "ab"]
     assert f"{store}/a: completed after 2 of 2 epochs, 600 steps" in called("show", f"{store}/a").out
     assert [each["run"] for each in json.loads(called("compare", store, "--json").out)["ranks"]] == ["a", "b"]
+    assert str(compare([store]).runs["a"].path) == f"{store}/a"
     assert called("watch", f"{store}/a", "--json").out.count("\n") == 2
     sql = "select path, max(step) as last from batches group by path order by path"
     assert [json.loads(line) for line in called("query", sql, store, "--json").out.splitlines()] == [

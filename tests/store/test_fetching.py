@@ -1,10 +1,15 @@
 """Copies of what is in a store: a reader's, which gets only what is new."""
 
+import os
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
 from monitor_core import open_run
+from monitor_core.files.ownership import LOCK_PREFIX
 from monitor_core.runs import find_runs
 from monitor_core.store import fetching, uploading
 from monitor_core.store.addresses import located
@@ -43,7 +48,7 @@ def test_a_copy_gets_only_what_is_new(read):
     del read[:]
     assert losses(ADDRESS) == expected(1)
     assert read == [MANIFEST]
-    assert (about.stat().st_ino, about.stat().st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
+    assert about.stat().st_ino == written.st_ino
     train(ADDRESS, epochs=1, batches=5)
     del read[:]
     assert len(open_run(ADDRESS).runs) == 2
@@ -150,3 +155,121 @@ def test_what_is_no_run_is_reported_or_left_out():
     assert "it is not a run's summary" in found["b"]
     assert found["c"] == "it has no summary.json"
     assert spool_of("memory://fetching/a").is_dir()
+
+
+# --- what is removed --------------------------------------------------------------------------------------------------
+
+
+def age(address, days):
+    """Let a run's copy be one that was read so many days ago; return its folder."""
+    folder = fetched(located(address))
+    moment = time.time() - days * 24 * 3600
+    os.utime(folder / ".copy.json", (moment, moment))
+    return folder
+
+
+def files(folder):
+    """Return the files below a folder, but its lock, with their content."""
+    names = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(LOCK_PREFIX))
+    return {path: path.read_bytes() for path in names}
+
+
+@pytest.mark.parametrize("store", ["memory://fetching", "file://{}/store"])
+def test_a_copy_that_is_not_read_is_removed_when_another_is_made(tmp_path, store):
+    """After 30 days; reading keeps it. The spools, and the store, have what they had, and it can be read again."""
+    store = store.format(tmp_path)
+    for name in ("old", "recent", "read", "new"):
+        train(f"{store}/{name}", epochs=1)
+    spools = {name: files(spool_of(f"{store}/{name}")) for name in ("old", "recent", "read", "new")}
+    for name in ("old", "recent", "read"):
+        fetched(located(f"{store}/{name}"))
+    old, recent, read = (age(f"{store}/{name}", days) for name, days in (("old", 31), ("recent", 29), ("read", 31)))
+    (old / "deep").mkdir()
+    (old / "deep" / "file").write_text("from an earlier release")
+    assert losses(f"{store}/read") == expected(1)  # there already, so nothing is removed
+    assert old.is_dir()
+    new = fetched(located(f"{store}/new"))
+    assert sorted(new.parent.iterdir()) == sorted([recent, read, new])
+    assert {name: files(spool_of(f"{store}/{name}")) for name in spools} == spools
+    assert all(spools.values())
+    assert losses(f"{store}/old") == expected(1)
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from monitor_core.store.fetching import _Alone
+with _Alone(Path(sys.argv[1])):
+    print("has it", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_copy_that_a_process_fetches_is_not_removed():
+    """However old it is."""
+    for name in "abc":
+        train(f"memory://fetching/{name}", epochs=1)
+    old = age("memory://fetching/a", 400)
+    had = {path: data for path, data in files(old).items() if path.suffix == ".mcj"}
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(old)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as reader:
+        assert reader.stdout.readline() == "has it\n"
+        fetched(located("memory://fetching/b"))
+        assert {path: data for path, data in files(old).items() if path.suffix == ".mcj"} == had
+        assert had
+    fetched(located("memory://fetching/c"))
+    assert not old.exists()
+
+
+def test_what_is_not_a_copy_is_not_removed(tmp_path, monkeypatch):
+    """A spool, also where the user has caches and what must be kept in one folder; links, and what others put there."""
+    monkeypatch.setenv("XDG_STATE_HOME", os.environ["XDG_CACHE_HOME"])
+    for name in "abc":
+        train(f"memory://fetching/{name}", epochs=1)
+    spool = spool_of("memory://fetching/a")
+    assert age("memory://fetching/a", 400) == spool
+    copies = spool.parent
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / ".copy.json").write_text("{}")
+    os.utime(elsewhere / ".copy.json", (0, 0))
+    (copies / "link").symlink_to(elsewhere)
+    (copies / "others").mkdir()
+    (copies / "others" / "file").touch()
+    os.utime(copies / "others" / "file", (0, 0))
+    (copies / "file").touch()
+    before = [files(spool), files(elsewhere), files(copies / "others")]
+    spool_of("memory://fetching/b").rename(tmp_path / "b")  # so that its copy is new
+    assert losses("memory://fetching/b") == expected(1)
+    assert [files(spool), files(elsewhere), files(copies / "others")] == before
+    assert (copies / "file").exists()
+    assert (copies / "link").is_symlink()
+
+
+REMOVE = """
+import sys
+from pathlib import Path
+from monitor_core.store import fetching
+fetching._KEPT_SECONDS = -1.0
+print("begins", flush=True)
+while not Path(sys.argv[2]).exists():
+    fetching._remove_old(Path(sys.argv[1]))
+"""
+
+
+def test_a_copy_that_is_removed_meanwhile_is_made_again(tmp_path):
+    """Another process removes it again and again, before, between and after the steps of fetching it."""
+    train(ADDRESS, epochs=1)
+    copies = fetched(located(ADDRESS)).parent
+    with subprocess.Popen(
+        [sys.executable, "-c", REMOVE, str(copies), str(tmp_path / "end")], stdout=subprocess.PIPE, text=True
+    ) as remover:
+        assert remover.stdout.readline() == "begins\n"
+        try:
+            for _ in range(50):
+                assert fetched(located(ADDRESS)).parent == copies
+        finally:
+            (tmp_path / "end").touch()
+    assert remover.returncode == 0
+    assert losses(ADDRESS) == expected(1)

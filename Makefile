@@ -42,6 +42,10 @@ PAGE := monitor_core/page/built/stamp
 GROUP_PYTEST = $(if $($(GROUP)_backend),KERAS_BACKEND=$($(GROUP)_backend)) $(VENV)-$(GROUP)/bin/python -m pytest $($(GROUP)_options)
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+# Python writes the bytecode of what it imports, here too: the tests start a thousand processes. So pip need not compile what
+# nobody imports.
+unexport PYTHONDONTWRITEBYTECODE
+PIP_INSTALL := -m pip install --no-compile
 
 .PHONY: help demo page test test-page test-backend test-group test-long unit coverage lint format docs bench clean
 
@@ -107,7 +111,7 @@ clean:
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python $(PIP_INSTALL) --quiet --upgrade pip
 
 $(PAGE): $(wildcard web/src/*) web/package-lock.json web/build.mjs | $(BIN)/python
 	$(BIN)/python web/backend.py
@@ -117,16 +121,16 @@ web/node_modules/dev.stamp: web/package-lock.json
 	@touch $@
 
 $(VENV)/demo.stamp: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -qq --editable ".[demo]"
+	$(BIN)/python $(PIP_INSTALL) -qq --editable ".[demo]"
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -qq --editable ".[dev]"
+	$(BIN)/python $(PIP_INSTALL) -qq --editable ".[dev]"
 	@touch $@ $(VENV)/demo.stamp
 
 $(VENV)-$(GROUP)/group.stamp: pyproject.toml
 	@test -n "$($(GROUP)_packages)" || { echo "GROUP must be trees, trainers, arrays, trackers or fleets (got '$(GROUP)')"; exit 2; }
 	$(PYTHON) -m venv $(VENV)-$(GROUP)
-	$(VENV)-$(GROUP)/bin/python -m pip install --quiet --upgrade pip
-	$(VENV)-$(GROUP)/bin/python -m pip install -qq $($(GROUP)_packages) --editable ".[test]"
+	$(VENV)-$(GROUP)/bin/python $(PIP_INSTALL) --quiet --upgrade pip
+	$(VENV)-$(GROUP)/bin/python $(PIP_INSTALL) -qq $($(GROUP)_packages) --editable ".[test]"
 	@touch $@

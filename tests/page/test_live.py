@@ -333,7 +333,7 @@ def test_the_curve_of_a_log_grows_too(runs, sheet):
 def test_it_survives_that_a_run_ends_or_is_deleted(runs, sheet):
     """The end is shown, and of a deleted run what was seen last, with a sentence."""
     with served(runs) as address, sheet() as shown:
-        with shown.page.expect_response(lambda answer: "/events" in answer.url):  # from then on, it hears of changes
+        with shown.page.expect_response(lambda answer: "/events" in answer.url):  # now it listens
             shown.page.goto(f"{address}runs/a")
         shown.page.locator("[data-drawn]").first.wait_for()
         shutil.rmtree(runs / "a")

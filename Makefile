@@ -20,7 +20,7 @@ INTEGRATION := adapters benchmarks cli diagnosis faults network/test_outbox.py n
 	ranks/test_keras.py ranks/test_resume.py ranks/test_torch.py ranks/test_xgboost.py sinks store test_notebook.py test_packaging.py \
 	test_readme.py test_tensorboard_browser.py test_typing.py
 # Frameworks that pip can install together, what they are, their tests, and what their pages' and examples' names contain;
-# each group has an environment of its own.
+# each group has an environment of its own, without pip: that of the main environment fills it.
 trees_packages := xgboost-cpu lightgbm 'scikit-learn>=1.9' pandas
 trees_tests := adapters/xgboost adapters/lightgbm adapters/sklearn ranks/test_xgboost.py
 trees_pages := xgboost or lightgbm or scikit or sklearn
@@ -134,9 +134,8 @@ $(VENV)/dev.stamp: pyproject.toml | $(BIN)/python
 	$(BIN)/python $(PIP_INSTALL) -qq --editable ".[dev]"
 	@touch $@ $(VENV)/demo.stamp
 
-$(VENV)-$(GROUP)/group.stamp: pyproject.toml
+$(VENV)-$(GROUP)/group.stamp: pyproject.toml | $(BIN)/python
 	@test -n "$($(GROUP)_packages)" || { echo "GROUP must be trees, trainers, arrays, trackers or fleets (got '$(GROUP)')"; exit 2; }
-	$(PYTHON) -m venv $(VENV)-$(GROUP)
-	$(VENV)-$(GROUP)/bin/python $(PIP_INSTALL) --quiet --upgrade pip
-	$(VENV)-$(GROUP)/bin/python $(PIP_INSTALL) -qq $($(GROUP)_packages) --editable ".[test]"
+	$(PYTHON) -m venv --without-pip $(VENV)-$(GROUP)
+	$(BIN)/python -m pip --python $(VENV)-$(GROUP)/bin/python install --no-compile -qq $($(GROUP)_packages) --editable ".[test]"
 	@touch $@

@@ -4,20 +4,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EPOCHS ?= 400
-# What depends on Keras's backend, or on JAX or PyTorch; the rest of the suite runs once, with TensorFlow.
-BACKEND_TESTS := adapters diagnosis/test_keras.py frameworks model benchmarks/test_harness.py faults/test_resume.py faults/test_forks.py \
-	bus/test_ranks.py loop/test_resume.py loop/test_streams.py journal/test_provenance.py plotting/models ranks/test_keras.py tensorboard/formats/test_jax_graphs.py \
-	tensorboard/formats/test_torch_graphs.py tensorboard/parts sinks/test_activation_dump.py \
-	sinks/test_early_stopping_steps.py sinks/test_csv_logger_keras.py \
+# What depends on Keras's backend; the rest of the suite runs once, with TensorFlow.
+BACKEND_TESTS := adapters/keras diagnosis/test_keras.py frameworks model benchmarks/test_harness.py faults/test_resume.py \
+	loop/test_resume.py journal/test_provenance.py plotting/models ranks/test_keras.py tensorboard/parts \
+	sinks/test_activation_dump.py sinks/test_early_stopping_steps.py sinks/test_csv_logger_keras.py \
 	sinks/test_learning_rate_scheduler.py sinks/test_model_checkpoint_fits.py sinks/test_model_checkpoint_state.py \
-	sinks/test_reduce_lr_on_plateau.py sinks/test_tensorboard_models.py sinks/test_terminate_on_nan.py test_readme.py \
-	test_schedules.py testing/test_handles.py values
+	sinks/test_reduce_lr_on_plateau.py sinks/test_tensorboard_models.py sinks/test_terminate_on_nan.py \
+	test_readme.py::test_examples_of_a_page_run test_readme.py::test_examples_run \
+	test_readme.py::test_the_demo_writes_its_results test_schedules.py testing/test_handles.py values
+# What depends on JAX or PyTorch, but on no backend.
+torch_tests := adapters/test_pytree.py adapters/torch bus/test_ranks.py faults/test_forks.py tensorboard/formats/test_jax_graphs.py \
+	tensorboard/formats/test_torch_graphs.py
 # What trains with a framework, or runs other processes and programs.
-INTEGRATION := adapters benchmarks cli diagnosis faults network/test_outbox.py network/test_sink.py ranks/test_engines.py ranks/test_jax.py \
+INTEGRATION := adapters benchmarks cli diagnosis faults network/test_outbox.py network/test_sink.py ranks/test_engines.py ranks/test_jax.py ranks/test_jax_shards.py \
 	ranks/test_keras.py ranks/test_resume.py ranks/test_shards.py ranks/test_torch.py ranks/test_xgboost.py sinks store test_notebook.py test_packaging.py \
 	test_readme.py test_tensorboard_browser.py test_typing.py
 # Frameworks that pip can install together, what they are, their tests, and what their pages' and examples' names contain;
-# each group has an environment of its own.
+# each group has an environment of its own, without pip: that of the main environment fills it.
 trees_packages := xgboost-cpu lightgbm 'scikit-learn>=1.9' pandas
 trees_tests := adapters/xgboost adapters/lightgbm adapters/sklearn ranks/test_xgboost.py
 trees_pages := xgboost or lightgbm or scikit or sklearn
@@ -42,6 +45,13 @@ PAGE := monitor_core/page/built/stamp
 GROUP_PYTEST = $(if $($(GROUP)_backend),KERAS_BACKEND=$($(GROUP)_backend)) $(VENV)-$(GROUP)/bin/python -m pytest $($(GROUP)_options)
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+# JAX compiles again in each process, and for each model; it takes from here what it has compiled before.
+export JAX_COMPILATION_CACHE_DIR ?= $(abspath $(VENV))/jax
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
+# Python writes the bytecode of what it imports, here too: the tests start a thousand processes. So pip need not compile what
+# nobody imports.
+unexport PYTHONDONTWRITEBYTECODE
+PIP_INSTALL := -m pip install --no-compile
 
 .PHONY: help demo page test test-page test-backend test-group test-long unit coverage lint format docs bench clean
 
@@ -70,7 +80,7 @@ test-page: web/node_modules/dev.stamp
 	cd web && npm run --silent lint && npm test --silent
 
 test-backend: $(VENV)/dev.stamp $(PAGE)
-	$(BIN)/python -m pytest $(BACKEND_TESTS:%=tests/%)
+	$(BIN)/python -m pytest $(BACKEND_TESTS:%=tests/%) $($(KERAS_BACKEND)_tests:%=tests/%)
 
 test-group: $(VENV)-$(GROUP)/group.stamp
 	$(GROUP_PYTEST) $(wildcard $($(GROUP)_tests:%=tests/%))
@@ -107,7 +117,7 @@ clean:
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python $(PIP_INSTALL) --quiet --upgrade pip
 
 $(PAGE): $(wildcard web/src/*) web/package-lock.json web/build.mjs | $(BIN)/python
 	$(BIN)/python web/backend.py
@@ -117,16 +127,15 @@ web/node_modules/dev.stamp: web/package-lock.json
 	@touch $@
 
 $(VENV)/demo.stamp: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -qq --editable ".[demo]"
+	$(BIN)/python $(PIP_INSTALL) -qq --editable ".[demo]"
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -qq --editable ".[dev]"
+	$(BIN)/python $(PIP_INSTALL) -qq --editable ".[dev]"
 	@touch $@ $(VENV)/demo.stamp
 
-$(VENV)-$(GROUP)/group.stamp: pyproject.toml
+$(VENV)-$(GROUP)/group.stamp: pyproject.toml | $(BIN)/python
 	@test -n "$($(GROUP)_packages)" || { echo "GROUP must be trees, trainers, arrays, trackers or fleets (got '$(GROUP)')"; exit 2; }
-	$(PYTHON) -m venv $(VENV)-$(GROUP)
-	$(VENV)-$(GROUP)/bin/python -m pip install --quiet --upgrade pip
-	$(VENV)-$(GROUP)/bin/python -m pip install -qq $($(GROUP)_packages) --editable ".[test]"
+	$(PYTHON) -m venv --without-pip $(VENV)-$(GROUP)
+	$(BIN)/python -m pip --python $(VENV)-$(GROUP)/bin/python install --no-compile -qq $($(GROUP)_packages) --editable ".[test]"
 	@touch $@

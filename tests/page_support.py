@@ -124,22 +124,28 @@ class Sheet:
 
 
 @contextmanager
-def sheet(width=1280, **options):
-    """Start the browser, without a window, and give a page that counts requests and errors."""
+def browser():
+    """Start the browser, without a window."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=browser_path())
         try:
-            context = chromium.new_context(viewport={"width": width, "height": 900}, **options)
-            context.set_default_timeout(PATIENCE)
-            shown = Sheet(context.new_page())
-            shown.page.on("request", lambda request: shown.requests.append(request.url))
-            shown.page.on("pageerror", lambda error: shown.problems.append(str(error)))
-            shown.page.on("console", lambda said: said.type == "error" and shown.problems.append(said.text))
-            yield shown
+            yield chromium
         finally:
             chromium.close()
+
+
+@contextmanager
+def sheet_of(chromium, width=1280, **options):
+    """Open a page that shares nothing with the browser's others, and that counts requests and errors."""
+    with chromium.new_context(viewport={"width": width, "height": 900}, **options) as context:
+        context.set_default_timeout(PATIENCE)
+        shown = Sheet(context.new_page())
+        shown.page.on("request", lambda request: shown.requests.append(request.url))
+        shown.page.on("pageerror", lambda error: shown.problems.append(str(error)))
+        shown.page.on("console", lambda said: said.type == "error" and shown.problems.append(said.text))
+        yield shown
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from page_support import MISSING, sheet
+from page_support import MISSING, browser, sheet_of
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("monitor_core", "adapters", "plotting")
@@ -181,7 +181,7 @@ def test_a_fresh_clone_installs_and_writes_a_report(tmp_path):
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert (ROOT / BUILT / "page.js").read_text(encoding="utf-8") in page
     if not MISSING:
-        with sheet() as shown:
+        with browser() as chromium, sheet_of(chromium) as shown:
             shown.open(tmp_path / "a.html")
             assert shown.page.locator("[data-drawn]").count() == 1
 

@@ -286,7 +286,9 @@ class _Pages:
         paths = [self._path(name) for name in _chosen(request)]
         look = self._of_runs([path for path in paths if path is not None]) if paths else _of_folder(self.folder)
         every = _LOOK_SECONDS if not isinstance(self.folder, StorePath) else _STORE_LOOK_SECONDS
-        return StreamingResponse(_changes(request, look, every), media_type="text/event-stream", headers=_HEADERS)
+        known = await asyncio.to_thread(look)  # before the answer's head: who has that misses no change
+        changes = _changes(request, look, known, every)
+        return StreamingResponse(changes, media_type="text/event-stream", headers=_HEADERS)
 
     def _path(self, name: str) -> Path | None:
         """Return the path of a run or a log, None if it is outside the folder."""
@@ -380,9 +382,8 @@ def _runs(folder: Path) -> list[FoundRun]:
         return []
 
 
-async def _changes(request: Any, look: Callable[[], Any], every: float) -> AsyncIterator[str]:
-    begin = monotonic()
-    known, beat = await asyncio.to_thread(look), begin
+async def _changes(request: Any, look: Callable[[], Any], known: Any, every: float) -> AsyncIterator[str]:
+    begin = beat = monotonic()
     yield "retry: 1000\n\n"
     while not await request.is_disconnected():
         await asyncio.sleep(max(every, _PAUSE * (monotonic() - begin)))

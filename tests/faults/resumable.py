@@ -185,9 +185,18 @@ def train(kind, folder):
 def main(kinds):
     """Serve: import what the kinds need, then fork a child for each line of the input."""
     resuming.SHARE = 0.5  # an epoch here is shorter than a save
-    if {"keras_fit", "many_fits"} & set(kinds) and os.environ.get("KERAS_BACKEND") != "jax":  # which cannot be forked
+    import tensorboard.compat.tensorflow_stub  # noqa: F401 - for the types of the model's graph
+
+    backend = os.environ.get("KERAS_BACKEND")
+    if {"keras_fit", "many_fits"} & set(kinds) and backend != "jax":  # which cannot be forked
+        import keras
+
         import monitor_core.adapters.keras
-    if "torch_loop" in kinds:
+
+        keras.utils.set_random_seed(0)  # imports TensorFlow, on any backend
+    if "torch_loop" in kinds or backend == "torch":
+        import torch._dynamo  # noqa: F401 - for an optimizer's first step
+
         import monitor_core.adapters.torch  # noqa: F401
     for line in sys.stdin:
         kind, delay, folder = line.split(maxsplit=2)

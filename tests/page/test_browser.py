@@ -9,7 +9,7 @@ import pytest
 from monitor_core import Journal, Loop, open_run
 from monitor_core.journal.facts import End
 from monitor_core.page import write_report
-from page_support import AXE, IS_REQUIRED, MISSING, noisy_run, sheet
+from page_support import AXE, IS_REQUIRED, MISSING, noisy_run
 
 pytestmark = pytest.mark.skipif(bool(MISSING) and not IS_REQUIRED, reason=f"there is not {', '.join(MISSING)}")
 BLUE, RED = [0, 114, 178], [179, 38, 30]
@@ -24,7 +24,7 @@ def report(tmp_path_factory):
 
 
 @pytest.mark.parametrize("width", [390, 1280, 1920])
-def test_a_spike_and_nan_are_seen_at_full_zoom_out(report, width):
+def test_a_spike_and_nan_are_seen_at_full_zoom_out(report, width, sheet):
     """One spike and 50 NaN among 100,000 steps, on every screen, which the page fits."""
     with sheet(width) as shown:
         shown.open(report)
@@ -45,7 +45,7 @@ def test_a_spike_and_nan_are_seen_at_full_zoom_out(report, width):
         assert all(abs(x - place) < 4 for x, _ in lost)
 
 
-def test_nothing_is_requested_and_nothing_fails(report):
+def test_nothing_is_requested_and_nothing_fails(report, sheet):
     """The file itself, and no more."""
     with sheet() as shown:
         shown.open(report)
@@ -55,7 +55,7 @@ def test_nothing_is_requested_and_nothing_fails(report):
         assert shown.problems == []
 
 
-def test_a_drag_zooms_and_the_button_returns(report):
+def test_a_drag_zooms_and_the_button_returns(report, sheet):
     """The readout names step and value at the cursor."""
     with sheet() as shown:
         shown.open(report)
@@ -74,7 +74,7 @@ def test_a_drag_zooms_and_the_button_returns(report):
         assert reset.is_hidden()
 
 
-def test_a_chart_is_read_by_the_keyboard(report):
+def test_a_chart_is_read_by_the_keyboard(report, sheet):
     """Tab to it, arrows move the cursor, plus zooms, and values are in a live region."""
     with sheet() as shown:
         shown.open(report)
@@ -93,7 +93,7 @@ def test_a_chart_is_read_by_the_keyboard(report):
         assert shown.page.locator("[data-chart=metric-0] .reset").is_hidden()
 
 
-def test_a_finding_opens_where_it_speaks_and_the_whole_curve_is_a_key_away(report):
+def test_a_finding_opens_where_it_speaks_and_the_whole_curve_is_a_key_away(report, sheet):
     """The marked stretch is shaded; keyboard, button and double click lead to the whole range, and back."""
     chart = "[data-chart=finding-0]"
     with sheet() as shown:
@@ -140,7 +140,7 @@ def test_a_finding_opens_where_it_speaks_and_the_whole_curve_is_a_key_away(repor
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_a_spike_and_nan_are_seen_in_a_thinned_report(report, tmp_path, width):
+def test_a_spike_and_nan_are_seen_in_a_thinned_report(report, tmp_path, width, sheet):
     """Of 100,000 values it holds 2,000, these among them."""
     chart = "[data-chart=metric-0]"
     with sheet(width) as shown:
@@ -162,7 +162,7 @@ def test_a_spike_and_nan_are_seen_in_a_thinned_report(report, tmp_path, width):
     ("values", "said"),
     [([3e-50, 2e-50, 1e-50], "1e-50"), ([1e300, -1e300, 5e299], "5e299"), ([1.7e308, -1.7e308, 2.0], "2")],
 )
-def test_tiny_and_huge_values_are_said_and_drawn(tmp_path, values, said):
+def test_tiny_and_huge_values_are_said_and_drawn(tmp_path, values, said, sheet):
     """As they were logged, by a line that is somewhere else at each epoch."""
     with Loop(Journal(tmp_path / "a")) as loop:
         for epoch in loop.epochs(3):
@@ -177,7 +177,7 @@ def test_tiny_and_huge_values_are_said_and_drawn(tmp_path, values, said):
         assert shown.problems == []
 
 
-def test_lines_are_shown_and_hidden_and_smoothing_says_so(report):
+def test_lines_are_shown_and_hidden_and_smoothing_says_so(report, sheet):
     """Smoothing and the logarithmic axis are off until asked for."""
     with sheet() as shown:
         shown.open(report)
@@ -202,7 +202,7 @@ def violations(shown):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_axe_finds_no_violation(report, scheme, width):
+def test_axe_finds_no_violation(report, scheme, width, sheet):
     """Contrast, names, roles, order of headings; in light and dark, on a phone and a desk."""
     if not AXE.exists():
         pytest.skip("axe-core is not installed: make test-page")
@@ -227,7 +227,7 @@ def demo(tmp_path_factory):
     return out
 
 
-def test_the_demos_report_shows_every_part_with_its_numbers(demo):
+def test_the_demos_report_shows_every_part_with_its_numbers(demo, sheet):
     """Curves, layers, distributions, embedding, model, mistakes, costs and origin, as the journal has them."""
     recorded = open_run(demo / "run")
     snapshot = recorded.snapshot
@@ -264,7 +264,7 @@ def test_the_demos_report_shows_every_part_with_its_numbers(demo):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_violation_in_the_demos_report(demo, scheme):
+def test_axe_finds_no_violation_in_the_demos_report(demo, scheme, sheet):
     """Whose parts are all there."""
     if not AXE.exists():
         pytest.skip("axe-core is not installed: make test-page")
@@ -273,7 +273,7 @@ def test_axe_finds_no_violation_in_the_demos_report(demo, scheme):
         assert violations(shown) == []
 
 
-def test_hostile_names_do_not_run(tmp_path):
+def test_hostile_names_do_not_run(tmp_path, sheet):
     """They are shown as they are."""
     with Loop(Journal(tmp_path / "a", config={HOSTILE: HOSTILE})) as loop:
         for _ in loop.epochs(3):
@@ -287,7 +287,7 @@ def test_hostile_names_do_not_run(tmp_path):
         assert shown.problems == []
 
 
-def test_it_prints_in_black_on_white(report):
+def test_it_prints_in_black_on_white(report, sheet):
     """Also from a dark screen; controls are left out, and so is nothing else."""
     with sheet(color_scheme="dark") as shown:
         shown.open(report)

@@ -18,7 +18,7 @@ from monitor_core.journal.facts import Asked, Begin, RateChange, Stop
 from monitor_core.journal.provenance import describe
 from monitor_core.journal.writer import JournalWriter
 from monitor_core.page.run import PageRun
-from page_support import AXE, IS_REQUIRED, MISSING, ask, port_of, served, sheet
+from page_support import AXE, IS_REQUIRED, MISSING, ask, port_of, served
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -273,7 +273,7 @@ def said(shown):
 
 
 @in_browser
-def test_a_run_is_steered_from_its_page_by_the_keyboard(tmp_path):
+def test_a_run_is_steered_from_its_page_by_the_keyboard(tmp_path, sheet):
     """A rate, a note and a stop, which asks first; each is answered there, and marked on the curves."""
     runs = tmp_path / "runs"
     with training_process(runs / "a") as training, served(runs, "--control") as address, sheet() as shown:
@@ -369,7 +369,7 @@ def another_site(page):
 
 
 @in_browser
-def test_another_sites_page_cannot_control_a_run(live):
+def test_another_sites_page_cannot_control_a_run(live, sheet):
     """By a form, by fetches, by a beacon; not even one that knew the token, from a browser that has it."""
     address, folder = live
     base, token = split(address)
@@ -398,7 +398,7 @@ def test_another_sites_page_cannot_control_a_run(live):
 
 
 @in_browser
-def test_without_the_token_the_panel_says_where_it_is(live):
+def test_without_the_token_the_panel_says_where_it_is(live, sheet):
     """And asks for nothing."""
     with sheet() as shown:
         shown.page.goto(f"{split(live[0])[0]}runs/a")
@@ -410,7 +410,7 @@ def test_without_the_token_the_panel_says_where_it_is(live):
 
 @in_browser
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
-def test_axe_finds_no_violation(live, width, scheme):
+def test_axe_finds_no_violation(live, width, scheme, sheet):
     """In the panel with its answers, and in the question before a stop."""
     if not AXE.exists():
         pytest.skip("axe-core is not installed: make test-page")

@@ -18,7 +18,7 @@ import pytest
 from cli_support import command
 from monitor_core import Journal, Loop
 from monitor_core.runs.logs import LARGEST
-from page_support import AXE, IS_REQUIRED, MISSING, ask, served, sheet
+from page_support import AXE, IS_REQUIRED, MISSING, ask, served
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -249,7 +249,7 @@ def test_a_log_that_is_too_large_is_not_opened(runs):
 
 @in_browser
 @pytest.mark.parametrize("width", [390, 1280])
-def test_the_list_is_no_box_and_its_rows_are_compact(runs, width):
+def test_the_list_is_no_box_and_its_rows_are_compact(runs, width, sheet):
     """All rows are part of the page; a long name is cut; status and best value are in sight."""
     for number in range(20):
         train(runs / (f"{number}-{'with-a-name-of-many-words-' * 5}" if number % 7 == 0 else f"{number}"), [1.0])
@@ -289,7 +289,7 @@ def test_a_port_in_use_is_an_error(runs):
 
 
 @in_browser
-def test_a_curve_grows_without_a_reload(runs):
+def test_a_curve_grows_without_a_reload(runs, sheet):
     """A point is on the screen soon after its block; a zoom stays; the end is shown."""
     with served(runs) as address, sheet() as shown, Loop(Journal(runs / "live")) as loop:
         for epoch in loop.epochs(3):
@@ -313,7 +313,7 @@ def test_a_curve_grows_without_a_reload(runs):
 
 
 @in_browser
-def test_the_curve_of_a_log_grows_too(runs):
+def test_the_curve_of_a_log_grows_too(runs, sheet):
     """As another program appends to it."""
     log = runs / "log.csv"
     log.write_text("epoch,loss\n0,3\n1,2\n")
@@ -330,15 +330,17 @@ def test_the_curve_of_a_log_grows_too(runs):
 
 
 @in_browser
-def test_it_survives_that_a_run_ends_or_is_deleted(runs):
+def test_it_survives_that_a_run_ends_or_is_deleted(runs, sheet):
     """The end is shown, and of a deleted run what was seen last, with a sentence."""
     with served(runs) as address, sheet() as shown:
-        shown.page.goto(f"{address}runs/a")
+        with shown.page.expect_response(lambda answer: "/events" in answer.url):  # now it listens
+            shown.page.goto(f"{address}runs/a")
         shown.page.locator("[data-drawn]").first.wait_for()
         shutil.rmtree(runs / "a")
         shown.page.locator("html[data-gone]").wait_for(state="attached")
         assert "trained for 2 epochs" in shown.text("#story")
-        shown.page.goto(address)
+        with shown.page.expect_response(lambda answer: "/events" in answer.url):
+            shown.page.goto(address)
         shown.page.locator("text=deep/b").first.wait_for()
         train(runs / "new", [1.0])
         shown.page.locator("a[href='/runs/new']").wait_for()
@@ -346,7 +348,7 @@ def test_it_survives_that_a_run_ends_or_is_deleted(runs):
 
 @in_browser
 @pytest.mark.parametrize("path", ["", "runs/a", "runs/log.csv", "overlay?run=a&run=deep/b&run=log.csv"])
-def test_axe_finds_no_violation(runs, path):
+def test_axe_finds_no_violation(runs, path, sheet):
     """In the list, a run's page, a log's, and an overlay."""
     if not AXE.exists():
         pytest.skip("axe-core is not installed: make test-page")

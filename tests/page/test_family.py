@@ -11,7 +11,7 @@ from monitor_core.journal.facts import Begin, End
 from monitor_core.journal.provenance import describe
 from monitor_core.journal.writer import JournalWriter
 from monitor_core.page import report_html
-from page_support import AXE, IS_REQUIRED, MISSING, ask, served, sheet
+from page_support import AXE, IS_REQUIRED, MISSING, ask, served
 
 in_browser = pytest.mark.skipif(bool(MISSING) and not IS_REQUIRED, reason=f"there is not {', '.join(MISSING)}")
 CHILD = """
@@ -112,7 +112,7 @@ def test_of_hundreds_of_children_a_few_are_listed(tmp_path):
 
 
 @in_browser
-def test_a_child_that_begins_or_ends_is_shown_without_a_reload(tmp_path):
+def test_a_child_that_begins_or_ends_is_shown_without_a_reload(tmp_path, sheet):
     """On its parent's page, which is itself done."""
     parent = train(tmp_path / "runs" / "parent")
     with served(tmp_path / "runs") as address, sheet() as shown:
@@ -135,7 +135,7 @@ def test_a_child_that_begins_or_ends_is_shown_without_a_reload(tmp_path):
 
 @in_browser
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
-def test_axe_finds_no_violation(tmp_path, scheme, width):
+def test_axe_finds_no_violation(tmp_path, scheme, width, sheet):
     """On a parent's page and a child's; long names widen neither."""
     if not AXE.exists():
         pytest.skip("axe-core is not installed: make test-page")

@@ -18,6 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
+from zlib import crc32
 
 import attrs
 
@@ -46,6 +47,7 @@ _PAUSE = 4
 _OTHERS_SECONDS = 2.0
 _STORE_LOOK_SECONDS = 5.0
 """Each look at a store is a request, which some bill."""
+_CHANGED = "event: changed\ndata: \n\n"
 _BEAT_SECONDS = 15.0
 _MOST_OVERLAID = 12
 _CACHED = 8
@@ -223,8 +225,9 @@ class _Pages:
             run, quoted = PageRun.of(recorded), _quoted(self._name(path))
             is_here = self.control is not None and not isinstance(path, StorePath)
             panel = None if not is_here else Panel.of(f"/control/{quoted}", run.summary, path)
-            page = render(run, events=f"/events?run={quoted}", control=panel, family=family)
-            self._known[path] = known = ((files, liveness, family), page)
+            key = files, liveness, family
+            page = render(run, events=f"/events?run={quoted}&seen={_mark([key])}", control=panel, family=family)
+            self._known[path] = known = (key, page)
             for old in list(self._known)[:-_CACHED]:
                 del self._known[old]
         return _html(known[1])
@@ -287,7 +290,8 @@ class _Pages:
         look = self._of_runs([path for path in paths if path is not None]) if paths else _of_folder(self.folder)
         every = _LOOK_SECONDS if not isinstance(self.folder, StorePath) else _STORE_LOOK_SECONDS
         known = await asyncio.to_thread(look)  # before the answer's head: who has that misses no change
-        changes = _changes(request, look, known, every)
+        seen = request.query_params.get("seen")
+        changes = _changes(request, look, known, every, is_new=seen is not None and seen != _mark(known))
         return StreamingResponse(changes, media_type="text/event-stream", headers=_HEADERS)
 
     def _path(self, name: str) -> Path | None:
@@ -382,16 +386,25 @@ def _runs(folder: Path) -> list[FoundRun]:
         return []
 
 
-async def _changes(request: Any, look: Callable[[], Any], known: Any, every: float) -> AsyncIterator[str]:
+def _mark(seen: Any) -> str:
+    """Return a short text for what a look has seen, by which a page says what it shows."""
+    return f"{crc32(repr(seen).encode(errors='replace')):08x}"
+
+
+async def _changes(
+    request: Any, look: Callable[[], Any], known: Any, every: float, *, is_new: bool
+) -> AsyncIterator[str]:
     begin = beat = monotonic()
     yield "retry: 1000\n\n"
+    if is_new:
+        yield _CHANGED
     while not await request.is_disconnected():
         await asyncio.sleep(max(every, _PAUSE * (monotonic() - begin)))
         begin = monotonic()
         present = await asyncio.to_thread(look)
         if present != known:
             known, beat = present, monotonic()
-            yield "event: changed\ndata: \n\n"
+            yield _CHANGED
         elif monotonic() - beat >= _BEAT_SECONDS:
             beat = monotonic()
             yield ": still here\n\n"

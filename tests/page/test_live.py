@@ -1,6 +1,7 @@
 """The live page: a real server on this machine, asked by a client and looked at in a browser."""
 
 import contextlib
+import html
 import http.client
 import json
 import os
@@ -52,7 +53,7 @@ def test_the_list_leads_to_each_run(runs):
         assert headers["x-content-type-options"] == "nosniff"
         status, _, page = ask(address, "/runs/deep/b")
         assert status == 200
-        assert 'data-events="/events?run=deep/b"' in page
+        assert 'data-events="/events?run=deep/b&amp;seen=' in page
         assert "connect-src &#39;self&#39;" in page
 
 
@@ -159,7 +160,7 @@ def test_logs_are_listed_opened_and_overlaid(runs):
         assert status == 200
         assert "It holds metrics alone" in page
         assert "it loads nothing" not in page
-        assert 'data-events="/events?run=log.csv"' in page
+        assert 'data-events="/events?run=log.csv&amp;seen=' in page
         page = ask(address, "/overlay?run=a&run=log.csv&by=epoch")[2]
         chart = json.loads(re.search(r'id="page-data">(.*?)</script>', page)[1])["charts"]["metric-0"]
         assert [line["name"] for line in chart["lines"]] == ["a", "log.csv"]
@@ -387,3 +388,31 @@ with Loop(Journal(sys.argv[1])) as loop:
                 while events.readline() != b"event: changed\n":
                     pass
             assert "was killed" in ask(address, "/runs/a")[2]
+
+
+def listens(address, page):
+    """Return what a page's server answers when the page listens, and what the page would read it from."""
+    place = urlsplit(address)
+    client = http.client.HTTPConnection(place.hostname, place.port, timeout=60)
+    client.request("GET", html.unescape(re.search(r'data-events="([^"]*)"', page)[1]))
+    return client, client.getresponse()
+
+
+def test_what_has_changed_before_the_page_listens_is_told_at_once(runs):
+    """A page says what it shows; one that shows what there is, is told nothing."""
+    with contextlib.ExitStack() as stack:
+        with served(runs) as address:
+            page = ask(address, "/runs/a")[2]
+            client, unchanged = listens(address, page)
+            stack.enter_context(contextlib.closing(client))
+            assert unchanged.readline() == b"retry: 1000\n"
+            train(runs / "a", [1.0])
+            client, changed = listens(address, page)
+            stack.enter_context(contextlib.closing(client))
+            assert [changed.readline() for _ in range(3)] == [b"retry: 1000\n", b"\n", b"event: changed\n"]
+            client, shown = listens(address, ask(address, "/runs/a")[2])
+            stack.enter_context(contextlib.closing(client))
+            assert shown.readline() == b"retry: 1000\n"
+        with pytest.raises(http.client.IncompleteRead) as ended:  # as the server has
+            shown.read()
+        assert ended.value.partial == b"\n"

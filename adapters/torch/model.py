@@ -224,12 +224,16 @@ class TorchModel:
 
         Raises:
             OSError: It cannot be written, on any rank.
-            RuntimeError: A rank cannot save for another reason.
+            RuntimeError: A rank cannot save for another reason, or the ranks have different parameters.
             ValueError: The modules are wrapped by ``FullyShardedDataParallel``, whose parameters have lost their names.
         """
         from monitor_core.adapters.torch import shards
 
         insides.refuse_flattened(self.module)
+        shards.save(Path(folder), lambda: self._shards(weights_only=weights_only))
+
+    def _shards(self, *, weights_only: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the tensors of a checkpoint, and what else it has."""
         state = self.module.state_dict()
         tensors = {f"module.{name}": value for name, value in state.items() if isinstance(value, torch.Tensor)}
         others = {name: value for name, value in state.items() if not isinstance(value, torch.Tensor)}
@@ -237,7 +241,7 @@ class TorchModel:
         if not weights_only:
             tensors |= self._training.tensors()
             rest = self._training.rest()
-        shards.save(Path(folder), tensors, {"format": _FORMAT, "module": encoded(others, "the module"), **rest})
+        return tensors, {"format": _FORMAT, "module": encoded(others, "the module"), **rest}
 
     def load(self, path: str | PathLike[str]) -> None:
         """Set the state of the modules, and of optimizers and schedulers if both the file and the handle have them.

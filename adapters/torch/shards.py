@@ -11,7 +11,8 @@ import io
 import pickle
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
 
+from monitor_core.adapters.torch.parts import is_distributed
 from monitor_core.files.state import load_state, save_state
 
 _REST = "monitor_core.json"
@@ -40,18 +42,19 @@ _KNOWN = frozenset(
 """What the metadata of a folder may name, besides dtypes and the classes of metadata."""
 
 
-def save(folder: Path, tensors: Mapping[str, Any], rest: Mapping[str, Any]) -> None:
+def save(folder: Path, state: Callable[[], tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
     """Write a folder; all ranks call this.
 
     Args:
         folder: The folder, which all ranks see.
-        tensors: The tensors by name; of sharded ones this rank's part is written, of others those of the first rank.
-        rest: What is not a tensor; that of the first rank is written.
+        state: Returns the tensors by name, and what is not a tensor. Of sharded tensors this rank's part is written, of
+            all else that of the first rank.
 
     Raises:
         OSError: It cannot be written, on any rank.
-        RuntimeError: A rank cannot save for another reason.
+        RuntimeError: A rank cannot save for another reason, or the ranks have different parameters.
     """
+    tensors, rest = _agreed(state)
     with _as_exceptions():
         dcp.save(
             dict(tensors),
@@ -60,6 +63,38 @@ def save(folder: Path, tensors: Mapping[str, Any], rest: Mapping[str, Any]) -> N
         )
     if torch.distributed.get_rank() == 0:  # only now: the others wait in the collectives
         save_state(folder / _REST, rest)
+
+
+def _agreed(
+    state: Callable[[], tuple[Mapping[str, Any], Mapping[str, Any]]],
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return the state, once all ranks have theirs and it is that of one model.
+
+    A collective takes part in what others have failed to begin, so that none of them waits.
+    """
+    tensors: Mapping[str, Any] = {}
+    rest: Mapping[str, Any] = {}
+    try:
+        tensors, rest = state()
+        own = "\n".join(sorted(f"{name} {tuple(each.shape)} {_ranks_of(each)}" for name, each in tensors.items()))
+        said = ("", zlib.crc32(own.encode()))
+    except Exception as error:
+        said = (f"{type(error).__name__}: {error}", 0)
+    found: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(found, said)
+    for rank, (why, _) in enumerate(found):
+        if why:
+            raise RuntimeError(f"{why} (rank {rank})")
+    if len(set(found)) > 1:
+        raise RuntimeError(
+            "the ranks must have the same parameters, each sharded over the same ranks; stages of a pipeline, of which "
+            "each rank has other parameters, cannot be saved together"
+        )
+    return tensors, rest
+
+
+def _ranks_of(tensor: Any) -> list[int] | None:
+    return tensor.device_mesh.mesh.flatten().tolist() if is_distributed(tensor) else None
 
 
 @contextmanager

@@ -80,6 +80,7 @@ class Training:
             f"{_prefix(name)}{number}.{key}": value
             for name, state in self.optimizer_states().items()
             for number, entries in state["state"].items()
+            if isinstance(entries, Mapping)
             for key, value in entries.items()
             if isinstance(value, torch.Tensor)
         }
@@ -90,6 +91,8 @@ class Training:
         for state in states.values():
             state["state"] = {
                 number: {key: value for key, value in entries.items() if not isinstance(value, torch.Tensor)}
+                if isinstance(entries, Mapping)
+                else entries
                 for number, entries in state["state"].items()
             }
         optimizers = {name: encoded(state, _what("optimizer", name)) for name, state in states.items()}
@@ -168,14 +171,13 @@ def _prefix(name: str) -> str:
 
 def _placed(state: Mapping[str, Any], optimizer: Any) -> dict[str, Any]:
     """Return an optimizer's state with its tensors sharded as the parameters are that they belong to."""
-    parameters = [each for group in optimizer.param_groups for each in group["params"]]
-    entries = {
-        number: {
+    parameters = dict(enumerate(each for group in optimizer.param_groups for each in group["params"]))
+    entries = dict(state["state"])
+    for number in entries.keys() & {number for number, each in parameters.items() if parts.is_distributed(each)}:
+        entries[number] = {
             key: parts.placed_like(value, parameters[number]) if isinstance(value, torch.Tensor) else value
-            for key, value in values.items()
+            for key, value in entries[number].items()
         }
-        for number, values in state["state"].items()
-    }
     return {**state, "state": entries}
 
 

@@ -130,6 +130,8 @@ class CheckpointStore:
         path = self.folder.path / saved.file
         if is_shards(path):
             check_shards(path, saved.checksum, thorough=thorough)
+        elif path.is_dir():
+            raise ValueError(f"{path} is damaged: it has no list of its files")
         elif saved.checksum is not None and checksum(path) != saved.checksum:
             raise ValueError(f"{path} is damaged, or another file: its checksum differs from that of the saved file")
 

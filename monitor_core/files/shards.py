@@ -26,7 +26,7 @@ LIST = "checksums.json"
 _READERS = 8
 """How many files are read at a time."""
 
-Share = Callable[[bytes], list[bytes]]
+Exchange = Callable[[bytes], list[bytes]]
 """Called on all ranks at the same point; returns what each of them passes."""
 
 
@@ -72,7 +72,7 @@ class Together:
         share: Exchanges with the other ranks.
     """
 
-    def __init__(self, model: ModelHandle, share: Share) -> None:
+    def __init__(self, model: ModelHandle, share: Exchange) -> None:
         self._model = model
         self._share = share
         self._is_broken = False
@@ -108,7 +108,7 @@ class Together:
         return found
 
 
-def save_together(model: ModelHandle, rank: int, share: Share, save: Callable[[Together], None]) -> None:
+def save_together(model: ModelHandle, rank: int, share: Exchange, save: Callable[[Together], None]) -> None:
     """Let rank 0 save something, or nothing, and the other ranks do their part. All ranks call this.
 
     Args:
@@ -133,7 +133,7 @@ def save_together(model: ModelHandle, rank: int, share: Share, save: Callable[[T
     together.end(None)
 
 
-def _follow(model: ModelHandle, rank: int, share: Share) -> None:
+def _follow(model: ModelHandle, rank: int, share: Exchange) -> None:
     """Do what rank 0 says, until it has ended."""
     while "end" not in (asked := json.loads(share(b"")[0])):
         try:
@@ -146,7 +146,7 @@ def _follow(model: ModelHandle, rank: int, share: Share) -> None:
         _raise(asked, "rank 0 cannot save")
 
 
-def _save_part(model: ModelHandle, folder: Path, rank: int, share: Share, *, weights_only: bool) -> dict[str, Any]:
+def _save_part(model: ModelHandle, folder: Path, rank: int, share: Exchange, *, weights_only: bool) -> dict[str, Any]:
     """Save the part of this rank; return the sizes and checksums of all files, of which each rank reads some.
 
     Raises:
@@ -158,7 +158,7 @@ def _save_part(model: ModelHandle, folder: Path, rank: int, share: Share, *, wei
     return {name: about for each in found for name, about in each.items()}
 
 
-def _on_all(share: Share, what: str, action: Callable[[], Any]) -> list[Any]:
+def _on_all(share: Exchange, what: str, action: Callable[[], Any]) -> list[Any]:
     """Call a function on all ranks; return what it returns on each, or raise on all what it raises on one."""
     try:
         own = {"done": action()}

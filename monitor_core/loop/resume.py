@@ -247,7 +247,7 @@ class Resume:
         else:
             point = self._point()
             theirs = shared.share("the checkpoint", b"")[0].decode()
-            newest = self._newest(point, theirs)
+            newest = self._newest(point, None if theirs == _name(None) else theirs)
             if (own := _name(newest)) != theirs:
                 raise SetupError(
                     f"resume: all ranks must see one folder, but rank {run.rank} has the checkpoint {own} in "

@@ -50,7 +50,7 @@ class Agreement:
 
     Attributes:
         collectives: How many collectives it has taken.
-        any_acts: Whether, in the last exchange, any rank had a sink that may act on the results.
+        any_acts: Whether, in the last exchange of results, any rank had a sink that may act on them.
         interrupted: Whether Ctrl-C has ended the run on all ranks.
     """
 
@@ -109,6 +109,8 @@ class Agreement:
                 self._learn(self._layout.unknown(own))
                 continue
             arrived = completed([Position.of(each) for each in rows[:, _POSITION]])
+            if position.kind == Kind.SHARE:  # what is asked for waits: a save is not cut short
+                break
             self.any_acts = bool(rows[:, _ACTS].any())
             self._agree(rows)
             if self._collective.rank in arrived:

@@ -113,9 +113,11 @@ def _differing(positions: Sequence[Position]) -> str:
     for rank, each in enumerate(positions):
         places.setdefault(str(each), []).append(rank)
     advice = "run the same epochs and evaluations on every rank"
+    if any(each.kind == Kind.SHARE for each in positions):
+        advice = "give every rank the same `resume=` and, in the same order, the same sinks that save a sharded model"
     if len(places) == 1:
         differ = "give every rank the same `ranks=` and the evaluations the same names"
-        return f"the ranks differ at {positions[0]}: {differ}"
+        return f"the ranks differ at {positions[0]}: {advice if positions[0].kind == Kind.SHARE else differ}"
     listed = ", ".join(f"{named(ranks)} at {place}" for place, ranks in places.items())
     return f"the ranks are at different points of the run, {listed}: {advice}"
 

@@ -304,6 +304,13 @@ class ModelCheckpoint(Sink):
                 f"filepath must have a field such as {{epoch}} where parts of the model are on several ranks (got "
                 f"{self._template.text!r}): they are saved as a folder, which cannot be replaced in one step"
             )
+        own = f"filepath={self._template.text!r}, save_freq={self.save_freq!r}, at={self.at!r}"
+        found = [each.decode() for each in run.share(f"{name}'s options", own.encode())]
+        if len(set(found)) > 1:
+            raise SetupError(
+                f"{name} must have the same filepath, save_freq and at on every rank, because all save together (got "
+                f"{'; '.join(f'{each} on rank {rank}' for rank, each in enumerate(found))})"
+            )
 
     def _check_ending(self, model: ModelHandle) -> None:
         if (framework := frameworks.of_handle(model)) is None:

@@ -176,6 +176,39 @@ def test_what_cannot_be_saved_is_refused(tmp_path):
         assert "shard it by its successor, torch.distributed.fsdp.fully_shard(module)" in written
 
 
+BOTH = """
+train("res", 4, ModelCheckpoint("c/{epoch}.pt"), EarlyStopping("loss", patience=2, min_delta=1.0))
+shards = TorchModel._shards
+TorchModel._shards = lambda self, **options: shards(self, **options) if rank == 0 else 1 / 0
+train(None, 1, ModelCheckpoint("d/{epoch}.pt"))
+TorchModel._shards = shards
+stage = torch.nn.Linear(2, 2 + rank)
+fully_shard(stage)
+try:
+    TorchModel(stage).save_shards("stages.pt")
+except RuntimeError as error:
+    print(error, flush=True)
+checkpoint = ModelCheckpoint("e/{epoch}.pt", save_freq=2 + rank)
+try:
+    train(None, 1, checkpoint)
+except Exception as error:
+    print(type(error).__name__, error, flush=True)
+"""
+
+
+def test_decisions_and_saves_of_one_epoch_are_all_agreed_on(tmp_path):
+    """A stop by a sink after `ModelCheckpoint`, and the save to resume from; ranks that differ are told, not left."""
+    zero, one = run_ranks(TRAINING + BOTH, tmp_path)
+    assert reports(zero)[0][:2] == reports(one)[0][:2] == ["stopped", 9], zero + one
+    assert (tmp_path / "res" / "resume" / "000003.pt").is_dir()
+    assert (tmp_path / "c" / "3.pt").is_dir()
+    for written in (zero, one):
+        assert "ZeroDivisionError: division by zero (rank 1)" in written
+        assert "the ranks must have the same parameters, each sharded over the same ranks" in written
+        assert "ModelCheckpoint must have the same filepath, save_freq and at on every rank" in written
+    assert not (tmp_path / "d").exists() or not list((tmp_path / "d").glob("*.pt"))
+
+
 def damage_list(folder):
     """Change a checksum in the list of files."""
     listed = json.loads((folder / LIST).read_text())

@@ -350,3 +350,28 @@ def test_several_modules_are_found_again_while_all_parts_live(gan):
     del handle, gan.scheduler
     gc.collect()
     assert again() is None
+
+
+class Counting(torch.optim.SGD):
+    """An optimizer with a state of its own, next to those of its parameters."""
+
+    def step(self, closure=None):
+        """Count."""
+        self.state["steps"] = self.state.get("steps", 0) + 1
+        return super().step(closure)
+
+
+def test_an_optimizers_own_state_is_kept_next_to_those_of_its_parameters():
+    """As PyTorch does; and a state of more parameters is refused by PyTorch's own message."""
+    module = nn.Linear(2, 1)
+    handle = TorchModel(module, Counting(module.parameters(), lr=0.1, momentum=0.9))
+    module(torch.ones(1, 2)).sum().backward()
+    handle.optimizer.step()
+    state = handle.training_state()
+    again = TorchModel(module, Counting(module.parameters(), lr=0.1, momentum=0.9))
+    again.load_training_state(state)
+    assert again.optimizer.state["steps"] == 1
+    assert len(again.optimizer.state) == 3
+    smaller = TorchModel(module, Counting([module.bias], lr=0.1, momentum=0.9))
+    with pytest.raises(ValueError, match="doesn't match the size"):
+        smaller.load_training_state(state)

@@ -295,9 +295,8 @@ class ModelCheckpoint(Sink):
         name = type(self).__name__
         if run.share is None:
             raise SetupError(
-                f"{name} cannot save a model whose parts are on {run.ranks} ranks that do not train together: "
-                "initialize torch.distributed or jax.distributed before the run begins, and pass the same ranks= on "
-                "every rank, without together=False"
+                f"{name} cannot save a model whose parts are on {run.ranks} ranks that do not train together: connect "
+                "them before the run begins, and pass the same ranks= on every rank, without together=False"
             )
         if not self._template.names:
             raise SetupError(

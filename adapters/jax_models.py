@@ -112,9 +112,7 @@ class JaxModel:
             ValueError: The file belongs to another model or optimizer; nothing is set then.
         """
         if Path(path).is_dir():
-            folder = Path(path)
-            parts = [part for part in _saved(False) if part == "weights" or self._is_in(folder, part)]
-            self._set({part: jax_shards.load(folder, part, self._data_of(part)) for part in parts}, str(path))
+            self._set(jax_shards.load(Path(path), {part: self._data_of(part) for part in _saved(False)}), str(path))
             return
         names, *arrays = read_arrays(path)
         if names.dtype.kind != "U" or names.shape != (len(arrays),):
@@ -126,9 +124,6 @@ class JaxModel:
         if not self._leaves("optimizer"):
             found.pop("optimizer", None)
         self._set(found, str(path))
-
-    def _is_in(self, folder: Path, part: str) -> bool:
-        return jax_shards.has(folder, part) and bool(self._leaves(part))
 
     # --- training state --------------------------------------------------------------------------------------------
 
@@ -270,13 +265,8 @@ def _all_alike(leaves: Mapping[str, Any], arrays: Mapping[str, Array], where: st
     Raises:
         ValueError: They have other names or shapes.
     """
-    if leaves.keys() != arrays.keys():
-        others = ", ".join(sorted(leaves.keys() ^ arrays.keys())[:5])
-        raise ValueError(f"{where} must have the model's {len(leaves)} arrays (got {len(arrays)}; different: {others})")
-    for name, leaf in leaves.items():
-        if np.shape(_data(leaf)) != np.shape(arrays[name]):
-            expected, got = np.shape(_data(leaf)), np.shape(arrays[name])
-            raise ValueError(f"{where} must have the shape {expected} for {name} (got {got})")
+    data = {name: _data(leaf) for name, leaf in leaves.items()}
+    jax_shards.require_alike(data, {name: np.shape(array) for name, array in arrays.items()}, where)
     return {name: _one_alike(leaf, arrays[name]) for name, leaf in leaves.items()}
 
 

@@ -60,40 +60,36 @@ def has(folder: Path, part: str) -> bool:
     return (folder / part).is_dir()
 
 
-def load(folder: Path, part: str, leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `save` wrote of a part: global arrays spread as those that they replace, others in host memory.
+def load(folder: Path, parts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return what `save` wrote: global arrays spread as those that they replace, others in host memory.
 
     Args:
         folder: The folder.
-        part: The part.
-        leaves: Its leaves now, by name.
+        parts: The leaves of each part now, by name. The first part must have been saved; others are left out if they
+            were not, or have no leaves.
 
     Raises:
         ImportError: Orbax is not installed.
-        ValueError: It was not saved, or of another model or optimizer.
+        ValueError: It was saved of another model or optimizer.
     """
+    first = next(iter(parts))
+    if not has(folder, first):
+        raise ValueError(f"{folder} must be a folder that a handle's save_shards wrote (it has no {first})")
+    wanted = [part for part, leaves in parts.items() if part == first or (leaves and has(folder, part))]
+    return {part: _load(folder, part, parts[part]) for part in wanted}
+
+
+def _load(folder: Path, part: str, leaves: Mapping[str, Any]) -> dict[str, Any]:
     import jax
 
-    path = folder.absolute() / part
-    if not path.is_dir():
-        raise ValueError(f"{folder} must be a folder that a handle's save_shards wrote (it has no {part})")
-    orbax = _orbax()
-    own = jax.process_index()
+    orbax, own = _orbax(), jax.process_index()
     alone = orbax.options.MultiprocessingOptions(
         primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process {own}"
     )
     with orbax.StandardCheckpointer(multiprocessing_options=alone) as checkpointer:
+        path = folder.absolute() / part
         found = checkpointer.metadata(path).item_metadata
-        if found.keys() != leaves.keys():
-            others = ", ".join(sorted(found.keys() ^ leaves.keys())[:5])
-            raise ValueError(
-                f"{folder} must have the model's {len(leaves)} arrays (got {len(found)}; different: {others})"
-            )
-        for name, leaf in leaves.items():
-            if tuple(found[name].shape) != np.shape(leaf):
-                raise ValueError(
-                    f"{folder} must have the shape {np.shape(leaf)} for {name} (got {tuple(found[name].shape)})"
-                )
+        require_alike(leaves, {name: tuple(each.shape) for name, each in found.items()}, str(folder))
         wanted = {
             name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
             if is_global(leaf)
@@ -102,6 +98,16 @@ def load(folder: Path, part: str, leaves: Mapping[str, Any]) -> dict[str, Any]:
         }
         loaded: dict[str, Any] = checkpointer.restore(path, wanted)
         return loaded
+
+
+def require_alike(leaves: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], where: str) -> None:
+    """Raise a ValueError if saved arrays have other names or shapes than the leaves that they are to replace."""
+    if leaves.keys() != shapes.keys():
+        others = ", ".join(sorted(leaves.keys() ^ shapes.keys())[:5])
+        raise ValueError(f"{where} must have the model's {len(leaves)} arrays (got {len(shapes)}; different: {others})")
+    for name, leaf in leaves.items():
+        if np.shape(leaf) != shapes[name]:
+            raise ValueError(f"{where} must have the shape {np.shape(leaf)} for {name} (got {shapes[name]})")
 
 
 def _orbax() -> Any:

@@ -103,7 +103,7 @@ class PytreeModel:
         tree = self._get()
         leaves = dict(numbered(_leaves(tree)))
         if Path(path).is_dir():
-            loaded = jax_shards.load(Path(path), "tree", leaves)
+            loaded = jax_shards.load(Path(path), {"tree": leaves})["tree"]
             self._assign(_rebuilt(tree, iter([alike(leaf, loaded[name]) for name, leaf in leaves.items()])))
             return
         names, *arrays = read_arrays(path)

@@ -190,6 +190,15 @@ couple = lambda: process_allgather(jax.numpy.ones(1))
 
 ENGINES = {"torch": TORCH, "jax": JAX}
 
+CONTINUED = """
+train("whole", 6)
+train("cut", 3)
+train("cut", 6)
+train("back", 3, sharded=False)
+train("back", 6)
+"""
+"""Whole, cut and continued, and continued from what was not sharded, where ``train(folder, epochs)`` is defined."""
+
 
 UNEVEN = """
 import numpy as np

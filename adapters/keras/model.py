@@ -204,11 +204,8 @@ class KerasModel:
             ImportError: Orbax is not installed.
         """
         self._sync()
-        saved = {part: variables for part, variables in self._parts().items() if part == "weights" or not weights_only}
-        jax_shards.save(
-            Path(folder),
-            {part: {name: each.value for name, each in variables.items()} for part, variables in saved.items()},
-        )
+        parts = _values_of(self._parts())
+        jax_shards.save(Path(folder), {"weights": parts["weights"]} if weights_only else parts)
 
     def _parts(self) -> dict[str, dict[str, Any]]:
         """Return the variables of the weights and of the optimizer by number: names differ from model to model."""
@@ -220,13 +217,10 @@ class KerasModel:
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is not None and not optimizer.built and jax_shards.has(folder, "optimizer"):
             optimizer.build(self.model.trainable_variables)
-        loaded = []
-        for part, variables in self._parts().items():
-            if part == "weights" or (variables and jax_shards.has(folder, part)):
-                found = jax_shards.load(folder, part, {name: each.value for name, each in variables.items()})
-                loaded += [(each, found[name]) for name, each in variables.items()]
-        for variable, value in loaded:
-            variable.assign(value)
+        parts = self._parts()
+        for part, values in jax_shards.load(folder, _values_of(parts)).items():
+            for name, value in values.items():
+                parts[part][name].assign(value)
 
     def load(self, path: str | PathLike[str]) -> None:
         """Load a file that `save` wrote into the model, without executing anything in the file.
@@ -473,6 +467,10 @@ def reset_states(model: keras.Model) -> None:
 
 def _stateful_layers(model: keras.Model) -> list[Any]:
     return [each for each in model._flatten_layers() if isinstance(each, keras.layers.RNN) and each.stateful]
+
+
+def _values_of(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {part: {name: each.value for name, each in variables.items()} for part, variables in parts.items()}
 
 
 def _recurrent_states(model: keras.Model) -> list[Any]:

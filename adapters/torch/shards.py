@@ -126,7 +126,8 @@ class Saved:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.rest = load_state(folder / _REST)
-        self._tensors = _Reader(folder).read_metadata().state_dict_metadata
+        self._reader = _Reader(folder)
+        self._tensors = self._reader.read_metadata().state_dict_metadata
 
     def names(self, prefix: str) -> Iterator[str]:
         """Yield the names of the tensors that begin with a prefix, without it."""
@@ -153,7 +154,7 @@ class Saved:
                 )
         with warnings.catch_warnings(), _as_exceptions():  # it says that it loads as a single process, as it is told to
             warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
-            dcp.load(dict(tensors), storage_reader=_Reader(self._folder), no_dist=True)
+            dcp.load(dict(tensors), storage_reader=self._reader, no_dist=True)
 
     def _about(self, name: str) -> TensorStorageMetadata:
         found = self._tensors.get(name)
@@ -163,7 +164,9 @@ class Saved:
 
 
 class _Reader(dcp.FileSystemReader):
-    """Reads a folder without executing anything in it."""
+    """Reads a folder without executing anything in it, and its metadata once."""
+
+    _metadata: Metadata | None = None
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         """Read what the folder has.
@@ -171,14 +174,19 @@ class _Reader(dcp.FileSystemReader):
         Raises:
             ValueError: It holds more than metadata.
         """
+        if self._metadata is None:
+            self._metadata = self._read()
+        self._metadata.storage_meta = self._metadata.storage_meta or StorageMeta()
+        self._metadata.storage_meta.load_id = self.load_id
+        return self._metadata
+
+    def _read(self) -> Metadata:
         try:
             found = _Unpickler(io.BytesIO(Path(self.path, ".metadata").read_bytes())).load()
         except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError) as error:
             raise ValueError(f"{self.path} is damaged, or not a checkpoint of torch.distributed: {error}") from error
         if not isinstance(found, Metadata):
             raise ValueError(f"{self.path} is not a checkpoint of torch.distributed")  # noqa: TRY004
-        found.storage_meta = found.storage_meta or StorageMeta()
-        found.storage_meta.load_id = self.load_id
         return found
 
 

@@ -70,8 +70,10 @@ class Training:
         Raises:
             TypeError: A state holds a type other than numbers, strings and tensors.
         """
-        states = self.optimizer_states().items()
-        optimizers = {name: encoded(state, _what("optimizer", name)) for name, state in states}
+        return self._encoded(self.optimizer_states())
+
+    def _encoded(self, states: Mapping[str, Any]) -> dict[str, Any]:
+        optimizers = {name: encoded(state, _what("optimizer", name)) for name, state in states.items()}
         return {"optimizers": optimizers, "schedulers": self.scheduler_states()}
 
     def tensors(self) -> dict[str, Any]:
@@ -95,8 +97,7 @@ class Training:
                 else entries
                 for number, entries in state["state"].items()
             }
-        optimizers = {name: encoded(state, _what("optimizer", name)) for name, state in states.items()}
-        return {"optimizers": optimizers, "schedulers": self.scheduler_states()}
+        return self._encoded(states)
 
     def joined(self, rest: Mapping[str, Any], saved: Saved) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the states as `load` takes them, with new tensors, and these by the names of `tensors`.
@@ -108,7 +109,7 @@ class Training:
         states = {"optimizers": decoded(rest["optimizers"]), "schedulers": rest["schedulers"]}
         tensors: dict[str, Any] = {}
         for name in self.optimizers.keys() & states["optimizers"].keys():
-            parameters = [each for group in self.optimizers[name].param_groups for each in group["params"]]
+            parameters = _parameters(self.optimizers[name])
             entries = states["optimizers"][name]["state"]
             for whole in saved.names(_prefix(name)):
                 number, _, key = whole.partition(".")
@@ -169,9 +170,14 @@ def _prefix(name: str) -> str:
     return f"optimizers.{name}."
 
 
+def _parameters(optimizer: Any) -> list[Any]:
+    """Return an optimizer's parameters, in the order of the numbers that they have in its state."""
+    return [each for group in optimizer.param_groups for each in group["params"]]
+
+
 def _placed(state: Mapping[str, Any], optimizer: Any) -> dict[str, Any]:
     """Return an optimizer's state with its tensors sharded as the parameters are that they belong to."""
-    parameters = dict(enumerate(each for group in optimizer.param_groups for each in group["params"]))
+    parameters = dict(enumerate(_parameters(optimizer)))
     entries = dict(state["state"])
     for number in entries.keys() & {number for number, each in parameters.items() if parts.is_distributed(each)}:
         entries[number] = {

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -108,23 +109,37 @@ class Together:
         return found
 
 
-def save_together(model: ModelHandle, rank: int, share: Exchange, save: Callable[[Together], None]) -> None:
-    """Let rank 0 save something, or nothing, and the other ranks do their part. All ranks call this.
+def save_together(
+    model: ModelHandle,
+    rank: int,
+    share: Callable[[str, bytes], list[bytes]] | None,
+    what: str,
+    save: Callable[[Together | None], None],
+) -> None:
+    """Let rank 0 save something, or nothing; the others do their part if they have parts of the model.
+
+    All ranks of a model that is sharded call this; of any other, rank 0 alone saves.
 
     Args:
         model: The model's handle.
         rank: The number of this process.
-        share: Exchanges with the other ranks.
-        save: Called on rank 0 alone.
+        share: Exchanges with the other ranks; None if there are none.
+        what: What is saved, the same on all ranks.
+        save: Called on rank 0 alone, with None if it saves alone.
 
     Raises:
         Exception: On rank 0 what ``save`` raises; on the others an `OSError` or a `RuntimeError` that says what it is.
         RankError: A rank is elsewhere, or lost.
     """
-    if rank:
-        _follow(model, rank, share)
+    if share is None or not is_sharded(model):
+        if rank == 0:
+            save(None)
         return
-    together = Together(model, share)
+    exchange = partial(share, what)
+    if rank:
+        _follow(model, rank, exchange)
+        return
+    together = Together(model, exchange)
     try:
         save(together)
     except BaseException as error:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -140,12 +139,8 @@ class ResumePoint(Sink):
 
     def _save_on_all(self, run: Run, parts: Sequence[bytes]) -> None:
         """Save on rank 0, with the help of the others if they have parts of the model."""
-        share = run.share
-        if share is not None and is_sharded(run.model):
-            what = f"resume {run.epoch}"
-            save_together(run.model, run.rank, partial(share, what), lambda together: self._save(run, parts, together))
-        elif run.rank == 0:
-            self._save(run, parts)
+        what = f"resume {run.epoch}"
+        save_together(run.model, run.rank, run.share, what, lambda together: self._save(run, parts, together))
 
     def on_train_end(self, run: Run, logs: Logs) -> None:
         """Let other processes continue the run."""

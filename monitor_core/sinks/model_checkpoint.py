@@ -7,7 +7,6 @@ full disks, and finds them again. A save that fails raises, which the bus report
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -376,11 +375,7 @@ class ModelCheckpoint(Sink):
             OSError: It cannot be written, on any rank.
             RankError: A rank is elsewhere, or lost.
         """
-        model, share = self._model_of(run), run.share
-        if share is None or not is_sharded(model):
-            consider(None)
-        else:
-            save_together(model, run.rank, partial(share, self._template.text), consider)
+        save_together(self._model_of(run), run.rank, run.share, self._template.text, consider)
 
     def _consider(
         self,

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from ranks_support import reports, run_ranks
+from ranks_support import CONTINUED, reports, run_ranks
 
 pytest.importorskip("jax")
 pytest.importorskip("orbax.checkpoint")
@@ -51,12 +51,7 @@ def train(folder, epochs, *sinks, sharded=True):
 
 """
 
-CONTINUED = """
-train("whole", 6)
-train("cut", 3)
-train("cut", 6)
-train("back", 3, sharded=False)
-train("back", 6)
+LOADED = """
 checkpoint = ModelCheckpoint("saved/{epoch}.npz", "loss", save_best_only=True, keep=Keep(best=1))
 model, state = train(None, 2, checkpoint)
 trained = np.asarray(state["weights"]["w"].addressable_data(0))
@@ -80,7 +75,7 @@ def assert_close(found, expected):
 
 def test_a_run_of_sharded_arrays_continues_as_if_it_had_not_ended(tmp_path):
     """On as many processes; also from the checkpoint of arrays that were not sharded, and alone from theirs."""
-    zero, one = run_ranks(TRAINING + CONTINUED, tmp_path, engine="jax")
+    zero, one = run_ranks(TRAINING + CONTINUED + LOADED, tmp_path, engine="jax")
     assert reports(zero) == reports(one), zero + one
     whole, cut, continued, before, back, _, loaded = reports(zero)
     assert (cut[1], cut[2]) == (9, whole[2][:3])

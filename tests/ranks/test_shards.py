@@ -5,7 +5,7 @@ import pickle
 import shutil
 
 import pytest
-from ranks_support import reports, run_ranks
+from ranks_support import CONTINUED, reports, run_ranks
 
 from monitor_core.files.shards import LIST
 
@@ -49,14 +49,6 @@ def train(folder, epochs, *sinks, sharded=True, **options):
     print("\\n" + json.dumps(found), flush=True)
     return module, model
 
-"""
-
-CONTINUED = """
-train("whole", 6)
-train("cut", 3)
-train("cut", 6)
-train("back", 3, sharded=False)
-train("back", 6)
 """
 
 

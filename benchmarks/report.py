@@ -149,6 +149,7 @@ def latency(folder: Path, blocks: int) -> float:
 
     command = [sys.executable, "-m", "monitor_core", "serve", str(folder), "--port", "0", "--json"]
     times = []
+    folder.mkdir()  # before the server looks for it
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server,
         sync_playwright() as playwright,

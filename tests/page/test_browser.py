@@ -155,6 +155,15 @@ def test_a_spike_and_nan_are_seen_in_a_thinned_report(report, tmp_path, width, s
         assert lost
         assert all(abs(x - left - wide * 50_325 / 100_000) < 4 for x in lost)
         assert "Curves of more than 2,000 values are thinned on this page" in shown.text("#curves")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_no_violation_in_a_thinned_report(report, tmp_path, width, sheet):
+    """Which says that it is."""
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed: make test-page")
+    with sheet(width) as shown:
+        shown.open(write_report(report.with_name("noisy"), tmp_path / "a.html", points=2000))
         assert violations(shown) == []
 
 
